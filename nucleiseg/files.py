@@ -1,0 +1,45 @@
+"""Files that are whole or absent: written to a temporary name beside the target, then renamed."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path in the folder of `path`; rename it to `path` if the body succeeds.
+
+    Two processes may write the same file at once: each has its own temporary name and the last rename wins.
+    If the body raises, the temporary file is removed and `path` stays as it was.
+
+    Args:
+        path: the file to write; its folder is created where missing.
+
+    Yields:
+        The temporary path (same suffix as `path`, since some writers choose the format by it).
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.stem}.{uuid4().hex[:8]}.part{target.suffix}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as handle:  # on the disk before the rename makes it visible
+            os.fsync(handle.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write `text` as UTF-8 with Unix line ends, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: str | os.PathLike[str], value: Any, indent: int | None = 2) -> None:  # noqa: ANN401
+    """Write a JSON file, whole or not at all; `value` is anything `json.dumps` takes."""
+    write_text(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")

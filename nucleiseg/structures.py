@@ -1,0 +1,165 @@
+"""The containers that every room accepts and returns: `Sample`, `Target`, `Prediction`.
+
+None of them ever holds an array of shape (instances, height, width). Instances lie in label-map *layers*:
+integer planes of the image's size, each with instances that do not overlap one another. Most images need one
+plane, however many nuclei they have:
+
+    plane 0          plane 1              layer_index = [0, 0, 1]: nucleus 3 overlaps nucleus 1,
+    0 1 1 0 2        0 0 0 0 0            so it lies on a plane of its own
+    0 1 1 0 2        0 0 3 3 0
+    0 0 0 0 2        0 0 3 3 0
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image with its instances as a reader found them, in numpy, before any transform.
+
+    Attributes:
+        name: the image's name, unique in its data set (no suffix, no folder).
+        image: (H, W, 3) uint8 RGB.
+        layers: (L, H, W) uint16 or int32; 0 is background, instance i (counted from 0) has the value i + 1 on
+            plane `layer_index[i]` and on no other. L >= 1, also where there are no instances.
+        layer_index: (N,) int64, the plane of each instance.
+        labels: (N,) int64 class of each instance, 1 .. number of classes (0 is the background's).
+    """
+
+    name: str
+    image: np.ndarray
+    layers: np.ndarray
+    layer_index: np.ndarray
+    labels: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
+            raise ValueError(f"{self.name}: image must be (H, W, 3) uint8, not {self.image.shape} {self.image.dtype}")
+        if self.layers.ndim != 3 or self.layers.shape[1:] != self.image.shape[:2]:
+            raise ValueError(f"{self.name}: layers {self.layers.shape} do not fit an image of {self.image.shape}")
+        if len(self.layer_index) != len(self.labels):
+            raise ValueError(f"{self.name}: {len(self.layer_index)} layer indices but {len(self.labels)} labels")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the network is to find in one image tensor: the transformed instances.
+
+    Attributes:
+        boxes: (N, 4) float32 x1, y1, x2, y2 in pixels of the image tensor, tight around each instance:
+            (min column, min row, max column + 1, max row + 1).
+        labels: (N,) int64, 1 .. number of classes.
+        layers: (L, H, W) int32 label-map planes of the image tensor's size.
+        layer_index: (N,) int64, the plane of each instance.
+        values: (N,) int64, the value of each instance on its plane. It is the instance's number in the source
+            image (counted from 1), so it survives crops that drop other instances.
+        name: the image's name.
+        scale: pixels of the image tensor per pixel of the source image (height and width alike but for rounding).
+        seed: seeds the network's random draws for this image (which anchors and RoIs are sampled), so that they
+            depend on (run seed, step, position in the global batch) alone; None draws from torch's global state.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    layers: Tensor
+    layer_index: Tensor
+    values: Tensor
+    name: str = ""
+    scale: float = 1.0
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        counts = {len(self.boxes), len(self.labels), len(self.layer_index), len(self.values)}
+        if len(counts) != 1:
+            raise ValueError(f"{self.name}: boxes, labels, layer_index and values differ in length: {counts}")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: function(v) for name, v in values.items() if isinstance(v, Tensor)})
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        """Return the target with its tensors on `device`."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Self:
+        """Return the target with its tensors in page-locked memory, for a faster copy to a GPU."""
+        return self._map(lambda tensor: tensor.pin_memory())
+
+    def mask(self, index: int) -> Tensor:
+        """Return the (H, W) bool mask of one instance (for figures and tests; the network never asks for it)."""
+        return self.layers[self.layer_index[index]] == self.values[index]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The instances found in one image, masks kept inside their boxes.
+
+    Attributes:
+        boxes: (N, 4) float32 x1, y1, x2, y2 in pixels of an image of `size`.
+        scores: (N,) float32 in descending order.
+        labels: (N,) int64, 1 .. number of classes.
+        masks: (N, M, M) float32 probabilities on a regular grid over each box. `inference.box_masks` pastes them.
+        size: (height, width) of the image that the boxes refer to.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    masks: Tensor
+    size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        counts = {len(self.boxes), len(self.scores), len(self.labels), len(self.masks)}
+        if len(counts) != 1:
+            raise ValueError(f"boxes, scores, labels and masks differ in length: {counts}")
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __getitem__(self, index: Tensor | slice) -> Self:
+        """Return the chosen instances (an index tensor, a bool mask or a slice)."""
+        return replace(
+            self,
+            boxes=self.boxes[index],
+            scores=self.scores[index],
+            labels=self.labels[index],
+            masks=self.masks[index],
+        )
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return the prediction with its tensors on `device`."""
+        return replace(
+            self,
+            boxes=self.boxes.to(device),
+            scores=self.scores.to(device),
+            labels=self.labels.to(device),
+            masks=self.masks.to(device),
+        )
+
+    def rescaled(self, size: tuple[int, int]) -> Self:
+        """Return the prediction in pixels of an image of another size.
+
+        As detectron2's `detector_postprocess`: x and y scaled separately, clipped to the image, boxes without
+        area dropped with their masks.
+
+        Args:
+            size: (height, width) of the image to speak of.
+        """
+        height, width = size
+        factors = self.boxes.new_tensor([width / self.size[1], height / self.size[0]]).repeat(2)
+        limits = self.boxes.new_tensor([width, height]).repeat(2)
+        boxes = torch.minimum((self.boxes * factors).clamp(min=0), limits)
+        kept = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
+        return replace(self, boxes=boxes, size=(height, width))[kept]
