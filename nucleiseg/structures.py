@@ -86,8 +86,10 @@ class Target:
         return len(self.labels)
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Self:
-        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        moved = {name: function(value) if isinstance(value, Tensor) else value for name, value in values.items()}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved: dict[str, Any] = {
+            name: function(value) if isinstance(value, Tensor) else value for name, value in values.items()
+        }
         return type(self)(**moved)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
