@@ -1,0 +1,1 @@
+"""The networks: ResNet trunks, region proposals, RoI heads, and how they are put together and stored."""

@@ -1,0 +1,83 @@
+"""Frozen dataclasses from plain mappings and back, with errors that name the key and what it accepts."""
+
+import types
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from nucleiseg.errors import InputError
+
+Config = TypeVar("Config")
+
+
+def from_mapping(cls: type[Config], mapping: Mapping[str, Any], prefix: str) -> Config:
+    """Build the dataclass `cls` from a mapping of its field names; absent fields keep their defaults.
+
+    Args:
+        cls: a dataclass whose fields are str, int, float, bool, Literal, tuples of these, `... | None`, or
+            dataclasses of the same kind.
+        mapping: plain Python (dicts, lists, numbers, strings), as YAML gives it.
+        prefix: the key under which the user knows the mapping ("model"), for error messages.
+
+    Returns:
+        An instance of `cls`; lists have become tuples and whole numbers floats where the field is a float.
+
+    Raises:
+        InputError: for an unknown key, a missing one without a default, or a value of the wrong type.
+    """
+    hints = get_type_hints(cls)
+    unknown = [str(key) for key in mapping if key not in hints]
+    if unknown:
+        raise InputError(
+            [f"{prefix}.{key} is not a known key; {prefix} accepts {', '.join(sorted(hints))}." for key in unknown]
+        )
+    values = {key: _converted(value, hints[key], f"{prefix}.{key}") for key, value in mapping.items()}
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise InputError(f"{prefix} is incomplete: {error}; give the missing key.") from error
+
+
+def to_mapping(config: Any) -> Any:  # noqa: ANN401
+    """Return a dataclass as plain dicts, lists, numbers and strings, as JSON and `weights_only` loading allow."""
+    if is_dataclass(config):
+        return {field.name: to_mapping(getattr(config, field.name)) for field in fields(config)}
+    if isinstance(config, tuple | list):
+        return [to_mapping(item) for item in config]
+    return config
+
+
+def _converted(value: Any, hint: Any, key: str) -> Any:  # noqa: ANN401
+    """Return `value` as the type `hint`, or raise an InputError that names `key`."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if is_dataclass(hint) and isinstance(value, Mapping):
+        return from_mapping(hint, value, key)  # type: ignore[arg-type]
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        return _converted(value, next(argument for argument in arguments if argument is not type(None)), key)
+    if origin is Literal and value in arguments:
+        return value
+    if origin is tuple and isinstance(value, list | tuple):
+        expected = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+        if len(expected) == len(value):
+            return tuple(_converted(item, kind, key) for item, kind in zip(value, expected, strict=True))
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if hint in (int, str, bool) and type(value) is hint:
+        return value
+    raise InputError(f"{key} is {value!r}; it accepts {_described(hint)}.")
+
+
+def _described(hint: Any) -> str:  # noqa: ANN401
+    """Say in words what a type accepts."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return "one of " + ", ".join(map(repr, arguments))
+    if origin is tuple:
+        count = "" if arguments[-1] is Ellipsis else f" of {len(arguments)} values"
+        return f"a list{count}, each {_described(arguments[0])}"
+    if is_dataclass(hint):
+        return "a mapping with the keys " + ", ".join(field.name for field in fields(hint))
+    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    return names.get(hint, str(hint))
