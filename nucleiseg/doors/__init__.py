@@ -1,0 +1,1 @@
+"""What the top-level scripts share: the only room that sees Hydra. Configuration turns into plain Python here."""

@@ -1,0 +1,68 @@
+"""How a door starts and ends: configuration to plain Python, errors to sentences and exit codes."""
+
+import os
+import sys
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any, NoReturn
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from nucleiseg.errors import InputError
+from nucleiseg.progress import say
+
+
+class ExitCode(IntEnum):
+    """What a door's exit code means."""
+
+    DONE = 0
+    SOME_FAILED = 1
+    """Some items (images, jobs) failed, each with a sentence; all others were done."""
+    BAD_INPUT = 2
+    """Bad input or configuration; nothing was started."""
+    INTERRUPTED = 130
+    """Ctrl-C, as shells count it (128 + SIGINT)."""
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """Turn a composed configuration into plain dicts, lists and scalars, interpolations resolved.
+
+    Raises:
+        InputError: if a mandatory key is missing, with its name.
+    """
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        keys = ", ".join(missing)
+        raise InputError(
+            f"The configuration has no value for {keys}: give it on the command line as {missing[0]}=VALUE."
+        )
+    container = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def run_door(main: Callable[[], None]) -> NoReturn:
+    """Run a door's main function and exit: 0 done, 2 with sentences for bad input or configuration.
+
+    Hydra would print its composition errors itself and exit with 1, which means something else here; asked for
+    full errors, it raises them instead.
+
+    Args:
+        main: the door, as decorated by `hydra.main`.
+    """
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    try:
+        main()
+    except InputError as error:
+        for problem in error.problems:
+            say(f"Error: {problem}")
+        sys.exit(ExitCode.BAD_INPUT)
+    except (HydraException, OmegaConfBaseException) as error:
+        say(f"Error in the configuration: {error}")
+        sys.exit(ExitCode.BAD_INPUT)
+    except KeyboardInterrupt:
+        say("Interrupted.")
+        sys.exit(ExitCode.INTERRUPTED)
+    sys.exit(ExitCode.DONE)

@@ -1,0 +1,111 @@
+"""The layers of the house (ARCHITECTURE.md): nothing imports from a layer to its right."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "nucleiseg"
+
+LAYERS = (
+    {"structures", "errors", "files", "progress"},
+    {"data", "transforms", "models"},
+    {"inference", "evaluation", "writers"},
+    {"training", "report"},
+    {"doors"},
+)
+"""From left to right: a room may import from the layers to its left."""
+
+NATURAL = {("evaluation", "inference"), ("writers", "inference")}
+"""Arrows inside a layer: metrics and files are made from the box-local masks that inference cuts out."""
+
+FRAMEWORKS = {
+    "pytorch_lightning": {"data", "training", "doors"},
+    "hydra": {"doors"},
+    "omegaconf": {"doors"},
+    "albumentations": {"transforms"},
+}
+"""Which rooms may know a framework."""
+
+
+def imports(file: Path) -> set[str]:
+    """Return every module that a file imports, wherever in the file."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import; the rooms are imported by their full names"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def room(module: str) -> str | None:
+    """Return the room of a module of ours (`nucleiseg.data.cache` -> `data`), or None."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "nucleiseg" and len(parts) > 1 else None
+
+
+def layer(name: str) -> int:
+    """Return the number of the layer that holds a room."""
+    return next(number for number, rooms in enumerate(LAYERS) if name in rooms)
+
+
+FILES = sorted(file for file in PACKAGE.rglob("*.py") if file != PACKAGE / "__init__.py")
+
+
+def home(file: Path) -> str:
+    """Return the room that a file lies in."""
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_imports_respect_the_layers(file: Path) -> None:
+    here = home(file)
+    for module in imports(file):
+        there = room(module)
+        if there is None or there == here or not any(there in rooms for rooms in LAYERS):
+            continue
+        allowed = layer(there) < layer(here) or (layer(there) == layer(here) == 0) or (here, there) in NATURAL
+        assert allowed, f"{file.name} in {here} imports {module}: an arrow to the right"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_frameworks_stay_in_their_rooms(file: Path) -> None:
+    for module in imports(file):
+        allowed = FRAMEWORKS.get(module.split(".")[0])
+        assert allowed is None or home(file) in allowed, f"{home(file)} imports {module}"
+
+
+def test_albumentations_is_known_to_one_file() -> None:
+    users = [file.name for file in FILES if any(m.split(".")[0] == "albumentations" for m in imports(file))]
+    assert users == ["recipe.py"]
+
+
+def test_no_circles_between_modules() -> None:
+    graph = {}
+    names = {".".join(file.relative_to(ROOT).with_suffix("").parts): file for file in FILES}
+    for name, file in names.items():
+        found = imports(file)
+        graph[name] = {
+            other for other in names if other != name and any(m == other or m.startswith(other + ".") for m in found)
+        }
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, f"a circle: {' -> '.join((*path, name))}"
+        if name not in done:
+            for other in graph[name]:
+                visit(other, (*path, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+def test_the_doors_hold_no_logic() -> None:
+    for door in ("train.py", "predict.py", "preview.py"):
+        assert len((ROOT / door).read_text(encoding="utf-8").splitlines()) <= 60, (
+            f"{door} has grown: move it to nucleiseg/doors"
+        )
