@@ -1,0 +1,50 @@
+"""Exit codes and sentences of the doors."""
+
+import pytest
+from hydra.errors import ConfigCompositionException
+from omegaconf import OmegaConf
+
+from nucleiseg.doors.entry import plain, run_door
+from nucleiseg.errors import InputError
+
+
+def raising(error: BaseException) -> None:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "printed"),
+    [
+        (InputError(["one.", "two."]), 2, "Error: one.\nError: two.\n"),
+        (ConfigCompositionException("no such group"), 2, "no such group"),
+        (KeyboardInterrupt(), 130, "Interrupted"),
+        (SystemExit(1), 1, ""),
+    ],
+)
+def test_errors_become_sentences_and_codes(
+    error: BaseException, code: int, printed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run_door(lambda: raising(error))
+    assert stop.value.code == code
+    output = capsys.readouterr().err
+    assert printed in output
+    assert "Traceback" not in output
+
+
+def test_done_is_zero() -> None:
+    with pytest.raises(SystemExit) as stop:
+        run_door(lambda: None)
+    assert stop.value.code == 0
+
+
+def test_an_unexpected_error_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run_door(lambda: raising(ZeroDivisionError()))
+
+
+def test_plain_resolves_and_names_missing_keys() -> None:
+    config = OmegaConf.create({"a": [1, "${b}"], "b": 2})
+    assert plain(config) == {"a": [1, 2], "b": 2}
+    with pytest.raises(InputError, match=r"no value for data\.root: give it .* as data\.root=VALUE"):
+        plain(OmegaConf.create({"data": {"root": "???"}}))

@@ -1,0 +1,28 @@
+"""Train a Mask R-CNN: `python train.py [-m] [key=value ...]`, or `python train.py resume=RUN_DIR`.
+
+`python train.py --help` lists the configuration groups and every key.
+"""
+
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from nucleiseg.doors.entry import plain, run_door
+from nucleiseg.doors.studies import register_studies
+from nucleiseg.doors.training import resume, resume_requested, train
+
+ROOT = Path(__file__).resolve().parent
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+def main(config: DictConfig) -> None:
+    """Train as the composed configuration says, into Hydra's run folder."""
+    train(plain(config), Path(HydraConfig.get().runtime.output_dir))
+
+
+if __name__ == "__main__":
+    register_studies(ROOT / "experiments")
+    run_door((lambda: resume(sys.argv[1:])) if resume_requested(sys.argv[1:]) else main)
