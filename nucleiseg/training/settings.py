@@ -1,0 +1,185 @@
+"""The keys of `conf/optim`, `conf/trainer`, `conf/checkpoint` and `conf/validation` as frozen dataclasses."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from nucleiseg.errors import InputError
+from nucleiseg.models.plain import from_mapping
+
+
+@dataclass(frozen=True)
+class OptimSettings:
+    """Optimiser and learning rate; the defaults are the study's recipe (detectron2's solver).
+
+    Attributes:
+        name: `sgd` or `adamw`.
+        lr: base learning rate, reached at the end of the warm-up.
+        momentum: of SGD.
+        betas: of AdamW.
+        weight_decay: on weights and biases.
+        weight_decay_norm: on the parameters of normalisation layers.
+        schedule: `multistep` multiplies by `gamma` at each milestone; `cosine` falls to `final_factor`.
+        warmup: length of the linear warm-up, as a fraction of `total_steps` (72 of 2400).
+        warmup_factor: where the warm-up starts, as a fraction of `lr`.
+        milestones: of `multistep`, as fractions of `total_steps` (480, 1200, 1920 and 2160 of 2400).
+        gamma: of `multistep`.
+        final_factor: of `cosine`, as a fraction of `lr`.
+        total_steps: optimiser steps of the whole schedule; None takes `trainer.max_steps`. A resumed run keeps
+            the length it was started with.
+    """
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.01
+    momentum: float = 0.9
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 1e-4
+    weight_decay_norm: float = 0.0
+    schedule: Literal["multistep", "cosine"] = "multistep"
+    warmup: float = 0.03
+    warmup_factor: float = 1e-4
+    milestones: tuple[float, ...] = (0.2, 0.5, 0.8, 0.9)
+    gamma: float = 0.1
+    final_factor: float = 0.0
+    total_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        _refuse(
+            (self.lr > 0, f"optim.lr is {self.lr}; it accepts a number above 0."),
+            (0 <= self.warmup < 1, f"optim.warmup is {self.warmup}; it accepts a fraction of the run from 0 to 1."),
+            (
+                all(0 < milestone < 1 for milestone in self.milestones),
+                f"optim.milestones is {list(self.milestones)}; it accepts fractions of the run between 0 and 1 "
+                "(step 480 of 2400 is 0.2).",
+            ),
+            (
+                self.total_steps is None or self.total_steps >= 1,
+                f"optim.total_steps is {self.total_steps}; it accepts a whole number from 1, or null.",
+            ),
+        )
+
+    @classmethod
+    def from_dict(cls, mapping: Mapping[str, Any]) -> Self:
+        """Build from plain Python; an InputError names an unknown key or a value that is not accepted."""
+        return from_mapping(cls, mapping, "optim")
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """Length, devices and precision of a run: what Lightning's Trainer is made with.
+
+    Attributes:
+        max_steps: optimiser steps.
+        accelerator: `auto` takes a GPU where there is one.
+        devices: processes, one device each; -1 takes all there are.
+        strategy: how several devices work together; `auto` is DDP where there are several.
+        num_nodes: computers.
+        precision: `32`, or mixed precision with `16-mixed` or `bf16-mixed`.
+        accumulate: batches whose gradients are averaged for one optimiser step.
+        clip_norm: gradients are scaled down to this norm; None leaves them.
+        log_every: steps between two flushes of losses from the device to the log.
+    """
+
+    max_steps: int = 2400
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
+    devices: int = 1
+    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true", "ddp_spawn"] = "auto"
+    num_nodes: int = 1
+    precision: Literal["32", "16-mixed", "bf16-mixed"] = "32"
+    accumulate: int = 1
+    clip_norm: float | None = None
+    log_every: int = 10
+
+    def __post_init__(self) -> None:
+        counts = {name: getattr(self, name) for name in ("max_steps", "num_nodes", "accumulate", "log_every")}
+        _refuse(
+            *(
+                (value >= 1, f"trainer.{name} is {value}; it accepts a whole number from 1.")
+                for name, value in counts.items()
+            ),
+            (
+                self.devices >= 1 or self.devices == -1,
+                f"trainer.devices is {self.devices}; it accepts a number of devices, or -1 for all.",
+            ),
+            (
+                self.clip_norm is None or self.clip_norm > 0,
+                f"trainer.clip_norm is {self.clip_norm}; it accepts a number above 0, or null.",
+            ),
+        )
+
+    @classmethod
+    def from_dict(cls, mapping: Mapping[str, Any]) -> Self:
+        """Build from plain Python; `precision` may be the number 32, as YAML reads it."""
+        values = dict(mapping)
+        if values.get("precision") == 32:
+            values["precision"] = "32"
+        return from_mapping(cls, values, "trainer")
+
+
+@dataclass(frozen=True)
+class CheckpointSettings:
+    """When checkpoints are written, and how many stay.
+
+    Attributes:
+        every: steps between two checkpoints; the last step always has one.
+        keep: how many of the best by `val/ap50` stay, beside the last; None keeps all.
+    """
+
+    every: int = 200
+    keep: int | None = None
+
+    def __post_init__(self) -> None:
+        _refuse(
+            (self.every >= 1, f"checkpoint.every is {self.every}; it accepts a whole number of steps from 1."),
+            (
+                self.keep is None or self.keep >= 1,
+                f"checkpoint.keep is {self.keep}; it accepts a whole number from 1, or null to keep all.",
+            ),
+        )
+
+    @classmethod
+    def from_dict(cls, mapping: Mapping[str, Any]) -> Self:
+        """Build from plain Python; an InputError names an unknown key or a value that is not accepted."""
+        return from_mapping(cls, mapping, "checkpoint")
+
+
+@dataclass(frozen=True)
+class ValidationSettings:
+    """How much of the validation images is looked at, and how often.
+
+    Attributes:
+        every_checkpoints: validate at every n-th checkpoint, and at the last.
+        images: only the first so many validation images; None takes all.
+        losses: also compute the five losses on them.
+        overlays: how many of them are drawn into TensorBoard.
+    """
+
+    every_checkpoints: int = 1
+    images: int | None = None
+    losses: bool = True
+    overlays: int = 2
+
+    def __post_init__(self) -> None:
+        _refuse(
+            (
+                self.every_checkpoints >= 1,
+                f"validation.every_checkpoints is {self.every_checkpoints}; it accepts a whole number from 1.",
+            ),
+            (
+                self.images is None or self.images >= 1,
+                f"validation.images is {self.images}; it accepts a whole number from 1, or null for all "
+                "(data.val=none trains without validation).",
+            ),
+            (self.overlays >= 0, f"validation.overlays is {self.overlays}; it accepts a whole number from 0."),
+        )
+
+    @classmethod
+    def from_dict(cls, mapping: Mapping[str, Any]) -> Self:
+        """Build from plain Python; an InputError names an unknown key or a value that is not accepted."""
+        return from_mapping(cls, mapping, "validation")
+
+
+def _refuse(*checks: tuple[bool, str]) -> None:
+    problems = [sentence for accepted, sentence in checks if not accepted]
+    if problems:
+        raise InputError(problems)
