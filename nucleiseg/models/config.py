@@ -51,7 +51,8 @@ class RPNConfig:
         negative_iou: anchors whose best IoU is below this are negative.
         batch_size: anchors sampled an image; the losses are divided by it (torchvision: by what was sampled).
         positive_fraction: share of the sampled anchors that may be positive.
-        smooth_l1_beta: where the box loss turns from quadratic to linear; 0 is L1 (torchvision's own is 1/9).
+        smooth_l1_beta: where the box loss turns from quadratic to linear; 0 is L1. None follows `numerics`: 0 for
+            detectron2, 1/9 for torchvision.
     """
 
     pre_nms_train: int = 2000
@@ -63,7 +64,7 @@ class RPNConfig:
     negative_iou: float = 0.3
     batch_size: int = 256
     positive_fraction: float = 0.5
-    smooth_l1_beta: float = 0.0
+    smooth_l1_beta: float | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class RoIConfig:
     positive_iou: float = 0.5
     pool: int = 7
     fc_dim: int = 1024
-    smooth_l1_beta: float = 0.0
+    smooth_l1_beta: float | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,102 @@
+"""RoIAlign over feature maps, with detectron2's conventions or torchvision's."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torchvision.ops import MultiScaleRoIAlign, roi_align
+
+CANONICAL_SIZE = 224
+"""Network pixels; a RoI of this side belongs to `CANONICAL_LEVEL` (the side of an ImageNet crop)."""
+
+CANONICAL_LEVEL = 4
+"""p4, the map of stride 16, from which the single-map Faster R-CNN pools everything."""
+
+
+def assign_levels(boxes: Tensor, lowest: int, highest: int, *, numerics: str = "detectron2") -> Tensor:
+    """Choose the map of a feature pyramid that each RoI is pooled from.
+
+    floor(4 + log2(sqrt(area) / 224)) of Lin et al. 2017, equation 1, clamped to the maps there are. Both libraries
+    guard against rounding just below a whole number: detectron2 adds 1e-8 inside the logarithm (so that an empty
+    box has one, too), torchvision 1e-6 outside.
+
+    Args:
+        boxes: (N, 4) x1, y1, x2, y2 in network pixels.
+        lowest: level of the finest map (2 for p2, of stride 4).
+        highest: level of the coarsest map.
+        numerics: "detectron2" or "torchvision".
+
+    Returns:
+        (N,) int64 index of the map, 0 for the finest.
+    """
+    side = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sqrt()
+    if numerics == "torchvision":
+        level = torch.floor(CANONICAL_LEVEL + torch.log2(side / CANONICAL_SIZE) + 1e-6)
+    else:
+        level = torch.floor(CANONICAL_LEVEL + torch.log2(side / CANONICAL_SIZE + 1e-8))
+    return level.clamp(lowest, highest).long() - lowest
+
+
+class RoIPool(MultiScaleRoIAlign):
+    """torchvision's pooler with what detectron2's "ROIAlignV2" does otherwise.
+
+    - RoIs are shifted by half a pixel (`aligned`), so that a RoI's corner lies between pixel centres, and very
+      small RoIs keep their size; torchvision's networks round them up to one cell of the map.
+    - Each bin averages as many samples as it covers cells (sampling ratio 0); torchvision's networks take 2 x 2.
+    - The scale is 1 / nominal stride; torchvision guesses it from the shapes of the first batch.
+
+    Args:
+        feature_names: names of the maps to pool from, the finest first.
+        strides: their strides in network pixels.
+        output_size: side of the pooled grid.
+        numerics: "detectron2" or "torchvision".
+    """
+
+    def __init__(
+        self,
+        *,
+        feature_names: Sequence[str],
+        strides: Sequence[int],
+        output_size: int,
+        numerics: str = "detectron2",
+    ) -> None:
+        as_torchvision = numerics == "torchvision"
+        super().__init__(list(feature_names), output_size, sampling_ratio=2 if as_torchvision else 0)
+        self.strides = tuple(strides)
+        self.scales = [1 / stride for stride in strides]
+        self.aligned = not as_torchvision
+        self.numerics = numerics
+
+    def forward(
+        self,
+        features: Mapping[str, Tensor],
+        boxes: Sequence[Tensor],
+        image_sizes: Sequence[tuple[int, int]] | None = None,
+    ) -> Tensor:
+        """Pool every RoI from its map.
+
+        Args:
+            features: name -> (B, C, h, w) maps, all of the same C.
+            boxes: B tensors (N_b, 4) x1, y1, x2, y2 in network pixels.
+            image_sizes: ignored (torchvision's signature): strides are nominal.
+
+        Returns:
+            (sum of N_b, C, output_size, output_size), the images' RoIs one after the other.
+        """
+        maps = [features[name] for name in self.featmap_names]
+        everything = torch.cat(list(boxes))
+        image = torch.cat([box.new_full((len(box), 1), index) for index, box in enumerate(boxes)])
+        rois = torch.cat([image, everything], dim=1)
+        if len(maps) == 1:
+            return self._align(maps[0], rois, self.scales[0])
+        lowest = self.strides[0].bit_length() - 1  # stride 2^k is level k
+        levels = assign_levels(everything, lowest, lowest + len(maps) - 1, numerics=self.numerics)
+        pooled = maps[0].new_zeros((len(rois), maps[0].shape[1], *self.output_size))
+        for level, (feature_map, scale) in enumerate(zip(maps, self.scales, strict=True)):
+            chosen = torch.where(levels == level)[0]
+            # Under autocast the maps may differ in dtype; all RoIs go into one tensor.
+            pooled[chosen] = self._align(feature_map, rois[chosen], scale).to(pooled.dtype)
+        return pooled
+
+    def _align(self, feature_map: Tensor, rois: Tensor, scale: float) -> Tensor:
+        return roi_align(feature_map, rois, self.output_size, scale, self.sampling_ratio, self.aligned)
