@@ -1,0 +1,96 @@
+"""Normalisation layers of the trunks, and what may be frozen: both follow from where the weights come from."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+from torchvision.ops import FrozenBatchNorm2d
+
+from nucleiseg.errors import InputError
+
+NORMS = ("frozen_bn", "bn", "gn")
+"""The choices of `model.norm`."""
+
+MAX_FREEZE_AT = 5
+"""`model.freeze_at` counts as detectron2: 1 the stem, 2 stem and res2, ... 5 all stages up to res5."""
+
+NormLayer = Callable[[int], nn.Module]
+"""Makes the normalisation of a feature map with so many channels."""
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Return GroupNorm with 32 groups (Wu & He 2018), or with the most that divide the channels where 32 do not."""
+    return nn.GroupNorm(math.gcd(32, channels), channels)
+
+
+def make_norm_layer(norm: str, bn_eps: float = 1e-5) -> NormLayer:
+    """Return the constructor of a kind of normalisation.
+
+    Args:
+        norm: `frozen_bn` (four constant buffers, as pretrained detection weights have), `bn` or `gn`.
+        bn_eps: epsilon of `frozen_bn` (see `Numerics.bn_eps`).
+
+    Raises:
+        InputError: `norm` is none of these.
+    """
+    _check_norm(norm)
+    if norm == "frozen_bn":
+        return partial(FrozenBatchNorm2d, eps=bn_eps)
+    return nn.BatchNorm2d if norm == "bn" else group_norm
+
+
+def resolve_norm_and_freeze(weights: str | None, norm: str | None, freeze_at: int | None) -> tuple[str, int, str]:
+    """Choose what was left open of `model.norm` and `model.freeze_at`, and refuse contradictions.
+
+    Batch statistics that are frozen at their initial values (mean 0, variance 1) normalise nothing: activations of a
+    random 101-layer network then grow to a standard deviation of 14,000. And random filters that are frozen stay
+    random. Both belong to pretrained weights; without, GroupNorm works at one or two images a step.
+
+    Args:
+        weights: what the network starts from; None is a random initialisation.
+        norm: one of `NORMS`, or None to choose by `weights`.
+        freeze_at: 0 .. 5 (see `MAX_FREEZE_AT`), or None to choose by `weights`.
+
+    Returns:
+        The norm, the number of frozen stages, and a sentence that says what was chosen and why.
+
+    Raises:
+        InputError: an unknown value, or something frozen that is random.
+    """
+    if norm is not None:
+        _check_norm(norm)
+    if freeze_at is not None and not 0 <= freeze_at <= MAX_FREEZE_AT:
+        raise InputError(f"model.freeze_at={freeze_at} is out of range: 0 (nothing) to {MAX_FREEZE_AT} (all stages).")
+    if weights is None:
+        _refuse_frozen_random(norm, freeze_at)
+        norm = norm or "gn"
+        return norm, 0, f"No pretrained weights (model.weights=null): norm {norm}, nothing is frozen."
+    norm = norm or "frozen_bn"
+    if freeze_at is None:
+        freeze_at = 0 if norm == "gn" else 2  # filters trained under another normalisation have to adapt
+    return norm, freeze_at, f"Pretrained weights ({weights}): norm {norm}, {_FROZEN[freeze_at]} frozen."
+
+
+_FROZEN = ("nothing is", "the stem is", "stem and res2 are", "stem to res3 are", "stem to res4 are", "stem to res5 are")
+
+
+def _check_norm(norm: str) -> None:
+    if norm not in NORMS:
+        raise InputError(f"model.norm={norm} is not known: choose one of {', '.join(NORMS)}.")
+
+
+def _refuse_frozen_random(norm: str | None, freeze_at: int | None) -> None:
+    problems = []
+    if norm == "frozen_bn":
+        problems.append(
+            "model.norm=frozen_bn needs pretrained weights, but model.weights is null: frozen statistics of a random "
+            "network normalise nothing. Take model.norm=gn (or bn), or name the weights in model.weights."
+        )
+    if freeze_at:
+        problems.append(
+            f"model.freeze_at={freeze_at} would freeze random filters, since model.weights is null. "
+            "Take model.freeze_at=0, or name the weights in model.weights."
+        )
+    if problems:
+        raise InputError(problems)
