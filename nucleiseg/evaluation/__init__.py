@@ -1,0 +1,1 @@
+"""Metrics, each with its definition: average precision and the choice of a score threshold."""

@@ -1,0 +1,1 @@
+"""Files that other people open: the submission, the counts, the overlays."""
