@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import MultiScaleRoIAlign, roi_align
 
+from nucleiseg.models.numerics import DETECTRON2, Numerics
+
 CANONICAL_SIZE = 224
 """Network pixels; a RoI of this side belongs to `CANONICAL_LEVEL` (the side of an ImageNet crop)."""
 
@@ -13,7 +15,7 @@ CANONICAL_LEVEL = 4
 """p4, the map of stride 16, from which the single-map Faster R-CNN pools everything."""
 
 
-def assign_levels(boxes: Tensor, lowest: int, highest: int, *, numerics: str = "detectron2") -> Tensor:
+def assign_levels(boxes: Tensor, lowest: int, highest: int, numerics: Numerics = DETECTRON2) -> Tensor:
     """Choose the map of a feature pyramid that each RoI is pooled from.
 
     floor(4 + log2(sqrt(area) / 224)) of Lin et al. 2017, equation 1, clamped to the maps there are. Both libraries
@@ -24,16 +26,16 @@ def assign_levels(boxes: Tensor, lowest: int, highest: int, *, numerics: str = "
         boxes: (N, 4) x1, y1, x2, y2 in network pixels.
         lowest: level of the finest map (2 for p2, of stride 4).
         highest: level of the coarsest map.
-        numerics: "detectron2" or "torchvision".
+        numerics: whose guard to use.
 
     Returns:
         (N,) int64 index of the map, 0 for the finest.
     """
     side = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sqrt()
-    if numerics == "torchvision":
-        level = torch.floor(CANONICAL_LEVEL + torch.log2(side / CANONICAL_SIZE) + 1e-6)
-    else:
+    if numerics.level_eps_inside_log:
         level = torch.floor(CANONICAL_LEVEL + torch.log2(side / CANONICAL_SIZE + 1e-8))
+    else:
+        level = torch.floor(CANONICAL_LEVEL + torch.log2(side / CANONICAL_SIZE) + 1e-6)
     return level.clamp(lowest, highest).long() - lowest
 
 
@@ -43,13 +45,14 @@ class RoIPool(MultiScaleRoIAlign):
     - RoIs are shifted by half a pixel (`aligned`), so that a RoI's corner lies between pixel centres, and very
       small RoIs keep their size; torchvision's networks round them up to one cell of the map.
     - Each bin averages as many samples as it covers cells (sampling ratio 0); torchvision's networks take 2 x 2.
-    - The scale is 1 / nominal stride; torchvision guesses it from the shapes of the first batch.
+    - The scale is 1 / nominal stride, under both numerics: torchvision guesses the power of two from the shapes of
+      the first batch, which is the same but for images of a few dozen pixels, where it guesses wrongly.
 
     Args:
         feature_names: names of the maps to pool from, the finest first.
         strides: their strides in network pixels.
         output_size: side of the pooled grid.
-        numerics: "detectron2" or "torchvision".
+        numerics: whose conventions to follow.
     """
 
     def __init__(
@@ -58,13 +61,11 @@ class RoIPool(MultiScaleRoIAlign):
         feature_names: Sequence[str],
         strides: Sequence[int],
         output_size: int,
-        numerics: str = "detectron2",
+        numerics: Numerics = DETECTRON2,
     ) -> None:
-        as_torchvision = numerics == "torchvision"
-        super().__init__(list(feature_names), output_size, sampling_ratio=2 if as_torchvision else 0)
+        super().__init__(list(feature_names), output_size, numerics.roi_align_sampling_ratio)
         self.strides = tuple(strides)
         self.scales = [1 / stride for stride in strides]
-        self.aligned = not as_torchvision
         self.numerics = numerics
 
     def forward(
@@ -90,7 +91,7 @@ class RoIPool(MultiScaleRoIAlign):
         if len(maps) == 1:
             return self._align(maps[0], rois, self.scales[0])
         lowest = self.strides[0].bit_length() - 1  # stride 2^k is level k
-        levels = assign_levels(everything, lowest, lowest + len(maps) - 1, numerics=self.numerics)
+        levels = assign_levels(everything, lowest, lowest + len(maps) - 1, self.numerics)
         pooled = maps[0].new_zeros((len(rois), maps[0].shape[1], *self.output_size))
         for level, (feature_map, scale) in enumerate(zip(maps, self.scales, strict=True)):
             chosen = torch.where(levels == level)[0]
@@ -99,4 +100,6 @@ class RoIPool(MultiScaleRoIAlign):
         return pooled
 
     def _align(self, feature_map: Tensor, rois: Tensor, scale: float) -> Tensor:
-        return roi_align(feature_map, rois, self.output_size, scale, self.sampling_ratio, self.aligned)
+        return roi_align(
+            feature_map, rois, self.output_size, scale, self.sampling_ratio, self.numerics.roi_align_aligned
+        )

@@ -1,0 +1,76 @@
+"""The layers that work on pooled RoIs: torchvision's modules, initialised as detectron2 does.
+
+             pooled            features              outputs
+DC5, FPN     C x 7 x 7    ->   fc, fc           ->   K + 1 class logits, 4K box deltas
+             C x 14 x 14  ->   3x3 convolutions ->   K masks of 28 x 28
+C4           C x 14 x 14  ->   res5, 2048 x 7 x 7 -> spatial mean -> class logits and box deltas
+                                                  -> K masks of 14 x 14 (the same features)
+"""
+
+from torch import Tensor, nn
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.mask_rcnn import MaskRCNNPredictor
+
+from nucleiseg.models.numerics import DETECTRON2, Numerics
+
+
+class BoxHead(TwoMLPHead):
+    """Two fully connected layers with ReLU; Kaiming-uniform weights (a = 1) and zero biases.
+
+    Args:
+        in_features: channels x side x side of a pooled RoI.
+        width: outputs of each layer.
+    """
+
+    def __init__(self, in_features: int, width: int) -> None:
+        super().__init__(in_features, width)
+        for layer in (self.fc6, self.fc7):
+            nn.init.kaiming_uniform_(layer.weight, a=1)
+            nn.init.zeros_(layer.bias)
+
+
+class BoxPredictor(FastRCNNPredictor):
+    """Class logits, background first, and the box deltas of each class.
+
+    detectron2 predicts deltas for the K foreground classes; torchvision also for the background, which no loss ever
+    reaches. Weights are normal, of standard deviation 0.01 for the logits and 0.001 for the deltas, biases zero:
+    an untrained head leaves the proposals where they are.
+
+    Args:
+        in_features: features of a RoI; (N, in_features) or, from res5, (N, in_features, h, w), which are averaged.
+        num_classes: K, foreground classes.
+        numerics: whether the background has deltas.
+    """
+
+    def __init__(self, in_features: int, num_classes: int, numerics: Numerics = DETECTRON2) -> None:
+        super().__init__(in_features, num_classes + 1)
+        if not numerics.background_deltas:
+            self.bbox_pred = nn.Linear(in_features, num_classes * 4)
+        for layer, deviation in ((self.cls_score, 0.01), (self.bbox_pred, 0.001)):
+            nn.init.normal_(layer.weight, std=deviation)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (N, K + 1) class logits and (N, 4K) (torchvision: (N, 4(K + 1))) deltas, class-major."""
+        if features.dim() == 4:
+            features = features.mean(dim=(2, 3))
+        return self.cls_score(features), self.bbox_pred(features)
+
+
+class MaskPredictor(MaskRCNNPredictor):
+    """A deconvolution that doubles the map, ReLU, and a 1x1 convolution to one map a class.
+
+    The deconvolution starts Kaiming-normal (fan out), the 1x1 normal of standard deviation 0.001: masks start at 0.5.
+
+    Args:
+        in_channels: of the mask head's features.
+        channels: between the two layers.
+        num_classes: K, foreground classes.
+        numerics: torchvision has a map for the background as well, never trained or read.
+    """
+
+    def __init__(self, in_channels: int, channels: int, num_classes: int, numerics: Numerics = DETECTRON2) -> None:
+        super().__init__(in_channels, channels, num_classes + numerics.background_deltas)
+        nn.init.normal_(self.mask_fcn_logits.weight, std=0.001)
+        nn.init.zeros_(self.mask_fcn_logits.bias)
+        nn.init.zeros_(self.conv5_mask.bias)
