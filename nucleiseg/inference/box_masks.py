@@ -144,7 +144,9 @@ def run_lengths(crop: Crop, height: int, width: int) -> list[int]:
 
 def area(rles: list[RLE]) -> np.ndarray:
     """Return the (N,) int64 number of pixels of each mask."""
-    return np.asarray(coco_mask.area(rles) if rles else [], dtype=np.int64)
+    # pycocotools with numpy 2 cannot take more than 255 masks at once (it puts their number into a uint8).
+    parts = [coco_mask.area(rles[start : start + 255]) for start in range(0, len(rles), 255)]
+    return np.concatenate([np.zeros(0), *parts]).astype(np.int64)
 
 
 def paint(prediction: Prediction, threshold: float = 0.0) -> np.ndarray:

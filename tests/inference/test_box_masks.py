@@ -115,6 +115,11 @@ def test_no_instance_gives_no_mask() -> None:
     np.testing.assert_array_equal(paint(prediction), np.zeros((5, 6), dtype=np.int32))
 
 
+def test_area_of_more_masks_than_pycocotools_takes_at_once() -> None:
+    rles = compress([[0, count, 300 - count] if count < 300 else [0, 300] for count in range(1, 301)], 20, 15)
+    assert area(rles).tolist() == list(range(1, 301))
+
+
 def test_chunks_do_not_change_the_masks(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = np.random.default_rng(1)
     corners = generator.uniform(-3, 25, (11, 2))
