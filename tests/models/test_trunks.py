@@ -1,0 +1,250 @@
+"""Trunks: detectron2's feature maps, torchvision's modules, widths, strides, freezing, normalisation."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from golden_weights import FAMILIES, GoldenFamily
+from torch import Tensor, nn
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.ops import FrozenBatchNorm2d
+
+from nucleiseg.errors import InputError
+from nucleiseg.models.norm import group_norm, make_norm_layer, resolve_norm_and_freeze
+from nucleiseg.models.numerics import DETECTRON2, NUMERICS, TORCHVISION
+from nucleiseg.models.trunks import Trunk, TrunkSpec, build_trunk
+
+TINY = TrunkSpec(depths=(1, 2, 1, 2), width_per_group=4, stem_channels=8, res2_channels=16)
+
+
+def count(module: nn.Module) -> tuple[int, int]:
+    """All parameters, and those that do not train."""
+    parameters = list(module.parameters())
+    return sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if not p.requires_grad)
+
+
+def bottom_up(body: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    names = {"maxpool": "stem", "layer1": "res2", "layer2": "res3", "layer3": "res4", "layer4": "res5"}
+    maps = {}
+    for name, module in body.items():
+        images = module(images)
+        if name in names:
+            maps[names[name]] = images
+    return maps
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_feature_maps_are_detectron2s(golden: Path, name: str) -> None:
+    family = GoldenFamily.load(golden, name)
+    trunk = build_trunk(**family.trunk_arguments())
+    trunk.backbone.load_state_dict(family.part("backbone."))
+    with torch.no_grad():
+        maps = bottom_up(trunk.backbone.body, family.network_input())
+        outputs = trunk.backbone(family.network_input())
+    for stage, features in maps.items():
+        expected = family.arrays[f"bottomup_{stage}"]
+        np.testing.assert_allclose(features[0].numpy(), expected, rtol=1e-3, atol=1e-3, err_msg=stage)
+    assert ("res5" in maps) == (family.family != "c4")
+    if family.family == "fpn":
+        assert list(outputs) == ["0", "1", "2", "3", "pool"]
+        for level, features in enumerate(outputs.values(), 2):
+            np.testing.assert_allclose(features[0].numpy(), family.arrays[f"fpn_p{level}"], rtol=1e-3, atol=1e-3)
+    else:
+        assert outputs["0"].equal(maps["res4" if family.family == "c4" else "res5"])
+
+
+def test_c4_res5_takes_the_weights_of_the_head(golden: Path) -> None:
+    family = GoldenFamily.load(golden, "c4_r50")
+    trunk = build_trunk(**family.trunk_arguments())
+    assert trunk.res5 is not None
+    trunk.res5.load_state_dict(family.part("roi_heads.res5."))
+    assert trunk.res5[0].conv1.stride == (2, 2)
+    assert trunk.res5[0].conv2.stride == (1, 1)
+    pooled = torch.from_numpy(family.arrays["roi_pooled_first"])
+    with torch.no_grad():
+        features = trunk.res5(pooled).mean(dim=(2, 3))
+        logits = nn.functional.linear(
+            features, *(family.weights()[f"roi_heads.box_predictor.cls_score.{kind}"] for kind in ("weight", "bias"))
+        )
+    expected = np.roll(family.arrays["box_logits"][:3], 1, axis=1)
+    np.testing.assert_allclose(logits.numpy(), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet101", "resnext101_32x8d"])
+def test_stages_are_torchvisions(name: str) -> None:
+    ours = build_trunk(trunk=name, norm="bn").backbone.body
+    theirs = torchvision.models.get_model(name, weights=None)
+    theirs.fc = theirs.avgpool = nn.Identity()
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    ours.load_state_dict(theirs.state_dict())
+    if name not in {"resnet18", "resnet50"}:  # the others have the same blocks
+        return
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        features = bottom_up(ours.eval(), images)["res5"]
+        assert features.flatten(1).equal(theirs.eval()(images))
+
+
+@pytest.mark.parametrize(
+    ("family", "trunk", "parameters", "frozen"),
+    [
+        # without the RPN, the heads and C4's res5: from the convolutions' shapes alone
+        ("c4", "resnet50", 8_512_704, 222_400),
+        ("dc5", "resnet50", 23_454_912, 222_400),
+        ("fpn", "resnet50", 26_799_296, 222_400),
+        ("fpn", "resnet101", 45_739_200, 222_400),
+        ("fpn", "resnext101_32x8d", 89_883_840, 425_152),
+    ],
+)
+def test_parameter_counts(family: str, trunk: str, parameters: int, frozen: int) -> None:
+    with torch.device("meta"):
+        built = build_trunk(family=family, trunk=trunk, freeze_at=2)
+    assert count(built.backbone) == (parameters, frozen)
+
+
+@pytest.mark.parametrize(
+    ("family", "shapes"),
+    [
+        ("c4", {"0": (64, 5, 7)}),
+        ("dc5", {"0": (128, 5, 7)}),
+        ("fpn", {"0": (24, 20, 28), "1": (24, 10, 14), "2": (24, 5, 7), "3": (24, 3, 4), "pool": (24, 2, 2)}),
+    ],
+)
+def test_shapes_follow_the_nominal_strides(family: str, shapes: dict[str, tuple[int, ...]]) -> None:
+    trunk = build_trunk(family=family, trunk=TINY, norm="gn", fpn_channels=24)
+    maps = trunk.backbone(torch.rand(2, 3, 80, 112))
+    assert {name: tuple(features.shape[1:]) for name, features in maps.items()} == shapes
+    assert trunk.backbone.out_channels == maps["0"].shape[1]
+    for name, stride in trunk.backbone.strides.items():
+        assert tuple(maps[name].shape[2:]) == (-(-80 // stride), -(-112 // stride))
+    assert trunk.res5_channels == 128
+    if trunk.res5 is not None:
+        assert trunk.res5(torch.rand(3, 64, 14, 14)).shape == (3, 128, 7, 7)
+
+
+def test_every_3x3_of_a_dilated_res5_is_dilated() -> None:
+    trunk = build_trunk(family="dc5", trunk=TINY)
+    convolutions = [module for module in trunk.backbone.body.layer4.modules() if isinstance(module, nn.Conv2d)]
+    assert {conv.stride for conv in convolutions} == {(1, 1)}
+    assert [conv.dilation for conv in convolutions if conv.kernel_size == (3, 3)] == [(2, 2), (2, 2)]
+
+
+def test_the_stride_moves_between_convolutions() -> None:
+    for stride_in_1x1 in (False, True):
+        block = build_trunk(trunk=TINY, stride_in_1x1=stride_in_1x1).backbone.body.layer2[0]
+        assert (block.conv1.stride == (2, 2)) == stride_in_1x1
+        assert (block.conv2.stride == (2, 2)) != stride_in_1x1
+        assert block.downsample[0].stride == (2, 2)
+
+
+@pytest.mark.parametrize("freeze_at", range(6))
+def test_freezing_counts_stages_from_the_stem(freeze_at: int) -> None:
+    body = build_trunk(trunk=TINY, norm="bn", freeze_at=freeze_at).backbone.body
+    parts = [("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",)]
+    for index, names in enumerate(parts):
+        trains = {parameter.requires_grad for name in names for parameter in body[name].parameters()}
+        assert trains == {index >= freeze_at}
+        norms = [type(m) for name in names for m in body[name].modules() if "BatchNorm" in type(m).__name__]
+        assert set(norms) == {FrozenBatchNorm2d if index < freeze_at else nn.BatchNorm2d}
+
+
+def test_c4_never_freezes_the_res5_of_its_head() -> None:
+    trunk: Trunk = build_trunk(family="c4", trunk=TINY, norm="gn", freeze_at=5)
+    assert trunk.res5 is not None
+    assert count(trunk.res5)[1] == 0
+    assert count(trunk.backbone)[0] == count(trunk.backbone)[1]
+
+
+def test_group_norm_also_normalises_the_pyramid() -> None:
+    plain, normalised = (build_trunk(trunk=TINY, norm=norm).backbone for norm in ("frozen_bn", "gn"))
+    assert isinstance(plain, BackboneWithFPN)
+    assert plain.fpn.inner_blocks[0][0].bias is not None
+    assert normalised.fpn.inner_blocks[0][0].bias is None
+    assert isinstance(normalised.fpn.layer_blocks[0][1], nn.GroupNorm)
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(64, 32), (96, 32), (48, 16), (4, 4), (7, 1)])
+def test_group_norm_takes_any_width(channels: int, groups: int) -> None:
+    assert group_norm(channels).num_groups == groups
+
+
+@pytest.mark.parametrize("needs_grad", [False, True])
+def test_frozen_batch_norm_is_detectron2s(golden: Path, needs_grad: bool) -> None:
+    units = np.load(golden / "units" / "units.npz")
+    layer = make_norm_layer("frozen_bn", DETECTRON2.bn_eps)(3)
+    layer.load_state_dict(
+        {
+            "weight": torch.tensor([0.5, -1.2, 2.0]),
+            "bias": torch.tensor([0.1, 0.0, -3.0]),
+            "running_mean": torch.tensor([1.0, -2.0, 0.5]),
+            "running_var": torch.tensor([0.04, 9.0, 1e-6]),  # far below epsilon: it decides
+        }
+    )
+    output = layer(torch.from_numpy(units["bn_x"]).requires_grad_(needs_grad)).detach().numpy()
+    np.testing.assert_allclose(output, units["bn_y_grad_path" if needs_grad else "bn_y"], rtol=1e-5, atol=2e-5)
+
+
+def test_random_trunks_start_from_kaiming_normal() -> None:
+    torch.manual_seed(0)
+    weight = build_trunk(family="c4", trunk="resnet50").backbone.body.layer1[1].conv2.weight
+    assert weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key"),
+    [
+        ({"family": "fpm"}, "model.family=fpm"),
+        ({"trunk": "resnet5"}, "model.trunk=resnet5"),
+        ({"trunk": "resnet18", "family": "c4"}, "model.family=c4"),
+        ({"norm": "layer"}, "model.norm=layer"),
+    ],
+)
+def test_unknown_choices_are_named(arguments: dict[str, str], key: str) -> None:
+    with pytest.raises(InputError, match=key):
+        build_trunk(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "norm", "freeze_at"),
+    [
+        ((None, None, None), "gn", 0),
+        ((None, "bn", 0), "bn", 0),
+        (("zoo", None, None), "frozen_bn", 2),
+        (("zoo", "bn", None), "bn", 2),
+        (("zoo", "gn", None), "gn", 0),
+        (("zoo", None, 0), "frozen_bn", 0),
+    ],
+)
+def test_norm_and_freezing_follow_the_weights(
+    arguments: tuple[str | None, str | None, int | None], norm: str, freeze_at: int
+) -> None:
+    chosen_norm, chosen_freeze_at, sentence = resolve_norm_and_freeze(*arguments)
+    assert (chosen_norm, chosen_freeze_at) == (norm, freeze_at)
+    assert norm in sentence
+    assert sentence.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keys"),
+    [
+        ((None, "frozen_bn", None), ["model.norm=frozen_bn"]),
+        ((None, None, 2), ["model.freeze_at=2"]),
+        ((None, "frozen_bn", 1), ["model.norm=frozen_bn", "model.freeze_at=1"]),
+        (("zoo", None, 6), ["model.freeze_at=6"]),
+        (("zoo", "instance", None), ["model.norm=instance"]),
+    ],
+)
+def test_contradictions_are_refused(arguments: tuple[str | None, str | None, int | None], keys: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        resolve_norm_and_freeze(*arguments)
+    assert len(caught.value.problems) == len(keys)
+    for key, problem in zip(keys, caught.value.problems, strict=True):
+        assert key in problem
+
+
+def test_the_two_numerics_differ_in_every_knob() -> None:
+    assert NUMERICS == {"detectron2": DETECTRON2, "torchvision": TORCHVISION}
+    knobs = vars(DETECTRON2)
+    assert all(knobs[name] != value for name, value in vars(TORCHVISION).items())
