@@ -1,0 +1,183 @@
+"""One folder an image, one file a nucleus: the layout of the VRDL homework, DSB2018 and matterport's examples."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from nucleiseg.data.layers import pack
+from nucleiseg.data.readers.base import Reader, Record
+from nucleiseg.data.readers.images import decode_image, decode_mask
+from nucleiseg.data.readers.listing import IMAGE_SUFFIXES, MASK_SUFFIXES, list_files, list_folders
+from nucleiseg.errors import InputError
+from nucleiseg.structures import Sample
+
+LAYOUT = "NAME/images/NAME.png and NAME/masks/*.png (one file a nucleus) for every image"
+VERSION = "folders 1"
+"""Goes into every content key: raise it when the same files are to be read differently."""
+
+
+@dataclass(frozen=True)
+class FoldersReader(Reader):
+    """Reads ROOT/NAME/images/NAME.png with ROOT/NAME/masks/*.png.
+
+    An image is named by its file. A mask file is one instance, also where it has several components; masks may
+    touch and overlap. An empty mask is skipped and counted; an image without masks has no nucleus, which is fine
+    as long as others have some. Hidden files, folders such as `.ipynb_checkpoints` and files of other kinds are
+    passed over.
+
+    Args:
+        root: the folder that holds one folder an image.
+    """
+
+    root: str | Path
+
+    class_names: ClassVar[tuple[str, ...]] = ("nucleus",)
+    drawn: ClassVar[bool] = False
+
+    def records(self) -> list[Record]:
+        """List the images in natural order of their folders.
+
+        Raises:
+            InputError: if the root does not exist, holds nothing of this layout, or no image there has a mask.
+        """
+        root = Path(self.root).expanduser()
+        if not root.is_dir():
+            found = "is a file, not a folder" if root.exists() else "does not exist"
+            raise InputError(f"The data folder {root} {found}: set data.root to a folder with {LAYOUT}.")
+        listed = [_list_record(folder) for folder in list_folders(root)]
+        records = _mark_namesakes([record for record in listed if record is not None])
+        if not records:
+            raise InputError(f"The data folder {root} holds nothing to read: {_advice(root)}.")
+        if not any(record.masks for record in records):
+            problems = [record.problem for record in records if record.problem is not None]
+            none = f"None of the {len(records)} images in {root} has a mask: put a file for each nucleus in NAME/masks."
+            raise InputError([none, *problems])
+        return records
+
+    def read(self, record: Record) -> Sample:
+        """Decode one image and pack its masks.
+
+        Raises:
+            InputError: with a sentence for each file that cannot be used.
+        """
+        if record.problem is not None or record.image is None:
+            raise InputError(record.problem or f"{record.name} has no image file.")
+        problems: list[str] = []
+        try:
+            image = decode_image(record.image)
+        except InputError as error:
+            _collect_mask_problems(record, problems)
+            raise InputError([*error.problems, *problems]) from error
+        shape = image.shape[:2]
+        layers, layer_index = pack(_instances(record, shape, problems), shape)
+        if problems:
+            raise InputError(problems)
+        return Sample(record.name, image, layers, layer_index, np.ones(len(layer_index), np.int64))
+
+    def key(self, record: Record) -> str:
+        """Return the SHA-256 of the record's file names and contents.
+
+        The contents, not times and sizes: a copy keeps its key, and a change within the clock's granularity or
+        by a tool that restores times is noticed. Reading them takes 8 ms for an image of 600 masks once the
+        system has the files in memory.
+
+        Raises:
+            InputError: if a file cannot be read.
+        """
+        digest = hashlib.sha256(f"{VERSION}\0{record.name}".encode())
+        for path in (record.image, *record.masks):
+            if path is None:
+                continue
+            try:
+                data = path.read_bytes()
+            except OSError as error:
+                raise InputError(f"{path} cannot be read ({error.strerror}): check that it is there.") from error
+            digest.update(f"\0{path.name}\0{len(data)}\0".encode())
+            digest.update(data)
+        return digest.hexdigest()
+
+    def empty_masks(self, record: Record, sample: Sample) -> int:
+        """Return how many mask files mark no pixel."""
+        return len(record.masks) - len(sample)
+
+
+def _list_record(folder: Path) -> Record | None:
+    """List one image's folder; None if it is no such folder."""
+    images, masks = list_files(folder / "images", IMAGE_SUFFIXES), list_files(folder / "masks", MASK_SUFFIXES)
+    if not images:
+        if not (folder / "images").is_dir() and not masks:
+            return None
+        accepted = ", ".join(IMAGE_SUFFIXES)
+        return Record(folder.name, problem=f"{folder} has no image in its folder images (accepted: {accepted}).")
+    record = Record(images[0].stem, images[0], tuple(masks))
+    if len(images) > 1:
+        names = ", ".join(path.name for path in images)
+        return replace(record, problem=f"{folder / 'images'} holds {len(images)} images ({names}): keep one.")
+    lossy = [] if masks else list_files(folder / "masks", IMAGE_SUFFIXES)
+    if lossy:
+        accepted = ", ".join(MASK_SUFFIXES)
+        return replace(
+            record, problem=f"{lossy[0]} is of a kind that blurs a mask's edge: save masks without loss ({accepted})."
+        )
+    return record
+
+
+def _mark_namesakes(records: list[Record]) -> list[Record]:
+    """Give every image whose name an earlier one has a problem that names both files."""
+    first: dict[str, Record] = {}
+    marked = []
+    for record in records:
+        namesake = first.setdefault(record.name, record)
+        if namesake is not record and record.problem is None:
+            where = f"{namesake.image} and {record.image}"
+            record = replace(record, problem=f"{where} are two images of one name: rename or remove one of them.")
+        marked.append(record)
+    return marked
+
+
+def _advice(root: Path) -> str:
+    """Say where a root without images probably went wrong."""
+    if (root / "images").is_dir():
+        return f"it looks like the folder of one image, so set data.root to {root.parent}, if that has {LAYOUT}"
+    for folder in list_folders(root):
+        if any(_list_record(inner) is not None for inner in list_folders(folder)):
+            return f"set data.root={folder}, which has {LAYOUT}"
+    return f"it should have {LAYOUT}"
+
+
+def _instances(record: Record, shape: tuple[int, int], problems: list[str]) -> Iterator[np.ndarray]:
+    """Yield the masks that are not empty, adding a sentence to `problems` for what cannot be used.
+
+    Masks of a wrong size share one sentence: they are hundreds where the image was resized after annotation.
+    """
+    misfits: list[tuple[Path, tuple[int, ...]]] = []
+    for path in record.masks:
+        try:
+            mask = decode_mask(path)
+        except InputError as error:
+            problems.extend(error.problems)
+            continue
+        if mask.shape != shape:
+            misfits.append((path, mask.shape))
+        elif mask.any():
+            yield mask
+    if misfits:
+        path, found = misfits[0]
+        others = f" (and so do {len(misfits) - 1} other masks of this image)" if len(misfits) > 1 else ""
+        problems.append(
+            f"{path} is {found[1]} x {found[0]} pixels and does not fit its image {record.image} of "
+            f"{shape[1]} x {shape[0]}{others}: masks must have the size of their image."
+        )
+
+
+def _collect_mask_problems(record: Record, problems: list[str]) -> None:
+    """Look for broken masks also where the image itself is broken, so that one run shows all there is to mend."""
+    for path in record.masks:
+        try:
+            decode_mask(path)
+        except InputError as error:
+            problems.extend(error.problems)
