@@ -14,8 +14,8 @@ def from_mapping(cls: type[Config], mapping: Mapping[str, Any], prefix: str) -> 
     """Build the dataclass `cls` from a mapping of its field names; absent fields keep their defaults.
 
     Args:
-        cls: a dataclass whose fields are str, int, float, bool, Literal, tuples of these, `... | None`, or
-            dataclasses of the same kind.
+        cls: a dataclass whose fields are str, int, float, bool, Literal, tuples of these, `... | None`, dicts (taken
+            as they are), or dataclasses of the same kind.
         mapping: plain Python (dicts, lists, numbers, strings), as YAML gives it.
         prefix: the key under which the user knows the mapping ("model"), for error messages.
 
@@ -39,9 +39,11 @@ def from_mapping(cls: type[Config], mapping: Mapping[str, Any], prefix: str) -> 
 
 
 def to_mapping(config: Any) -> Any:  # noqa: ANN401
-    """Return a dataclass as plain dicts, lists, numbers and strings, as JSON and `weights_only` loading allow."""
+    """Return a dataclass (or what is made of them) as plain dicts, lists, numbers and strings, as JSON and `weights_only` loading allow."""
     if is_dataclass(config):
         return {field.name: to_mapping(getattr(config, field.name)) for field in fields(config)}
+    if isinstance(config, Mapping):
+        return {key: to_mapping(value) for key, value in config.items()}
     if isinstance(config, tuple | list):
         return [to_mapping(item) for item in config]
     return config
@@ -56,6 +58,8 @@ def _converted(value: Any, hint: Any, key: str) -> Any:  # noqa: ANN401
         if value is None and type(None) in arguments:
             return None
         return _converted(value, next(argument for argument in arguments if argument is not type(None)), key)
+    if origin is dict and isinstance(value, Mapping):
+        return dict(value)
     if origin is Literal and value in arguments:
         return value
     if origin is tuple and isinstance(value, list | tuple):
