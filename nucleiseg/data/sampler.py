@@ -9,8 +9,8 @@ was killed and resumed sees exactly what it would have seen.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -19,7 +19,8 @@ ORDER, AUGMENTATION = 0, 1
 """What a random stream is for: keeps the order of the images and their augmentation independent."""
 
 
-class SampleKey(NamedTuple):
+@dataclass(frozen=True)
+class SampleKey:
     """What a data set is asked for.
 
     Attributes:

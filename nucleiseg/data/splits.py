@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from nucleiseg.data.balance import assign
 from nucleiseg.errors import InputError
 
 TCGA_BARCODE = re.compile(r"TCGA-([A-Z0-9]{2})-[A-Z0-9]{4}", re.IGNORECASE)
@@ -19,12 +20,6 @@ TCGA_BARCODE = re.compile(r"TCGA-([A-Z0-9]{2})-[A-Z0-9]{4}", re.IGNORECASE)
 
 DENSE = 1.5
 """An image is dense when it has more than this many times the median number of nuclei."""
-
-RESTARTS = 64
-"""Random starts of the search; with few groups, one start may end in a poor local optimum."""
-
-GOOD_ENOUGH = 1e-5
-"""The search ends early at this sum of squared deviations: shares are right to about 0.1 %."""
 
 ValChoice = float | str | Sequence[str] | None
 """A fraction of the images, names, or None / "none" to train on all."""
@@ -81,7 +76,7 @@ def split(
     Raises:
         InputError: for an unknown name, a number out of range, or too few groups for what is asked.
     """
-    order = np.argsort(np.asarray(names, dtype=object), kind="stable") if len(names) else []
+    order = sorted(range(len(names)), key=lambda i: names[i])
     ordered = [names[i] for i in order]
     sizes = np.array([counts[i] for i in order], dtype=np.int64)
     if len(set(ordered)) != len(ordered):
@@ -91,7 +86,9 @@ def split(
     wanted = _names_or_none(val)
     if fold is not None:
         if wanted is not None:
-            raise InputError(f"data.fold={fold} and data.val={val} contradict each other: leave data.val at a fraction.")
+            raise InputError(
+                f"data.fold={fold} and data.val={val} contradict each other: leave data.val at a fraction."
+            )
         chosen, how = _fold(ordered, sizes, fold, folds, group)
     elif wanted is None:
         chosen, how = _hold_out(ordered, sizes, val, group)
@@ -180,7 +177,7 @@ def _hold_out(names: Sequence[str], counts: np.ndarray, val: Any, group: str) ->
             f"data.val={val} needs at least 2 groups of images, but {len(names)} image(s) make {total} "
             f"(data.group={group}): say data.val=none to train on all, or data.group=none to part a group."
         )
-    parts = _assign(_features(numbers, total, counts), np.array([1 - val, val]))
+    parts = assign(_features(numbers, total, counts), np.array([1 - val, val]))
     return parts[numbers] == 1, f"hold-out of {val:g}, {_grouping(group, total, len(names))}"
 
 
@@ -188,109 +185,27 @@ def _fold(names: Sequence[str], counts: np.ndarray, fold: int, folds: int, group
     if isinstance(folds, bool) or not isinstance(folds, int) or folds < 2:
         raise InputError(f"data.folds={folds} is not a number of folds: accepted are whole numbers from 2.")
     if isinstance(fold, bool) or not isinstance(fold, int) or not 0 <= fold < folds:
-        raise InputError(f"data.fold={fold} is not one of the {folds} folds (data.folds): accepted are 0 to {folds - 1}.")
+        raise InputError(
+            f"data.fold={fold} is not one of the {folds} folds (data.folds): accepted are 0 to {folds - 1}."
+        )
     numbers, total = _groups(names, group)
     if total < folds:
         raise InputError(
             f"data.folds={folds} needs as many groups of images, but {len(names)} image(s) make {total} "
             f"(data.group={group}): ask for fewer folds, or say data.group=none to part groups."
         )
-    parts = _assign(_features(numbers, total, counts), np.full(folds, 1 / folds))
+    parts = assign(_features(numbers, total, counts), np.full(folds, 1 / folds))
     return parts[numbers] == fold, f"fold {fold} of {folds}, {_grouping(group, total, len(names))}"
 
 
 def _features(numbers: np.ndarray, total: int, counts: np.ndarray) -> np.ndarray:
-    """Return each group's share of images, of nuclei and of dense images, (groups, 3) float64; columns sum to 1 or 0."""
+    """Return each group's share of images, nuclei and dense images, (groups, 3) float64; columns sum to 1 (or 0)."""
     dense = counts > DENSE * np.median(counts)
-    columns = [np.bincount(numbers, weights=weight, minlength=total) for weight in (np.ones_like(counts), counts, dense)]
+    columns = [
+        np.bincount(numbers, weights=weight, minlength=total) for weight in (np.ones_like(counts), counts, dense)
+    ]
     features = np.stack(columns, axis=1)
     return features / np.maximum(features.sum(axis=0), 1)
-
-
-def _assign(features: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Put every group into one part so that the parts' shares are near the wanted ones.
-
-    Args:
-        features: (G, F) float64, the share that group g has of feature f.
-        shares: (P,) float64, the share of every feature that each part should get; G >= P.
-
-    Returns:
-        (G,) int64 the part of each group. Each part has at least one group.
-    """
-    present = features[:, features.any(axis=0)]
-    generator = np.random.default_rng(0)
-    best, best_cost = np.zeros(len(features), dtype=np.int64), np.inf
-    for _ in range(RESTARTS):
-        order = np.argsort(-present.sum(axis=1) * generator.uniform(0.5, 1.5, len(present)), kind="stable")
-        parts = _improve(present, shares, _greedy(present, shares, order))
-        cost = _cost(present, shares, parts)
-        if cost < best_cost - 1e-12:
-            best, best_cost = parts, cost
-        if best_cost < GOOD_ENOUGH:
-            break
-    return best
-
-
-def _sums(features: np.ndarray, shares: np.ndarray, parts: np.ndarray) -> np.ndarray:
-    """Return what each part holds of each feature less what it should hold, (P, F) float64."""
-    inside = parts[None, :] == np.arange(len(shares))[:, None]
-    return inside.astype(np.float64) @ features - shares[:, None] * (features.sum(axis=0) > 0)
-
-
-def _cost(features: np.ndarray, shares: np.ndarray, parts: np.ndarray) -> float:
-    return float((_sums(features, shares, parts) ** 2).sum())
-
-
-def _greedy(features: np.ndarray, shares: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Put one group after another where it helps most, keeping enough of them back to fill every part."""
-    parts = np.full(len(features), -1)
-    excess = _sums(features, shares, parts)
-    for placed, index in enumerate(order):
-        change = ((excess + features[index]) ** 2 - excess**2).sum(axis=1)
-        empty = np.bincount(parts[parts >= 0], minlength=len(shares)) == 0
-        if len(order) - placed <= empty.sum():
-            change = np.where(empty, change, np.inf)
-        parts[index] = np.argmin(change)
-        excess[parts[index]] += features[index]
-    return parts
-
-
-def _improve(features: np.ndarray, shares: np.ndarray, parts: np.ndarray) -> np.ndarray:
-    """Move single groups and swap pairs as long as that lowers the cost."""
-    parts = parts.copy()
-    changed = True
-    while changed:
-        changed = False
-        for index in range(len(parts)):
-            excess = _sums(features, shares, parts)
-            changed |= _move(features, excess, parts, index) or _swap(features, excess, parts, index)
-    return parts
-
-
-def _move(features: np.ndarray, excess: np.ndarray, parts: np.ndarray, index: int) -> bool:
-    """Move one group to the part where it fits best, unless it is the last of its part. Return whether it moved."""
-    home, weight = parts[index], features[index]
-    if (parts == home).sum() == 1:
-        return False
-    left = ((excess[home] - weight) ** 2 - excess[home] ** 2).sum()
-    change = left + ((excess + weight) ** 2 - excess**2).sum(axis=1)
-    change[home] = 0
-    parts[index] = np.argmin(change) if change.min() < -1e-12 else home
-    return bool(parts[index] != home)
-
-
-def _swap(features: np.ndarray, excess: np.ndarray, parts: np.ndarray, index: int) -> bool:
-    """Swap one group with the group of another part that fits best. Return whether it did."""
-    home = parts[index]
-    difference = features - features[index]
-    change = ((excess[home] + difference) ** 2 - excess[home] ** 2).sum(axis=1)
-    change += ((excess[parts] - difference) ** 2 - excess[parts] ** 2).sum(axis=1)
-    change[parts == home] = 0
-    other = int(np.argmin(change))
-    if change[other] >= -1e-12:
-        return False
-    parts[index], parts[other] = parts[other], home
-    return True
 
 
 def _grouping(group: str, groups: int, images: int) -> str:

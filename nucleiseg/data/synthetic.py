@@ -206,9 +206,7 @@ def _fit(generator: np.random.Generator, nucleus: Nucleus, taken: np.ndarray) ->
     return Nucleus(nucleus.kind, nucleus.centre, nucleus.outline, nucleus.row, nucleus.column, rest)
 
 
-def _stain(
-    generator: np.random.Generator, tissue: Tissue, nuclei: list[Nucleus]
-) -> tuple[np.ndarray, np.ndarray]:
+def _stain(generator: np.random.Generator, tissue: Tissue, nuclei: list[Nucleus]) -> tuple[np.ndarray, np.ndarray]:
     """Return the optical densities of haematoxylin and eosin, (H, W) float32 each, nuclei included."""
     height, width = tissue.nest.shape
     bare = (1 - tissue.glass) * (1 - 0.55 * _halos(generator, nuclei, height, width))

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-HAEMATOXYLIN = (0.5626, 0.7201, 0.4062)
-EOSIN = (0.2159, 0.8012, 0.5581)
+HAEMATOXYLIN = np.array([0.5626, 0.7201, 0.4062], dtype=np.float32)
+EOSIN = np.array([0.2159, 0.8012, 0.5581], dtype=np.float32)
 """Optical density in R, G, B of one unit of each stain: the reference vectors of Macenko et al. 2009 (ISBI)."""
 
 WHITE = 243.0
@@ -107,5 +107,5 @@ def _edge(glass: np.ndarray) -> np.ndarray:
 
 def colour(haematoxylin: np.ndarray, eosin: np.ndarray) -> np.ndarray:
     """Return the light through two stains by Beer and Lambert's law, (H, W, 3) float32 RGB in 0 .. 255."""
-    density = haematoxylin[..., None] * np.float32(HAEMATOXYLIN) + eosin[..., None] * np.float32(EOSIN)
+    density = haematoxylin[..., None] * HAEMATOXYLIN + eosin[..., None] * EOSIN
     return (WHITE * np.exp(-density)).astype(np.float32)

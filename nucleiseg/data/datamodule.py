@@ -1,0 +1,253 @@
+"""The data of a run: listed, checked, split and loaded, for Lightning and for anybody who wants a loader."""
+
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import cv2
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from nucleiseg.data.cache import SampleCache, Summary, default_folder, load_all
+from nucleiseg.data.dataset import NucleiDataset, Transform, collate
+from nucleiseg.data.readers import READERS
+from nucleiseg.data.readers.base import Reader, Record
+from nucleiseg.data.sampler import SampleKey, StepSampler
+from nucleiseg.data.splits import Split, ValChoice, split
+from nucleiseg.errors import InputError
+from nucleiseg.structures import Target
+
+Batch = tuple[list[Tensor], list[Target]]
+
+COMMON_KEYS = ("val", "fold", "folds", "group", "cache_dir", "batch_size", "workers")
+"""Keys of the `data` group that every reader shares; the others are fields of the reader."""
+
+
+class NucleiDataModule(pl.LightningDataModule):
+    """Training, validation and prediction data of one run.
+
+    `setup` lists, checks and splits; the attributes below exist from then on. Loaders are a function of the arguments
+    and `start_step` alone: number of workers and of processes change no sample.
+
+    Args:
+        reader: lists and reads the images.
+        train_transform: makes a training input of a sample and a seed.
+        val_transform: makes a deterministic input of a whole image; its seed is None.
+        cache_dir: folder of decoded samples; None reads every sample from its source.
+        val: what to validate on, see `splits.split`.
+        fold: fold to validate on, counted from 0.
+        folds: number of folds.
+        group: which images stay together, see `splits.group_of`.
+        batch_size: training images in a batch of one process.
+        workers: worker processes of a loader; 0 loads in the training process; None: see `default_workers`.
+        seed: the run's seed.
+        total_steps: optimiser steps of the whole run.
+        accumulate: batches (micro-steps) of one optimiser step.
+
+    Attributes:
+        start_step: optimiser step to begin at; set it before fitting to resume a run.
+        summaries: what the check found, one for each image.
+        split: names of both parts.
+        train_records, val_records: the same as records.
+        fingerprint: 16 hexadecimal digits that change with any image, mask, name, class or the split.
+    """
+
+    summaries: list[Summary]
+    split: Split
+    train_records: tuple[Record, ...]
+    val_records: tuple[Record, ...]
+    fingerprint: str
+
+    def __init__(
+        self,
+        reader: Reader,
+        train_transform: Transform,
+        val_transform: Transform,
+        cache_dir: str | os.PathLike[str] | None = None,
+        val: ValChoice = 0.2,
+        fold: int | None = None,
+        folds: int = 5,
+        group: str = "auto",
+        batch_size: int = 1,
+        workers: int | None = None,
+        seed: int = 0,
+        total_steps: int = 2400,
+        accumulate: int = 1,
+    ) -> None:
+        super().__init__()
+        self.reader = reader
+        self.train_transform = train_transform
+        self.val_transform = val_transform
+        self.cache = SampleCache(cache_dir)
+        self.val, self.fold, self.folds, self.group = val, fold, folds, group
+        self.batch_size = _whole("batch_size", batch_size, 1)
+        self.workers = default_workers() if workers is None else _whole("workers", workers, 0)
+        self.seed = seed
+        self.total_steps = total_steps
+        self.accumulate = accumulate
+        self.start_step = 0
+        self._is_set_up = False
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes, in the order of the labels 1, 2, ..."""
+        return self.reader.class_names
+
+    def setup(self, stage: str | None = None) -> None:
+        """List the images, check them all, and split them; a second call does nothing.
+
+        Args:
+            stage: Lightning's name for what comes next; every stage needs the same.
+
+        Raises:
+            InputError: with every problem of the data, or of what is asked of them.
+        """
+        if self._is_set_up:
+            return
+        records = self.reader.records()
+        self.summaries = load_all(self.reader, self.cache)
+        names = [summary.name for summary in self.summaries]
+        counts = [len(summary) for summary in self.summaries]
+        self.split = split(names, counts, self.val, self.fold, self.folds, self.group)
+        by_name = {record.name: record for record in records}
+        self.train_records = tuple(by_name[name] for name in self.split.train)
+        self.val_records = tuple(by_name[name] for name in self.split.val)
+        self.fingerprint = fingerprint(self.summaries, self.split, self.class_names)
+        self._is_set_up = True
+
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, Target]]:
+        """Return batches from `start_step` on; its length is that of the whole run, in micro-steps."""
+        trainer = self.trainer
+        sampler = StepSampler(
+            length=len(self.train_records),
+            batch_size=self.batch_size,
+            total=self.total_steps * self.accumulate,
+            seed=self.seed,
+            start=self.start_step * self.accumulate,
+            rank=trainer.global_rank if trainer else 0,
+            world_size=trainer.world_size if trainer else 1,
+        )
+        return self._loader(self.train_records, self.train_transform, self.workers, batch_sampler=sampler)
+
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, Target]]:
+        """Return the validation images, whole and one at a time, the same in every process."""
+        return self._whole_images(self.val_records)
+
+    def predict_dataloader(self) -> DataLoader[tuple[Tensor, Target]]:
+        """Return every image of the data set, whole and one at a time, sorted by name."""
+        return self._whole_images(sorted(self.train_records + self.val_records, key=lambda record: record.name))
+
+    def _whole_images(self, records: Sequence[Record]) -> DataLoader[tuple[Tensor, Target]]:
+        keys = [SampleKey(index, None) for index in range(len(records))]
+        return self._loader(records, self.val_transform, min(self.workers, len(keys)), sampler=keys, batch_size=1)
+
+    def _loader(
+        self,
+        records: Sequence[Record],
+        transform: Transform,
+        workers: int,
+        **arguments: Any,  # noqa: ANN401
+    ) -> DataLoader[tuple[Tensor, Target]]:
+        """Make a loader; its own generator keeps it from drawing from torch's global one, which training may use."""
+        return DataLoader(
+            NucleiDataset(self.reader, records, self.cache, transform),
+            collate_fn=collate,
+            num_workers=workers,
+            multiprocessing_context=multiprocessing.get_context("spawn") if workers else None,
+            worker_init_fn=init_worker,
+            persistent_workers=workers > 0,
+            prefetch_factor=4 if workers else None,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator().manual_seed(self.seed),
+            **arguments,
+        )
+
+
+def init_worker(worker: int) -> None:
+    """Keep a worker process to one thread: the workers are the parallelism."""
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
+def default_workers() -> int:
+    """Return how many workers pay off: none on a CPU, where a step takes far longer than its sample; else up to 4."""
+    return min(4, max((os.cpu_count() or 1) - 1, 0)) if torch.cuda.is_available() else 0
+
+
+def fingerprint(summaries: Sequence[Summary], parts: Split, class_names: Sequence[str]) -> str:
+    """Return 16 hexadecimal digits that name a data set and its split, on any machine."""
+    keys = sorted((summary.name, summary.key) for summary in summaries)
+    text = json.dumps([keys, parts.train, parts.val, list(class_names)])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def build_datamodule(
+    data: Mapping[str, Any],
+    *,
+    train_transform: Transform,
+    val_transform: Transform,
+    seed: int,
+    total_steps: int,
+    accumulate: int = 1,
+) -> NucleiDataModule:
+    """Make a data module from the plain keys of the `data` group (`conf/data`).
+
+    Args:
+        data: `reader` (a name of `READERS`), that reader's fields, and any of `COMMON_KEYS`. `cache_dir` None is the
+            user's cache folder here, "none" is no cache.
+        train_transform: see `NucleiDataModule`, as the rest.
+        val_transform: as above.
+        seed: as above.
+        total_steps: as above.
+        accumulate: as above.
+
+    Raises:
+        InputError: for an unknown reader or key, or a value that is not accepted, naming the key.
+    """
+    reader = _reader(data)
+    common = {key: data[key] for key in COMMON_KEYS if key in data}
+    cache_dir = common.pop("cache_dir", None)
+    if cache_dir is None:
+        cache_dir = default_folder()
+    return NucleiDataModule(
+        reader,
+        train_transform,
+        val_transform,
+        cache_dir=None if cache_dir == "none" else cache_dir,
+        seed=seed,
+        total_steps=total_steps,
+        accumulate=accumulate,
+        **common,
+    )
+
+
+def _reader(data: Mapping[str, Any]) -> Reader:
+    """Make the reader that `data.reader` names from the keys that are its fields."""
+    name = data.get("reader")
+    if name not in READERS:
+        raise InputError(f"data.reader={name} is not a reader: accepted are {', '.join(sorted(READERS))}.")
+    accepted = [field.name for field in fields(READERS[name])]
+    keys = [key for key in data if key != "reader" and key not in COMMON_KEYS]
+    unknown = [key for key in keys if key not in accepted]
+    if unknown:
+        raise InputError(
+            [
+                f"data.{key} is not a key of the reader {name}: accepted are {', '.join([*accepted, *COMMON_KEYS])}."
+                for key in unknown
+            ]
+        )
+    if "root" in accepted and data.get("root") is None:
+        raise InputError(f"data.root is missing: the reader {name} needs the folder that holds the data set.")
+    return READERS[name](**{key: data[key] for key in keys})
+
+
+def _whole(key: str, value: int, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(f"data.{key}={value} is not accepted: give a whole number from {least}.")
+    return value

@@ -1,0 +1,45 @@
+"""A data set of images for torch's loaders: read one, transform it with the seed that its key carries."""
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from nucleiseg.data.cache import SampleCache
+from nucleiseg.data.readers.base import Reader, Record
+from nucleiseg.data.sampler import SampleKey
+from nucleiseg.structures import Sample, Target
+
+Transform = Callable[[Sample, int | None], tuple[Tensor, Target]]
+"""From a sample and a seed to an image tensor, (3, h, w) uint8 RGB, and what is to be found in it."""
+
+
+class NucleiDataset(Dataset[tuple[Tensor, Target]]):
+    """Images with their nuclei, transformed. It is picklable if its parts are, so spawned workers can have it.
+
+    Args:
+        reader: reads the images.
+        records: the images.
+        cache: keeps them decoded.
+        transform: makes a network's input of a sample; it gets the key's seed, and history-free code there makes a
+            sample depend on nothing else.
+    """
+
+    def __init__(self, reader: Reader, records: Sequence[Record], cache: SampleCache, transform: Transform) -> None:
+        self.reader = reader
+        self.records = tuple(records)
+        self.cache = cache
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, key: SampleKey) -> tuple[Tensor, Target]:
+        sample = self.cache.load(self.reader, self.records[key.index])
+        return self.transform(sample, key.seed)
+
+
+def collate(samples: Sequence[tuple[Tensor, Target]]) -> tuple[list[Tensor], list[Target]]:
+    """Make a batch: a list of images, which may differ in size, and a list of their targets."""
+    images, targets = zip(*samples, strict=True)
+    return list(images), list(targets)
