@@ -1,0 +1,1 @@
+"""From a reader's `Sample` to the image tensor and `Target` that the network takes."""

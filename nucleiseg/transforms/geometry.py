@@ -1,0 +1,112 @@
+"""Sizes and resizing: the rules of detectron2, the pixels of Pillow.
+
+Every COCO Mask R-CNN weight was trained on images that Pillow resized. OpenCV's bilinear filter differs from
+Pillow's in every fourth pixel, and torch's antialiased uint8 `interpolate` in about 3 of 1000 (by one), so images
+go through Pillow itself. Label planes go through OpenCV's INTER_NEAREST_EXACT, which picks the same source pixel as
+Pillow's nearest filter and takes planes of any integer type; OpenCV's INTER_NEAREST does not.
+"""
+
+from typing import overload
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+Shape = tuple[int, int]
+"""(height, width) in pixels."""
+
+Crop = tuple[float | int, float | int]
+"""(height, width) of a crop: a float is a share of the image's side, an integer a number of pixels."""
+
+
+def crop_shape(height: int, width: int, crop: Crop, factor: float = 1.0) -> Shape:
+    """Return the size of a crop of an image, in the image's pixels.
+
+    A float share f gives `int(side * f + 0.5)` (detectron2's rule for relative crops), an integer that many
+    pixels. No crop is larger than the image or smaller than one pixel.
+
+    Args:
+        height: the image's height.
+        width: the image's width.
+        crop: (height, width) of the crop, shares or pixels.
+        factor: both sides of the crop are multiplied by it before rounding.
+    """
+
+    def side(length: int, wanted: float | int) -> int:
+        pixels = length * wanted if isinstance(wanted, float) else wanted
+        return min(max(int(pixels * factor + 0.5), 1), length)
+
+    return side(height, crop[0]), side(width, crop[1])
+
+
+def resize_scale(height: int, width: int, short: int, long: int) -> float:
+    """Return output pixels per input pixel of the shortest-edge rule, before sides are rounded to whole pixels."""
+    return min(short / min(height, width), long / max(height, width))
+
+
+def resized_shape(height: int, width: int, short: int, long: int) -> Shape:
+    """Return the size to which the shortest-edge rule brings an image (detectron2's `ResizeShortestEdge`).
+
+    The shorter side becomes `short`; if the longer one would then exceed `long`, both shrink so that it is `long`.
+    Sides are rounded half up, and are never zero.
+
+    Args:
+        height: the image's height.
+        width: the image's width.
+        short: wanted length of the shorter side.
+        long: greatest length of the longer side.
+    """
+    scale = short / min(height, width)
+    sides = (float(short), scale * width) if height < width else (scale * height, float(short))
+    if max(sides) > long:
+        shrink = long / max(sides)
+        sides = (sides[0] * shrink, sides[1] * shrink)
+    return max(int(sides[0] + 0.5), 1), max(int(sides[1] + 0.5), 1)
+
+
+@overload
+def resize_image(image: np.ndarray, shape: Shape) -> np.ndarray: ...
+@overload
+def resize_image(image: Tensor, shape: Shape) -> Tensor: ...
+def resize_image(image: np.ndarray | Tensor, shape: Shape) -> np.ndarray | Tensor:
+    """Resize an image with Pillow's bilinear filter (antialiased when shrinking), on 8-bit values.
+
+    Args:
+        image: (H, W, 3) uint8 array or (3, H, W) uint8 tensor on the CPU.
+        shape: (h, w) of the result.
+
+    Returns:
+        An array or tensor as given, with height h and width w. The same object where the size does not change.
+    """
+    if isinstance(image, Tensor):
+        if tuple(image.shape[1:]) == tuple(shape):
+            return image
+        resized = resize_image(image.permute(1, 2, 0).contiguous().numpy(), shape)
+        return torch.from_numpy(resized).permute(2, 0, 1).contiguous()
+    if image.shape[:2] == tuple(shape):
+        return image
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    return np.array(picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
+
+
+def resize_layers(layers: np.ndarray, shape: Shape) -> np.ndarray:
+    """Resize label-map planes by nearest neighbour, as Pillow would resize each instance's mask.
+
+    Each output pixel copies one input pixel, so no value is invented and the planes of the result are the planes
+    of the resized masks.
+
+    Args:
+        layers: (L, H, W) uint16 or int32.
+        shape: (h, w) of the result.
+
+    Returns:
+        (L, h, w) of the same dtype. The same object where the size does not change.
+    """
+    if layers.shape[1:] == tuple(shape):
+        return layers
+    resized = np.empty((len(layers), *shape), dtype=layers.dtype)
+    for plane, source in zip(resized, layers, strict=True):
+        cv2.resize(source, (shape[1], shape[0]), dst=plane, interpolation=cv2.INTER_NEAREST_EXACT)
+    return resized

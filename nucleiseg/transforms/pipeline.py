@@ -1,0 +1,132 @@
+"""The random operations, drawn and applied by Albumentations: the only file that knows the library.
+
+It sees an image and its label-map planes (as Albumentations' `masks`), never boxes.
+"""
+
+import os
+import random
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nucleiseg.transforms.colour import saturate, scale_stains
+from nucleiseg.transforms.geometry import Crop, Shape, crop_shape, resize_image, resize_layers, resized_shape
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing a library must not call the network
+import albumentations as A
+from albumentations.core.type_definitions import Targets
+
+if TYPE_CHECKING:
+    from nucleiseg.transforms.recipe import Recipe
+
+
+class _RandomCrop(A.DualTransform):
+    """Cut the same random window from the image and the planes, as views: only the window's pixels are read."""
+
+    _targets = (Targets.IMAGE, Targets.MASK)
+
+    def __init__(self, crop: Crop, scale_jitter: tuple[float, float] | None) -> None:
+        super().__init__(p=1.0)
+        self.crop = crop
+        self.scale_jitter = scale_jitter
+        self.window: Shape = (0, 0)  # (height, width) of the last crop, in source pixels
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        factor = self.random_generator.uniform(*self.scale_jitter) if self.scale_jitter else 1.0
+        height, width = params["shape"][:2]
+        self.window = crop_shape(height, width, self.crop, factor)
+        top = int(self.random_generator.integers(height - self.window[0] + 1))
+        left = int(self.random_generator.integers(width - self.window[1] + 1))
+        return {"rows": slice(top, top + self.window[0]), "columns": slice(left, left + self.window[1])}
+
+    def apply(self, image: np.ndarray, rows: slice, columns: slice, **_: object) -> np.ndarray:
+        return image[rows, columns]
+
+    def apply_to_masks(self, planes: np.ndarray, rows: slice, columns: slice, **_: object) -> np.ndarray:
+        return planes[:, rows, columns]
+
+
+class _ShortestEdge(A.DualTransform):
+    """Resize by detectron2's rule, with Pillow's pixels (see `transforms.geometry`)."""
+
+    _targets = (Targets.IMAGE, Targets.MASK)
+
+    def __init__(self, short: int, long: int) -> None:
+        super().__init__(p=1.0)
+        self.short = short
+        self.long = long
+
+    def apply(self, image: np.ndarray, **_: object) -> np.ndarray:
+        height, width = image.shape[:2]
+        return resize_image(image, resized_shape(height, width, self.short, self.long))
+
+    def apply_to_masks(self, planes: np.ndarray, **_: object) -> np.ndarray:
+        height, width = planes.shape[1:]
+        return resize_layers(planes, resized_shape(height, width, self.short, self.long))
+
+
+class _Saturation(A.ImageOnlyTransform):
+    """Saturation by a uniform factor."""
+
+    def __init__(self, limits: tuple[float, float]) -> None:
+        super().__init__(p=1.0)
+        self.limits = limits
+
+    def get_params(self) -> dict[str, Any]:
+        return {"factor": self.random_generator.uniform(*self.limits)}
+
+    def apply(self, image: np.ndarray, factor: float, **_: object) -> np.ndarray:
+        return saturate(image, factor)
+
+
+class _StainJitter(A.ImageOnlyTransform):
+    """Amounts of haematoxylin, eosin and residue, each by its own uniform factor."""
+
+    def __init__(self, strength: float) -> None:
+        super().__init__(p=1.0)
+        self.strength = strength
+
+    def get_params(self) -> dict[str, Any]:
+        return {"factors": self.random_generator.uniform(1 - self.strength, 1 + self.strength, size=3)}
+
+    def apply(self, image: np.ndarray, factors: np.ndarray, **_: object) -> np.ndarray:
+        return scale_stains(image, factors)
+
+
+class Pipeline:
+    """The operations of a recipe in their order; what is off is left out, so that it draws no random numbers.
+
+    Args:
+        recipe: what to do.
+    """
+
+    def __init__(self, recipe: "Recipe") -> None:
+        self._crop = _RandomCrop(recipe.crop or (1.0, 1.0), recipe.scale_jitter)
+        transforms = [self._crop, _ShortestEdge(recipe.resize_short, recipe.resize_long)]
+        if recipe.saturation is not None:
+            transforms.append(_Saturation(recipe.saturation))
+        if recipe.brightness or recipe.contrast:
+            transforms.append(A.RandomBrightnessContrast(recipe.brightness, recipe.contrast, p=1.0))
+        if recipe.stain_jitter:
+            transforms.append(_StainJitter(recipe.stain_jitter))
+        if recipe.quarter_turns:
+            transforms.append(A.RandomRotate90(p=1.0))
+        self._compose = A.Compose([*transforms, A.HorizontalFlip(p=recipe.hflip), A.VerticalFlip(p=recipe.vflip)])
+
+    def __call__(self, image: np.ndarray, layers: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, Shape]:
+        """Transform an image and its planes alike.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            layers: (L, H, W) uint16 or int32.
+            seed: decides every random draw of this call; earlier calls have no influence.
+
+        Returns:
+            (h, w, 3) image, (L, h, w) planes, and (height, width) of the crop in pixels of the given image.
+        """
+        # One pair of generators for all operations. `set_random_seed` would give each operation generators of its
+        # own with the same seed, so that all would draw the same numbers: never a left-right flip without a
+        # top-bottom one.
+        self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        augmented = self._compose(image=image, masks=layers)
+        return augmented["image"], augmented["masks"], self._crop.window

@@ -1,0 +1,122 @@
+"""The `aug` keys: every file of the group builds a recipe, every bad value is named."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from nucleiseg.errors import InputError
+from nucleiseg.transforms.recipe import Recipe, build_recipe
+
+FOLDER = Path(__file__).parents[2] / "conf/aug"
+FILES = sorted(FOLDER.glob("*.yaml"))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A file of the group with the files in its defaults list merged before it (all keys are flat but `resize`)."""
+    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    merged: dict[str, Any] = {}
+    for base in settings.pop("defaults", []):
+        if base != "_self_":
+            merged |= read(path.with_name(f"{base}.yaml"))
+    return merged | settings
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_file_of_the_group_builds_a_recipe(path: Path) -> None:
+    assert isinstance(build_recipe(read(path)), Recipe)
+
+
+def test_the_recipe_file_is_the_default() -> None:
+    assert build_recipe(read(FOLDER / "recipe.yaml")) == Recipe()
+
+
+def test_none_has_nothing_random() -> None:
+    recipe = build_recipe(read(FOLDER / "none.yaml"))
+    assert (recipe.crop, recipe.hflip, recipe.vflip, recipe.saturation) == (None, 0.0, 0.0, None)
+    assert recipe.nominal_scale(1000, 1000) == pytest.approx(0.608)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_key_has_a_comment_above_it(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("#")
+    if path.stem == "recipe":
+        for above, line in pairwise(lines):
+            if line and line[0] not in "# ":
+                assert above.startswith("#"), line
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("crop", [0.5]),
+        ("crop", [1.5, 0.5]),
+        ("crop", [0, 0.5]),
+        ("crop", [0.0, 0.5]),
+        ("crop", 0.5),
+        ("crop", [True, 0.5]),
+        ("saturation", [2, 0.5]),
+        ("saturation", [-1, 2]),
+        ("saturation", [0.5, float("nan")]),
+        ("saturation", [0.5, float("inf")]),
+        ("saturation", "strong"),
+        ("saturation", 2.0),
+        ("scale_jitter", [0.0, 1.0]),
+        ("scale_jitter", [1.3, 0.7]),
+        ("hflip", 1.5),
+        ("hflip", "yes"),
+        ("vflip", -0.1),
+        ("vflip", True),
+        ("brightness", 2),
+        ("contrast", None),
+        ("stain_jitter", -0.2),
+        ("quarter_turns", 1),
+        ("min_area", 0),
+        ("min_area", 1.5),
+        ("resize", {"short": 0, "long": 800}),
+        ("resize", {"short": 608, "long": 800.5}),
+    ],
+)
+def test_a_bad_value_is_named_with_its_key(key: str, value: object) -> None:
+    with pytest.raises(InputError, match=rf"aug\.{key}") as error:
+        build_recipe(read(FOLDER / "recipe.yaml") | {key: value})
+    shown = list(value.values()) if isinstance(value, dict) else [value]
+    assert len(error.value.problems) == 1
+    assert any(repr(item) in str(error.value) for item in shown)
+
+
+def test_good_edges_are_accepted() -> None:
+    settings = {
+        "crop": [1.0, 64],
+        "saturation": [0, 0],
+        "scale_jitter": [1, 1],
+        "hflip": 1,
+        "resize": {"short": 8, "long": 8},
+    }
+    assert build_recipe(read(FOLDER / "recipe.yaml") | settings).crop == (1.0, 64)
+
+
+def test_all_problems_come_together() -> None:
+    with pytest.raises(InputError) as error:
+        Recipe(hflip=2.0, saturation=(3, 1), resize_short=900)
+    assert [problem.split()[0] for problem in error.value.problems] == [
+        "aug.resize.short",
+        "aug.saturation",
+        "aug.hflip",
+    ]
+
+
+def test_unknown_and_missing_keys_are_named() -> None:
+    settings = read(FOLDER / "recipe.yaml")
+    del settings["hflip"]
+    settings["flip"] = 0.5
+    settings["resize"] = {"short": 608, "longest": 800}
+    with pytest.raises(InputError) as error:
+        build_recipe(settings)
+    named = {problem.split()[0] for problem in error.value.problems}
+    assert named == {"aug.flip", "aug.hflip", "aug.resize.longest", "aug.resize.long"}
+    with pytest.raises(InputError, match=r"aug\.resize is 608"):
+        build_recipe(read(FOLDER / "recipe.yaml") | {"resize": 608})

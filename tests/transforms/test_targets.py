@@ -1,0 +1,92 @@
+"""Targets against boxes and areas computed mask by mask."""
+
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from nucleiseg.transforms.targets import make_target, measure
+
+shapes = st.tuples(st.integers(1, 3), st.integers(1, 12), st.integers(1, 12))
+
+
+def disjoint(layers: np.ndarray) -> np.ndarray:
+    """Give every plane values of its own, as instances have: plane p holds p + 1, p + 1 + L, ..."""
+    count = len(layers)
+    offsets = np.arange(count).reshape(-1, 1, 1)
+    return np.where(layers > 0, (layers - 1) * count + offsets + 1, 0).astype(layers.dtype)
+
+
+def naive_extent(mask: np.ndarray) -> list[int]:
+    rows, columns = np.nonzero(mask)
+    return [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1, len(rows)]
+
+
+@given(arrays(np.uint16, shapes, elements=st.integers(0, 6)))
+def test_measure_agrees_with_every_mask(layers: np.ndarray) -> None:
+    layers = disjoint(layers)
+    values, boxes, areas = measure(layers)
+    expected = [value for value in np.unique(layers) if value]
+    assert values.tolist() == expected
+    for value, box, area in zip(values, boxes, areas, strict=True):
+        assert [*box, area] == naive_extent((layers == value).any(axis=0))
+
+
+def test_measure_written_out() -> None:
+    layers = np.array([[[0, 3, 3, 0, 7], [3, 3, 0, 0, 0]], [[9, 9, 9, 9, 9], [9, 0, 0, 0, 9]]], np.int32)
+    values, boxes, areas = measure(layers)
+    assert values.tolist() == [3, 7, 9]
+    assert boxes.tolist() == [[0, 0, 3, 2], [4, 0, 5, 1], [0, 0, 5, 2]]
+    assert areas.tolist() == [4, 1, 7]
+    assert boxes.dtype == np.float32
+
+
+def test_a_run_ends_with_its_row_and_its_plane() -> None:
+    layers = np.array([[[0, 5], [5, 0]], [[0, 0], [0, 2]]], np.uint16)
+    values, boxes, _ = measure(layers)
+    assert values.tolist() == [2, 5]
+    assert boxes.tolist() == [[1, 1, 2, 2], [0, 0, 2, 2]]
+
+
+def test_target_keeps_source_values_and_looks_up_labels_and_planes() -> None:
+    layers = np.zeros((2, 6, 6), np.uint16)
+    layers[0, 1:3, 1:4] = 2
+    layers[1, 2:6, 2:3] = 4
+    target = make_target(
+        layers, np.array([0, 0, 1, 1, 0]), np.array([1, 3, 1, 2, 1]), name="a", scale=1.5, seed=11, min_area=1
+    )
+    assert target.values.tolist() == [2, 4]
+    assert target.labels.tolist() == [3, 2]
+    assert target.layer_index.tolist() == [0, 1]
+    assert (target.name, target.scale, target.seed) == ("a", 1.5, 11)
+    assert (target.layers.dtype, target.boxes.dtype) == (torch.int32, torch.float32)
+    assert target.mask(1).sum() == 4
+
+
+def test_small_instances_leave_the_planes_too() -> None:
+    layers = np.zeros((1, 4, 4), np.uint16)
+    layers[0, 0, 0] = 1
+    layers[0, 2:, 2:] = 2
+    target = make_target(layers, np.zeros(2, np.int64), np.ones(2, np.int64), min_area=4)
+    assert target.values.tolist() == [2]
+    assert torch.unique(target.layers).tolist() == [0, 2]
+    assert layers[0, 0, 0] == 1  # the caller's planes are not written to
+    assert len(make_target(layers, np.zeros(2, np.int64), np.ones(2, np.int64), min_area=5)) == 0
+
+
+def test_no_instance_is_a_valid_target() -> None:
+    for layer_index in (np.zeros(0, np.int64), np.zeros(9, np.int64)):
+        target = make_target(np.zeros((1, 5, 5), np.uint16), layer_index, np.ones_like(layer_index))
+        assert len(target) == 0
+        assert target.boxes.shape == (0, 4)
+        assert target.layers.shape == (1, 5, 5)
+
+
+def test_read_only_planes_are_enough() -> None:
+    layers = np.zeros((1, 3, 3), np.int32)
+    layers[0, 1, 1] = 1
+    layers.flags.writeable = False
+    target = make_target(layers, np.zeros(1, np.int64), np.ones(1, np.int64))
+    target.layers[0, 0, 0] = 5
+    assert layers[0, 0, 0] == 0
