@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+import torch
+from torchvision.ops import MultiScaleRoIAlign
+
+from nucleiseg.models.numerics import DETECTRON2, TORCHVISION
+from nucleiseg.models.roi_pool import RoIPool, assign_levels
+
+NAMES = ("0", "1", "2", "3")
+STRIDES = (4, 8, 16, 32)
+
+
+def pyramid(images: int = 1, side: int = 128, channels: int = 2) -> dict[str, torch.Tensor]:
+    return {name: torch.randn(images, channels, side >> i, side >> i) for i, name in enumerate(NAMES)}
+
+
+@pytest.fixture(scope="module")
+def units(golden):
+    with np.load(golden / "units" / "units.npz") as archive:
+        return {name: torch.from_numpy(archive[name]) for name in archive if name.startswith("pool_")}
+
+
+def test_levels_are_detectron2s(units):
+    assert torch.equal(assign_levels(units["pool_boxes"], 2, 5), units["pool_levels"])
+
+
+@pytest.mark.parametrize(("size", "count"), [(7, 40), (14, 8)])
+def test_pooled_values_are_detectron2s(units, size, count):
+    features = {name: units[f"pool_p{level}"].float()[None] for level, name in enumerate(NAMES, 2)}
+    pool = RoIPool(feature_names=NAMES, strides=STRIDES, output_size=size)
+    pooled = pool(features, [units["pool_boxes"][:count]])
+    torch.testing.assert_close(pooled, units[f"pool_out{size}"], rtol=1e-5, atol=1e-5)
+
+
+def test_the_level_changes_where_a_side_doubles():
+    sides = torch.tensor([1.0, 111.0, 113.0, 223.0, 225.0, 447.0, 449.0, 5000.0])
+    boxes = torch.stack([torch.zeros(8), torch.zeros(8), sides, sides], dim=1)
+    assert assign_levels(boxes, 2, 5).tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+@pytest.mark.parametrize("numerics", [DETECTRON2, TORCHVISION])
+def test_an_empty_box_has_a_level(numerics):
+    assert assign_levels(torch.tensor([[3.0, 3.0, 3.0, 9.0]]), 2, 5, numerics).tolist() == [0]
+
+
+def test_torchvisions_numerics_are_its_own_pooler():
+    features = pyramid(images=2)
+    boxes = [torch.rand(20, 4) * 250 for _ in range(2)]
+    for image in boxes:
+        image[:, 2:] += image[:, :2]
+    expected = MultiScaleRoIAlign(list(NAMES), output_size=7, sampling_ratio=2)(features, boxes, [(512, 512)] * 2)
+    pool = RoIPool(feature_names=NAMES, strides=STRIDES, output_size=7, numerics=TORCHVISION)
+    assert torch.equal(pool(features, boxes), expected)
+
+
+def test_a_linear_ramp_is_reproduced_at_the_bins_centres():
+    # Bilinear interpolation is exact on x, so a bin's mean is the coordinate of its centre.
+    ramp = torch.arange(64.0).expand(1, 1, 64, 64)
+    box = torch.tensor([[40.0, 80.0, 152.0, 192.0]])
+    pooled = RoIPool(feature_names=["0"], strides=[4], output_size=7)({"0": ramp}, [box])
+    centres = 40 / 4 - 0.5 + (torch.arange(7) + 0.5) * (152 - 40) / 4 / 7
+    torch.testing.assert_close(pooled[0, 0], centres.expand(7, 7))
+
+
+def test_every_roi_comes_from_its_own_image_and_in_its_own_order():
+    features = {"0": torch.stack([torch.full((1, 8, 8), 1.0), torch.full((1, 8, 8), 2.0)])}
+    boxes = [torch.tensor([[0.0, 0, 64, 64]] * 2), torch.tensor([[0.0, 0, 64, 64]])]
+    pooled = RoIPool(feature_names=["0"], strides=[16], output_size=2)(features, boxes)
+    assert pooled.mean(dim=(1, 2, 3)).tolist() == [1.0, 1.0, 2.0]
+
+
+def test_no_rois_and_the_gradient_of_some():
+    features = {name: maps.requires_grad_() for name, maps in pyramid().items()}
+    pool = RoIPool(feature_names=NAMES, strides=STRIDES, output_size=7)
+    assert pool(features, [torch.zeros(0, 4)]).shape == (0, 2, 7, 7)
+    pool(features, [torch.tensor([[0.0, 0, 20, 20]])]).sum().backward()
+    assert features["0"].grad.abs().sum() > 0
