@@ -1,0 +1,142 @@
+"""Pictures of a prediction: outlines on the image, and the image beside them."""
+
+import math
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from nucleiseg.files import atomic_path
+from nucleiseg.inference.box_masks import crops
+from nucleiseg.structures import Prediction
+
+COLOURS = np.array(
+    [(240, 228, 66), (0, 235, 255), (0, 190, 130), (255, 255, 255), (240, 159, 0)], dtype=np.uint8
+)
+"""RGB of the outlines, from the colour-blind-safe set of Okabe and Ito (2008): those that stand out from the pink and
+purple of haematoxylin and eosin, slightly brightened, and white."""
+
+CELL = 4
+"""Pixels of the squares on which neighbours are looked up when colours are chosen."""
+
+FILL = 0.16
+"""Share of the outline's colour inside an instance: enough to see what belongs together, and the tissue through it."""
+
+SMALLEST_SIDE = 900
+"""Smaller images are enlarged by a whole factor to about this many pixels, so that outlines are smooth."""
+
+LARGEST_SIDE = 3000
+"""Larger images are shrunk to so many pixels: an overlay is for looking at."""
+
+GUTTER = 12
+"""Pixels between the two panels and around the captions."""
+
+
+def draw_instances(image: np.ndarray, prediction: Prediction, threshold: float = 0.0) -> np.ndarray:
+    """Draw each instance's outline, and a breath of colour inside it, onto a copy of the image.
+
+    Masks are pasted at the size of the given image, so an enlarged image gets smoother outlines, not larger pixels.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        prediction: the instances, in pixels of an image of any size of the same proportions.
+        threshold: instances of a lower score are left out.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    shown = prediction[prediction.scores >= threshold].rescaled((image.shape[0], image.shape[1]))
+    colours = _colours_unlike_neighbours(shown.boxes.cpu().numpy(), shown.size)
+    tint = np.ascontiguousarray(image).copy()
+    outlines: list[list[np.ndarray]] = [[] for _ in COLOURS]
+    for crop, colour in zip(crops(shown), colours, strict=True):
+        tint[crop.window][crop.mask] = COLOURS[colour]
+        outlines[colour] += cv2.findContours(
+            crop.mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=(crop.column, crop.row)
+        )[0]
+    drawn = cv2.addWeighted(image, 1 - FILL, tint, FILL, 0)
+    width = 2 if max(shown.size) > SMALLEST_SIDE // 2 else 1
+    for contours, colour in zip(outlines, COLOURS.tolist(), strict=True):
+        cv2.polylines(drawn, contours, True, colour, width, cv2.LINE_AA)
+    return drawn
+
+
+def side_by_side(image: np.ndarray, prediction: Prediction, threshold: float = 0.0, title: str = "") -> np.ndarray:
+    """Put an image beside its prediction, with a line above each that says what it shows.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        prediction: the instances, in pixels of an image of any size of the same proportions.
+        threshold: instances of a lower score are left out.
+        title: the image's name.
+
+    Returns:
+        (h, w, 3) uint8 RGB.
+    """
+    panel = _comfortable_size(image)
+    drawn = draw_instances(panel, prediction, threshold)
+    height, width = panel.shape[:2]
+    font_size = max(14, min(width, 1200) // 38)
+    top = font_size + 2 * GUTTER
+    sheet = np.full((top + height + GUTTER, 2 * width + 3 * GUTTER, 3), 255, dtype=np.uint8)
+    sheet[top : top + height, GUTTER : GUTTER + width] = panel
+    sheet[top : top + height, 2 * GUTTER + width : 2 * (GUTTER + width)] = drawn
+    count = int((prediction.scores >= threshold).sum())
+    found = f"{count:,} {'nucleus' if count == 1 else 'nuclei'}" + (f", score {threshold:.2f} or more" if threshold > 0 else "")
+    picture = Image.fromarray(sheet)
+    _write_above(picture, GUTTER, title, width, font_size)
+    _write_above(picture, 2 * GUTTER + width, found, width, font_size)
+    return np.asarray(picture)
+
+
+def write_overlay(
+    path: str | os.PathLike[str],
+    image: np.ndarray,
+    prediction: Prediction,
+    threshold: float = 0.0,
+    title: str = "",
+) -> None:
+    """Write `side_by_side` as a PNG, whole or not at all; the arguments after the path are the same."""
+    sheet = side_by_side(image, prediction, threshold, title)
+    _, data = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 3])
+    with atomic_path(Path(path)) as temporary:
+        temporary.write_bytes(data.tobytes())
+
+
+def _colours_unlike_neighbours(boxes: np.ndarray, size: tuple[int, int]) -> list[int]:
+    """Choose an index into `COLOURS` for each instance: the one that is least around its box so far.
+
+    Args:
+        boxes: (N, 4) x1, y1, x2, y2 inside an image of `size`.
+        size: (height, width) of the image.
+    """
+    count = len(COLOURS)
+    taken = np.zeros((size[0] // CELL + 2, size[1] // CELL + 2), dtype=np.int64)  # colour + 1 at each cell, coarse
+    chosen = []
+    for number, (x1, y1, x2, y2) in enumerate((boxes // CELL).astype(np.int64).tolist()):
+        around = taken[max(y1 - 1, 0) : y2 + 2, max(x1 - 1, 0) : x2 + 2]
+        used = np.bincount(around.ravel(), minlength=count + 1)[1:]
+        colour = (int(np.roll(used, -number).argmin()) + number) % count  # of equally rare ones, each in its turn
+        taken[y1 : y2 + 1, x1 : x2 + 1] = colour + 1
+        chosen.append(colour)
+    return chosen
+
+
+def _comfortable_size(image: np.ndarray) -> np.ndarray:
+    """Enlarge a small image by a whole factor, and shrink one that no screen shows."""
+    side = max(image.shape[:2])
+    factor = float(max(round(SMALLEST_SIDE / side), 1)) if side <= LARGEST_SIDE else LARGEST_SIDE / side
+    if factor == 1:
+        return image
+    size = (max(round(image.shape[1] * factor), 1), max(round(image.shape[0] * factor), 1))
+    return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA)
+
+
+def _write_above(picture: Image.Image, left: int, text: str, width: int, size: int) -> None:
+    """Write a caption above a panel, in smaller letters where it would not fit."""
+    draw = ImageDraw.Draw(picture)
+    size = min(size, math.floor(size * width / max(draw.textlength(text, ImageFont.load_default(size)), 1)))
+    if size > 0:
+        draw.text((left, GUTTER), text, fill=(40, 40, 40), font=ImageFont.load_default(size))
