@@ -1,17 +1,51 @@
 """One training run: a network, its data and the settings in, a folder with checkpoints and logs out."""
 
+import logging
+import signal
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import torch
+import pytorch_lightning as pl
+from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
+from nucleiseg.data.datamodule import NucleiDataModule
+from nucleiseg.errors import InputError
+from nucleiseg.models.checkpoint import Metadata
+from nucleiseg.models.mask_rcnn import MaskRCNN
+from nucleiseg.progress import say
+from nucleiseg.training.callbacks.checkpoints import Checkpoints
+from nucleiseg.training.callbacks.metrics_log import MetricsLog
+from nucleiseg.training.callbacks.progress_bar import ProgressBar
+from nucleiseg.training.callbacks.status import State, Status
+from nucleiseg.training.callbacks.timing import Timing
+from nucleiseg.training.callbacks.validation import Validation
+from nucleiseg.training.module import NucleiModule
+from nucleiseg.training.plan import CheckpointPlan
+from nucleiseg.training.resume import LAST, ResumePoint, resume_point, wind_back
+from nucleiseg.training.schedule import Schedule
 from nucleiseg.training.settings import CheckpointSettings, OptimSettings, TrainerSettings, ValidationSettings
+
+PRECISIONS = {"32": "32-true", "16-mixed": "16-mixed", "bf16-mixed": "bf16-mixed"}
+"""Lightning's names of `trainer.precision`."""
+
+TERMINATED = 128 + signal.SIGTERM
+"""Exit code after SIGTERM, as shells count it."""
+
+NOISE = (
+    ".*does not have many workers.*",  # the default number of workers is chosen, not forgotten
+    ".*your dataloader is not resumable.*",  # its sampler starts at the step
+    ".*module\\(s\\) in eval mode at the start of training.*",  # frozen normalisation is meant to be
+    ".*treespec.*",  # Lightning's own use of torch
+)
+"""Warnings of Lightning that tell the user nothing."""
 
 
 def train(
-    network: torch.nn.Module,
-    metadata: Any,  # noqa: ANN401
-    datamodule: Any,  # noqa: ANN401
+    network: MaskRCNN,
+    metadata: Metadata,
+    datamodule: NucleiDataModule,
     run_dir: Path,
     *,
     optim: OptimSettings | None = None,
@@ -20,6 +54,138 @@ def train(
     validation: ValidationSettings | None = None,
     seed: int = 0,
     resume: bool = False,
-) -> str:
-    """Train `network` on `datamodule` into `run_dir`, and return the final state of `status.json`."""
-    raise NotImplementedError
+) -> State:
+    """Train a network, from the start or from where a run was stopped.
+
+    The same arguments give the same weights, bit for bit on the CPU, however often the run is killed and resumed.
+
+    Args:
+        network: as it is at step 0; a resumed run loads its weights.
+        metadata: what the checkpoints say of it.
+        datamodule: its `total_steps` and `accumulate` are those of `trainer`, its `seed` is `seed`.
+        run_dir: the run's folder; made where missing.
+        optim: optimiser and learning rate.
+        trainer: length, devices, precision.
+        checkpoint: when checkpoints are written, and which stay.
+        validation: how much is validated.
+        seed: of everything that is drawn.
+        resume: go on with the run in `run_dir`, from step 0 if it has saved nothing yet.
+
+    Returns:
+        `done`; a run that ends otherwise raises.
+
+    Raises:
+        InputError: if the folder holds a run already (without `resume`), a device is not there, or a loss is not
+            finite.
+        KeyboardInterrupt: after Ctrl-C, the run being in order.
+        SystemExit: after SIGTERM, with the code `TERMINATED`, the run being in order.
+    """
+    optim, trainer = optim or OptimSettings(), trainer or TrainerSettings()
+    checkpoint, validation = checkpoint or CheckpointSettings(), validation or ValidationSettings()
+    point = _starting_point(run_dir, trainer, resume)
+    plan = CheckpointPlan(trainer.max_steps, checkpoint.every, validation.every_checkpoints, checkpoint.keep)
+    if point.step >= trainer.max_steps:
+        say(f"{run_dir} has done its {point.step} steps already: a larger trainer.max_steps goes on.")
+        return "done"
+    datamodule.start_step = point.step
+    module = NucleiModule(network, metadata, optim, Schedule.of(optim, trainer.max_steps), seed)
+    fitter = make_trainer(run_dir, trainer, callbacks(run_dir, trainer, plan, validation, point.step))
+    if fitter.is_global_zero:
+        wind_back(run_dir, point.step)
+    with _quiet_lightning():
+        _fit(fitter, module, datamodule, run_dir / LAST if point.step else None)
+    return "done"
+
+
+def _starting_point(run_dir: Path, trainer: TrainerSettings, resume: bool) -> ResumePoint:
+    if not resume:
+        if any((run_dir / name).exists() for name in ("metrics.csv", "index.csv", LAST)):
+            raise InputError(f"{run_dir} holds a run already: resume={run_dir} goes on, another folder starts anew.")
+        return ResumePoint()
+    point = resume_point(run_dir)
+    if point.batches != point.step * trainer.accumulate:
+        raise InputError(
+            f"{run_dir} was trained with trainer.accumulate={point.batches // point.step}, not {trainer.accumulate}: "
+            "a resumed run keeps it."
+        )
+    return point
+
+
+def callbacks(
+    run_dir: Path, trainer: TrainerSettings, plan: CheckpointPlan, validation: ValidationSettings, start_step: int = 0
+) -> list[pl.Callback]:
+    """Return the callbacks of a run, in the order in which they must act at the end of a step.
+
+    The clock stops first; the log has the step's row before a checkpoint flushes it; the status and the bar tell
+    what the others found.
+    """
+    timing = Timing()
+    log = MetricsLog(run_dir, trainer.log_every, timing, plan.is_checkpoint, start_step)
+    return [
+        timing,
+        log,
+        Checkpoints(run_dir, plan, log, Validation(validation)),
+        Status(run_dir, plan.max_steps, trainer.log_every, start_step),
+        ProgressBar(plan.max_steps, timing, log),
+    ]
+
+
+def make_trainer(run_dir: Path, settings: TrainerSettings, callbacks: list[pl.Callback]) -> pl.Trainer:
+    """Return Lightning's Trainer for one epoch of `max_steps` steps, with our callbacks in place of its own.
+
+    Raises:
+        InputError: if the machine has no such device.
+    """
+    try:
+        return pl.Trainer(
+            accelerator=settings.accelerator,
+            devices=settings.devices,
+            num_nodes=settings.num_nodes,
+            strategy=settings.strategy,
+            precision=PRECISIONS[settings.precision],  # type: ignore[arg-type]
+            max_epochs=1,
+            max_steps=settings.max_steps,
+            accumulate_grad_batches=settings.accumulate,
+            gradient_clip_val=settings.clip_norm,
+            callbacks=callbacks,
+            default_root_dir=run_dir,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            limit_val_batches=0,
+            num_sanity_val_steps=0,
+        )
+    except MisconfigurationException as error:
+        raise InputError(
+            f"trainer.accelerator={settings.accelerator} trainer.devices={settings.devices} "
+            f"trainer.strategy={settings.strategy} does not work on this computer: {error}"
+        ) from error
+
+
+def _fit(fitter: pl.Trainer, module: NucleiModule, datamodule: NucleiDataModule, resume_from: Path | None) -> None:
+    """Fit, and turn Lightning's two ways to leave into what the doors expect."""
+    try:
+        fitter.fit(module, datamodule=datamodule, ckpt_path=resume_from, weights_only=True)
+    except SIGTERMException as error:
+        raise SystemExit(TERMINATED) from error
+    except SystemExit as error:  # what Lightning makes of Ctrl-C
+        raise KeyboardInterrupt from error
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keep Lightning from announcing devices, tips and what it does not know about our loader."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        for pattern in NOISE:
+            warnings.filterwarnings("ignore", pattern)
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

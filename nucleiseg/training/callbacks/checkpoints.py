@@ -1,0 +1,92 @@
+"""Step checkpoints with their row in `index.csv`, and `last.ckpt` to resume from, each whole or absent."""
+
+from contextlib import nullcontext
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytorch_lightning as pl
+
+from nucleiseg.files import atomic_path
+from nucleiseg.models.checkpoint import save
+from nucleiseg.progress import duration, say
+from nucleiseg.training.callbacks.metrics_log import MetricsLog, as_text
+from nucleiseg.training.callbacks.step import StepCallback
+from nucleiseg.training.callbacks.validation import Validation, ValidationResult
+from nucleiseg.training.module import NucleiModule
+from nucleiseg.training.plan import CheckpointPlan
+from nucleiseg.training.resume import LAST
+from nucleiseg.training.tables import read_rows, write_rows
+from nucleiseg.writers.overlay import draw_instances
+
+MIDDLE = 0.5
+"""Score from which nuclei are drawn while nothing has been found to choose a threshold by."""
+
+INDEX_COLUMNS = ("step", "path", "time", "train/loss", "val/loss", "val/ap50", "val/ap50_100")
+
+
+class Checkpoints(StepCallback):
+    """Validates, then writes, in an order that a kill at any moment cannot break.
+
+    `last.ckpt` comes last: what it counts as done is on the disk, and whatever is newer is written again.
+
+    Args:
+        run_dir: the run's folder.
+        plan: at which steps.
+        log: flushed before anything is written, so that a checkpoint never holds a loss that is not finite.
+        validation: what is asked for the `val/` columns.
+    """
+
+    def __init__(self, run_dir: Path, plan: CheckpointPlan, log: MetricsLog, validation: Validation) -> None:
+        self.run_dir = run_dir
+        self.plan = plan
+        self.log = log
+        self.validation = validation
+
+    def on_step_end(self, trainer: pl.Trainer, module: pl.LightningModule, step: int) -> None:
+        """Write a checkpoint where the plan has one."""
+        assert isinstance(module, NucleiModule)
+        if not self.plan.is_checkpoint(step):
+            return
+        with self.log.timing.paused():
+            rows = self.log.fetch(trainer)
+            module.metadata = replace(module.metadata, step=step)
+            if self.plan.is_validated(step) and (result := self.validation.run(trainer, module)):
+                rows[-1].update(result.columns)
+                module.metadata = replace(module.metadata, score_threshold=result.score_threshold)
+                self._tell(trainer, step, result)
+            self.log.write(rows)
+            if trainer.is_global_zero:
+                self._write_step(module, rows[-1])
+            self._write_last(trainer)
+
+    def _write_step(self, module: NucleiModule, row: dict[str, float]) -> None:
+        path = self.run_dir / "checkpoints" / f"step_{module.metadata.step:06d}.ckpt"
+        save(path, module.network, module.metadata)
+        entry = {key: value for key, value in as_text(row).items() if key in INDEX_COLUMNS}
+        entry["path"] = path.relative_to(self.run_dir).as_posix()
+        entry["time"] = datetime.now(UTC).isoformat(timespec="seconds")
+        index = self.run_dir / "index.csv"
+        rows = [*read_rows(index), entry]
+        kept = self.plan.kept(rows)
+        write_rows(index, INDEX_COLUMNS, kept)
+        for dropped in rows:
+            if dropped not in kept:
+                (self.run_dir / dropped["path"]).unlink(missing_ok=True)
+
+    def _write_last(self, trainer: pl.Trainer) -> None:
+        """Every rank takes part; only the first one writes."""
+        path = self.run_dir / LAST
+        with atomic_path(path) if trainer.is_global_zero else nullcontext(path) as temporary:
+            trainer.save_checkpoint(temporary, weights_only=False)
+
+    def _tell(self, trainer: pl.Trainer, step: int, result: ValidationResult) -> None:
+        """Print the result, and draw its pictures into TensorBoard."""
+        if not trainer.is_global_zero:
+            return
+        shown = [f"{key} {result.columns[key]:.4f}" for key in INDEX_COLUMNS if key in result.columns]
+        took = duration(result.columns["val/time"])
+        say(f"step {step}  {'  '.join(shown)}  ({result.images} validation images in {took})")
+        threshold = result.score_threshold or MIDDLE
+        for sample, prediction in result.pictures:
+            self.log.draw(sample.name, draw_instances(sample.image, prediction, threshold), step)

@@ -1,0 +1,104 @@
+"""A row for each step in `metrics.csv` and TensorBoard, written every few steps."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from nucleiseg.training.callbacks.loss_buffer import TRAIN_COLUMNS, LossBuffer
+from nucleiseg.training.callbacks.step import StepCallback
+from nucleiseg.training.callbacks.timing import Timing
+from nucleiseg.training.module import LOSSES, Batch
+from nucleiseg.training.tables import append_rows
+
+VAL_COLUMNS = ("val/loss", *(f"val/{name}" for name in LOSSES), "val/ap50", "val/ap50_100", "val/time")
+COLUMNS = ("step", *TRAIN_COLUMNS, "lr", "time/step", "time/data", *VAL_COLUMNS)
+
+
+class MetricsLog(StepCallback):
+    """Writes what happened in each step; a loss that is not finite stops the run at the next flush.
+
+    Args:
+        run_dir: the run's folder.
+        log_every: steps between two flushes.
+        timing: where the seconds come from.
+        is_checkpoint: whether a checkpoint follows a step: `Checkpoints` then flushes the log itself, so that the
+            step's row carries the validation.
+        start_step: steps that a resumed run has done; TensorBoard forgets the later ones.
+
+    Attributes:
+        latest: the last row that was fetched from the device.
+        writer: TensorBoard's, on the first rank of a running fit.
+    """
+
+    def __init__(
+        self, run_dir: Path, log_every: int, timing: Timing, is_checkpoint: Callable[[int], bool], start_step: int = 0
+    ) -> None:
+        self.path = run_dir / "metrics.csv"
+        self.log_every = log_every
+        self.timing = timing
+        self.is_checkpoint = is_checkpoint
+        self.start_step = start_step
+        self.latest: dict[str, float] = {}
+        self.writer: SummaryWriter | None = None
+        self._buffer = LossBuffer()
+        self._lr = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open TensorBoard's events."""
+        if trainer.is_global_zero:
+            self.writer = SummaryWriter(str(self.path.parent), purge_step=self.start_step + 1)
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        """Remember the learning rate: when the step ends, the optimiser has the next one's already."""
+        self._lr = trainer.optimizers[0].param_groups[0]["lr"]
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,  # noqa: ANN401
+        batch: Batch,
+        batch_idx: int,
+    ) -> None:
+        """Keep the batch's losses."""
+        self._buffer.add(outputs["losses"], [target.name for target in batch[1]])
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_step_end(self, trainer: pl.Trainer, module: pl.LightningModule, step: int) -> None:
+        """Close the step's row; flush where it is time."""
+        times = {"time/step": self.timing.step_seconds, "time/data": self.timing.data_seconds}
+        self._buffer.close({"step": step, "lr": self._lr, **times})
+        if step % self.log_every == 0 and not self.is_checkpoint(step):
+            self.write(self.fetch(trainer))
+
+    def fetch(self, trainer: pl.Trainer) -> list[dict[str, float]]:
+        """Return the rows since the last flush; an InputError tells of a loss that is not finite."""
+        rows = self._buffer.fetch(trainer)
+        self.latest = rows[-1]
+        return rows
+
+    def write(self, rows: list[dict[str, float]]) -> None:
+        """Write rows to the CSV file and to TensorBoard, on the first rank alone."""
+        if self.writer is None:
+            return
+        append_rows(self.path, COLUMNS, [as_text(row) for row in rows])
+        for row in rows:
+            for tag in row.keys() - {"step"}:
+                self.writer.add_scalar(tag, row[tag], int(row["step"]))
+        self.writer.flush()
+
+    def draw(self, name: str, picture: np.ndarray, step: int) -> None:
+        """Show a (H, W, 3) uint8 picture in TensorBoard."""
+        if self.writer is not None:
+            self.writer.add_image(f"val/{name}", picture, step, dataformats="HWC")
+
+
+def as_text(row: Mapping[str, float]) -> dict[str, str]:
+    """Return the shortest decimals that round trip: to float32 for the training losses, else to float64."""
+    return {key: str(np.float32(value)) if key in TRAIN_COLUMNS else str(value) for key, value in row.items()}

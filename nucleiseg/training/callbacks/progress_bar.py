@@ -1,0 +1,72 @@
+"""How far a run is: a bar on a terminal, a line every ten seconds elsewhere."""
+
+import sys
+import time
+
+import pytorch_lightning as pl
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from nucleiseg.progress import PLAIN_INTERVAL, duration, say
+from nucleiseg.training.callbacks.metrics_log import MetricsLog
+from nucleiseg.training.callbacks.step import StepCallback
+from nucleiseg.training.callbacks.timing import Timing
+
+
+class ProgressBar(StepCallback):
+    """Shows steps, loss, learning rate, seconds per step and the time left, on the first rank alone.
+
+    The loss is the last that was flushed: asking the device at every step would slow it down.
+
+    Args:
+        of: steps of the whole run.
+        timing: where the seconds come from.
+        log: where loss and learning rate come from.
+    """
+
+    def __init__(self, of: int, timing: Timing, log: MetricsLog) -> None:
+        self.of = of
+        self.timing = timing
+        self.log = log
+        self._bar: Progress | None = None
+        self._last_line = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the bar where there is a terminal."""
+        self._last_line = time.monotonic()
+        if not (trainer.is_global_zero and sys.stderr.isatty()):
+            return
+        columns = (TextColumn("Training"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._bar = Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True))
+        self._bar.start()
+        self._bar.add_task("", total=self.of, completed=trainer.global_step)
+
+    def on_step_end(self, trainer: pl.Trainer, module: pl.LightningModule, step: int) -> None:
+        """Move the bar, or print a line when it is time."""
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=step, description=self.describe(step))
+        elif trainer.is_global_zero and (step == self.of or time.monotonic() - self._last_line >= PLAIN_INTERVAL):
+            self._last_line = time.monotonic()
+            say(f"step {step}/{self.of}  {self.describe(step)}")
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the bar as it is."""
+        self._close()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Leave the bar as it is, so that what is said about the exception stands below."""
+        self._close()
+
+    def describe(self, step: int) -> str:
+        """Return loss, learning rate, times and ETA as one line."""
+        parts = []
+        if self.log.latest:
+            parts += [f"loss {self.log.latest['train/loss']:.3f}", f"lr {self.log.latest['lr']:.2g}"]
+        parts += [f"{self.timing.typical_step:.2f} s/step", f"data {self.timing.data_seconds:.2f} s"]
+        parts.append(f"ETA {duration((self.of - step) * self.timing.typical_step)}")
+        return "  ".join(parts)
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None

@@ -1,0 +1,72 @@
+"""`status.json`: whether a run goes on, how far it is, and why it ended."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import pytorch_lightning as pl
+
+from nucleiseg.files import write_json
+from nucleiseg.training.callbacks.step import StepCallback
+
+State = Literal["running", "done", "failed", "interrupted"]
+
+INTERRUPTIONS = (KeyboardInterrupt, SystemExit)
+"""What Ctrl-C raises, and what Lightning raises after SIGTERM."""
+
+
+class Status(StepCallback):
+    """Keeps `status.json` up to date, on the first rank alone.
+
+    A run that was killed outright still says `running`; its `pid` tells, on the same computer, that it does not.
+
+    Args:
+        run_dir: the run's folder.
+        of: steps of the whole run.
+        every: steps between two updates.
+        steps: steps already done.
+    """
+
+    def __init__(self, run_dir: Path, of: int, every: int, steps: int = 0) -> None:
+        self.path = run_dir / "status.json"
+        self.of = of
+        self.every = every
+        self.steps = steps
+        self.started = _now()
+
+    def write(self, state: State, reason: str = "") -> None:
+        """Write the state, and for `failed` and `interrupted` the reason in a sentence."""
+        times = {"started": self.started, "updated": _now()}
+        progress = {"state": state, "steps": self.steps, "of": self.of}
+        write_json(self.path, {**progress, **times, "pid": os.getpid(), "reason": reason})
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say that the run goes on."""
+        if trainer.is_global_zero:
+            self.write("running")
+
+    def on_step_end(self, trainer: pl.Trainer, module: pl.LightningModule, step: int) -> None:
+        """Say how far the run is, now and then."""
+        self.steps = step
+        if trainer.is_global_zero and step % self.every == 0:
+            self.write("running")
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say that the run is done."""
+        if trainer.is_global_zero:
+            self.write("done")
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Say how the run was stopped."""
+        if not trainer.is_global_zero:
+            return
+        if isinstance(exception, INTERRUPTIONS) or trainer.received_sigterm:
+            self.write("interrupted", f"Stopped after step {self.steps} of {self.of}; train.py resume= goes on.")
+        else:
+            self.write("failed", str(exception) or type(exception).__name__)
+
+
+def _now() -> str:
+    """Return the time in UTC, as ISO 8601 to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,79 @@
+"""Seconds per step, and how many of them were spent waiting for data."""
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from statistics import median
+from typing import Any
+
+import pytorch_lightning as pl
+
+from nucleiseg.training.callbacks.step import StepCallback
+from nucleiseg.training.module import Batch
+
+RECENT = 50
+"""Steps whose median predicts the rest of the run."""
+
+
+class Timing(StepCallback):
+    """Measures each optimiser step from the end of the one before; first in the list of callbacks.
+
+    On a GPU the launch of kernels is measured; the network waits for the device several times in a step (NMS,
+    sampling), so that the numbers stay close.
+
+    Attributes:
+        step_seconds: wall-clock time of the last step, with its wait for data.
+        data_seconds: the part of it between the end of a batch and the start of the next one.
+    """
+
+    def __init__(self) -> None:
+        self.step_seconds = 0.0
+        self.data_seconds = 0.0
+        self._recent: deque[float] = deque(maxlen=RECENT)
+        self._step_start = self._batch_end = time.perf_counter()
+        self._waited = 0.0
+
+    @property
+    def typical_step(self) -> float:
+        """Median seconds of the recent steps; 0 before the first."""
+        return median(self._recent) if self._recent else 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._step_start = self._batch_end = time.perf_counter()
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        """Count the time since the last batch as a wait for data."""
+        self._waited += time.perf_counter() - self._batch_end
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,  # noqa: ANN401
+        batch: Batch,
+        batch_idx: int,
+    ) -> None:
+        """Remember when the batch ended."""
+        self._batch_end = time.perf_counter()
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_step_end(self, trainer: pl.Trainer, module: pl.LightningModule, step: int) -> None:
+        """Close the step."""
+        self.step_seconds, self.data_seconds = self._batch_end - self._step_start, self._waited
+        self._recent.append(self.step_seconds)
+        self._step_start, self._waited = self._batch_end, 0.0
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop the clock: the time of validation and checkpoints is no step's."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            pause = time.perf_counter() - start
+            self._step_start += pause
+            self._batch_end += pause

@@ -1,0 +1,102 @@
+"""Losses, AP50 and the score threshold on the validation images, without a trace in the training."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain, islice
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from nucleiseg.data.datamodule import NucleiDataModule
+from nucleiseg.structures import Prediction, Sample, Target
+from nucleiseg.training.callbacks.step import gathered
+from nucleiseg.training.module import LOSSES, NucleiModule
+from nucleiseg.training.scoring import ImageResult, Truth, score
+from nucleiseg.training.settings import ValidationSettings
+
+SEED = 0
+"""Of the sampling in the validation losses: every checkpoint is measured on the same anchors."""
+
+
+@dataclass(frozen=True)
+class ValidationResult:
+    """What a validation found.
+
+    Attributes:
+        columns: `val/...` of the log.
+        score_threshold: the one with the best F1; None if there was nothing to choose by.
+        images: how many images were looked at.
+        pictures: the first images of this rank with their predictions, to be drawn.
+    """
+
+    columns: dict[str, float]
+    score_threshold: float | None
+    images: int
+    pictures: list[tuple[Sample, Prediction]]
+
+
+class Validation:
+    """Looks at the validation images when `Checkpoints` asks for it; each rank takes its share.
+
+    Args:
+        settings: how many images, whether losses are computed too, and how many pictures are kept.
+    """
+
+    def __init__(self, settings: ValidationSettings) -> None:
+        self.settings = settings
+        self._truths: dict[str, Truth] = {}
+
+    def run(self, trainer: pl.Trainer, module: NucleiModule) -> ValidationResult | None:
+        """Validate; every rank must call it. None if there is nothing to validate on."""
+        data: NucleiDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        if not data.val_records:
+            return None
+        start = time.monotonic()
+        images = islice(enumerate(data.val_dataloader()), trainer.global_rank, self.settings.images, trainer.world_size)
+        own: list[ImageResult] = []
+        pictures: list[tuple[Sample, Prediction]] = []
+        with untraced(module.network), trainer.precision_plugin.forward_context():
+            for index, batch in images:
+                sample = data.cache.load(data.reader, data.val_records[index])
+                prediction, losses = self._look_at(module, *trainer.strategy.batch_to_device(batch))
+                prediction = prediction.rescaled((sample.image.shape[0], sample.image.shape[1]))
+                own.append(ImageResult.of(index, self._truth(sample), prediction, losses))
+                if len(pictures) < self.settings.overlays:
+                    pictures.append((sample, prediction))
+        results = sorted(chain.from_iterable(gathered(own)), key=lambda result: result.index)
+        columns, threshold = score(results)
+        columns["val/time"] = time.monotonic() - start
+        return ValidationResult(columns, threshold, len(results), pictures)
+
+    def _look_at(
+        self, module: NucleiModule, images: list[Tensor], targets: list[Target]
+    ) -> tuple[Prediction, dict[str, float] | None]:
+        """Return the prediction of one image, in its pixels, and its losses where they are asked for."""
+        losses = None
+        if self.settings.losses:
+            torch.manual_seed(SEED)
+            values = module.network.validation_losses(images, targets)
+            losses = dict(zip(LOSSES, torch.stack([values[name].float() for name in LOSSES]).tolist(), strict=True))
+        return module.network(images)[0].to("cpu"), losses
+
+    def _truth(self, sample: Sample) -> Truth:
+        if sample.name not in self._truths:
+            self._truths[sample.name] = Truth.of(sample)
+        return self._truths[sample.name]
+
+
+@contextmanager
+def untraced(network: nn.Module) -> Iterator[None]:
+    """Run the network in eval mode without gradients, and leave its modes and torch's random state as they were."""
+    modes = {module: module.training for module in network.modules()}
+    devices = sorted({parameter.device.index for parameter in network.parameters() if parameter.is_cuda})
+    try:
+        with torch.random.fork_rng(devices), torch.no_grad():
+            network.eval()
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

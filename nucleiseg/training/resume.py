@@ -1,0 +1,61 @@
+"""Going on with a stopped run: what `last.ckpt` knows, and a folder wound back to it."""
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from nucleiseg.errors import InputError
+from nucleiseg.training.tables import cut_rows, read_rows
+
+LAST = Path("checkpoints") / "last.ckpt"
+"""The full checkpoint of a run (weights, optimiser, schedule, loop), relative to its folder."""
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """Where a run stands.
+
+    Attributes:
+        step: optimiser steps done.
+        batches: batches taken on each rank (`step` times `trainer.accumulate`).
+    """
+
+    step: int = 0
+    batches: int = 0
+
+
+def resume_point(run_dir: Path) -> ResumePoint:
+    """Return where the run in `run_dir` stands: at its `last.ckpt`, or at step 0 if nothing was saved yet.
+
+    Raises:
+        InputError: if `last.ckpt` cannot be read.
+    """
+    path = run_dir / LAST
+    if not path.exists():
+        return ResumePoint()
+    try:
+        checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        return ResumePoint(int(checkpoint["global_step"]), int(progress["total"]["processed"]))
+    except (OSError, RuntimeError, pickle.UnpicklingError, KeyError, TypeError, EOFError) as error:
+        raise InputError(
+            f"{path} cannot be resumed from ({error}): delete it to start the run from step 0 in the same folder, "
+            "or start a new run."
+        ) from error
+
+
+def wind_back(run_dir: Path, step: int) -> None:
+    """Bring a run's folder back to where it was when `step` steps were done.
+
+    Rows of `metrics.csv` and `index.csv` after that step are cut, and step checkpoints that the index does not
+    name (any more) are deleted: all of it will be written again.
+    """
+    cut_rows(run_dir / "metrics.csv", step)
+    index = run_dir / "index.csv"
+    cut_rows(index, step)
+    kept = {row["path"] for row in read_rows(index)}
+    for path in (run_dir / "checkpoints").glob("step_*.ckpt"):
+        if path.relative_to(run_dir).as_posix() not in kept:
+            path.unlink()

@@ -1,0 +1,91 @@
+"""What validation knows of one image, and the numbers that all of them give."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nucleiseg.data.layers import tight_boxes
+from nucleiseg.evaluation.coco_ap import average_precision
+from nucleiseg.evaluation.thresholds import choose_threshold
+from nucleiseg.inference.box_masks import RLE, Crop, compress, run_lengths, to_rle
+from nucleiseg.structures import Prediction, Sample
+from nucleiseg.training.module import LOSSES
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The true instances of one image: masks over the source image, and their labels."""
+
+    masks: list[RLE]
+    labels: list[int]
+
+    @classmethod
+    def of(cls, sample: Sample) -> "Truth":
+        """Encode the instances of a sample, each from its own window of its layer."""
+        height, width = sample.image.shape[:2]
+        boxes = tight_boxes(sample.layers, sample.layer_index).astype(int).tolist()
+        runs = []
+        for value, (plane, (left, top, right, bottom)) in enumerate(zip(sample.layer_index, boxes, strict=True), 1):
+            window = sample.layers[plane, top:bottom, left:right]
+            runs.append(run_lengths(Crop(top, left, window == value), height, width))
+        return cls(compress(runs, height, width), sample.labels.tolist())
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """What the network made of one validation image; picklable, so that ranks can exchange it.
+
+    Attributes:
+        index: number of the image.
+        truth: what is there.
+        masks: what was found, over the source image.
+        scores: confidence of each.
+        labels: class of each.
+        losses: `LOSSES` of the image; None if they were not asked for.
+    """
+
+    index: int
+    truth: Truth
+    masks: list[RLE]
+    scores: list[float]
+    labels: list[int]
+    losses: dict[str, float] | None
+
+    @classmethod
+    def of(
+        cls, index: int, truth: Truth, prediction: Prediction, losses: dict[str, float] | None = None
+    ) -> "ImageResult":
+        """Take a prediction in pixels of the source image."""
+        return cls(index, truth, to_rle(prediction), prediction.scores.tolist(), prediction.labels.tolist(), losses)
+
+
+def score(results: Sequence[ImageResult]) -> tuple[dict[str, float], float | None]:
+    """Put the images together.
+
+    Returns:
+        The `val/` columns (AP50 at all detections and at 100, mean losses; without those that are undefined) and the
+        score threshold with the best F1 (None if there was nothing to choose by).
+    """
+    truths = [result.truth.masks for result in results]
+    found = [result.masks for result in results]
+    scores = [result.scores for result in results]
+    labels = [result.truth.labels for result in results], [result.labels for result in results]
+
+    def ap50(limit: int | None) -> float:
+        of_truth, of_found = labels
+        return average_precision(
+            truths, found, scores, max_detections=limit, truth_labels=of_truth, prediction_labels=of_found
+        ).ap50
+
+    columns = {"val/ap50": ap50(None), "val/ap50_100": ap50(100), **mean_losses(results)}
+    chosen = choose_threshold(truths, found, scores, truth_labels=labels[0], prediction_labels=labels[1])
+    return {key: value for key, value in columns.items() if not math.isnan(value)}, chosen.threshold
+
+
+def mean_losses(results: Sequence[ImageResult]) -> dict[str, float]:
+    """Return the means over the images of the five losses, and of their sum."""
+    losses = [result.losses for result in results if result.losses is not None]
+    if not losses:
+        return {}
+    means = {f"val/{name}": math.fsum(image[name] for image in losses) / len(losses) for name in LOSSES}
+    return {"val/loss": math.fsum(means.values()), **means}

@@ -1,0 +1,48 @@
+"""The CSV files of a run: appended row by row, read back without the row that a kill cut in two."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from nucleiseg.files import write_text
+
+Row = Mapping[str, str]
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV file; none if there is no file. A last line without its end is not a row."""
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8")
+    return list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1])))
+
+
+def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
+    """Write a CSV file, whole or not at all; columns that a row lacks stay empty."""
+    write_text(path, _text(columns, rows, header=True))
+
+
+def append_rows(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
+    """Add rows at the end of a CSV file, which is made with its header where missing."""
+    text = _text(columns, rows, header=not path.exists())
+    with path.open("a", encoding="utf-8", newline="") as file:
+        file.write(text)
+
+
+def cut_rows(path: Path, step: int) -> None:
+    """Drop the rows whose `step` is greater; a file left without rows is deleted."""
+    rows = [row for row in read_rows(path) if int(row["step"]) <= step]
+    if rows:
+        write_rows(path, list(rows[0]), rows)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _text(columns: Sequence[str], rows: Sequence[Row], *, header: bool) -> str:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
