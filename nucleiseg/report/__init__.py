@@ -1,0 +1,1 @@
+"""What is said and drawn about data and runs: sentences, figures."""

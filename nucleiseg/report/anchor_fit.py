@@ -1,0 +1,58 @@
+"""How well the anchors of a network can cover given boxes, without laying out the anchors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class AnchorLevel:
+    """The anchors of one feature map.
+
+    Attributes:
+        stride: pixels of the network's input between two cells; the cell (i, j) sits at (j * stride, i * stride).
+        cell_anchors: (A, 4) x1, y1, x2, y2 of the anchors of the cell at (0, 0), each centred there.
+    """
+
+    stride: float
+    cell_anchors: np.ndarray
+
+    @property
+    def shapes(self) -> np.ndarray:
+        """(A, 2) width and height of the cell anchors."""
+        cells = np.asarray(self.cell_anchors, dtype=np.float64).reshape(-1, 4)
+        return cells[:, 2:] - cells[:, :2]
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """(A,) square roots of the anchors' areas."""
+        return np.sqrt(self.shapes.prod(axis=1))
+
+
+def best_anchor_iou(boxes: np.ndarray, levels: Sequence[AnchorLevel]) -> np.ndarray:
+    """Return the IoU of each box with the best anchor of the whole grid.
+
+    On each axis the overlap of two intervals of lengths a and b whose centres are d apart is
+    min(a, b, (a + b) / 2 - d), never growing with d. So for every anchor shape the best cell is the one nearest to
+    the box's centre, on each axis on its own: one comparison a shape, whatever the size of the map. The grid has no
+    end here, since crops lie anywhere in an image.
+
+    Args:
+        boxes: (N, 4) x1, y1, x2, y2 in pixels of the network's input.
+        levels: the feature maps that carry anchors.
+
+    Returns:
+        (N,) float64, between 0 and 1.
+    """
+    boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    centres = (boxes[:, 2:] + boxes[:, :2]) / 2
+    best = np.zeros(len(boxes))
+    for level in levels:
+        distance = np.abs(centres - np.rint(centres / level.stride) * level.stride)
+        for shape in level.shapes:
+            overlap = np.minimum(np.minimum(sides, shape), (sides + shape) / 2 - distance).clip(min=0).prod(axis=1)
+            union = sides.prod(axis=1) + shape.prod() - overlap
+            np.maximum(best, overlap / union, out=best)
+    return best

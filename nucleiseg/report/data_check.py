@@ -1,0 +1,213 @@
+"""The data check at the start of a run: what the data are, and where the settings fall short of them, in sentences."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+
+from nucleiseg.progress import duration
+from nucleiseg.report.anchor_fit import AnchorLevel, best_anchor_iou
+from nucleiseg.transforms.recipe import Recipe
+
+ANCHOR_IOU = 0.5
+"""An anchor overlapping a nucleus by less than this is a poor start for its box."""
+
+COVERED_SHARE = 0.9
+"""Below this share of nuclei with such an anchor, the check warns."""
+
+
+class Finding(NamedTuple):
+    """One sentence of the check; a warning names the key to change."""
+
+    level: Literal["info", "warning"]
+    sentence: str
+
+
+class ImageSummary(Protocol):
+    """What the check needs to know of an image: size in pixels and (N, 4) boxes x1, y1, x2, y2 in these pixels."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def height(self) -> int: ...  # noqa: D102
+    @property
+    def width(self) -> int: ...  # noqa: D102
+    @property
+    def boxes(self) -> np.ndarray: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How many boxes of an image the network goes on with.
+
+    Attributes:
+        train_proposals: after NMS in training (`model.rpn.post_nms_train`).
+        test_proposals: after NMS in prediction (`model.rpn.post_nms_test`).
+        detections: in a prediction (`model.detection.limit`).
+    """
+
+    train_proposals: int
+    test_proposals: int
+    detections: int
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run will write and take.
+
+    Attributes:
+        steps: optimiser steps.
+        every: steps between two checkpoints.
+        checkpoint_bytes: estimated size of a checkpoint (weights).
+        last_bytes: estimated size of `last.ckpt` (weights and optimiser).
+        free_bytes: free space where the run writes; None: not known.
+        seconds_per_step: None: not known.
+    """
+
+    steps: int
+    every: int
+    checkpoint_bytes: int
+    last_bytes: int
+    free_bytes: int | None = None
+    seconds_per_step: float | None = None
+
+    @property
+    def checkpoints(self) -> int:
+        """Number of step checkpoints: every `every` steps, and after the last one."""
+        return -(-self.steps // self.every)
+
+
+def data_check(
+    summaries: Sequence[ImageSummary],
+    *,
+    recipe: Recipe,
+    anchors: Sequence[AnchorLevel],
+    limits: Limits,
+    plan: RunPlan | None = None,
+) -> list[Finding]:
+    """Describe the data as the run will see them, and warn where its settings fall short.
+
+    Args:
+        summaries: the images to train on.
+        recipe: their augmentation; gives the training scale and the size of a crop.
+        anchors: the feature maps with their anchors.
+        limits: see `Limits`.
+        plan: disk and time; left out where nothing will be written.
+
+    Returns:
+        The findings, in the order in which to say them.
+    """
+    counts = np.array([len(summary.boxes) for summary in summaries])
+    if counts.sum() == 0:
+        sentence = f"None of the {len(counts)} images has a nucleus: there is nothing to learn; check data.root."
+        return [Finding("warning", sentence)]
+    boxes = _boxes_at_training_scale(summaries, recipe)
+    findings = [*_describe_counts(counts), _describe_sizes(summaries, boxes, recipe), _check_anchors(boxes, anchors)]
+    findings += _check_limits(summaries, counts, limits, recipe)
+    return findings + (_describe_plan(plan) if plan is not None else [])
+
+
+def _boxes_at_training_scale(summaries: Sequence[ImageSummary], recipe: Recipe) -> np.ndarray:
+    scaled = [summary.boxes * recipe.nominal_scale(summary.height, summary.width) for summary in summaries]
+    return np.concatenate([boxes.reshape(-1, 4) for boxes in scaled])
+
+
+def _describe_counts(counts: np.ndarray) -> list[Finding]:
+    sentence = (
+        f"{len(counts)} images with {counts.sum():,} nuclei; in an image {counts.min():,} at least, "
+        f"{np.median(counts):,.0f} in the median, {counts.mean():,.0f} on average, {counts.max():,} at most."
+    )
+    empty = int((counts == 0).sum())
+    note = [Finding("info", f"{_images(empty)} without a nucleus: seen as background alone.")] if empty else []
+    return [Finding("info", sentence), *note]
+
+
+def _describe_sizes(summaries: Sequence[ImageSummary], boxes: np.ndarray, recipe: Recipe) -> Finding:
+    scales = {round(recipe.nominal_scale(summary.height, summary.width), 2) for summary in summaries}
+    scale = f"{min(scales):.2f}" if len(scales) == 1 else f"{min(scales):.2f} to {max(scales):.2f}"
+    low, middle, high = np.percentile(_sizes(boxes), [5, 50, 95])
+    return Finding(
+        "info",
+        f"Training shows {scale} pixels for each pixel of an image; there, nuclei measure {low:.0f}, {middle:.0f} and "
+        f"{high:.0f} pixels (5th, 50th and 95th percentile of the square root of the box's area).",
+    )
+
+
+def _check_anchors(boxes: np.ndarray, anchors: Sequence[AnchorLevel]) -> Finding:
+    covered = best_anchor_iou(boxes, anchors) >= ANCHOR_IOU
+    share = covered.mean()
+    sentence = f"{share:.1%} of the nuclei have an anchor of IoU >= {ANCHOR_IOU} at the training scale"
+    if share >= COVERED_SHARE:
+        return Finding("info", f"{sentence}.")
+    sizes = np.concatenate([level.sizes for level in anchors])
+    missed = float(np.median(_sizes(boxes[~covered])))
+    finest = min(level.stride for level in anchors)
+    if missed < sizes.min():
+        advice = f"add a size near {missed:.0f} to model.anchors.sizes, or enlarge with aug.resize.short"
+    elif missed > sizes.max():
+        advice = f"add a size near {missed:.0f} to model.anchors.sizes, or shrink with aug.resize.short"
+    else:
+        advice = (
+            f"set model.anchors.sizes closer to {missed:.0f}, widen model.anchors.ratios, or take a model with a finer "
+            f"grid than {finest:g} pixels (FPN: 4)"
+        )
+    return Finding("warning", f"Only {sentence}; the others measure {missed:.0f} pixels in the median: {advice}.")
+
+
+def _check_limits(
+    summaries: Sequence[ImageSummary], counts: np.ndarray, limits: Limits, recipe: Recipe
+) -> list[Finding]:
+    shares = []
+    for summary in summaries:
+        height, width = recipe.crop_shape(summary.height, summary.width)
+        shares.append(height * width / (summary.height * summary.width))
+    in_crop = np.ceil(counts * np.array(shares)).astype(np.int64)
+    return [
+        _check_limit(
+            in_crop, limits.train_proposals, "proposals in an average training crop", "model.rpn.post_nms_train"
+        ),
+        _check_limit(counts, limits.test_proposals, "proposals in a whole image", "model.rpn.post_nms_test"),
+        _check_limit(counts, limits.detections, "detections in a whole image", "model.detection.limit"),
+    ]
+
+
+def _check_limit(counts: np.ndarray, limit: int, what: str, key: str) -> Finding:
+    lost = int((counts - limit).clip(min=0).sum())
+    if lost == 0:
+        return Finding("info", f"The limit of {limit:,} {what} ({key}) cuts no image: {counts.max():,} nuclei at most.")
+    return Finding(
+        "warning",
+        f"The limit of {limit:,} {what} cuts {int((counts > limit).sum())} of {_images(len(counts))} and at least "
+        f"{lost:,} of {counts.sum():,} nuclei: raise {key} above {counts.max():,}.",
+    )
+
+
+def _describe_plan(plan: RunPlan) -> list[Finding]:
+    total = plan.checkpoints * plan.checkpoint_bytes + plan.last_bytes
+    disk = (
+        f"{plan.checkpoints} checkpoints of {_size(plan.checkpoint_bytes)} and last.ckpt of {_size(plan.last_bytes)}: "
+        f"{_size(total)} on the disk"
+    )
+    if plan.free_bytes is not None and plan.free_bytes < total:
+        advice = f"but {_size(plan.free_bytes)} are free: make room, raise checkpoint.every, or set checkpoint.keep"
+        findings = [Finding("warning", f"{disk}, {advice}.")]
+    else:
+        findings = [Finding("info", f"{disk}.")]
+    if plan.seconds_per_step is not None:
+        time = duration(plan.steps * plan.seconds_per_step)
+        findings.append(Finding("info", f"{plan.steps:,} steps of {plan.seconds_per_step:.2g} s: about {time}."))
+    return findings
+
+
+def _sizes(boxes: np.ndarray) -> np.ndarray:
+    return np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
+
+
+def _size(count: float) -> str:
+    """Bytes as people say them: `141 MB`, `1.9 GB`."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -1,0 +1,195 @@
+"""Figures of a data set before training: raw images, nuclei per image, augmented crops with their outlines."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from torch import Tensor
+
+from nucleiseg.files import atomic_path
+from nucleiseg.report.data_check import ImageSummary
+from nucleiseg.structures import Sample, Target
+from nucleiseg.transforms.recipe import Recipe
+
+BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+"""Colours that people with any colour vision tell apart (Okabe and Ito, "Color Universal Design", 2008)."""
+
+OUTLINES = ("#F0E442", "#56B4E9", "#FFFFFF")
+"""Yellow, sky blue and white: none of them occurs in H&E. Neighbours mostly differ."""
+
+LIMIT_STYLES = ((VERMILLION, "--"), (GREEN, "-."), (ORANGE, ":"))
+
+SHOWN_IMAGES = 24
+NAMED_IMAGES = 40
+INCH = 2.6
+"""Side of one picture of a sheet, in inches."""
+
+DPI = 120
+
+
+def write_preview(
+    output: str | os.PathLike[str],
+    samples: Sequence[Sample],
+    summaries: Sequence[ImageSummary],
+    recipe: Recipe,
+    limits: Mapping[str, int],
+    *,
+    crops: int = 12,
+    seed: int = 0,
+) -> list[Path]:
+    """Draw the three figures of a data set.
+
+    Args:
+        output: the folder for `images.png`, `nuclei_per_image.png` and `augmented_crops.png`.
+        samples: the images; a lazy sequence is enough, only those drawn are asked for.
+        summaries: one for each image of the data set.
+        recipe: the augmentation to show.
+        limits: what a limit is of (as a legend should say it) and its number, e.g. {"detections": 500}.
+        crops: how many augmented crops to show, spread over the samples.
+        seed: of the first crop; the others count up.
+
+    Returns:
+        The files, in this order.
+    """
+    indices = np.linspace(0, len(samples) - 1, min(len(samples), SHOWN_IMAGES)).round().astype(int)
+    chosen = np.linspace(0, len(samples) - 1, crops).round().astype(int)
+    figures = {
+        "images": draw_images([samples[index] for index in indices], len(samples)),
+        "nuclei_per_image": draw_counts(summaries, limits),
+        "augmented_crops": draw_crops([recipe(samples[index], seed + i) for i, index in enumerate(chosen)]),
+    }
+    paths = []
+    for name, figure in figures.items():
+        path = Path(output) / f"{name}.png"
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, dpi=DPI)
+        paths.append(path)
+    return paths
+
+
+def draw_images(samples: Sequence[Sample], total: int) -> Figure:
+    """Draw a sheet of raw images.
+
+    Args:
+        samples: the images to show.
+        total: how many images the data set has.
+    """
+    title = f"Raw images, {len(samples)} of {total} (sizes in pixels)"
+    figure, axes = _sheet(len(samples), title, columns=6)
+    for axis, sample in zip(axes, samples, strict=True):
+        height, width = sample.image.shape[:2]
+        axis.imshow(_thumbnail(sample.image))
+        axis.set_title(f"{_shorten(sample.name)}\n{width} x {height}, {len(sample):,} nuclei", fontsize=7)
+    return figure
+
+
+def draw_crops(augmented: Sequence[tuple[Tensor, Target]]) -> Figure:
+    """Draw a sheet of augmented crops, each instance with its outline.
+
+    Args:
+        augmented: (3, h, w) uint8 RGB images with their targets, as a `Recipe` returns them.
+    """
+    figure, axes = _sheet(len(augmented), "Augmented crops as the network sees them (sizes in pixels)", columns=4)
+    for axis, (image, target) in zip(axes, augmented, strict=True):
+        axis.imshow(image.permute(1, 2, 0).numpy())
+        outlines = find_outlines(target)
+        colours = [OUTLINES[int(value) % len(OUTLINES)] for value in target.values]
+        axis.add_collection(LineCollection(outlines, colors=colours, linewidths=0.7))
+        height, width = image.shape[1:]
+        note = f"{width} x {height}, scale {target.scale:.2f}, {len(target):,} nuclei"
+        axis.set_title(f"{_shorten(target.name)}\n{note}", fontsize=7)
+    return figure
+
+
+def find_outlines(target: Target) -> list[np.ndarray]:
+    """Return the closed outline of each instance: (P, 2) x, y of the centres of its border pixels.
+
+    An instance of several parts is outlined by its largest.
+    """
+    outlines = []
+    for index, (left, top, right, bottom) in enumerate(target.boxes.int().tolist()):
+        plane = target.layers[target.layer_index[index]]
+        mask = (plane[top:bottom, left:right] == target.values[index]).numpy().astype(np.uint8)
+        parts, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        points = max(parts, key=len)[:, 0] + (left, top)
+        outlines.append(np.concatenate([points, points[:1]]))
+    return outlines
+
+
+def draw_counts(summaries: Sequence[ImageSummary], limits: Mapping[str, int]) -> Figure:
+    """Draw the number of nuclei of each image as a line, with limits as horizontal lines.
+
+    Args:
+        summaries: the images, in the order to draw them.
+        limits: what a limit is of, and its number.
+    """
+    counts = np.array([len(summary.boxes) for summary in summaries])
+    figure = Figure(figsize=(max(7.0, min(14.0, 3 + 0.35 * len(counts))), 5.0), layout="constrained")
+    axis = figure.add_subplot()
+    axis.plot(counts, color=BLUE, marker="o", markersize=4, linewidth=1.4, label="nuclei in the image")
+    ceiling = 2 * max(int(counts.max()), 1)
+    for (name, limit), (colour, style) in zip(limits.items(), _cycle(LIMIT_STYLES, len(limits)), strict=True):
+        label = f"limit of {limit:,} {name}: {_cut(counts, limit)}"
+        if limit <= ceiling:
+            axis.axhline(limit, color=colour, linestyle=style, linewidth=1.4, label=label)
+        else:  # drawn, it would squash the counts
+            axis.plot([], [], color=colour, linestyle=style, label=f"{label} (above the chart)")
+    title = f"Nuclei per image: {counts.sum():,} in {len(counts)} images (median {np.median(counts):,.0f})"
+    axis.set_title(title, fontsize=11)
+    axis.set_ylabel("nuclei in an image (number)")
+    axis.set_ylim(bottom=0)
+    _label_images(axis, [summary.name for summary in summaries])
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+    axis.grid(axis="y", color="0.9")
+    axis.legend(frameon=False, fontsize=8, loc="upper left")
+    return figure
+
+
+def _label_images(axis: Axes, names: Sequence[str]) -> None:
+    if len(names) <= NAMED_IMAGES:
+        axis.set_xticks(range(len(names)), [_shorten(name) for name in names], rotation=60, ha="right", fontsize=7)
+    else:
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.set_xlabel("image (number in the order of names)")
+
+
+def _cut(counts: np.ndarray, limit: int) -> str:
+    lost = int((counts - limit).clip(min=0).sum())
+    if lost == 0:
+        return "cuts nothing"
+    return f"cuts {int((counts > limit).sum())} of {len(counts)} images, {lost:,} nuclei"
+
+
+def _cycle(styles: Sequence[tuple[str, str]], count: int) -> list[tuple[str, str]]:
+    return [styles[index % len(styles)] for index in range(count)]
+
+
+def _sheet(count: int, title: str, columns: int) -> tuple[Figure, list[Axes]]:
+    """A figure with a grid of `count` axes without ticks."""
+    columns = min(columns, max(count, 1))
+    rows = -(-count // columns)
+    figure = Figure(figsize=(columns * INCH, max(rows, 1) * (INCH + 0.4) + 0.4), layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    axes = [figure.add_subplot(max(rows, 1), columns, index + 1) for index in range(count)]
+    for axis in axes:
+        axis.set_axis_off()
+    return figure, axes
+
+
+def _thumbnail(image: np.ndarray) -> np.ndarray:
+    """The image no larger than it is drawn, averaged down."""
+    factor = INCH * DPI / max(image.shape[:2])
+    if factor >= 1:
+        return image
+    return cv2.resize(np.ascontiguousarray(image), None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+
+
+def _shorten(name: str, length: int = 24) -> str:
+    return name if len(name) <= length else f"{name[: length - 1]}…"
