@@ -1,0 +1,135 @@
+"""Which box belongs to which instance: torchvision's matcher, to the bit, from the overlapping pairs alone.
+
+A dense matcher fills an array of (instances x boxes) IoUs: 2,000 nuclei and the 92,355 anchors of a 608 x 608 input
+make 185 million, nearly all of them 0. Here the pairs that matter are enumerated (see `overlaps`), and everything
+else follows from those:
+
+- a box's match is the instance of largest IoU, the first of equals;
+- the low-quality rule accepts every box that attains an instance's largest IoU. If that IoU is 0, all boxes do.
+
+Measured on one CPU core for a 608 x 608 input: the 92,355 anchors of an FPN with 50, 600 and 2,000 nuclei of 10 to 40
+pixels take 2, 5 and 15 ms (dense: 0.16, 1.5 and 9.6 s), the 21,660 of C4 take 3, 7 and 17 ms, and 2,000 proposals with
+2,000 nuclei take 31 ms (dense: 320 ms).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nucleiseg.models.anchors import AnchorGrid
+from nucleiseg.models.overlaps import Pairs, anchor_pairs, overlapping_pairs
+
+
+@dataclass(frozen=True)
+class Matches:
+    """The match of each box.
+
+    Attributes:
+        gt: (B,) int64 index of the instance with the largest IoU, the lowest of equals; 0 where nothing overlaps.
+        iou: (B,) float32, that IoU.
+        label: (B,) int8, 1 for a match, 0 for background, -1 for neither (to be ignored).
+    """
+
+    gt: Tensor
+    iou: Tensor
+    label: Tensor
+
+
+def match_anchors(
+    grid: AnchorGrid, anchors: Tensor, gt_boxes: Tensor, *, high: float, low: float, low_quality: bool = True
+) -> Matches:
+    """Match the anchors of an input with instances; see `match`.
+
+    Only pairs that decide something are looked at: `gt` and `iou` of background anchors say nothing.
+
+    Args:
+        grid: where the anchors lie.
+        anchors: `grid.boxes()`, (B, 4) float32.
+        gt_boxes: (G, 4) float32 x1, y1, x2, y2 in pixels of the network's input.
+        high: label 1 from this IoU on.
+        low: label 0 below this IoU.
+        low_quality: each instance also gets the anchors that overlap it most, however little that is.
+    """
+    pairs = anchor_pairs(grid, gt_boxes, min_iou=low)
+    if low_quality and len(gt_boxes):
+        pairs = _with_low_quality_pairs(grid, anchors, gt_boxes, pairs, low)
+    return match(anchors, gt_boxes, pairs, high=high, low=low, low_quality=low_quality)
+
+
+def match_boxes(boxes: Tensor, gt_boxes: Tensor, *, high: float, low: float, low_quality: bool = False) -> Matches:
+    """Match any boxes, such as proposals, with instances; see `match`, also for the arguments."""
+    return match(boxes, gt_boxes, overlapping_pairs(boxes, gt_boxes), high=high, low=low, low_quality=low_quality)
+
+
+def match(
+    boxes: Tensor, gt_boxes: Tensor, pairs: Pairs, *, high: float, low: float, low_quality: bool = False
+) -> Matches:
+    """Match boxes with instances as torchvision's `box_iou` and `Matcher` (and detectron2's) do.
+
+    The one difference: two boxes without area have IoU 0 here, where the dense formula divides 0 by 0.
+
+    Args:
+        boxes: (B, 4) float32 x1, y1, x2, y2.
+        gt_boxes: (G, 4) float32; G may be 0: then all boxes are background.
+        pairs: candidates, a superset of the overlapping pairs; duplicates do no harm.
+        high: label 1 from this IoU on.
+        low: label 0 below this IoU; -1 from `low` to `high`.
+        low_quality: label 1 also for boxes that attain the largest IoU of any instance (ties included). Their
+            match remains the instance that *they* overlap most, which may be another.
+    """
+    pairs, iou = _positive_iou(boxes, gt_boxes, pairs)
+    best = _largest(iou, pairs.box, len(boxes))
+    is_best = iou == best[pairs.box]
+    gt = torch.full((len(boxes),), len(gt_boxes), device=boxes.device)
+    gt.scatter_reduce_(0, pairs.box[is_best], pairs.gt[is_best], "amin")
+    gt.masked_fill_(gt == len(gt_boxes), 0)
+    label = (best >= high).to(torch.int8)
+    label.masked_fill_((best >= low) & (best < high), -1)
+    if low_quality and len(gt_boxes):
+        best_of_gt = _largest(iou, pairs.gt, len(gt_boxes))
+        label[pairs.box[iou == best_of_gt[pairs.gt]]] = 1
+        label.masked_fill_((best_of_gt == 0).any(), 1)
+    return Matches(gt, best, label)
+
+
+def _with_low_quality_pairs(grid: AnchorGrid, anchors: Tensor, gt_boxes: Tensor, pairs: Pairs, low: float) -> Pairs:
+    """Add what the low-quality rule needs to the pairs of IoU >= `low`.
+
+    An instance that has such a pair has its largest IoU among them. For the others, all overlapping anchors are
+    compared, and those that win get all their pairs, since their match is their own best instance.
+    """
+    close, iou = _positive_iou(anchors, gt_boxes, pairs)
+    served = torch.zeros(len(gt_boxes), dtype=torch.bool, device=gt_boxes.device)
+    served[close.gt[iou >= low]] = True
+    rest = torch.where(~served)[0]
+    if len(rest) == 0:
+        return close
+    far, iou = _positive_iou(anchors, gt_boxes[rest], anchor_pairs(grid, gt_boxes[rest]))
+    best = _largest(iou, far.gt, len(rest))
+    if (best == 0).any():  # then every anchor becomes positive, and every anchor's match counts
+        return anchor_pairs(grid, gt_boxes)
+    winners = far.box[iou == best[far.gt]].unique()
+    extra = overlapping_pairs(anchors[winners], gt_boxes)
+    return Pairs.concatenate([close, Pairs(winners[extra.box], extra.gt)])
+
+
+def _positive_iou(boxes: Tensor, gt_boxes: Tensor, pairs: Pairs) -> tuple[Pairs, Tensor]:
+    """Return the pairs that overlap and their (P,) IoUs, by torchvision's formula in its order of operations."""
+    a, b = boxes[pairs.box], gt_boxes[pairs.gt]
+    sides = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0)
+    intersection = sides[:, 0] * sides[:, 1]
+    overlapping = torch.where(intersection > 0)[0]
+    pairs = Pairs(pairs.box[overlapping], pairs.gt[overlapping])
+    intersection = intersection[overlapping]
+    union = _area(b[overlapping]) + _area(a[overlapping]) - intersection
+    return pairs, intersection / union
+
+
+def _area(boxes: Tensor) -> Tensor:
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+
+def _largest(iou: Tensor, index: Tensor, count: int) -> Tensor:
+    """Return the largest IoU of each index, (count,) float32; 0 where there is none."""
+    return iou.new_zeros(count).scatter_reduce_(0, index, iou, "amax")

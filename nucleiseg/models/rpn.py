@@ -1,0 +1,245 @@
+"""The region proposal network: torchvision's modules with detectron2's proposals, matching and losses."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead, permute_and_flatten
+from torchvision.ops import batched_nms, clip_boxes_to_image
+
+from nucleiseg.models.anchors import AnchorGrid, GridAnchorGenerator
+from nucleiseg.models.matching import match_anchors
+from nucleiseg.models.numerics import DETECTRON2, Numerics
+from nucleiseg.models.sampling import Stream, image_generator, sample_balanced
+from nucleiseg.structures import Target
+
+
+class Proposals(NamedTuple):
+    """The proposals of one image, in descending order of their logits.
+
+    Attributes:
+        boxes: (P, 4) float32 x1, y1, x2, y2 in pixels of the network's input, inside the unpadded image.
+        logits: (P,) float32 objectness.
+    """
+
+    boxes: Tensor
+    logits: Tensor
+
+
+class ProposalNetwork(RegionProposalNetwork):
+    """torchvision's RPN (its modules, its weights' names) with another way from the head's outputs to numbers.
+
+    - Candidates are chosen by logit first and decoded afterwards: the same boxes, a fraction of the work.
+    - Ranking, smallest boxes and the losses' divisors follow `numerics`.
+    - Anchors are matched sparsely, and only sampled positives get regression targets.
+    - Random draws depend on each target's seed alone.
+
+    Args:
+        anchor_generator: the anchors.
+        head: torchvision's RPNHead (3x3 convolution, then two 1x1), weights from N(0, 0.01), biases 0.
+        numerics: the conventions to follow.
+        batch_size: anchors sampled an image for the losses.
+        positive_fraction: largest share of positives among them.
+        positive_iou: anchors are positive from this IoU with an instance on.
+        negative_iou: anchors are negative below this IoU with all instances.
+        nms: of two proposals of a level with a larger IoU, the one of lower logit is dropped.
+        pre_nms_train: candidates of each level before suppression, in training.
+        pre_nms_test: the same in prediction.
+        post_nms_train: proposals of an image after it, in training.
+        post_nms_test: the same in prediction.
+        smooth_l1_beta: where the box loss turns from square to absolute; None is the numerics' own.
+    """
+
+    def __init__(
+        self,
+        *,
+        anchor_generator: GridAnchorGenerator,
+        head: RPNHead,
+        numerics: Numerics = DETECTRON2,
+        batch_size: int = 256,
+        positive_fraction: float = 0.5,
+        positive_iou: float = 0.7,
+        negative_iou: float = 0.3,
+        nms: float = 0.7,
+        pre_nms_train: int = 2000,
+        pre_nms_test: int = 1000,
+        post_nms_train: int = 1000,
+        post_nms_test: int = 1000,
+        smooth_l1_beta: float | None = None,
+    ) -> None:
+        super().__init__(
+            anchor_generator,
+            head,
+            fg_iou_thresh=positive_iou,
+            bg_iou_thresh=negative_iou,
+            batch_size_per_image=batch_size,
+            positive_fraction=positive_fraction,
+            pre_nms_top_n={"training": pre_nms_train, "testing": pre_nms_test},
+            post_nms_top_n={"training": post_nms_train, "testing": post_nms_test},
+            nms_thresh=nms,
+        )
+        self.numerics = numerics
+        self.batch_size = batch_size
+        self.positive_fraction = positive_fraction
+        self.positive_iou = positive_iou
+        self.negative_iou = negative_iou
+        self.smooth_l1_beta = numerics.rpn_smooth_l1_beta if smooth_l1_beta is None else smooth_l1_beta
+
+    def forward(
+        self, images: ImageList, features: dict[str, Tensor], targets: Sequence[Target] | None = None
+    ) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Propose boxes, and compute the losses where targets are given.
+
+        Targets, not the module's mode, tell training from prediction: with them the limits of training hold, also
+        in eval mode, so that validation losses mean what training losses mean.
+
+        Args:
+            images: the padded batch (N, 3, H, W) with the unpadded sizes.
+            features: maps (N, C, h, w) by name, one for each level of anchors.
+            targets: one for each image.
+
+        Returns:
+            For each image (P, 4) float32 boxes in descending logit, without gradient; and the losses
+            `loss_rpn_cls` and `loss_rpn_loc` (empty without targets).
+
+        Raises:
+            FloatingPointError: proposals are not finite, and there are targets. Without, they are dropped.
+        """
+        height, width = images.tensors.shape[-2:]
+        maps = list(features.values())
+        grid = self.anchor_generator.grid((height, width), maps)
+        anchors = grid.boxes()
+        logits, deltas = self.predict(maps)
+        proposals = self.proposals(grid, anchors, logits, deltas, images.image_sizes, training=targets is not None)
+        losses = {} if targets is None else self.losses(grid, anchors, logits, deltas, targets)
+        return [boxes for boxes, _ in proposals], losses
+
+    def predict(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Run the head.
+
+        Args:
+            maps: one (N, C, h, w) map for each level.
+
+        Returns:
+            Logits (N, B) and deltas (N, B, 4), both float32, for the B anchors in their order.
+        """
+        logits, deltas = self.head(maps)
+        return _flatten(logits, 1)[..., 0], _flatten(deltas, 4)
+
+    @torch.no_grad()
+    def proposals(
+        self,
+        grid: AnchorGrid,
+        anchors: Tensor,
+        logits: Tensor,
+        deltas: Tensor,
+        image_sizes: Sequence[tuple[int, int]],
+        *,
+        training: bool,
+    ) -> list[Proposals]:
+        """Turn the head's outputs into proposals.
+
+        Args:
+            grid: where the anchors lie.
+            anchors: `grid.boxes()`, (B, 4).
+            logits: (N, B) float32.
+            deltas: (N, B, 4) float32.
+            image_sizes: unpadded (height, width) of each image.
+            training: the limits of training hold, and boxes that are not finite are an error.
+        """
+        mode = "training" if training else "testing"
+        index, level = _top_of_levels(logits, grid.counts, self._pre_nms_top_n[mode])
+        logits = logits.gather(1, index)
+        deltas = deltas.gather(1, index[..., None].expand(-1, -1, 4))
+        boxes = self.box_coder.decode_single(deltas.flatten(0, 1), anchors[index.flatten()]).view_as(deltas)
+        finite = boxes.isfinite().all(dim=2) & logits.isfinite()
+        if training and not finite.all():
+            raise FloatingPointError(
+                f"{int((~finite).sum())} of {finite.numel()} proposals are not finite: training has diverged. "
+                "Lower the learning rate or lengthen the warm-up (optim), and go on from the last good checkpoint."
+            )
+        return [
+            self._suppress(boxes[i][finite[i]], logits[i][finite[i]], level[finite[i]], size, mode)
+            for i, size in enumerate(image_sizes)
+        ]
+
+    def _suppress(self, boxes: Tensor, logits: Tensor, level: Tensor, size: tuple[int, int], mode: str) -> Proposals:
+        """Clip, drop the smallest, suppress within levels, keep the best of all levels."""
+        boxes = clip_boxes_to_image(boxes, size)
+        shorter = (boxes[:, 2:] - boxes[:, :2]).amin(dim=1)
+        inclusive, least = self.numerics.rpn_min_size_inclusive, self.numerics.rpn_min_size
+        large = torch.where(shorter >= least if inclusive else shorter > least)[0]
+        boxes, logits = boxes[large], logits[large]
+        ranks = logits.sigmoid() if self.numerics.rpn_nms_on_probabilities else logits
+        kept = batched_nms(boxes, ranks, level[large], self.nms_thresh)[: self._post_nms_top_n[mode]]
+        return Proposals(boxes[kept], logits[kept])
+
+    def losses(
+        self, grid: AnchorGrid, anchors: Tensor, logits: Tensor, deltas: Tensor, targets: Sequence[Target]
+    ) -> dict[str, Tensor]:
+        """Compute binary cross-entropy of the sampled anchors and (smooth) L1 of the positive ones among them.
+
+        Args:
+            grid: where the anchors lie.
+            anchors: `grid.boxes()`, (B, 4).
+            logits: (N, B) float32.
+            deltas: (N, B, 4) float32.
+            targets: one for each image.
+
+        Returns:
+            Scalars `loss_rpn_cls` and `loss_rpn_loc`: sums divided as `Numerics.rpn_loss_over_constant` says.
+        """
+        sampled_logits, classes, sampled_deltas, wanted_deltas = [], [], [], []
+        for image_logits, image_deltas, target in zip(logits, deltas, targets, strict=True):
+            positive, negative, gt = self._sample(grid, anchors, target)
+            sampled_logits += [image_logits[positive], image_logits[negative]]
+            classes += [image_logits.new_ones(len(positive)), image_logits.new_zeros(len(negative))]
+            sampled_deltas.append(image_deltas[positive])
+            wanted_deltas.append(self.box_coder.encode_single(target.boxes[gt], anchors[positive]))
+        sampled = torch.cat(sampled_logits)
+        constant = self.numerics.rpn_loss_over_constant
+        divisor = self.batch_size * len(targets) if constant else max(len(sampled), 1)
+        cls = F.binary_cross_entropy_with_logits(sampled, torch.cat(classes), reduction="sum")
+        loc = F.smooth_l1_loss(
+            torch.cat(sampled_deltas), torch.cat(wanted_deltas), reduction="sum", beta=self.smooth_l1_beta
+        )
+        return {"loss_rpn_cls": cls / divisor, "loss_rpn_loc": loc / divisor}
+
+    def _sample(self, grid: AnchorGrid, anchors: Tensor, target: Target) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the sampled positive and negative anchors of an image and the instances of the positive ones."""
+        matches = match_anchors(grid, anchors, target.boxes, high=self.positive_iou, low=self.negative_iou)
+        generator = image_generator(target.seed, Stream.RPN)
+        positive, negative = sample_balanced(matches.label, self.batch_size, self.positive_fraction, generator)
+        return positive, negative, matches.gt[positive]
+
+
+def _flatten(levels: Sequence[Tensor], values: int) -> Tensor:
+    """Bring (N, A * values, h, w) maps of all levels into the anchors' order, (N, B, values) float32."""
+    flat = []
+    for level in levels:
+        count, channels, height, width = level.shape
+        flat.append(permute_and_flatten(level, count, channels // values, values, height, width))
+    return torch.cat(flat, dim=1).float()
+
+
+def _top_of_levels(logits: Tensor, counts: Sequence[int], limit: int) -> tuple[Tensor, Tensor]:
+    """Choose the anchors of largest logit in each level.
+
+    Args:
+        logits: (N, B) for the anchors of all levels.
+        counts: anchors of each level.
+        limit: how many to keep of a level.
+
+    Returns:
+        Indices (N, K) of the chosen anchors, level by level in descending logit, and their levels (K,).
+    """
+    chosen, levels, offset = [], [], 0
+    for level, part in enumerate(logits.split(list(counts), dim=1)):
+        index = part.topk(min(limit, part.shape[1]), dim=1).indices
+        chosen.append(index + offset)
+        levels.append(torch.full((index.shape[1],), level, device=logits.device))
+        offset += part.shape[1]
+    return torch.cat(chosen, dim=1), torch.cat(levels)
