@@ -62,8 +62,8 @@ class InputImage:
         height, width = image.shape[:2]
         if (self.height or height, self.width or width) != (height, width):
             raise InputError(
-                f"{self.path} is {width} pixels wide and {height} high, but the file of image ids says {self.width} and "
-                f"{self.height}: masks of another size would be refused or shifted. Correct the one or the other."
+                f"{self.path} is {width} pixels wide and {height} high, but the file of image ids says {self.width} "
+                f"and {self.height}: a board would refuse its masks. Put the right image there, or correct the file."
             )
         return image
 

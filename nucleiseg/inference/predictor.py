@@ -1,7 +1,7 @@
 """A trained network and what stands around it: resizing to the scale it knows, and results in source pixels."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -61,8 +61,9 @@ class Predictor:
         detections: int | None = None,
         device: str = "auto",
     ) -> None:
-        _check_arguments(scale=scale, short=short, long=long, detections=detections)
-        _check_shares(score_threshold=score_threshold, nms=nms)
+        _check_limits(
+            scale=scale, short=short, long=long, score_threshold=score_threshold, nms=nms, detections=detections
+        )
         self.device = _device(device)
         self.network = network.to(self.device).eval()
         self.metadata = metadata
@@ -145,14 +146,14 @@ class Predictor:
             return
         self._has_warned = True
         say(
-            f"Warning: images are predicted at {scale:.2f} network pixels per source pixel, but the network was trained "
-            f"at {self.metadata.scale:.2f}: nuclei appear {ratio:.2f} times as large as it expects. Leave out scale= "
-            f"and short= to predict at the training scale."
+            f"Warning: images are predicted at {scale:.2f} network pixels per source pixel, but the network was "
+            f"trained at {self.metadata.scale:.2f}: nuclei appear {ratio:.2f} times as large as it expects. Leave out "
+            f"scale= and short= to predict at the training scale."
         )
 
 
 def predict_all(
-    predictor: Predictor, images: list[InputImage], report: Callable[[InputImage, str], None]
+    predictor: Predictor, images: Sequence[InputImage], report: Callable[[InputImage, str], None]
 ) -> Iterator[tuple[InputImage, np.ndarray, Prediction]]:
     """Predict images one by one, showing progress; those that fail are reported and left out.
 
@@ -191,22 +192,27 @@ def _check_image(image: np.ndarray) -> None:
         )
 
 
-def _check_arguments(
-    *, scale: float | None, short: int | None, long: int | None, detections: int | None
+def _check_limits(
+    *,
+    scale: float | None,
+    short: int | None,
+    long: int | None,
+    score_threshold: float | None,
+    nms: float | None,
+    detections: int | None,
 ) -> None:
-    if scale is not None and short is not None:
-        raise InputError(f"scale={scale} and short={short} both say how to resize: give one of them.")
-    values = {"scale": scale, "short": short, "long": long, "detections": detections}
-    problems = [f"{key}={value} must be more than 0." for key, value in values.items() if value is not None and value <= 0]
-    if problems:
-        raise InputError(problems)
-
-
-def _check_shares(*, score_threshold: float | None, nms: float | None) -> None:
-    values = {"score_threshold": score_threshold, "nms": nms}
+    positive = {"scale": scale, "short": short, "long": long, "detections": detections}
+    shares = {"score_threshold": score_threshold, "nms": nms}
     problems = [
-        f"{key}={value} must lie between 0 and 1." for key, value in values.items() if value is not None and not 0 <= value <= 1
+        f"{key}={value} must be more than 0." for key, value in positive.items() if value is not None and value <= 0
     ]
+    problems += [
+        f"{key}={value} must lie between 0 and 1."
+        for key, value in shares.items()
+        if value is not None and not 0 <= value <= 1
+    ]
+    if scale is not None and short is not None:
+        problems.append(f"scale={scale} and short={short} both say how to resize: give one of them.")
     if problems:
         raise InputError(problems)
 
@@ -218,7 +224,9 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device={name} cannot be used on this machine ({error}): try device=auto or device=cpu.") from error
+        raise InputError(
+            f"device={name} cannot be used on this machine ({error}): try device=auto or device=cpu."
+        ) from error
     return device
 
 

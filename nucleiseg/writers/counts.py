@@ -32,7 +32,7 @@ class Count:
     capped: bool
 
 
-def count_instances(prediction: Prediction, *, image: str, image_id: int, threshold: float, limit: int) -> Count:
+def count_instances(prediction: Prediction, *, image: str, image_id: int, threshold: float, capped: bool) -> Count:
     """Count the instances of one image.
 
     Args:
@@ -40,10 +40,9 @@ def count_instances(prediction: Prediction, *, image: str, image_id: int, thresh
         image: its name.
         image_id: what a submission calls it by.
         threshold: least score of an instance that counts.
-        limit: most detections an image.
+        capped: whether the limit on detections was hit.
     """
-    count = int((prediction.scores >= threshold).sum())
-    return Count(image, image_id, count, threshold, len(prediction) >= limit)
+    return Count(image, image_id, int((prediction.scores >= threshold).sum()), threshold, capped)
 
 
 def capped_sentence(found: int, limit: int) -> str:

@@ -84,11 +84,10 @@ def open_submission(folder: str | os.PathLike[str]) -> Iterator[Submission]:
         What takes the results.
     """
     answer = Path(folder) / "answer.json"
-    with atomic_path(answer) as temporary:
-        with temporary.open("w", encoding="utf-8", newline="\n") as handle:
-            submission = Submission(handle)
-            yield submission
-            submission.finish()
+    with atomic_path(answer) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as handle:
+        submission = Submission(handle)
+        yield submission
+        submission.finish()
     with (
         atomic_path(answer.with_suffix(".zip")) as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,
