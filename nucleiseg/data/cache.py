@@ -76,10 +76,15 @@ class SampleCache:
 
     Args:
         folder: where the files lie (see `default_folder`); None: no files, every sample is read from its source.
+
+    Attributes:
+        folder: as given.
+        written: how many files this object has made.
     """
 
     def __init__(self, folder: str | os.PathLike[str] | None) -> None:
         self.folder = None if folder is None else Path(folder).expanduser()
+        self.written = 0
         self._checked: dict[tuple[Reader, str], Path] = {}
 
     def load(self, reader: Reader, record: Record) -> Sample:
@@ -124,6 +129,7 @@ class SampleCache:
                 raise InputError(f"The files of image {record.name} changed while they were read: start again.")
             summary = _summarise(reader, record, sample, key)
             _write_stored(path, sample, summary)
+            self.written += 1
             stored = sample, summary
         return stored, path
 
@@ -158,6 +164,8 @@ def load_all(reader: Reader, cache: SampleCache) -> list[Summary]:
         raise InputError(problems)
     if not any(len(summary) for summary in summaries):
         raise InputError(f"None of the {len(summaries)} images has an instance: all their masks are empty.")
+    if cache.written:
+        say(f"The decoded images lie in {cache.folder} for the next run; the folder may be deleted at any time.")
     _say_oddities(summaries)
     return summaries
 

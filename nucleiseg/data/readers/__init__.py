@@ -1,0 +1,12 @@
+"""Readers by the name that `data=` gives them; a new format is a file here and a line below."""
+
+from collections.abc import Callable
+
+from nucleiseg.data.readers.base import Reader
+from nucleiseg.data.readers.demo import DemoReader
+from nucleiseg.data.readers.folders import FoldersReader
+
+READERS: dict[str, Callable[..., Reader]] = {
+    "demo": DemoReader,
+    "folders": FoldersReader,
+}

@@ -1,8 +1,6 @@
 """Decoding any image file to 8-bit RGB, and any mask file to bool."""
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -55,7 +53,7 @@ def decode_mask(path: Path) -> np.ndarray:
     pixels = _decode(path)
     if pixels.ndim == 2:
         return pixels != 0
-    shown: np.ndarray = pixels[:, :, :3].any(axis=2)
+    shown = np.asarray(pixels[:, :, :3].any(axis=2))
     if pixels.shape[2] == 4:
         shown &= pixels[:, :, 3] != 0
     return shown
@@ -66,8 +64,9 @@ def to_eight_bits(pixels: np.ndarray) -> np.ndarray:
 
     Sixteen-bit files seldom use sixteen bits: most cameras deliver 10, 12 or 14, which the usual division by 256
     would turn nearly black. So the depth is the smallest of `CAMERA_DEPTHS` that holds the image's brightest
-    value, and the 8 highest bits of it are kept (a value up to 255 stays as it is; more than 16 bits: those
-    needed). Floating-point images up to 1 are read as shares of white, others as counts.
+    value, and the 8 highest bits of it are kept (an image without values over 255 stays as it is; beyond 16 bits,
+    the depth is what the brightest value needs). Floating-point images up to 1 are read as shares of white, others
+    as counts; NaN and infinities become black.
 
     Args:
         pixels: an array of any shape, bool, integer or floating point; values below 0 count as 0.
@@ -80,8 +79,8 @@ def to_eight_bits(pixels: np.ndarray) -> np.ndarray:
     if pixels.dtype == np.bool_:
         return pixels.astype(np.uint8) * 255
     if np.issubdtype(pixels.dtype, np.floating):
-        pixels = np.nan_to_num(pixels.astype(np.float64))
-        pixels = np.rint(pixels * 255 if pixels.max(initial=0) <= 1 else pixels)
+        pixels = np.nan_to_num(pixels.astype(np.float64), posinf=0, neginf=0)
+        pixels = np.rint(pixels * 255 if pixels.max(initial=0) <= 1 else np.minimum(pixels, 2**32))
     counts = np.clip(pixels, 0, None).astype(np.int64)
     needed = int(counts.max(initial=0)).bit_length()
     depth = next((depth for depth in CAMERA_DEPTHS if depth >= needed), needed)
@@ -92,20 +91,24 @@ def _decode(path: Path) -> np.ndarray:
     """Decode to (H, W) of any depth, or to (H, W, 3 or 4) RGB or RGBA of 8 or 16 bits."""
     try:
         data = path.read_bytes()
-        with _whole_files_only():
-            Image.open(io.BytesIO(data)).verify()  # the checksums of a PNG, which decoding does not look at
-            image = Image.open(io.BytesIO(data))
-            deep = _is_deep_colour(image)  # known before the pixels are loaded
-            image.load()
+        ImageFile.LOAD_TRUNCATED_IMAGES = False  # where another library set it, truncated files would become grey
+        Image.open(io.BytesIO(data)).verify()  # the checksums of a PNG, which decoding does not look at
+        image = Image.open(io.BytesIO(data))
+        deep = _is_deep_colour(image)  # known before the pixels are loaded
+        image.load()
         return _deep_colour(data) if deep else _to_array(ImageOps.exif_transpose(image))
     except MemoryError:
         raise
     except Exception as error:  # damaged files make Pillow's decoders raise OSError, SyntaxError, struct.error, ...
-        reason = "it is empty" if isinstance(error, Image.UnidentifiedImageError) and not data else str(error)
         raise InputError(
-            f"{path} cannot be read as an image ({reason.replace(chr(10), ' ')}): replace the file by a whole one "
-            f"or remove it."
+            f"{path} cannot be read as an image ({_reason(error)}): replace the file by a whole one or remove it."
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):  # its text names a buffer in memory
+        return "of no known format"
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
 
 
 def _to_array(image: Image.Image) -> np.ndarray:
@@ -126,14 +129,3 @@ def _deep_colour(data: bytes) -> np.ndarray:
     if pixels is None:
         raise OSError("OpenCV cannot decode its 16-bit colours")
     return cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB)
-
-
-@contextmanager
-def _whole_files_only() -> Iterator[None]:
-    """Have Pillow refuse truncated files, also where another library has told it to fill them up with grey."""
-    before = ImageFile.LOAD_TRUNCATED_IMAGES
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
-    try:
-        yield
-    finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = before

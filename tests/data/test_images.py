@@ -1,0 +1,173 @@
+"""Decoding: every kind of file becomes the same RGB or the same mask, and a damaged one a sentence with its name."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as st_numpy
+from PIL import Image, ImageFile
+
+from nucleiseg.data.readers.images import decode_image, decode_mask, to_eight_bits
+from nucleiseg.errors import InputError
+
+GREY = np.arange(0, 252, dtype=np.uint8).reshape(12, 21)
+RGB = np.stack([GREY, GREY[::-1], GREY[:, ::-1]], axis=2)
+MASK = GREY % 5 < 2
+
+
+def save(tmp_path: Path, picture: Image.Image, suffix: str = "png", **options: object) -> Path:
+    path = tmp_path / f"picture.{suffix}"
+    picture.save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "bmp", "webp"])
+def test_rgb_survives_every_lossless_format(tmp_path: Path, suffix: str) -> None:
+    options = {"lossless": True} if suffix == "webp" else {}
+    decoded = decode_image(save(tmp_path, Image.fromarray(RGB), suffix, **options))
+    np.testing.assert_array_equal(decoded, RGB)
+    assert decoded.dtype == np.uint8
+    assert decoded.flags.c_contiguous
+
+
+def test_jpeg_is_read_closely(tmp_path: Path) -> None:
+    smooth = cv2.GaussianBlur(RGB, (0, 0), 3)
+    decoded = decode_image(save(tmp_path, Image.fromarray(smooth), "jpg", quality=100, subsampling=0))
+    assert np.abs(decoded.astype(int) - smooth).max() <= 3
+
+
+def test_alpha_is_dropped_whatever_it_says(tmp_path: Path) -> None:
+    transparent = np.dstack([RGB, GREY])
+    np.testing.assert_array_equal(decode_image(save(tmp_path, Image.fromarray(transparent))), RGB)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P"])
+def test_grey_has_three_equal_channels(tmp_path: Path, mode: str) -> None:
+    decoded = decode_image(save(tmp_path, Image.fromarray(GREY).convert(mode)))
+    np.testing.assert_array_equal(decoded, np.dstack([GREY] * 3))
+
+
+def test_one_bit_is_black_and_white(tmp_path: Path) -> None:
+    decoded = decode_image(save(tmp_path, Image.fromarray(MASK)))
+    np.testing.assert_array_equal(decoded, np.dstack([MASK * np.uint8(255)] * 3))
+
+
+def test_palettes_become_their_colours(tmp_path: Path) -> None:
+    picture = Image.fromarray(GREY % 3).convert("P")
+    picture.putpalette([10, 20, 30, 200, 100, 50, 7, 8, 9])
+    colours = np.array([[10, 20, 30], [200, 100, 50], [7, 8, 9]], np.uint8)
+    np.testing.assert_array_equal(decode_image(save(tmp_path, picture)), colours[GREY % 3])
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_sixteen_bit_grey_keeps_the_eight_highest_bits_in_use(tmp_path: Path, bits: int, suffix: str) -> None:
+    deep = GREY.astype(np.uint16) << (bits - 8)
+    decoded = decode_image(save(tmp_path, Image.fromarray(deep), suffix))
+    np.testing.assert_array_equal(decoded, np.dstack([GREY] * 3))
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_sixteen_bit_colour_does_not_turn_black(tmp_path: Path, suffix: str, alpha: bool) -> None:
+    deep = np.dstack([RGB, np.full_like(GREY, 255)]) if alpha else RGB
+    twelve_bits = cv2.cvtColor(deep.astype(np.uint16) << 4, cv2.COLOR_RGBA2BGRA if alpha else cv2.COLOR_RGB2BGR)
+    path = tmp_path / f"deep.{suffix}"
+    path.write_bytes(cv2.imencode(f".{suffix}", twelve_bits)[1].tobytes())
+    np.testing.assert_array_equal(decode_image(path), RGB)
+
+
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: rows of the file run from top to bottom, right to left
+    decoded = decode_image(save(tmp_path, Image.fromarray(RGB), exif=exif))
+    np.testing.assert_array_equal(decoded, np.rot90(RGB, -1))
+
+
+@given(st_numpy.arrays(np.uint16, (3, 4), elements=st.integers(0, 65535)))
+def test_depth_is_the_smallest_that_holds_the_brightest_value(pixels: np.ndarray) -> None:
+    top = int(pixels.max())
+    divisor = next(2 ** (bits - 8) for bits in (8, 10, 12, 14, 16) if top < 2**bits)
+    np.testing.assert_array_equal(to_eight_bits(pixels), pixels // divisor)
+
+
+def test_other_depths() -> None:
+    assert to_eight_bits(np.array([-5, 0, 2**20 - 1], np.int32)).tolist() == [0, 0, 255]
+    assert to_eight_bits(np.array([0.0, 0.5, 1.0, np.nan, -1.0], np.float32)).tolist() == [0, 128, 255, 0, 0]
+    assert to_eight_bits(np.array([0.0, 1023.0, np.inf], np.float32)).tolist() == [0, 255, 0]
+
+
+def mask_pictures() -> dict[str, Image.Image]:
+    flipped_palette = Image.fromarray((~MASK).astype(np.uint8)).convert("P")
+    flipped_palette.putpalette([255, 255, 255, 0, 0, 0])
+    white = np.full(MASK.shape, 255, np.uint8)
+    one_channel = np.dstack([np.zeros_like(white), MASK * np.uint8(3), np.zeros_like(white)])
+    return {
+        "255": Image.fromarray(MASK * np.uint8(255)),
+        "1": Image.fromarray(MASK * np.uint8(1)),
+        "one bit": Image.fromarray(MASK),
+        "several values": Image.fromarray(MASK * (GREY // 2 + 1)),
+        "16 bit": Image.fromarray(MASK * np.uint16(256)),
+        "16 bit, small": Image.fromarray(MASK * np.uint16(1)),
+        "three channels": Image.fromarray(np.dstack([MASK * np.uint8(255)] * 3)),
+        "one channel of three": Image.fromarray(one_channel),
+        "opaque": Image.fromarray(np.dstack([MASK * np.uint8(255)] * 3 + [white])),
+        "transparent": Image.fromarray(np.dstack([white] * 3 + [MASK * np.uint8(255)])),
+        "grey with alpha": Image.fromarray(np.dstack([MASK * np.uint8(255), white])),
+        "palette whose first colour is white": flipped_palette,
+    }
+
+
+@pytest.mark.parametrize("kind", mask_pictures())
+def test_masks_of_every_kind_are_the_same(tmp_path: Path, kind: str) -> None:
+    mask = decode_mask(save(tmp_path, mask_pictures()[kind]))
+    assert mask.dtype == bool
+    np.testing.assert_array_equal(mask, MASK)
+
+
+def test_sixteen_bit_colour_masks_keep_their_smallest_values(tmp_path: Path) -> None:
+    path = tmp_path / "mask.png"
+    path.write_bytes(cv2.imencode(".png", np.dstack([MASK * np.uint16(1)] * 3))[1].tobytes())
+    np.testing.assert_array_equal(decode_mask(path), MASK)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "jpg"])
+@pytest.mark.parametrize("tolerant", [False, True])
+def test_truncated_files_are_refused_by_name(
+    tmp_path: Path, suffix: str, tolerant: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    path = save(tmp_path, Image.fromarray(noise), suffix)
+    path.write_bytes(path.read_bytes()[:-2000])
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", tolerant)
+    with pytest.raises(InputError, match=rf"picture\.{suffix} cannot be read as an image") as refusal:
+        decode_image(path)
+    assert len(refusal.value.problems) == 1
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("position", [0.3, 0.6, 0.9])
+def test_one_flipped_bit_in_a_png_is_noticed(tmp_path: Path, position: float) -> None:
+    noise = np.random.default_rng(0).integers(0, 2, (64, 64), dtype=np.uint8)
+    path = save(tmp_path, Image.fromarray(noise))
+    data = bytearray(path.read_bytes())
+    data[int(len(data) * position)] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"picture\.png"):
+        decode_mask(path)
+
+
+@pytest.mark.parametrize(("content", "reason"), [(b"", "no known format"), (b"<html>404</html>", "no known format")])
+def test_what_is_no_image_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "picture.png"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=reason):
+        decode_image(path)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"absent\.png cannot be read as an image \(No such file"):
+        decode_image(tmp_path / "absent.png")
