@@ -1,10 +1,12 @@
 """The layers that work on pooled RoIs: torchvision's modules, initialised as detectron2 does.
 
-             pooled            features              outputs
-DC5, FPN     C x 7 x 7    ->   fc, fc           ->   K + 1 class logits, 4K box deltas
-             C x 14 x 14  ->   3x3 convolutions ->   K masks of 28 x 28
-C4           C x 14 x 14  ->   res5, 2048 x 7 x 7 -> spatial mean -> class logits and box deltas
-                                                  -> K masks of 14 x 14 (the same features)
+                 pooled            features                 outputs
+    DC5, FPN     C x 7 x 7    ->   fc, fc              ->   K + 1 class logits, 4K box deltas
+                 C x 14 x 14  ->   3x3 convolutions    ->   K masks of 28 x 28
+    C4           C x 14 x 14  ->   res5, 2048 x 7 x 7  ->   spatial mean -> class logits and box deltas
+                                                       ->   K masks of 14 x 14, from the same features
+
+C: channels of the feature maps. K: foreground classes.
 """
 
 from torch import Tensor, nn

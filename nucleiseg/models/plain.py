@@ -39,7 +39,7 @@ def from_mapping(cls: type[Config], mapping: Mapping[str, Any], prefix: str) -> 
 
 
 def to_mapping(config: Any) -> Any:  # noqa: ANN401
-    """Return a dataclass (or what is made of them) as plain dicts, lists, numbers and strings, as JSON and `weights_only` loading allow."""
+    """Return dataclasses, however nested, as dicts and lists: what JSON and `weights_only` loading accept."""
     if is_dataclass(config):
         return {field.name: to_mapping(getattr(config, field.name)) for field in fields(config)}
     if isinstance(config, Mapping):

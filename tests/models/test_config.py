@@ -1,3 +1,5 @@
+"""What the model configuration accepts, and what every file of `conf/model` holds."""
+
 import dataclasses
 from pathlib import Path
 
@@ -20,7 +22,7 @@ def composed(name: str) -> dict:
         return OmegaConf.to_container(compose(name), resolve=True)
 
 
-def test_the_group_has_the_models_of_the_study():
+def test_the_group_has_the_models_of_the_study() -> None:
     assert set(NAMES) == {
         *("r18_fpn", "r50_c4", "r101_c4", "r50_dc5", "r101_dc5", "r50_fpn", "r101_fpn", "x101_fpn"),
         "r50_fpn_as_in_study",
@@ -28,7 +30,7 @@ def test_the_group_has_the_models_of_the_study():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_file_of_the_group_gives_every_key_and_builds(name):
+def test_every_file_of_the_group_gives_every_key_and_builds(name: str) -> None:
     mapping = composed(name)
     config = ModelConfig.from_dict(mapping)
     assert config.name == name
@@ -41,7 +43,7 @@ def test_every_file_of_the_group_gives_every_key_and_builds(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_leaf_is_a_few_lines_over_its_family(name):
+def test_a_leaf_is_a_few_lines_over_its_family(name: str) -> None:
     leaf = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
     family = leaf.pop("defaults")[0].removeprefix("_family/").removesuffix("@_here_")
     base = yaml.safe_load((FOLDER / "_family" / f"{family}.yaml").read_text(encoding="utf-8"))
@@ -52,7 +54,7 @@ def test_a_leaf_is_a_few_lines_over_its_family(name):
 
 
 @pytest.mark.parametrize("family", ["fpn", "c4", "dc5"])
-def test_every_key_of_a_family_has_a_comment(family):
+def test_every_key_of_a_family_has_a_comment(family: str) -> None:
     lines = (FOLDER / "_family" / f"{family}.yaml").read_text(encoding="utf-8").splitlines()
     for number, line in enumerate(lines):
         group = line.startswith(tuple("abcdefghijklmnopqrstuvwxyz")) and line.endswith(":")
@@ -63,7 +65,7 @@ def test_every_key_of_a_family_has_a_comment(family):
             assert lines[number - 1].strip().startswith("#"), line
 
 
-def test_the_study_left_proposals_and_limits_at_these():
+def test_the_study_left_proposals_and_limits_at_these() -> None:
     c4 = ModelConfig.from_dict(composed("r50_c4"))
     rpn = c4.rpn
     assert (rpn.pre_nms_train, rpn.pre_nms_test, rpn.post_nms_train, rpn.post_nms_test) == (12000, 6000, 2000, 1000)
@@ -72,14 +74,14 @@ def test_the_study_left_proposals_and_limits_at_these():
     assert c4.pixel_std == (1, 1, 1)
 
 
-def test_plain_python_and_back_is_the_same():
+def test_plain_python_and_back_is_the_same() -> None:
     config = ModelConfig.from_dict(composed("x101_fpn"))
     plain = config.to_dict()
     assert ModelConfig.from_dict(plain) == config
     assert isinstance(plain["anchors"]["sizes"], list)
 
 
-def test_unknown_keys_are_named_with_the_known_ones():
+def test_unknown_keys_are_named_with_the_known_ones() -> None:
     with pytest.raises(InputError, match=r"model\.rpn\.batchsize is not a known key.*batch_size"):
         ModelConfig.from_dict({"name": "a", "rpn": {"batchsize": 3}})
 
@@ -110,24 +112,24 @@ def test_unknown_keys_are_named_with_the_known_ones():
         ({"name": 3}, r"model\.name is 3; it accepts text"),
     ],
 )
-def test_a_bad_value_is_named_with_what_is_accepted(mapping, sentence):
+def test_a_bad_value_is_named_with_what_is_accepted(mapping: dict, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         ModelConfig.from_dict(mapping)
 
 
-def test_all_problems_are_told_together():
+def test_all_problems_are_told_together() -> None:
     with pytest.raises(InputError) as caught:
         ModelConfig.from_dict({"name": "a", "detection": {"nms": 2.0, "limit": 0}})
     assert len(caught.value.problems) == 2
 
 
-def test_fpn_takes_any_number_of_sizes_on_every_level():
+def test_fpn_takes_any_number_of_sizes_on_every_level() -> None:
     config = ModelConfig(name="a", anchors=AnchorConfig(sizes=(8, 16), every_level=True))
     with torch.device("meta"):
         network = build(config, num_classes=1)
     assert network.rpn.head.cls_logits.out_channels == 2 * 3
 
 
-def test_frozen():
+def test_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         ModelConfig(name="a").name = "b"

@@ -1,4 +1,8 @@
+"""Mask targets sampled from layers equal RoIAlign of the full masks."""
+
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,7 +67,9 @@ def direct(masks: torch.Tensor, rois: torch.Tensor, instances: torch.Tensor, siz
     height=st.integers(3, 70),
     width=st.integers(3, 70),
 )
-def test_bit_for_bit_what_roi_align_of_the_full_mask_gives(seed, count, size, aligned, height, width):
+def test_bit_for_bit_what_roi_align_of_the_full_mask_gives(
+    seed: int, count: int, size: int, aligned: bool, height: int, width: int
+) -> None:
     target, masks = ellipses(count, height, width, seed)
     rois = rois_of(20, height, width, seed + 1)
     instances = torch.randint(0, count, (20,), generator=torch.Generator().manual_seed(seed))
@@ -75,7 +81,7 @@ def test_bit_for_bit_what_roi_align_of_the_full_mask_gives(seed, count, size, al
 
 
 @pytest.mark.parametrize("size", [14, 28])
-def test_equal_to_detectron2s_crops(golden, size):
+def test_equal_to_detectron2s_crops(golden: Path, size: int) -> None:
     with np.load(golden / "units" / "units.npz") as archive:
         boxes = torch.from_numpy(archive["crop_boxes"])
         packed = archive[f"crop_out{size}_packed"]
@@ -88,7 +94,7 @@ def test_equal_to_detectron2s_crops(golden, size):
     assert np.array_equal(targets.numpy().astype(np.uint8), expected)
 
 
-def test_a_box_as_large_as_its_grid_copies_the_mask():
+def test_a_box_as_large_as_its_grid_copies_the_mask() -> None:
     layers = torch.zeros(1, 20, 30, dtype=torch.int32)
     layers[0, 3:9, 5:12] = 4
     layers[0, 3:9, 12:16] = 5
@@ -97,12 +103,12 @@ def test_a_box_as_large_as_its_grid_copies_the_mask():
     assert torch.equal(copied[0], (layers[0, 2:16, 4:18] == 4).float())
 
 
-def test_no_rois():
+def test_no_rois() -> None:
     target, _ = ellipses(2, 20, 20, 0)
     assert mask_targets(target, torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), 14).shape == (0, 14, 14)
 
 
-def test_no_array_of_the_size_of_all_masks():
+def test_no_array_of_the_size_of_all_masks() -> None:
     """2,000 instances of a 1000 x 1000 image: their masks would be 2 GB; the largest array here is one RoI's grid."""
     layers = torch.arange(1, 1_000_001, dtype=torch.int32).reshape(1, 1000, 1000) // 500
     target = target_of(layers, [0] * 2000, list(range(1, 2001)))
@@ -110,7 +116,9 @@ def test_no_array_of_the_size_of_all_masks():
     largest = 0
 
     class Watch(torch.utils._python_dispatch.TorchDispatchMode):
-        def __torch_dispatch__(self, function, kinds, arguments=(), keywords=None):
+        def __torch_dispatch__(
+            self, function: Callable, _: object, arguments: tuple = (), keywords: dict | None = None
+        ) -> object:
             nonlocal largest
             result = function(*arguments, **(keywords or {}))
             if isinstance(result, torch.Tensor) and result.data_ptr() != layers.data_ptr():  # not a view of them

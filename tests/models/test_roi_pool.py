@@ -1,9 +1,13 @@
+"""RoIAlign over a pyramid: detectron2's numbers, torchvision's own, and what mathematics says."""
+
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torchvision.ops import MultiScaleRoIAlign
 
-from nucleiseg.models.numerics import DETECTRON2, TORCHVISION
+from nucleiseg.models.numerics import DETECTRON2, TORCHVISION, Numerics
 from nucleiseg.models.roi_pool import RoIPool, assign_levels
 
 NAMES = ("0", "1", "2", "3")
@@ -15,35 +19,35 @@ def pyramid(images: int = 1, side: int = 128, channels: int = 2) -> dict[str, to
 
 
 @pytest.fixture(scope="module")
-def units(golden):
+def units(golden: Path) -> dict[str, torch.Tensor]:
     with np.load(golden / "units" / "units.npz") as archive:
         return {name: torch.from_numpy(archive[name]) for name in archive if name.startswith("pool_")}
 
 
-def test_levels_are_detectron2s(units):
+def test_levels_are_detectron2s(units: dict[str, torch.Tensor]) -> None:
     assert torch.equal(assign_levels(units["pool_boxes"], 2, 5), units["pool_levels"])
 
 
 @pytest.mark.parametrize(("size", "count"), [(7, 40), (14, 8)])
-def test_pooled_values_are_detectron2s(units, size, count):
+def test_pooled_values_are_detectron2s(units: dict[str, torch.Tensor], size: int, count: int) -> None:
     features = {name: units[f"pool_p{level}"].float()[None] for level, name in enumerate(NAMES, 2)}
     pool = RoIPool(feature_names=NAMES, strides=STRIDES, output_size=size)
     pooled = pool(features, [units["pool_boxes"][:count]])
     torch.testing.assert_close(pooled, units[f"pool_out{size}"], rtol=1e-5, atol=1e-5)
 
 
-def test_the_level_changes_where_a_side_doubles():
+def test_the_level_changes_where_a_side_doubles() -> None:
     sides = torch.tensor([1.0, 111.0, 113.0, 223.0, 225.0, 447.0, 449.0, 5000.0])
     boxes = torch.stack([torch.zeros(8), torch.zeros(8), sides, sides], dim=1)
     assert assign_levels(boxes, 2, 5).tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
 @pytest.mark.parametrize("numerics", [DETECTRON2, TORCHVISION])
-def test_an_empty_box_has_a_level(numerics):
+def test_an_empty_box_has_a_level(numerics: Numerics) -> None:
     assert assign_levels(torch.tensor([[3.0, 3.0, 3.0, 9.0]]), 2, 5, numerics).tolist() == [0]
 
 
-def test_torchvisions_numerics_are_its_own_pooler():
+def test_torchvisions_numerics_are_its_own_pooler() -> None:
     features = pyramid(images=2)
     boxes = [torch.rand(20, 4) * 250 for _ in range(2)]
     for image in boxes:
@@ -53,7 +57,7 @@ def test_torchvisions_numerics_are_its_own_pooler():
     assert torch.equal(pool(features, boxes), expected)
 
 
-def test_a_linear_ramp_is_reproduced_at_the_bins_centres():
+def test_a_linear_ramp_is_reproduced_at_the_bins_centres() -> None:
     # Bilinear interpolation is exact on x, so a bin's mean is the coordinate of its centre.
     ramp = torch.arange(64.0).expand(1, 1, 64, 64)
     box = torch.tensor([[40.0, 80.0, 152.0, 192.0]])
@@ -62,14 +66,14 @@ def test_a_linear_ramp_is_reproduced_at_the_bins_centres():
     torch.testing.assert_close(pooled[0, 0], centres.expand(7, 7))
 
 
-def test_every_roi_comes_from_its_own_image_and_in_its_own_order():
+def test_every_roi_comes_from_its_own_image_and_in_its_own_order() -> None:
     features = {"0": torch.stack([torch.full((1, 8, 8), 1.0), torch.full((1, 8, 8), 2.0)])}
     boxes = [torch.tensor([[0.0, 0, 64, 64]] * 2), torch.tensor([[0.0, 0, 64, 64]])]
     pooled = RoIPool(feature_names=["0"], strides=[16], output_size=2)(features, boxes)
     assert pooled.mean(dim=(1, 2, 3)).tolist() == [1.0, 1.0, 2.0]
 
 
-def test_no_rois_and_the_gradient_of_some():
+def test_no_rois_and_the_gradient_of_some() -> None:
     features = {name: maps.requires_grad_() for name, maps in pyramid().items()}
     pool = RoIPool(feature_names=NAMES, strides=STRIDES, output_size=7)
     assert pool(features, [torch.zeros(0, 4)]).shape == (0, 2, 7, 7)

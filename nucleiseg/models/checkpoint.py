@@ -1,0 +1,103 @@
+"""Checkpoints that rebuild themselves: weights, what the network is made of, and what it learned from."""
+
+import os
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nucleiseg import __version__
+from nucleiseg.errors import InputError
+from nucleiseg.files import atomic_path
+from nucleiseg.models.config import ModelConfig
+from nucleiseg.models.mask_rcnn import MaskRCNN, build
+from nucleiseg.models.plain import from_mapping, to_mapping
+
+KEY = "nucleiseg"
+"""Where a checkpoint file, ours or Lightning's, holds the metadata."""
+
+LIGHTNING_PREFIX = "network."
+"""How the network's weights are named in Lightning's `last.ckpt`, as an attribute of the module."""
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a checkpoint says about itself, in plain Python, so that it loads with `weights_only=True`.
+
+    Attributes:
+        model: `ModelConfig.to_dict()`.
+        class_names: names of the labels 1, 2, ...
+        step: optimiser steps done.
+        scale: network pixels per pixel of the source images in training (nominal, without jitter).
+        score_threshold: the one chosen on validation for counts and label images; None if none was chosen.
+        fingerprint: of the training data.
+        weights: what the network started from, in words ("random", a file name).
+        version: of nucleiseg, that wrote the file.
+    """
+
+    model: dict[str, Any]
+    class_names: tuple[str, ...] = ("nucleus",)
+    step: int = 0
+    scale: float = 1.0
+    score_threshold: float | None = None
+    fingerprint: str = ""
+    weights: str = "random"
+    version: str = field(default=__version__)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain Python, for the key `nucleiseg` of a checkpoint file."""
+        return to_mapping(self)
+
+
+def save(path: str | os.PathLike[str], network: MaskRCNN, metadata: Metadata) -> None:
+    """Write weights and metadata, whole or not at all; no optimiser, so a file can be used but not resumed."""
+    weights = {name: value.detach().cpu() for name, value in network.state_dict().items()}
+    with atomic_path(path) as temporary:
+        torch.save({"state_dict": weights, KEY: metadata.to_dict()}, temporary)
+
+
+def load(path: str | os.PathLike[str]) -> tuple[MaskRCNN, Metadata]:
+    """Rebuild the network of a step checkpoint or of Lightning's `last.ckpt`.
+
+    Args:
+        path: the file. Nothing in it is executed (`weights_only=True`).
+
+    Returns:
+        The network on the CPU in eval mode, and the metadata.
+
+    Raises:
+        InputError: if there is no such file, or it is not a checkpoint of ours.
+    """
+    content = _read(Path(path))
+    try:
+        metadata = from_mapping(Metadata, content[KEY], KEY)
+        network = build(ModelConfig.from_dict(metadata.model), len(metadata.class_names))
+        network.load_state_dict(_network_weights(content["state_dict"]))
+    except (InputError, KeyError, RuntimeError, AttributeError) as error:
+        raise InputError(f"{path} does not fit nucleiseg {__version__}: {str(error).splitlines()[0]}") from error
+    return network.eval(), metadata
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f"{path} is not a file; give a checkpoint such as RUN/checkpoints/step_000200.ckpt.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path} cannot be read as a checkpoint ({reason}); it may be damaged.") from error
+    if not isinstance(content, dict) or KEY not in content or "state_dict" not in content:
+        raise InputError(f"{path} is not a checkpoint of nucleiseg (no key '{KEY}'); give a file that train.py wrote.")
+    return content
+
+
+def _network_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the network's own names: Lightning's carry a prefix, and beside them may lie metrics and the like."""
+    if not any(name.startswith(LIGHTNING_PREFIX) for name in state):
+        return state
+    return {
+        name.removeprefix(LIGHTNING_PREFIX): value for name, value in state.items() if name.startswith(LIGHTNING_PREFIX)
+    }

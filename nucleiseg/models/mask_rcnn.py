@@ -1,0 +1,198 @@
+"""Mask R-CNN: trunk, region proposals and RoI heads put together."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+import torch
+from torch import Tensor
+from torchvision.models.detection import MaskRCNN as TorchvisionMaskRCNN
+from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads
+from torchvision.models.detection.rpn import RPNHead
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+
+from nucleiseg.models.anchors import GridAnchorGenerator, sizes_per_level
+from nucleiseg.models.config import ModelConfig
+from nucleiseg.models.heads import BoxHead, BoxPredictor, MaskPredictor
+from nucleiseg.models.norm import resolve_norm_and_freeze
+from nucleiseg.models.numerics import NUMERICS
+from nucleiseg.models.roi_heads import Res5RoIHeads, RoIHeads
+from nucleiseg.models.roi_pool import RoIPool
+from nucleiseg.models.rpn import ProposalNetwork
+from nucleiseg.models.trunks import Trunk, TrunkSpec, build_trunk
+from nucleiseg.structures import Prediction, Target
+
+POOL_LEVELS = ("0", "1", "2", "3")
+"""p2 to p5, from which RoIs are pooled; p6 ("pool") carries anchors alone."""
+
+
+class InputTransform(GeneralizedRCNNTransform):
+    """Normalise, then pad to a batch. Nothing is resized: that is the augmentation's and the predictor's business.
+
+    torchvision resizes here, after normalising, without antialiasing; detectron2 resizes the uint8 image before.
+
+    Args:
+        pixel_mean: RGB, 0 to 255.
+        pixel_std: RGB.
+        size_divisible: sides of the batch are rounded up to a multiple of this. FPN needs 32 (each map half the one
+            below); detectron2 does not pad for C4 and DC5.
+    """
+
+    def __init__(self, *, pixel_mean: Sequence[float], pixel_std: Sequence[float], size_divisible: int) -> None:
+        super().__init__(0, 0, list(pixel_mean), list(pixel_std), size_divisible)
+
+    def forward(
+        self, images: list[Tensor], targets: list[Target] | None = None
+    ) -> tuple[ImageList, list[Target] | None]:
+        """Return the batch, zeros on the right and below where an image is smaller, and the targets as they are.
+
+        Args:
+            images: (3, h, w) uint8 or float RGB, 0 to 255.
+            targets: boxes in pixels of these images, which are the network's.
+        """
+        for image in images:
+            if image.dim() != 3 or image.shape[0] != 3:
+                raise ValueError(f"images are (3, h, w) RGB tensors, not {tuple(image.shape)}")
+        sizes = [(image.shape[1], image.shape[2]) for image in images]
+        normalised = [self.normalize(image if image.is_floating_point() else image.float()) for image in images]
+        return ImageList(self.batch_images(normalised, self.size_divisible), sizes), targets
+
+    def __repr__(self) -> str:
+        return f"InputTransform(mean={self.image_mean}, std={self.image_std}, size_divisible={self.size_divisible})"
+
+
+class MaskRCNN(TorchvisionMaskRCNN):
+    """torchvision's Mask R-CNN, assembled from parts that take layers and keep masks in their boxes.
+
+    The constructors of torchvision's MaskRCNN and FasterRCNN make the RPN, the RoI heads and the transform themselves,
+    from classes that cannot be chosen; theirs are therefore passed over for GeneralizedRCNN's, which takes the parts.
+
+    Args:
+        config: what the network is made of.
+        num_classes: K, foreground classes; labels are 1 .. K.
+        trunk: widths and depths, if they are not those of `config.trunk` (for small networks in tests).
+
+    Raises:
+        InputError: if the configuration contradicts itself.
+    """
+
+    def __init__(self, config: ModelConfig, num_classes: int, *, trunk: TrunkSpec | None = None) -> None:
+        numerics = NUMERICS[config.numerics]
+        norm, freeze_at, _ = resolve_norm_and_freeze(config.weights, config.norm, config.freeze_at)
+        parts = build_trunk(
+            family=config.family,
+            trunk=trunk or config.trunk,
+            norm=norm,
+            bn_eps=numerics.bn_eps,
+            stride_in_1x1=config.stride_in_1x1,
+            freeze_at=freeze_at,
+            fpn_channels=config.fpn_channels,
+        )
+        backbone = parts.backbone
+        GeneralizedRCNN.__init__(
+            self,
+            backbone,
+            _build_rpn(config, parts),
+            _build_roi_heads(config, parts, num_classes),
+            InputTransform(
+                pixel_mean=config.pixel_mean, pixel_std=config.pixel_std, size_divisible=backbone.size_divisibility
+            ),
+        )
+        self.config = config
+        self.num_classes = num_classes
+
+    def forward(
+        self, images: list[Tensor], targets: list[Target] | None = None
+    ) -> dict[str, Tensor] | list[Prediction]:
+        """Compute losses where targets are given, else detect.
+
+        Args:
+            images: (3, h, w) uint8 or float RGB, 0 to 255, of any sizes.
+            targets: the instances of each image, on the same device.
+
+        Returns:
+            The losses `loss_rpn_cls`, `loss_rpn_loc`, `loss_cls`, `loss_box_reg` and `loss_mask`, weighted by
+            `config.loss_weights`; or a Prediction an image, in pixels of the given image.
+
+        Raises:
+            ValueError: in train mode without targets.
+        """
+        if self.training and targets is None:
+            raise ValueError("training needs targets; call eval() first to predict")
+        batch, targets = self.transform(images, targets)
+        features = self.backbone(batch.tensors)
+        proposals, rpn_losses = self.rpn(batch, features, targets)
+        predictions, roi_losses = self.roi_heads(features, proposals, batch.image_sizes, targets)
+        if targets is None:
+            return predictions
+        weights = asdict(self.config.loss_weights)
+        return {name: loss * weights[name.removeprefix("loss_")] for name, loss in {**rpn_losses, **roi_losses}.items()}
+
+    @torch.no_grad()
+    def validation_losses(self, images: list[Tensor], targets: list[Target]) -> dict[str, Tensor]:
+        """Return the losses of `forward` as in evaluation: no gradient, no running statistic touched.
+
+        Targets without a seed get one, so that two checkpoints are compared on the same anchors and RoIs. The
+        mode of every module is as before afterwards.
+        """
+        modes = {module: module.training for module in self.modules()}
+        self.eval()
+        try:
+            seeded = [target if target.seed is not None else replace(target, seed=0) for target in targets]
+            losses = self(images, seeded)
+        finally:
+            for module, training in modes.items():
+                module.training = training
+        return losses
+
+
+def build(config: ModelConfig, num_classes: int, *, trunk: TrunkSpec | None = None) -> MaskRCNN:
+    """Build a network with random weights; see `MaskRCNN`. Pretrained ones (`config.weights`) are loaded elsewhere."""
+    return MaskRCNN(config, num_classes, trunk=trunk)
+
+
+def _build_rpn(config: ModelConfig, trunk: Trunk) -> ProposalNetwork:
+    numerics = NUMERICS[config.numerics]
+    strides = tuple(trunk.backbone.strides.values())
+    sizes = sizes_per_level(config.anchors.sizes, len(strides), every_level=config.anchors.every_level)
+    anchors = GridAnchorGenerator(sizes=sizes, strides=strides, ratios=config.anchors.ratios, numerics=numerics)
+    head = RPNHead(trunk.backbone.out_channels, anchors.num_anchors_per_location()[0])
+    return ProposalNetwork(anchor_generator=anchors, head=head, numerics=numerics, **asdict(config.rpn))
+
+
+def _build_roi_heads(config: ModelConfig, trunk: Trunk, num_classes: int) -> RoIHeads:
+    numerics = NUMERICS[config.numerics]
+    channels = trunk.backbone.out_channels
+    names = POOL_LEVELS if config.family == "fpn" else tuple(trunk.backbone.strides)
+    strides = [trunk.backbone.strides[name] for name in names]
+
+    def pool(size: int) -> RoIPool:
+        return RoIPool(feature_names=names, strides=strides, output_size=size, numerics=numerics)
+
+    if trunk.res5 is not None:
+        shared = pool(config.roi.pool)
+        return Res5RoIHeads(
+            box_pool=shared,
+            box_head=trunk.res5,
+            box_predictor=BoxPredictor(trunk.res5_channels, num_classes, numerics),
+            mask_pool=shared,
+            mask_head=torch.nn.Identity(),
+            mask_predictor=MaskPredictor(trunk.res5_channels, config.mask.channels, num_classes, numerics),
+            roi=config.roi,
+            detection=config.detection,
+            numerics=numerics,
+        )
+    return RoIHeads(
+        box_pool=pool(config.roi.pool),
+        box_head=BoxHead(channels * config.roi.pool**2, config.roi.fc_dim),
+        box_predictor=BoxPredictor(config.roi.fc_dim, num_classes, numerics),
+        mask_pool=pool(config.mask.pool),
+        mask_head=MaskRCNNHeads(channels, [config.mask.channels] * config.mask.convs, 1),
+        mask_predictor=MaskPredictor(
+            config.mask.channels if config.mask.convs else channels, config.mask.channels, num_classes, numerics
+        ),
+        roi=config.roi,
+        detection=config.detection,
+        numerics=numerics,
+    )

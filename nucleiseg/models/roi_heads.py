@@ -1,0 +1,251 @@
+"""The second stage: classes, refined boxes and masks of the proposals."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection.roi_heads import RoIHeads as TorchvisionRoIHeads
+from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
+
+from nucleiseg.models.config import DetectionConfig, RoIConfig
+from nucleiseg.models.losses import box_regression_loss, classification_loss, mask_loss
+from nucleiseg.models.mask_targets import mask_targets
+from nucleiseg.models.matching import match_boxes
+from nucleiseg.models.numerics import DETECTRON2, Numerics
+from nucleiseg.models.roi_pool import RoIPool
+from nucleiseg.models.sampling import Stream, image_generator, sample_balanced
+from nucleiseg.structures import Prediction, Target
+
+Features = Mapping[str, Tensor]
+
+BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+"""Scale of dx, dy, dw, dh in the box head's deltas: brings their spread near 1 (Girshick 2015)."""
+
+CHUNK = 128
+"""RoIs that go through the heads together in prediction: 100 MB of res4 features in C4, however many proposals."""
+
+
+class RoISamples(NamedTuple):
+    """The RoIs of one image that take part in a training step.
+
+    Attributes:
+        boxes: (S, 4) in network pixels.
+        labels: (S,) int64, 0 for background.
+        instances: (S,) int64, the instance in the image's target that each overlaps most (background: arbitrary).
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    instances: Tensor
+
+    @property
+    def foreground(self) -> Tensor:
+        """(F,) int64 rows that are not background."""
+        return torch.where(self.labels > 0)[0]
+
+
+class RoIHeads(TorchvisionRoIHeads):
+    """torchvision's RoI heads with `Target`s and `Prediction`s, sparse matching and detectron2's arithmetic.
+
+    Differences from torchvision: instances come as label-map layers, masks stay in their boxes, losses are computed
+    wherever targets are given (so that there is a validation loss), deltas are decoded only for candidates above
+    the score threshold, and the conventions that `numerics` lists.
+
+    Args:
+        box_pool: RoIs for the box head.
+        box_head: pooled RoIs to features.
+        box_predictor: features to class logits and deltas.
+        mask_pool: RoIs for the mask head.
+        mask_head: pooled RoIs to features.
+        mask_predictor: features to (N, K, M, M) logits.
+        roi: sampling, and the box loss.
+        detection: what a prediction keeps; `score_thresh`, `nms_thresh` and `detections_per_img` may be set later.
+        numerics: whose conventions to follow.
+    """
+
+    def __init__(
+        self,
+        *,
+        box_pool: RoIPool,
+        box_head: nn.Module,
+        box_predictor: nn.Module,
+        mask_pool: RoIPool,
+        mask_head: nn.Module,
+        mask_predictor: nn.Module,
+        roi: RoIConfig,
+        detection: DetectionConfig,
+        numerics: Numerics = DETECTRON2,
+    ) -> None:
+        super().__init__(
+            box_pool,
+            box_head,
+            box_predictor,
+            fg_iou_thresh=roi.positive_iou,
+            bg_iou_thresh=roi.positive_iou,
+            batch_size_per_image=roi.batch_size,
+            positive_fraction=roi.positive_fraction,
+            bbox_reg_weights=BOX_WEIGHTS,
+            score_thresh=detection.score_threshold,
+            nms_thresh=detection.nms,
+            detections_per_img=detection.limit,
+            mask_roi_pool=mask_pool,
+            mask_head=mask_head,
+            mask_predictor=mask_predictor,
+        )
+        self.roi = roi
+        self.numerics = numerics
+        self.smooth_l1_beta = numerics.box_smooth_l1_beta if roi.smooth_l1_beta is None else roi.smooth_l1_beta
+
+    def forward(
+        self,
+        features: Features,
+        proposals: list[Tensor],
+        image_sizes: list[tuple[int, int]],
+        targets: list[Target] | None = None,
+    ) -> tuple[list[Prediction], dict[str, Tensor]]:
+        """Train on the proposals where targets are given, else detect.
+
+        Args:
+            features: name -> (B, C, h, w) feature maps.
+            proposals: B tensors (P, 4) of boxes in network pixels.
+            image_sizes: (height, width) of each image before padding.
+            targets: the instances of each image.
+
+        Returns:
+            Predictions in network pixels and no losses, or no predictions and `loss_cls`, `loss_box_reg` and
+            `loss_mask`, not weighted.
+        """
+        if targets is None:
+            images = enumerate(zip(proposals, image_sizes, strict=True))
+            return [self._detect(_one(features, index), boxes, size) for index, (boxes, size) in images], {}
+        samples = [self.sample(boxes, target) for boxes, target in zip(proposals, targets, strict=True)]
+        return [], self._losses(features, samples, targets)
+
+    def sample(self, proposals: Tensor, target: Target) -> RoISamples:
+        """Choose the RoIs of one image to train on, by its seed: from its proposals and its instances' own boxes.
+
+        Args:
+            proposals: (P, 4) in network pixels.
+            target: the image's instances. Their boxes take part so that there is foreground from the first step on.
+        """
+        boxes = torch.cat([proposals, target.boxes.to(proposals.dtype)])
+        matches = match_boxes(boxes, target.boxes, high=self.roi.positive_iou, low=self.roi.positive_iou)
+        generator = image_generator(target.seed, Stream.ROI)
+        positive, negative = sample_balanced(matches.label, self.roi.batch_size, self.roi.positive_fraction, generator)
+        labels = torch.cat([target.labels[matches.gt[positive]], torch.zeros_like(negative)])
+        rows = torch.cat([positive, negative])
+        return RoISamples(boxes[rows], labels, matches.gt[rows])
+
+    def _losses(self, features: Features, samples: list[RoISamples], targets: list[Target]) -> dict[str, Tensor]:
+        box_features = self._box_features(features, [sample.boxes for sample in samples])
+        class_logits, deltas = self.box_predictor(box_features)
+        mask_logits = self.mask_predictor(self._training_mask_features(features, box_features, samples))
+        labels = torch.cat([sample.labels for sample in samples])
+        foreground = torch.where(labels > 0)[0]
+        columns = self._columns(labels[foreground])
+        deltas = deltas.reshape(len(labels), -1, 4)[foreground, columns]
+        mask_logits = mask_logits[torch.arange(len(columns), device=columns.device), columns]
+        return {
+            "loss_cls": classification_loss(class_logits, labels),
+            "loss_box_reg": box_regression_loss(
+                deltas, self._delta_targets(samples, targets), len(labels), self.smooth_l1_beta
+            ),
+            "loss_mask": mask_loss(mask_logits, self._mask_targets(samples, targets, mask_logits.shape[-1])),
+        }
+
+    def _delta_targets(self, samples: list[RoISamples], targets: list[Target]) -> Tensor:
+        """Return (F, 4): deltas from each foreground RoI to the box of its instance."""
+        pairs = [
+            (sample.boxes[sample.foreground], target.boxes[sample.instances[sample.foreground]])
+            for sample, target in zip(samples, targets, strict=True)
+        ]
+        rois, boxes = (torch.cat(side) for side in zip(*pairs, strict=True))
+        return self.box_coder.encode_single(boxes.to(rois.dtype), rois)
+
+    def _mask_targets(self, samples: list[RoISamples], targets: list[Target], size: int) -> Tensor:
+        """Return (F, size, size): what the mask head should draw for each foreground RoI."""
+        return torch.cat(
+            [
+                mask_targets(
+                    target,
+                    sample.boxes[sample.foreground],
+                    sample.instances[sample.foreground],
+                    size,
+                    aligned=self.numerics.roi_align_aligned,
+                    binary=not self.numerics.soft_mask_targets,
+                )
+                for sample, target in zip(samples, targets, strict=True)
+            ]
+        )
+
+    def _columns(self, labels: Tensor) -> Tensor:
+        """Return the column of each foreground label in deltas and masks, where the background may have none."""
+        return labels if self.numerics.background_deltas else labels - 1
+
+    def _detect(self, features: Features, proposals: Tensor, size: tuple[int, int]) -> Prediction:
+        """Detect in one image: `features` and `proposals` are its own."""
+        outputs = [self.box_predictor(self._box_features(features, [boxes])) for boxes in proposals.split(CHUNK)]
+        class_logits, deltas = (torch.cat(parts) for parts in zip(*outputs, strict=True))
+        boxes, scores, labels = self._select(class_logits, deltas, proposals, size)
+        masks = [self._masks(features, *chunk) for chunk in zip(boxes.split(CHUNK), labels.split(CHUNK), strict=True)]
+        return Prediction(boxes=boxes, scores=scores, labels=labels, masks=torch.cat(masks), size=size)
+
+    def _select(
+        self, class_logits: Tensor, deltas: Tensor, proposals: Tensor, size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return boxes (N, 4), scores (N,) and labels (N,) of one image's detections, the best first.
+
+        Every class of every proposal is a candidate. Only those above the threshold are decoded: of 1000 proposals
+        of 80 classes, some hundreds instead of 80,000.
+        """
+        probabilities = class_logits.float().softmax(dim=1)
+        rows, columns = torch.where(probabilities[:, 1:] > self.score_thresh)
+        labels = columns + 1
+        scores = probabilities[rows, labels]
+        chosen = deltas.float().reshape(len(proposals), -1, 4)[rows, self._columns(labels)]
+        boxes = clip_boxes_to_image(self.box_coder.decode_single(chosen, proposals[rows]), size)
+        usable = boxes.isfinite().all(dim=1)
+        if self.numerics.detection_min_size > 0:
+            large = torch.zeros_like(usable)
+            large[remove_small_boxes(boxes, self.numerics.detection_min_size)] = True
+            usable &= large
+        boxes, scores, labels = boxes[usable], scores[usable], labels[usable]
+        kept = batched_nms(boxes, scores, labels, self.nms_thresh)[: self.detections_per_img]
+        return boxes[kept], scores[kept], labels[kept]
+
+    def _masks(self, features: Features, boxes: Tensor, labels: Tensor) -> Tensor:
+        """Return (N, M, M) float32 probabilities of the given class in each box of one image."""
+        logits = self.mask_predictor(self._mask_features(features, [boxes]))
+        rows = torch.arange(len(labels), device=labels.device)
+        return logits[rows, self._columns(labels)].float().sigmoid()
+
+    def _box_features(self, features: Features, boxes: list[Tensor]) -> Tensor:
+        return self.box_head(self.box_roi_pool(features, boxes))
+
+    def _mask_features(self, features: Features, boxes: list[Tensor]) -> Tensor:
+        return self.mask_head(self.mask_roi_pool(features, boxes))
+
+    def _training_mask_features(self, features: Features, box_features: Tensor, samples: list[RoISamples]) -> Tensor:
+        return self._mask_features(features, [sample.boxes[sample.foreground] for sample in samples])
+
+
+class Res5RoIHeads(RoIHeads):
+    """The RoI heads of C4: res5 makes features of each RoI, which boxes and masks share.
+
+    In training the mask branch takes the foreground rows of the features that the box branch computed: one pass of
+    res5. In prediction it makes a second one, on the final boxes.
+
+    `box_head` is res5; `mask_head` does nothing; both pools are the same.
+    """
+
+    def _mask_features(self, features: Features, boxes: list[Tensor]) -> Tensor:
+        return self._box_features(features, boxes)
+
+    def _training_mask_features(self, features: Features, box_features: Tensor, samples: list[RoISamples]) -> Tensor:
+        return box_features[torch.cat([sample.labels for sample in samples]) > 0]
+
+
+def _one(features: Features, index: int) -> dict[str, Tensor]:
+    """Return one image's feature maps, (1, C, h, w) each."""
+    return {name: maps[index : index + 1] for name, maps in features.items()}
