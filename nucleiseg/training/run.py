@@ -37,6 +37,7 @@ NOISE = (
     ".*does not have many workers.*",  # the default number of workers is chosen, not forgotten
     ".*your dataloader is not resumable.*",  # its sampler starts at the step
     ".*module\\(s\\) in eval mode at the start of training.*",  # frozen normalisation is meant to be
+    ".*have no `validation_step`.*",  # a callback validates
     ".*treespec.*",  # Lightning's own use of torch
 )
 """Warnings of Lightning that tell the user nothing."""
@@ -89,10 +90,10 @@ def train(
         return "done"
     datamodule.start_step = point.step
     module = NucleiModule(network, metadata, optim, Schedule.of(optim, trainer.max_steps), seed)
-    fitter = make_trainer(run_dir, trainer, callbacks(run_dir, trainer, plan, validation, point.step))
-    if fitter.is_global_zero:
-        wind_back(run_dir, point.step)
     with _quiet_lightning():
+        fitter = make_trainer(run_dir, trainer, callbacks(run_dir, trainer, plan, validation, point.step))
+        if fitter.is_global_zero:
+            wind_back(run_dir, point.step)
         _fit(fitter, module, datamodule, run_dir / LAST if point.step else None)
     return "done"
 
@@ -120,13 +121,13 @@ def callbacks(
     what the others found.
     """
     timing = Timing()
-    log = MetricsLog(run_dir, trainer.log_every, timing, plan.is_checkpoint, start_step)
+    metrics = MetricsLog(run_dir, trainer.log_every, timing, plan.is_checkpoint, start_step)
     return [
         timing,
-        log,
-        Checkpoints(run_dir, plan, log, Validation(validation)),
+        metrics,
+        Checkpoints(run_dir, plan, metrics, Validation(validation)),
         Status(run_dir, plan.max_steps, trainer.log_every, start_step),
-        ProgressBar(plan.max_steps, timing, log),
+        ProgressBar(plan.max_steps, timing, metrics),
     ]
 
 

@@ -33,14 +33,14 @@ class Checkpoints(StepCallback):
     Args:
         run_dir: the run's folder.
         plan: at which steps.
-        log: flushed before anything is written, so that a checkpoint never holds a loss that is not finite.
+        metrics: flushed before anything is written, so that a checkpoint never holds a loss that is not finite.
         validation: what is asked for the `val/` columns.
     """
 
-    def __init__(self, run_dir: Path, plan: CheckpointPlan, log: MetricsLog, validation: Validation) -> None:
+    def __init__(self, run_dir: Path, plan: CheckpointPlan, metrics: MetricsLog, validation: Validation) -> None:
         self.run_dir = run_dir
         self.plan = plan
-        self.log = log
+        self.metrics = metrics
         self.validation = validation
 
     def on_step_end(self, trainer: pl.Trainer, module: pl.LightningModule, step: int) -> None:
@@ -48,14 +48,14 @@ class Checkpoints(StepCallback):
         assert isinstance(module, NucleiModule)
         if not self.plan.is_checkpoint(step):
             return
-        with self.log.timing.paused():
-            rows = self.log.fetch(trainer)
+        with self.metrics.timing.paused():
+            rows = self.metrics.fetch(trainer)
             module.metadata = replace(module.metadata, step=step)
             if self.plan.is_validated(step) and (result := self.validation.run(trainer, module)):
                 rows[-1].update(result.columns)
                 module.metadata = replace(module.metadata, score_threshold=result.score_threshold)
                 self._tell(trainer, step, result)
-            self.log.write(rows)
+            self.metrics.write(rows)
             if trainer.is_global_zero:
                 self._write_step(module, rows[-1])
             self._write_last(trainer)
@@ -89,4 +89,4 @@ class Checkpoints(StepCallback):
         say(f"step {step}  {'  '.join(shown)}  ({result.images} validation images in {took})")
         threshold = result.score_threshold or MIDDLE
         for sample, prediction in result.pictures:
-            self.log.draw(sample.name, draw_instances(sample.image, prediction, threshold), step)
+            self.metrics.draw(sample.name, draw_instances(sample.image, prediction, threshold), step)

@@ -100,5 +100,7 @@ class MetricsLog(StepCallback):
 
 
 def as_text(row: Mapping[str, float]) -> dict[str, str]:
-    """Return the shortest decimals that round trip: to float32 for the training losses, else to float64."""
-    return {key: str(np.float32(value)) if key in TRAIN_COLUMNS else str(value) for key, value in row.items()}
+    """Return the shortest decimals that round trip, to float32 for the training losses; seconds as four digits."""
+    seconds = {key: f"{value:.4g}" for key, value in row.items() if "time" in key}
+    losses = {key: str(np.float32(value)) for key, value in row.items() if key in TRAIN_COLUMNS}
+    return {key: str(value) for key, value in row.items()} | losses | seconds

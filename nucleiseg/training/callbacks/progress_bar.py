@@ -21,13 +21,13 @@ class ProgressBar(StepCallback):
     Args:
         of: steps of the whole run.
         timing: where the seconds come from.
-        log: where loss and learning rate come from.
+        metrics: where loss and learning rate come from.
     """
 
-    def __init__(self, of: int, timing: Timing, log: MetricsLog) -> None:
+    def __init__(self, of: int, timing: Timing, metrics: MetricsLog) -> None:
         self.of = of
         self.timing = timing
-        self.log = log
+        self.metrics = metrics
         self._bar: Progress | None = None
         self._last_line = 0.0
 
@@ -60,8 +60,8 @@ class ProgressBar(StepCallback):
     def describe(self, step: int) -> str:
         """Return loss, learning rate, times and ETA as one line."""
         parts = []
-        if self.log.latest:
-            parts += [f"loss {self.log.latest['train/loss']:.3f}", f"lr {self.log.latest['lr']:.2g}"]
+        if self.metrics.latest:
+            parts += [f"loss {self.metrics.latest['train/loss']:.3f}", f"lr {self.metrics.latest['lr']:.2g}"]
         parts += [f"{self.timing.typical_step:.2f} s/step", f"data {self.timing.data_seconds:.2f} s"]
         parts.append(f"ETA {duration((self.of - step) * self.timing.typical_step)}")
         return "  ".join(parts)

@@ -1,0 +1,80 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nucleiseg.training.schedule import Schedule, warmup_cosine, warmup_multistep
+from nucleiseg.training.settings import OptimSettings
+
+RECIPE = [  # step of 2400 -> learning rate of the study, worked out by hand with base 0.01
+    (0, 0.000001),
+    (36, 0.0050005),  # half-way between 1e-6 and 0.01
+    (71, 0.000001 + (0.01 - 0.000001) * 71 / 72),
+    (72, 0.01),
+    (479, 0.01),
+    (480, 0.001),
+    (1199, 0.001),
+    (1200, 0.0001),
+    (1919, 0.0001),
+    (1920, 0.00001),
+    (2159, 0.00001),
+    (2160, 0.000001),
+    (2399, 0.000001),
+]
+
+
+@pytest.mark.parametrize(("step", "rate"), RECIPE)
+def test_the_recipe_in_2400_steps(step: int, rate: float) -> None:
+    assert 0.01 * warmup_multistep(step, 2400) == pytest.approx(rate, rel=1e-12)
+
+
+@pytest.mark.parametrize(("step", "rate"), [(0, 0.000001), (3, 0.01), (19, 0.01), (20, 0.001), (99, 0.000001)])
+def test_a_shorter_run_is_a_whole_one(step: int, rate: float) -> None:
+    assert 0.01 * warmup_multistep(step, 100) == pytest.approx(rate, rel=1e-12)
+
+
+def test_warmup_ends_at_what_the_milestones_say_there() -> None:
+    factors = [warmup_multistep(step, 100, warmup=0.4, milestones=(0.2,)) for step in range(60)]
+    assert factors[40:] == [0.1] * 20
+    assert factors[20] == pytest.approx((1e-4 + 0.1) / 2)
+    assert max(factors) == 0.1
+
+
+def test_cosine_at_its_known_points() -> None:
+    assert warmup_cosine(0, 1100, warmup=1 / 11) == 1e-4
+    assert warmup_cosine(100, 1100, warmup=1 / 11) == 1.0
+    assert warmup_cosine(600, 1100, warmup=1 / 11) == pytest.approx(0.5)
+    assert warmup_cosine(100 + 250, 1100, warmup=1 / 11) == pytest.approx((1 + math.sqrt(0.5)) / 2)
+    assert warmup_cosine(1100, 1100, final_factor=0.01) == pytest.approx(0.01)
+    assert warmup_cosine(5000, 1100, final_factor=0.01) == pytest.approx(0.01)
+
+
+@given(st.integers(1, 3000), st.floats(0, 0.99), st.sampled_from(["multistep", "cosine"]))
+def test_factors_rise_in_the_warmup_and_never_after(total: int, warmup: float, kind: str) -> None:
+    schedule = Schedule.of(OptimSettings(schedule=kind, warmup=warmup), total)
+    steps = range(0, total + 1, max(1, total // 50))
+    factors = [schedule(step) for step in steps]
+    top = sum(step <= round(warmup * total) for step in steps)
+    assert all(0 <= factor <= 1 for factor in factors)
+    assert sorted(factors[:top]) == factors[:top]
+    assert sorted(factors[top:], reverse=True) == factors[top:]
+
+
+def test_a_resumed_schedule_keeps_its_length() -> None:
+    def scheduler(total: int) -> torch.optim.lr_scheduler.LambdaLR:
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, Schedule.of(OptimSettings(warmup=0), total))
+
+    longer = scheduler(1000)
+    longer.load_state_dict(scheduler(10).state_dict())
+    for _ in range(5):
+        longer.optimizer.step()
+        longer.step()
+    assert longer.get_last_lr() == [pytest.approx(0.01)]
+
+
+def test_total_steps_may_differ_from_max_steps() -> None:
+    assert Schedule.of(OptimSettings(total_steps=50), 20).total_steps == 50
+    assert Schedule.of(OptimSettings(), 20).total_steps == 20

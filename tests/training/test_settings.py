@@ -1,0 +1,53 @@
+import pytest
+
+from nucleiseg.errors import InputError
+from nucleiseg.training.settings import CheckpointSettings, OptimSettings, TrainerSettings, ValidationSettings
+
+SETTINGS = [OptimSettings, TrainerSettings, CheckpointSettings, ValidationSettings]
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_an_unknown_key_is_named_with_those_accepted(settings: type) -> None:
+    group = settings.__name__.removesuffix("Settings").lower()
+    with pytest.raises(InputError, match=rf"{group}\.nonsense is not a known key; {group} accepts .*(every|lr|max_steps)"):
+        settings.from_dict({"nonsense": 1})
+
+
+@pytest.mark.parametrize(
+    ("settings", "key", "value"),
+    [
+        (OptimSettings, "lr", 0.0),
+        (OptimSettings, "lr", -1.0),
+        (OptimSettings, "name", "lion"),
+        (OptimSettings, "warmup", 72),
+        (OptimSettings, "milestones", [480, 1200]),
+        (OptimSettings, "total_steps", 0),
+        (TrainerSettings, "max_steps", 0),
+        (TrainerSettings, "max_steps", "many"),
+        (TrainerSettings, "accelerator", "tpu"),
+        (TrainerSettings, "precision", "64"),
+        (TrainerSettings, "devices", 0),
+        (TrainerSettings, "accumulate", 0),
+        (TrainerSettings, "log_every", 0),
+        (TrainerSettings, "clip_norm", 0.0),
+        (CheckpointSettings, "every", 0),
+        (CheckpointSettings, "keep", 0),
+        (ValidationSettings, "every_checkpoints", 0),
+        (ValidationSettings, "images", 0),
+        (ValidationSettings, "overlays", -1),
+    ],
+)
+def test_a_bad_value_is_refused_with_its_key(settings: type, key: str, value: object) -> None:
+    group = settings.__name__.removesuffix("Settings").lower()
+    with pytest.raises(InputError, match=rf"{group}\.{key} is .*accepts"):
+        settings.from_dict({key: value})
+
+
+def test_precision_may_be_written_as_a_number() -> None:
+    assert TrainerSettings.from_dict({"precision": 32}) == TrainerSettings(precision="32")
+
+
+def test_all_problems_are_told_together() -> None:
+    with pytest.raises(InputError) as caught:
+        TrainerSettings(max_steps=0, accumulate=0)
+    assert len(caught.value.problems) == 2
