@@ -5,17 +5,16 @@ import json
 import multiprocessing
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from inspect import Parameter, signature
 from typing import Any
 
-import cv2
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from nucleiseg.data.cache import SampleCache, Summary, default_folder, load_all
-from nucleiseg.data.dataset import NucleiDataset, Transform, collate
+from nucleiseg.data.dataset import NucleiDataset, Transform, collate, init_worker
 from nucleiseg.data.readers import READERS
 from nucleiseg.data.readers.base import Reader, Record
 from nucleiseg.data.sampler import SampleKey, StepSampler
@@ -169,12 +168,6 @@ class NucleiDataModule(pl.LightningDataModule):
         )
 
 
-def init_worker(worker: int) -> None:
-    """Keep a worker process to one thread: the workers are the parallelism."""
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
-
-
 def default_workers() -> int:
     """Return how many workers pay off: none on a CPU, where a step takes far longer than its sample; else up to 4."""
     return min(4, max((os.cpu_count() or 1) - 1, 0)) if torch.cuda.is_available() else 0
@@ -232,19 +225,22 @@ def _reader(data: Mapping[str, Any]) -> Reader:
     name = data.get("reader")
     if name not in READERS:
         raise InputError(f"data.reader={name} is not a reader: accepted are {', '.join(sorted(READERS))}.")
-    accepted = [field.name for field in fields(READERS[name])]
-    keys = [key for key in data if key != "reader" and key not in COMMON_KEYS]
-    unknown = [key for key in keys if key not in accepted]
-    if unknown:
-        raise InputError(
-            [
-                f"data.{key} is not a key of the reader {name}: accepted are {', '.join([*accepted, *COMMON_KEYS])}."
-                for key in unknown
-            ]
-        )
-    if "root" in accepted and data.get("root") is None:
-        raise InputError(f"data.root is missing: the reader {name} needs the folder that holds the data set.")
-    return READERS[name](**{key: data[key] for key in keys})
+    parameters = signature(READERS[name]).parameters
+    given = {key: value for key, value in data.items() if key != "reader" and key not in COMMON_KEYS}
+    accepted = ", ".join([*parameters, *COMMON_KEYS])
+    problems = [
+        f"data.{key} is not a key of the reader {name}: accepted are {accepted}."
+        for key in given
+        if key not in parameters
+    ]
+    problems += [
+        f"data.{key} is missing: the reader {name} cannot do without it."
+        for key, parameter in parameters.items()
+        if parameter.default is Parameter.empty and given.get(key) is None
+    ]
+    if problems:
+        raise InputError(problems)
+    return READERS[name](**given)
 
 
 def _whole(key: str, value: int, least: int) -> int:

@@ -1,7 +1,13 @@
-"""A data set of images for torch's loaders: read one, transform it with the seed that its key carries."""
+"""A data set of images for torch's loaders: read one, transform it with the seed that its key carries.
+
+What worker processes need is in this file; it imports neither Lightning nor Hydra, so that they start fast.
+"""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import cv2
+import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -10,8 +16,11 @@ from nucleiseg.data.readers.base import Reader, Record
 from nucleiseg.data.sampler import SampleKey
 from nucleiseg.structures import Sample, Target
 
-Transform = Callable[[Sample, int | None], tuple[Tensor, Target]]
-"""From a sample and a seed to an image tensor, (3, h, w) uint8 RGB, and what is to be found in it."""
+Transform = Callable[[Sample, Any], tuple[Tensor, Target]]
+"""From a sample and a seed to an image tensor, (3, h, w) uint8 RGB, and what is to be found in it.
+
+A random transform takes a whole number as its seed, a deterministic one None: hence `Any`.
+"""
 
 
 class NucleiDataset(Dataset[tuple[Tensor, Target]]):
@@ -43,3 +52,9 @@ def collate(samples: Sequence[tuple[Tensor, Target]]) -> tuple[list[Tensor], lis
     """Make a batch: a list of images, which may differ in size, and a list of their targets."""
     images, targets = zip(*samples, strict=True)
     return list(images), list(targets)
+
+
+def init_worker(worker: int) -> None:
+    """Keep a worker process to one thread: the workers are the parallelism."""
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)

@@ -90,8 +90,12 @@ class StepSampler(Sampler[list[SampleKey]]):
 
 @lru_cache(maxsize=4)
 def permutation(seed: int, epoch: int, length: int) -> np.ndarray:
-    """Return the order of the images in one pass over the data, (length,) int64 (shared: not to be written to)."""
-    return np.random.default_rng([ORDER, seed, epoch]).permutation(length)
+    """Return the order of the images in one pass over the data, (length,) int64 (shared: not to be written to).
+
+    Sorting raw bits, because numpy promises the same bits in every version, but not the same `permutation`.
+    """
+    bits = np.random.PCG64(np.random.SeedSequence([ORDER, seed, epoch])).random_raw(length)
+    return np.argsort(bits, kind="stable")
 
 
 def sample_seed(seed: int, step: int, position: int) -> int:

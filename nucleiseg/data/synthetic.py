@@ -69,7 +69,7 @@ def _place(generator: np.random.Generator, tissue: Tissue, wanted: int, size: fl
     height, width = tissue.nest.shape
     taken = np.zeros((height, width), dtype=bool)
     placed: list[Nucleus] = []
-    for _ in range(12 * wanted):
+    for _ in range(50 + 12 * wanted):
         if len(placed) == wanted:
             break
         x, y = _candidate(generator, placed, height, width)

@@ -62,7 +62,8 @@ class DemoReader(Reader):
     def drawing(self, index: int) -> Drawing:
         """Draw one image: dense and sparse ones alternate, nuclei from 22 to 110 in 256x256 pixels."""
         density = SPARSEST * SPREAD ** (index * GOLDEN_RATIO % 1)
-        return draw(self.seed, index, self.size, self.size, round(density * self.size**2 / 256**2))
+        nuclei = max(round(density * self.size**2 / 256**2), 1)
+        return draw(self.seed, index, self.size, self.size, nuclei)
 
     def read(self, record: Record) -> Sample:
         """Draw one image with its instances, all of class 1."""

@@ -1,0 +1,233 @@
+"""The data module: set up once, the same samples whatever loads them, plain keys in and sentences out."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import pytest
+import torch
+import yaml
+from torch.utils.data import DataLoader
+
+from nucleiseg.data import datamodule as module
+from nucleiseg.data.cache import default_folder
+from nucleiseg.data.datamodule import NucleiDataModule, build_datamodule, fingerprint
+from nucleiseg.data.dataset import init_worker
+from nucleiseg.data.readers.demo import DemoReader, write_folders
+from nucleiseg.data.readers.folders import FoldersReader
+from nucleiseg.data.splits import Split
+from nucleiseg.errors import InputError
+from nucleiseg.structures import Sample, Target
+from nucleiseg.transforms.recipe import Recipe, WholeImage
+
+CONF = Path(__file__).parents[2] / "conf" / "data"
+
+
+def augment(sample: Sample, seed: int | None) -> tuple[torch.Tensor, Target]:
+    """Add noise from the seed, so that a wrong seed shows in the pixels."""
+    image = torch.from_numpy(sample.image.copy()).permute(2, 0, 1)
+    if seed is not None:
+        image ^= torch.randint(0, 256, image.shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    empty = torch.zeros(0, dtype=torch.int64)
+    layers = torch.from_numpy(sample.layers.astype("int32"))
+    return image, Target(torch.zeros(0, 4), empty, layers, empty, empty, name=sample.name, seed=seed)
+
+
+def make(tmp_path: Path, **arguments: Any) -> NucleiDataModule:  # noqa: ANN401
+    arguments = {"batch_size": 2, "workers": 0, "total_steps": 4, "val": 0.4} | arguments
+    return NucleiDataModule(DemoReader(images=5, size=48), augment, augment, tmp_path, **arguments)
+
+
+def batches(loader: DataLoader[Any]) -> list[list[tuple[str, int | None, int]]]:
+    """What a loader yields: for each image its name, its seed and a checksum of its pixels."""
+    return [
+        [(target.name, target.seed, int(image.long().sum())) for image, target in zip(images, targets, strict=True)]
+        for images, targets in loader
+    ]
+
+
+def test_setup_lists_checks_and_splits_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make(tmp_path)
+    data.setup()
+    assert [record.name for record in data.train_records] == list(data.split.train)
+    assert [record.name for record in data.val_records] == list(data.split.val)
+    assert (len(data.train_records), len(data.val_records)) == (3, 2)
+    assert [summary.name for summary in data.summaries] == [f"demo_{i:03d}" for i in range(5)]
+    assert data.class_names == ("nucleus",)
+    monkeypatch.setattr(module, "load_all", lambda *_: pytest.fail("checked again"))
+    data.setup("fit")
+
+
+def test_workers_change_nothing(tmp_path: Path) -> None:
+    recipe = Recipe(crop=(0.5, 0.5), resize_short=40, resize_long=60, saturation=(0.5, 2), quarter_turns=True)
+    found = []
+    for workers in (0, 2):
+        reader = DemoReader(images=5, size=48)
+        data = NucleiDataModule(
+            reader, recipe, WholeImage(scale=1.0), tmp_path, batch_size=2, workers=workers, total_steps=3
+        )
+        data.setup()
+        found.append(list(data.train_dataloader()))
+    assert len(found[0]) == 3
+    for alone, helped in zip(*found, strict=True):
+        for expected, image in zip(alone[0], helped[0], strict=True):
+            assert torch.equal(image, expected)
+        for wanted, target in zip(alone[1], helped[1], strict=True):
+            assert (target.name, target.seed, target.scale) == (wanted.name, wanted.seed, wanted.scale)
+            assert torch.equal(target.layers, wanted.layers)
+            assert torch.equal(target.boxes, wanted.boxes)
+
+
+def test_a_run_resumed_at_a_step_sees_the_rest(tmp_path: Path) -> None:
+    data = make(tmp_path, accumulate=3)
+    data.setup()
+    whole = batches(data.train_dataloader())
+    data.start_step = 3
+    loader = data.train_dataloader()
+    assert len(loader) == len(whole) == 12
+    assert batches(loader) == whole[9:]
+
+
+def test_two_processes_share_the_global_batch(tmp_path: Path) -> None:
+    alone, data = make(tmp_path, batch_size=2), make(tmp_path, batch_size=1)
+    for each in (alone, data):
+        each.setup()
+    pieces = []
+    for rank in range(2):
+        data.trainer = SimpleNamespace(global_rank=rank, world_size=2)
+        pieces.append(batches(data.train_dataloader()))
+    assert [first + second for first, second in zip(*pieces, strict=True)] == batches(alone.train_dataloader())
+
+
+def test_loading_leaves_the_global_random_state_alone(tmp_path: Path) -> None:
+    data = make(tmp_path)
+    data.setup()
+    before = torch.get_rng_state()
+    batches(data.train_dataloader())
+    batches(data.val_dataloader())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_whole_images_come_one_at_a_time_without_seed(tmp_path: Path) -> None:
+    data = make(tmp_path)
+    data.setup()
+    found = batches(data.val_dataloader())
+    assert [[entry[0] for entry in batch] for batch in found] == [[name] for name in data.split.val]
+    assert all(entry[1] is None for batch in found for entry in batch)
+    everything = batches(data.predict_dataloader())
+    assert [entry[0] for batch in everything for entry in batch] == [f"demo_{i:03d}" for i in range(5)]
+
+
+def test_training_on_all_leaves_nothing_to_validate(tmp_path: Path) -> None:
+    data = make(tmp_path, val="none", workers=2)
+    data.setup()
+    assert len(data.train_records) == 5
+    assert batches(data.val_dataloader()) == []
+
+
+def test_the_fingerprint_names_contents_and_split_but_no_place(tmp_path: Path) -> None:
+    def of(root: Path, **arguments: Any) -> str:  # noqa: ANN401
+        data = NucleiDataModule(FoldersReader(root), augment, augment, tmp_path / "cache", **arguments)
+        data.setup()
+        return data.fingerprint
+
+    for place in ("a", "b"):
+        write_folders(DemoReader(images=3, size=48), tmp_path / place)
+    first = of(tmp_path / "a")
+    assert of(tmp_path / "b") == first
+    assert len(first) == 16
+    assert of(tmp_path / "a", val=["demo_000", "demo_001"]) != first
+    sorted((tmp_path / "b" / "demo_001" / "masks").iterdir())[-1].unlink()
+    assert of(tmp_path / "b") != first
+
+
+def test_the_fingerprint_changes_with_each_part(tmp_path: Path) -> None:
+    data = make(tmp_path)
+    data.setup()
+    other = [replace(data.summaries[0], key="0"), *data.summaries[1:]]
+    assert fingerprint(list(reversed(data.summaries)), data.split, ("nucleus",)) == data.fingerprint
+    assert fingerprint(other, data.split, ("nucleus",)) != data.fingerprint
+    assert fingerprint(data.summaries, data.split, ("cell",)) != data.fingerprint
+    swapped = Split(data.split.val, data.split.train, "")
+    assert fingerprint(data.summaries, swapped, ("nucleus",)) != data.fingerprint
+
+
+def test_a_worker_keeps_to_one_thread() -> None:
+    threads = cv2.getNumThreads()
+    try:
+        init_worker(0)
+        assert cv2.getNumThreads() == 1
+        assert torch.get_num_threads() == 1
+    finally:
+        cv2.setNumThreads(threads)
+
+
+@pytest.mark.parametrize(("cuda", "cores", "expected"), [(False, 32, 0), (True, 32, 4), (True, 3, 2), (True, None, 0)])
+def test_workers_by_default(monkeypatch: pytest.MonkeyPatch, cuda: bool, cores: int | None, expected: int) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    assert module.default_workers() == expected
+
+
+def build(data: dict[str, Any]) -> NucleiDataModule:
+    return build_datamodule(data, train_transform=augment, val_transform=augment, seed=1, total_steps=6, accumulate=2)
+
+
+def card(name: str) -> dict[str, Any]:
+    """A file of conf/data as Hydra composes it: the base's keys, then its own."""
+    own = yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))
+    assert own.pop("defaults") == ["_base", "_self_"]
+    return yaml.safe_load((CONF / "_base.yaml").read_text(encoding="utf-8")) | own
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in CONF.glob("[!_]*.yaml")))
+def test_every_reference_card_builds_a_data_module(name: str, tmp_path: Path) -> None:
+    write_folders(DemoReader(images=2, size=48), tmp_path / "data")
+    keys = card(name) | {"cache_dir": str(tmp_path / "cache")}
+    if "root" in keys:
+        assert keys["root"] == "???"
+        keys["root"] = str(tmp_path / "data")
+    data = build(keys)
+    assert data.reader.records()
+    assert data.cache.folder == tmp_path / "cache"
+    assert (data.seed, data.total_steps, data.accumulate) == (1, 6, 2)
+    assert set(module.COMMON_KEYS) == set(yaml.safe_load((CONF / "_base.yaml").read_text(encoding="utf-8")))
+
+
+def test_the_cards_state_the_defaults_of_the_classes() -> None:
+    data = build(card("demo"))
+    assert data.reader == DemoReader()
+    default = NucleiDataModule(DemoReader(), augment, augment)
+    for key in ("val", "fold", "folds", "group", "batch_size", "workers"):
+        assert getattr(data, key) == getattr(default, key), key
+
+
+@pytest.mark.parametrize(("cache_dir", "folder"), [(None, default_folder()), ("none", None)])
+def test_where_the_cache_is(cache_dir: str | None, folder: Path | None) -> None:
+    assert build({"reader": "demo", "cache_dir": cache_dir}).cache.folder == folder
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"reader": "geojson"}, "data.reader=geojson is not a reader: accepted are demo, folders"),
+        ({}, "data.reader=None"),
+        ({"reader": "demo", "root": "x"}, "data.root is not a key of the reader demo: accepted are images, size, seed"),
+        ({"reader": "folders"}, "data.root is missing"),
+        ({"reader": "folders", "root": None}, "data.root is missing"),
+        ({"reader": "demo", "images": 0}, "data.images=0"),
+        ({"reader": "demo", "batch_size": 0}, "data.batch_size=0 is not accepted"),
+        ({"reader": "demo", "workers": -1}, "data.workers=-1 is not accepted"),
+        ({"reader": "demo", "workers": 1.5}, "data.workers=1.5 is not accepted"),
+    ],
+)
+def test_what_cannot_be_is_said_with_its_key(keys: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        build(keys)
+
+
+def test_wrong_splits_are_said_at_setup(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="names nobody"):
+        make(tmp_path, val=["nobody"]).setup()

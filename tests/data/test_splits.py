@@ -1,0 +1,167 @@
+"""Splits: never a name or group on both sides, independent of order, balanced, and clear about what cannot be."""
+
+import json
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nucleiseg.data.balance import assign
+from nucleiseg.data.splits import Split, group_of, split
+from nucleiseg.errors import InputError
+
+# The 24 training images of the VRDL homework: site, participant, nuclei.
+TCGA = """18-5592 480, 21-5784 398, 21-5786 440, 38-6178 424, 49-4488 557, A7-A13F 356, AR-A1AK 432, AR-A1AS 405,
+B0-5698 357, B0-5710 359, B0-5711 342, CH-5767 294, DK-A2I6 342, E2-A14V 378, E2-A1B5 328, G9-6356 442, G9-6362 472,
+G9-6363 354, HE-7128 1073, HE-7129 1584, HE-7130 1862, KB-A93J 1391, NH-A8F7 363, RD-A8N9 1165"""
+NAMES = [f"TCGA-{entry.split()[0]}-01Z-00-DX1" for entry in TCGA.split(",")]
+COUNTS = [int(entry.split()[1]) for entry in TCGA.split(",")]
+NUCLEI = dict(zip(NAMES, COUNTS, strict=True))
+
+
+def site(name: str) -> str:
+    return name.split("-")[1]
+
+
+def share(names: tuple[str, ...]) -> float:
+    return sum(NUCLEI[name] for name in names) / sum(COUNTS)
+
+
+def images(number: int) -> list[str]:
+    return [f"image_{i:02d}" for i in range(number)]
+
+
+def test_hold_out_of_the_homework_is_balanced_and_keeps_sites_whole() -> None:
+    result = split(NAMES, COUNTS)
+    assert sorted(result.train + result.val) == sorted(NAMES)
+    assert not {site(name) for name in result.train} & {site(name) for name in result.val}
+    assert len(result.val) == 5
+    assert share(result.val) == pytest.approx(0.2, abs=0.02)
+    assert sum(NUCLEI[name] > 1000 for name in result.val) == 1
+    assert "2,920 nuclei" in result.description
+    assert "15 groups by TCGA source site" in result.description
+
+
+def test_folds_of_the_homework_partition_it() -> None:
+    folds = [split(NAMES, COUNTS, fold=fold) for fold in range(5)]
+    assert sorted(name for fold in folds for name in fold.val) == sorted(NAMES)
+    for fold in folds:
+        assert not {site(name) for name in fold.train} & {site(name) for name in fold.val}
+        assert len(fold.val) in (4, 5, 6)
+        assert 0.12 < share(fold.val) < 0.34  # one site alone has 0.31
+
+
+@given(order=st.permutations(list(NUCLEI.items())))
+@settings(deadline=None, max_examples=3)
+def test_the_order_of_listing_does_not_matter(order: list[tuple[str, int]]) -> None:
+    names, counts = zip(*order, strict=True)
+    assert split(names, counts) == split(NAMES, COUNTS)
+    assert split(names, counts, fold=2, folds=3) == split(NAMES, COUNTS, fold=2, folds=3)
+
+
+@given(
+    counts=st.lists(st.integers(0, 500), min_size=2, max_size=14),
+    fraction=st.floats(0.05, 0.95),
+    folds=st.integers(2, 4),
+)
+@settings(deadline=None, max_examples=12)
+def test_no_part_is_empty_and_every_image_is_in_one(counts: list[int], fraction: float, folds: int) -> None:
+    names = images(len(counts))
+    held_out = split(names, counts, val=fraction)
+    assert sorted(held_out.train + held_out.val) == names
+    assert held_out.train
+    assert held_out.val
+    if folds <= len(names):
+        parts = [split(names, counts, fold=fold, folds=folds).val for fold in range(folds)]
+        assert all(parts)
+        assert sorted(name for part in parts for name in part) == names
+
+
+@given(data=st.data())
+@settings(deadline=None, max_examples=15)
+def test_the_search_finds_what_trying_everything_finds(data: st.DataObject) -> None:
+    groups = data.draw(st.integers(2, 8))
+    weights = np.array(data.draw(st.lists(st.tuples(*[st.integers(1, 20)] * 2), min_size=groups, max_size=groups)))
+    features = weights / weights.sum(axis=0)
+    shares = np.array([0.75, 0.25])
+
+    def cost(parts: np.ndarray) -> float:
+        return sum(((features[parts == part].sum(axis=0) - shares[part]) ** 2).sum() for part in (0, 1))
+
+    everything = [np.array(parts) for parts in product((0, 1), repeat=groups) if 0 < sum(parts) < groups]
+    assert cost(assign(features, shares)) <= min(map(cost, everything)) + 1e-4
+
+
+def test_many_images_are_shared_out_to_a_tenth_of_a_percent() -> None:
+    counts = np.random.default_rng(0).geometric(0.02, 300)
+    parts = [split(images(300), counts, fold=fold).val for fold in range(5)]
+    nuclei = dict(zip(images(300), counts, strict=True))
+    assert [sum(nuclei[name] for name in part) / counts.sum() for part in parts] == pytest.approx([0.2] * 5, abs=2e-3)
+
+
+def test_names_choose_the_validation_images() -> None:
+    result = split(images(4), [1, 2, 3, 4], val=["image_03", "image_01"])
+    assert result.val == ("image_01", "image_03")
+    assert result.train == ("image_00", "image_02")
+    assert split(images(4), [1, 2, 3, 4], val="image_02").val == ("image_02",)
+
+
+@pytest.mark.parametrize("val", [None, "none", "None", "null"])
+def test_none_trains_on_all(val: str | None) -> None:
+    result = split(images(3), [1, 2, 3], val=val)
+    assert result.train == ("image_00", "image_01", "image_02")
+    assert result.val == ()
+    assert "data.val=none" in result.description
+
+
+def test_grouping() -> None:
+    tiles = [f"{slide}_tile{i}" for slide in "abcd" for i in range(3)]
+    result = split(tiles, [5] * 12, val=0.25, group="^(.+)_tile")
+    assert len({name[0] for name in result.val}) == 1
+    assert len(result.val) == 3
+    alone = split(NAMES, COUNTS, val=0.5, group="none")
+    assert {site(name) for name in alone.train} & {site(name) for name in alone.val}
+    mixed = group_of("auto")
+    assert [mixed(name) for name in ("TCGA-HE-7128-01Z", "tcga-he-7130", "slide_1")] == ["HE", "HE", "slide_1"]
+
+
+@pytest.mark.parametrize(
+    ("names", "arguments", "words"),
+    [
+        (images(4), {"val": ["image_01", "nobody"]}, "data.val names nobody, but"),
+        (images(2), {"val": images(2)}, "none is left to train on"),
+        (images(4), {"val": []}, "data.val is an empty list"),
+        (images(4), {"val": 1.0}, "data.val=1.0 is not a fraction"),
+        (images(4), {"val": 0}, "data.val=0 is not a fraction"),
+        (images(4), {"val": True}, "data.val=True is not a fraction"),
+        (images(1), {}, "data.val=0.2 needs at least 2 groups"),
+        (NAMES[18:21], {}, "3 image.s. make 1"),
+        (images(4), {"fold": 0}, "data.folds=5 needs as many groups"),
+        (images(4), {"fold": 5}, "data.fold=5 is not one of the 5 folds"),
+        (images(4), {"fold": -1}, "accepted are 0 to 4"),
+        (images(4), {"fold": 0, "folds": 1}, "data.folds=1"),
+        (images(4), {"fold": 0, "val": "none"}, "contradict"),
+        (images(4), {"fold": 0, "val": ["image_01"]}, "contradict"),
+        (images(4), {"group": "tcga_site"}, "finds no group in image_00"),
+        (images(7), {"group": "tcga_site"}, "and 2 more"),
+        (images(4), {"group": "("}, "not a regular expression"),
+        (images(4), {"group": "image"}, "0 groups in brackets"),
+        ([], {}, "no image to split"),
+    ],
+)
+def test_what_cannot_be_is_said_with_its_key(names: list[str], arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        split(names, [10] * len(names), **arguments)
+
+
+def test_repeated_names_are_a_programming_error() -> None:
+    with pytest.raises(ValueError, match="repeat"):
+        split(["a", "a"], [1, 1])
+
+
+def test_a_split_survives_json() -> None:
+    result = split(NAMES, COUNTS)
+    assert Split.from_dict(json.loads(json.dumps(result.to_dict()))) == result
