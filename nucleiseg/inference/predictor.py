@@ -41,7 +41,8 @@ class Predictor:
         long: with `short`, greatest length of the longer side in network pixels; 1333 by default.
         score_threshold: keep detections with a score above this, 0 .. 1; None keeps the network's setting.
         nms: IoU above which the less confident of two detections is dropped, 0 .. 1; None keeps the network's.
-        detections: most detections an image; None keeps the network's.
+        detections: most detections an image; None keeps the network's. The RPN's limits in prediction are raised
+            where they allow fewer proposals.
         device: "auto" takes a CUDA GPU where there is one, else the CPU; or any name that torch knows.
 
     Raises:
@@ -236,3 +237,6 @@ def _override(network: MaskRCNN, score_threshold: float | None, nms: float | Non
     for name, value in settings.items():
         if value is not None:
             setattr(network.roi_heads, name, value)
+    if detections is not None:  # a detection comes from a proposal: more of them need as many proposals
+        for limits in (network.rpn._pre_nms_top_n, network.rpn._post_nms_top_n):
+            limits["testing"] = max(limits["testing"], detections)

@@ -1,0 +1,189 @@
+"""The predictor around a network that answers what it is told."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from nucleiseg.errors import InputError
+from nucleiseg.inference.images import InputImage, find_images
+from nucleiseg.inference.predictor import Predictor, predict_all
+from nucleiseg.models.checkpoint import Metadata, save
+from nucleiseg.models.config import ModelConfig
+from nucleiseg.models.mask_rcnn import build
+from nucleiseg.structures import Prediction
+
+
+class HalfImageNetwork(nn.Module):
+    """Finds the left half of every image, and remembers what it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.roi_heads = nn.Module()
+        self.roi_heads.score_thresh, self.roi_heads.nms_thresh, self.roi_heads.detections_per_img = 0.05, 0.5, 100
+        self.rpn = SimpleNamespace(_pre_nms_top_n={"testing": 150}, _post_nms_top_n={"testing": 150})
+        self.seen: list[Tensor] = []
+
+    def forward(self, images: list[Tensor]) -> list[Prediction]:
+        self.seen += images
+        return [self.find(*image.shape[1:]) for image in images]
+
+    def find(self, height: int, width: int) -> Prediction:
+        return Prediction(
+            boxes=torch.tensor([[0.0, 0.0, width / 2, height]]),
+            scores=torch.tensor([0.9]) + 0 * self.weight,
+            labels=torch.tensor([1]),
+            masks=torch.ones(1, 14, 14),
+            size=(height, width),
+        )
+
+
+METADATA = Metadata(model={}, scale=1.25)
+
+
+def make(**settings: Any) -> Predictor:  # noqa: ANN401
+    return Predictor(HalfImageNetwork(), METADATA, device="cpu", **settings)
+
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (40, 80, 3), dtype=np.uint8)
+
+
+def test_predicts_at_the_training_scale_in_source_pixels(capsys: pytest.CaptureFixture[str]) -> None:
+    predictor = make()
+    prediction = predictor.predict(IMAGE)
+    assert predictor.network.seen[0].shape == (3, 50, 100)
+    assert predictor.network.seen[0].dtype == torch.uint8
+    assert prediction.size == (40, 80)
+    assert prediction.boxes.tolist() == [[0, 0, 40, 40]]
+    assert not prediction.scores.requires_grad
+    assert capsys.readouterr().err == ""
+
+
+def test_at_scale_one_the_network_sees_the_image_itself() -> None:
+    predictor = make(scale=1)
+    predictor.predict(IMAGE)
+    np.testing.assert_array_equal(predictor.network.seen[0].permute(1, 2, 0).numpy(), IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("settings", "shape"),
+    [({"short": 20}, (20, 40)), ({"short": 60, "long": 100}, (50, 100)), ({"scale": 0.5}, (20, 40)), ({}, (50, 100))],
+)
+def test_sizes_for_the_network(settings: dict[str, Any], shape: tuple[int, int]) -> None:
+    assert make(**settings).network_shape(40, 80) == shape
+
+
+@pytest.mark.parametrize(("scale", "warns"), [(0.9, True), (1.01, False), (1.55, False), (1.6, True)])
+def test_another_scale_than_in_training_is_said_once(
+    scale: float, warns: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predictor = make(scale=scale)
+    predictor.predict(IMAGE)
+    predictor.predict(IMAGE)
+    assert capsys.readouterr().err.count("trained at 1.25") == warns
+
+
+def test_shorter_side_counts_as_the_scale_it_makes(capsys: pytest.CaptureFixture[str]) -> None:
+    make(short=50).predict(IMAGE)
+    assert capsys.readouterr().err == ""
+    make(short=100).predict(IMAGE)
+    assert "predicted at 2.50 network pixels" in capsys.readouterr().err
+
+
+def test_limits_are_set_on_the_network() -> None:
+    predictor = make(score_threshold=0.2, nms=0.4, detections=700)
+    heads = predictor.network.roi_heads
+    assert (heads.score_thresh, heads.nms_thresh, heads.detections_per_img) == (0.2, 0.4, 700)
+    assert predictor.detections == 700
+    assert predictor.network.rpn._post_nms_top_n == predictor.network.rpn._pre_nms_top_n == {"testing": 700}
+    assert make(detections=20).network.rpn._post_nms_top_n == {"testing": 150}
+    assert make().detections == 100
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"scale": 0.0}, "scale=0.0 must be more than 0"),
+        ({"detections": 0}, "detections=0 must be more than 0"),
+        ({"score_threshold": 1.5}, "score_threshold=1.5 must lie between 0 and 1"),
+        ({"nms": -1.0}, "nms=-1.0 must lie"),
+        ({"scale": 1.0, "short": 500}, "give one of them"),
+    ],
+)
+def test_senseless_settings_are_refused(settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        make(**settings)
+
+
+def test_unknown_device_is_refused() -> None:
+    with pytest.raises(InputError, match="device=warp cannot be used"):
+        Predictor(HalfImageNetwork(), METADATA, device="warp")
+
+
+@pytest.mark.parametrize(
+    "image",
+    [np.zeros((5, 5), np.uint8), np.zeros((5, 5, 4), np.uint8), np.zeros((5, 5, 3)), np.zeros((0, 5, 3), np.uint8)],
+)
+def test_other_arrays_are_refused(image: np.ndarray) -> None:
+    with pytest.raises(InputError, match=r"\(H, W, 3\) uint8 RGB array, not"):
+        make().predict(image)
+
+
+def test_takes_a_path(tmp_path: Path) -> None:
+    Image.fromarray(IMAGE[..., 0]).save(tmp_path / "grey.png")
+    assert make().predict(tmp_path / "grey.png").size == (40, 80)
+
+
+def test_bad_images_are_reported_and_the_others_predicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "large", "z"):
+        Image.fromarray(IMAGE).resize((len(name), 9)).save(tmp_path / f"{name}.png")
+    (tmp_path / "b.png").write_bytes(b"damaged")
+    find = HalfImageNetwork.find
+
+    def find_if_small(self: HalfImageNetwork, height: int, width: int) -> Prediction:
+        if width > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return find(self, height, width)
+
+    monkeypatch.setattr(HalfImageNetwork, "find", find_if_small)
+    reported: dict[str, str] = {}
+    done = list(predict_all(make(), find_images(tmp_path), lambda image, text: reported.update({image.name: text})))
+    assert [(image.name, prediction.size) for image, _, prediction in done] == [("a", (9, 1)), ("z", (9, 1))]
+    assert reported.keys() == {"b", "large"}
+    assert "does not fit into memory" in reported["large"]
+
+
+def test_a_defect_of_ours_is_not_taken_for_a_bad_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(IMAGE).save(tmp_path / "a.png")
+
+    def fail(*_: object) -> Prediction:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(HalfImageNetwork, "find", fail)
+    with pytest.raises(RuntimeError, match="shapes"):
+        list(predict_all(make(), [InputImage("a", tmp_path / "a.png", 1)], lambda *_: None))
+
+
+def test_checkpoint_comes_back_as_the_same_predictor(tmp_path: Path) -> None:
+    config = ModelConfig("tiny", trunk="resnet18", norm="gn", fpn_channels=32)
+    config = replace(config, roi=replace(config.roi, fc_dim=16), mask=replace(config.mask, convs=1, channels=8))
+    config = replace(config, detection=replace(config.detection, score_threshold=0.0))
+    torch.manual_seed(0)
+    network = build(config, num_classes=1)
+    metadata = Metadata(model=config.to_dict(), scale=0.8, score_threshold=0.3)
+    expected = Predictor(network, metadata, detections=7, device="cpu").predict(IMAGE)
+    save(tmp_path / "step.ckpt", network, metadata)
+    predictor = Predictor.from_checkpoint(tmp_path / "step.ckpt", detections=7, device="cpu")
+    found = predictor.predict(IMAGE)
+    assert predictor.metadata == metadata
+    assert 0 < len(found) <= 7
+    torch.testing.assert_close(found.boxes, expected.boxes, rtol=0, atol=0)
+    torch.testing.assert_close(found.masks, expected.masks, rtol=0, atol=0)
+    assert found.size == (40, 80)
