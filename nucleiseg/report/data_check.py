@@ -142,16 +142,14 @@ def _check_anchors(boxes: np.ndarray, anchors: Sequence[AnchorLevel]) -> Finding
         return Finding("info", f"{sentence}.")
     sizes = np.concatenate([level.sizes for level in anchors])
     missed = float(np.median(_sizes(boxes[~covered])))
-    finest = min(level.stride for level in anchors)
     if missed < sizes.min():
         advice = f"add a size near {missed:.0f} to model.anchors.sizes, or enlarge with aug.resize.short"
     elif missed > sizes.max():
         advice = f"add a size near {missed:.0f} to model.anchors.sizes, or shrink with aug.resize.short"
     else:
-        advice = (
-            f"set model.anchors.sizes closer to {missed:.0f}, widen model.anchors.ratios, or take a model with a finer "
-            f"grid than {finest:g} pixels (FPN: 4)"
-        )
+        advice = f"move model.anchors.sizes closer to {missed:.0f}"
+        if len(anchors) == 1:
+            advice += f", or take an FPN model: this one has anchors only every {anchors[0].stride:g} pixels"
     return Finding("warning", f"Only {sentence}; the others measure {missed:.0f} pixels in the median: {advice}.")
 
 

@@ -27,8 +27,8 @@ LIMIT_STYLES = ((VERMILLION, "--"), (GREEN, "-."), (ORANGE, ":"))
 
 SHOWN_IMAGES = 24
 NAMED_IMAGES = 40
-INCH = 2.6
-"""Side of one picture of a sheet, in inches."""
+IMAGE_INCHES, CROP_INCHES = 2.6, 3.6
+"""Side of one picture on the sheet of raw images and on that of crops, in inches."""
 
 DPI = 120
 
@@ -81,7 +81,7 @@ def draw_images(samples: Sequence[Sample], total: int) -> Figure:
         total: how many images the data set has.
     """
     title = f"Raw images, {len(samples)} of {total} (sizes in pixels)"
-    figure, axes = _sheet(len(samples), title, columns=6)
+    figure, axes = _sheet(len(samples), title, columns=6, inches=IMAGE_INCHES)
     for axis, sample in zip(axes, samples, strict=True):
         height, width = sample.image.shape[:2]
         axis.imshow(_thumbnail(sample.image))
@@ -95,12 +95,14 @@ def draw_crops(augmented: Sequence[tuple[Tensor, Target]]) -> Figure:
     Args:
         augmented: (3, h, w) uint8 RGB images with their targets, as a `Recipe` returns them.
     """
-    figure, axes = _sheet(len(augmented), "Augmented crops as the network sees them (sizes in pixels)", columns=4)
+    title = "Augmented crops as the network sees them (sizes in pixels)"
+    figure, axes = _sheet(len(augmented), title, columns=4, inches=CROP_INCHES)
     for axis, (image, target) in zip(axes, augmented, strict=True):
         axis.imshow(image.permute(1, 2, 0).numpy())
         outlines = find_outlines(target)
         colours = [OUTLINES[int(value) % len(OUTLINES)] for value in target.values]
-        axis.add_collection(LineCollection(outlines, colors=colours, linewidths=0.7))
+        axis.add_collection(LineCollection(outlines, colors="black", linewidths=1.6, alpha=0.6))  # on pale ground too
+        axis.add_collection(LineCollection(outlines, colors=colours, linewidths=0.8))
         height, width = image.shape[1:]
         note = f"{width} x {height}, scale {target.scale:.2f}, {len(target):,} nuclei"
         axis.set_title(f"{_shorten(target.name)}\n{note}", fontsize=7)
@@ -148,7 +150,7 @@ def draw_counts(summaries: Sequence[ImageSummary], limits: Mapping[str, int]) ->
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
     axis.grid(axis="y", color="0.9")
-    axis.legend(frameon=False, fontsize=8, loc="upper left")
+    axis.legend(frameon=False, fontsize=8, loc="best")
     return figure
 
 
@@ -171,11 +173,11 @@ def _cycle(styles: Sequence[tuple[str, str]], count: int) -> list[tuple[str, str
     return [styles[index % len(styles)] for index in range(count)]
 
 
-def _sheet(count: int, title: str, columns: int) -> tuple[Figure, list[Axes]]:
+def _sheet(count: int, title: str, columns: int, inches: float) -> tuple[Figure, list[Axes]]:
     """A figure with a grid of `count` axes without ticks."""
     columns = min(columns, max(count, 1))
     rows = -(-count // columns)
-    figure = Figure(figsize=(columns * INCH, max(rows, 1) * (INCH + 0.4) + 0.4), layout="constrained")
+    figure = Figure(figsize=(columns * inches, max(rows, 1) * (inches + 0.35) + 0.35), layout="constrained")
     figure.suptitle(title, fontsize=11)
     axes = [figure.add_subplot(max(rows, 1), columns, index + 1) for index in range(count)]
     for axis in axes:
@@ -185,7 +187,7 @@ def _sheet(count: int, title: str, columns: int) -> tuple[Figure, list[Axes]]:
 
 def _thumbnail(image: np.ndarray) -> np.ndarray:
     """The image no larger than it is drawn, averaged down."""
-    factor = INCH * DPI / max(image.shape[:2])
+    factor = IMAGE_INCHES * DPI / max(image.shape[:2])
     if factor >= 1:
         return image
     return cv2.resize(np.ascontiguousarray(image), None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
