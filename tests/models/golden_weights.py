@@ -30,7 +30,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from nucleiseg.models.trunks import TrunkSpec
+from nucleiseg.models.resnet import TrunkSpec
 
 FAMILIES = ("c4_r50", "c4_r101", "dc5_r50", "fpn_r50", "fpn_x101")
 

@@ -1,0 +1,144 @@
+"""The stages of ResNets and ResNeXts, from torchvision's blocks under torchvision's names.
+
+torchvision's own constructors fix the widths, and put neither the stride in the 1x1 nor the dilation where the
+detection weights want them; hence the stages are put together here. Convolutions start from a Kaiming-normal
+fan-out distribution (detectron2's `c2_msra_fill`).
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+from nucleiseg.models.norm import NormLayer, make_norm_layer
+
+STAGES = ("layer1", "layer2", "layer3", "layer4")
+"""res2 .. res5 under torchvision's names."""
+
+
+@dataclass(frozen=True)
+class TrunkSpec:
+    """The widths and depths of a ResNet or ResNeXt.
+
+    Attributes:
+        depths: blocks in res2 .. res5.
+        groups: groups of the 3x3 convolutions.
+        width_per_group: channels of a group in res2; doubled in each further stage.
+        stem_channels: channels of the stem.
+        res2_channels: output channels of res2; doubled in each further stage.
+        basic: blocks of two 3x3 convolutions (ResNet-18), not bottlenecks.
+    """
+
+    depths: tuple[int, int, int, int]
+    groups: int = 1
+    width_per_group: int = 64
+    stem_channels: int = 64
+    res2_channels: int = 256
+    basic: bool = False
+
+    @property
+    def stage_channels(self) -> tuple[int, int, int, int]:
+        """Output channels of res2 .. res5."""
+        return (self.res2_channels, self.res2_channels * 2, self.res2_channels * 4, self.res2_channels * 8)
+
+
+TRUNKS: dict[str, TrunkSpec] = {
+    "resnet18": TrunkSpec(depths=(2, 2, 2, 2), res2_channels=64, basic=True),
+    "resnet50": TrunkSpec(depths=(3, 4, 6, 3)),
+    "resnet101": TrunkSpec(depths=(3, 4, 23, 3)),
+    "resnext101_32x8d": TrunkSpec(depths=(3, 4, 23, 3), groups=32, width_per_group=8),
+}
+"""The choices of `model.trunk`."""
+
+
+class BottleneckStrideIn1x1(Bottleneck):
+    """A bottleneck that subsamples in its first 1x1 convolution, as in He et al. 2016 and the MSRA weights.
+
+    torchvision's subsamples in the 3x3 ("ResNet V1.5"). The parameters are the same.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        super().__init__(*args, **kwargs)
+        self.conv1.stride, self.conv2.stride = self.conv2.stride, self.conv1.stride
+
+
+@dataclass(frozen=True)
+class StageBuilder:
+    """Builds the stem and the stages of one trunk, with random weights.
+
+    Attributes:
+        spec: widths and depths.
+        norm: `frozen_bn`, `bn` or `gn`.
+        bn_eps: epsilon of `frozen_bn`.
+        stride_in_1x1: bottlenecks subsample in the first 1x1 convolution, not in the 3x3.
+        freeze_at: stages that do not train, counted from the stem.
+    """
+
+    spec: TrunkSpec
+    norm: str
+    bn_eps: float
+    stride_in_1x1: bool
+    freeze_at: int
+
+    def stages(self, last: str, dilate_res5: bool) -> nn.Sequential:
+        """Return stem and stages up to `last`, the first `freeze_at` of them frozen."""
+        modules = self._stem(frozen=self.freeze_at >= 1)
+        for index, name in enumerate(STAGES[: STAGES.index(last) + 1]):
+            frozen = self.freeze_at >= index + 2
+            modules[name] = self.stage(index, frozen=frozen, dilate=dilate_res5 and name == "layer4")
+        return nn.Sequential(modules)
+
+    def stage(self, index: int, *, frozen: bool, dilate: bool = False) -> nn.Sequential:
+        """Return res(index + 2): its first block changes channels and, but for res2, halves the map.
+
+        Dilated, it keeps the map instead, and *every* 3x3 has dilation 2, the first block's too: torchvision's
+        `replace_stride_with_dilation` leaves that one at 1.
+        """
+        block = self._block
+        in_channels = self.spec.stem_channels if index == 0 else self.spec.stage_channels[index - 1]
+        out_channels = self.spec.stage_channels[index]
+        norm_layer = self._norm_layer(frozen)
+        stride = 1 if index == 0 or dilate else 2
+        planes = out_channels // block.expansion
+        options = {
+            "groups": self.spec.groups,
+            # torchvision wants the width of a group as a share of 64ths of `planes`
+            "base_width": 64 * (self.spec.width_per_group << index) // planes,
+            "dilation": 2 if dilate else 1,
+            "norm_layer": norm_layer,
+        }
+        shortcut = None
+        if stride != 1 or in_channels != out_channels:
+            projection = nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=False)
+            shortcut = nn.Sequential(projection, norm_layer(out_channels))
+        blocks = [block(in_channels, planes, stride, shortcut, **options)]
+        blocks += [block(out_channels, planes, **options) for _ in range(1, self.spec.depths[index])]
+        stage = nn.Sequential(*blocks)
+        _initialize(stage)
+        return stage.requires_grad_(not frozen)
+
+    def _stem(self, frozen: bool) -> OrderedDict[str, nn.Module]:
+        channels = self.spec.stem_channels
+        conv1 = nn.Conv2d(3, channels, kernel_size=7, stride=2, padding=3, bias=False).requires_grad_(not frozen)
+        _initialize(conv1)
+        bn1 = self._norm_layer(frozen)(channels).requires_grad_(not frozen)
+        maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        return OrderedDict(conv1=conv1, bn1=bn1, relu=nn.ReLU(inplace=True), maxpool=maxpool)
+
+    @property
+    def _block(self) -> type[BasicBlock] | type[Bottleneck]:
+        if self.spec.basic:
+            return BasicBlock
+        return BottleneckStrideIn1x1 if self.stride_in_1x1 else Bottleneck
+
+    def _norm_layer(self, frozen: bool) -> NormLayer:
+        norm = "frozen_bn" if frozen and self.norm == "bn" else self.norm  # or its statistics would go on moving
+        return make_norm_layer(norm, self.bn_eps)
+
+
+def _initialize(module: nn.Module) -> None:
+    for child in module.modules():
+        if isinstance(child, nn.Conv2d):
+            nn.init.kaiming_normal_(child.weight, mode="fan_out", nonlinearity="relu")
