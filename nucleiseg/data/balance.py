@@ -6,7 +6,7 @@ improved by moves and swaps until none helps, come within a fraction of a percen
 
 import numpy as np
 
-RESTARTS = 64
+RESTARTS = 32
 """Starts of the search; with few groups, one start may end in a poor local optimum."""
 
 GOOD_ENOUGH = 1e-5

@@ -66,7 +66,7 @@ def test_workers_change_nothing(tmp_path: Path) -> None:
     for workers in (0, 2):
         reader = DemoReader(images=5, size=48)
         data = NucleiDataModule(
-            reader, recipe, WholeImage(scale=1.0), tmp_path, batch_size=2, workers=workers, total_steps=3
+            reader, recipe, WholeImage(scale=1.0, long=100), tmp_path, batch_size=2, workers=workers, total_steps=3
         )
         data.setup()
         found.append(list(data.train_dataloader()))

@@ -55,7 +55,7 @@ def test_folds_of_the_homework_partition_it() -> None:
 
 
 @given(order=st.permutations(list(NUCLEI.items())))
-@settings(deadline=None, max_examples=3)
+@settings(deadline=None, max_examples=2)
 def test_the_order_of_listing_does_not_matter(order: list[tuple[str, int]]) -> None:
     names, counts = zip(*order, strict=True)
     assert split(names, counts) == split(NAMES, COUNTS)
@@ -67,7 +67,7 @@ def test_the_order_of_listing_does_not_matter(order: list[tuple[str, int]]) -> N
     fraction=st.floats(0.05, 0.95),
     folds=st.integers(2, 4),
 )
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=6)
 def test_no_part_is_empty_and_every_image_is_in_one(counts: list[int], fraction: float, folds: int) -> None:
     names = images(len(counts))
     held_out = split(names, counts, val=fraction)
@@ -81,7 +81,7 @@ def test_no_part_is_empty_and_every_image_is_in_one(counts: list[int], fraction:
 
 
 @given(data=st.data())
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=10)
 def test_the_search_finds_what_trying_everything_finds(data: st.DataObject) -> None:
     groups = data.draw(st.integers(2, 8))
     weights = np.array(data.draw(st.lists(st.tuples(*[st.integers(1, 20)] * 2), min_size=groups, max_size=groups)))
