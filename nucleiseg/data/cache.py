@@ -91,8 +91,9 @@ class SampleCache:
         """Return the sample, its arrays mapped from the file, copy on write.
 
         If `prepare` has checked it, this takes 0.1 ms for 1000 x 1000 pixels, whatever the number of nuclei, and
-        0.2 ms with the copy of a crop of 500 x 500 (one CPU core, file in the system's memory). A record that was not prepared is compared with its
-        source each time; a file that has vanished or been damaged since is made again.
+        0.2 ms with the copy of a crop of 500 x 500 (one CPU core, file in the system's memory). A record that was
+        not prepared is compared with its source each time; a file that has vanished or been damaged since is made
+        again.
 
         Raises:
             InputError: if the source has a problem.
