@@ -101,11 +101,11 @@ def draw_crops(augmented: Sequence[tuple[Tensor, Target]]) -> Figure:
         axis.imshow(image.permute(1, 2, 0).numpy())
         outlines = find_outlines(target)
         colours = [OUTLINES[int(value) % len(OUTLINES)] for value in target.values]
-        axis.add_collection(LineCollection(outlines, colors="black", linewidths=1.6, alpha=0.6))  # on pale ground too
-        axis.add_collection(LineCollection(outlines, colors=colours, linewidths=0.8))
+        axis.add_collection(LineCollection(outlines, colors="black", linewidths=2.0, alpha=0.6))  # on pale ground too
+        axis.add_collection(LineCollection(outlines, colors=colours, linewidths=1.0))
         height, width = image.shape[1:]
         note = f"{width} x {height}, scale {target.scale:.2f}, {len(target):,} nuclei"
-        axis.set_title(f"{_shorten(target.name)}\n{note}", fontsize=7)
+        axis.set_title(f"{_shorten(target.name)}\n{note}", fontsize=9)
     return figure
 
 
