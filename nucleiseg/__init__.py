@@ -1,3 +1,27 @@
 """Nuclei instance segmentation with Mask R-CNN: PyTorch Lightning + Hydra, detectron2's numerics, honest metrics."""
 
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nucleiseg.inference.predictor import Predictor
+
 __version__ = "0.1.0"
+
+
+def load(checkpoint: str | os.PathLike[str], device: str = "auto") -> "Predictor":
+    """Load a checkpoint for prediction: `nucleiseg.load(FILE).predict(image)`.
+
+    Args:
+        checkpoint: a file that `train.py` wrote (`checkpoints/step_002400.ckpt`, `last.ckpt`).
+        device: "auto" takes a CUDA GPU where there is one, else the CPU; or any name that torch knows.
+
+    Returns:
+        The network with its thresholds and scale; `Predictor.from_checkpoint` can set these too.
+
+    Raises:
+        InputError: if the file is missing or is not such a checkpoint.
+    """
+    from nucleiseg.inference.predictor import Predictor  # here, so that `import nucleiseg` does not wait for torch
+
+    return Predictor.from_checkpoint(checkpoint, device=device)

@@ -1,0 +1,151 @@
+"""From plain configuration to a running training: what `train.py` calls, apart from Hydra so that tests can too."""
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+
+from nucleiseg.data.datamodule import NucleiDataModule, build_datamodule
+from nucleiseg.doors.check import run_plan, say_data_check
+from nucleiseg.errors import InputError
+from nucleiseg.files import write_json, write_text
+from nucleiseg.models.checkpoint import Metadata
+from nucleiseg.models.config import ModelConfig
+from nucleiseg.models.mask_rcnn import MaskRCNN, build
+from nucleiseg.models.norm import resolve_norm_and_freeze
+from nucleiseg.progress import say
+from nucleiseg.training import run
+from nucleiseg.training.callbacks.status import Status
+from nucleiseg.training.plan import CheckpointPlan
+from nucleiseg.training.settings import CheckpointSettings, OptimSettings, TrainerSettings, ValidationSettings
+from nucleiseg.transforms.recipe import Recipe, WholeImage, build_recipe
+
+CONFIG = "config.yaml"
+"""The configuration of a run, in its folder."""
+
+NO_LIMIT = 1 << 16
+"""Longest side of a whole image in validation, in network pixels: none that fits into memory is longer."""
+
+
+def train(config: dict[str, Any], run_dir: Path, *, resume: bool = False) -> None:
+    """Check everything, say what is about to happen, and train.
+
+    Args:
+        config: the composed configuration of `conf/train.yaml` as plain Python.
+        run_dir: the run's folder.
+        resume: go on where the run in `run_dir` stopped.
+
+    Raises:
+        InputError: for bad configuration or data, before any training.
+    """
+    # A run resumed with more steps keeps the schedule that it was started with.
+    config["optim"]["total_steps"] = config["optim"]["total_steps"] or config["trainer"]["max_steps"]
+    try:
+        settings = _Settings(config)
+        datamodule = _prepare_data(settings)
+        network = _build_network(settings, datamodule)
+    except InputError as error:
+        Status(run_dir, of=config["trainer"]["max_steps"], every=1).write("failed", str(error))
+        raise
+    if not resume:
+        write_text(run_dir / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config)))
+        write_json(run_dir / "splits.json", datamodule.split.to_dict())
+    training_summaries = [summary for summary in datamodule.summaries if summary.name in datamodule.split.train]
+    plan = CheckpointPlan(settings.trainer.max_steps, settings.checkpoint.every, keep=settings.checkpoint.keep)
+    say_data_check(training_summaries, settings.recipe, network, run_plan(network, plan, settings.optim, run_dir))
+    run.train(
+        network,
+        settings.metadata(datamodule),
+        datamodule,
+        run_dir,
+        optim=settings.optim,
+        trainer=settings.trainer,
+        checkpoint=settings.checkpoint,
+        validation=settings.validation,
+        seed=settings.seed,
+        resume=resume,
+    )
+
+
+class _Settings:
+    """The configuration, each group as the typed settings of its room."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.data: dict[str, Any] = config["data"]
+        self.recipe: Recipe = build_recipe(config["aug"])
+        self.model = ModelConfig.from_dict(config["model"])
+        self.optim = OptimSettings.from_dict(config["optim"])
+        self.trainer = TrainerSettings.from_dict(config["trainer"])
+        self.checkpoint = CheckpointSettings.from_dict(config["checkpoint"])
+        self.validation = ValidationSettings.from_dict(config["validation"])
+        self.seed: int = config["seed"]
+
+    def metadata(self, datamodule: NucleiDataModule) -> Metadata:
+        return Metadata(
+            model=self.model.to_dict(),
+            class_names=datamodule.class_names,
+            scale=training_scale(self.recipe, datamodule),
+            fingerprint=datamodule.fingerprint,
+        )
+
+
+def _build_network(settings: _Settings, datamodule: NucleiDataModule) -> MaskRCNN:
+    """Make the network of step 0, the same for the same seed, and say what it starts from."""
+    torch.manual_seed(settings.seed)
+    network = build(settings.model, num_classes=len(datamodule.class_names))
+    say(resolve_norm_and_freeze(settings.model.weights, settings.model.norm, settings.model.freeze_at)[2])
+    return network
+
+
+def _prepare_data(settings: _Settings) -> NucleiDataModule:
+    """List, check and split the data; validation sees whole images at the training scale."""
+    datamodule = build_datamodule(
+        settings.data,
+        train_transform=settings.recipe,
+        val_transform=WholeImage(long=NO_LIMIT),
+        seed=settings.seed,
+        total_steps=settings.trainer.max_steps,
+        accumulate=settings.trainer.accumulate,
+    )
+    datamodule.setup()
+    datamodule.val_transform = WholeImage(scale=training_scale(settings.recipe, datamodule), long=NO_LIMIT)
+    if datamodule.reader.drawn:
+        say("NOTE: the data are DRAWN, not photographed. Whatever this run measures says nothing about real tissue.")
+    return datamodule
+
+
+def training_scale(recipe: Recipe, datamodule: NucleiDataModule) -> float:
+    """Return network pixels per source pixel in training: the median over the images, without jitter."""
+    return statistics.median(recipe.nominal_scale(summary.height, summary.width) for summary in datamodule.summaries)
+
+
+def resume_requested(arguments: Sequence[str]) -> bool:
+    """Tell whether the command line asks to go on with a run."""
+    return any(argument.startswith("resume=") for argument in arguments)
+
+
+def resume(arguments: Sequence[str]) -> None:
+    """Go on with a run in its own folder and with its own configuration.
+
+    Args:
+        arguments: the command line: `resume=RUN_DIR`, and `trainer.*` where the machine has changed.
+
+    Raises:
+        InputError: if there is no run in the folder, or something else is to be changed.
+    """
+    changes = [argument for argument in arguments if not argument.startswith("resume=")]
+    if refused := [change for change in changes if not change.startswith("trainer.")]:
+        raise InputError(
+            f"A resumed run keeps its configuration, so {refused[0]} cannot be given; only trainer.* can. "
+            "To train with other settings, start a new run."
+        )
+    run_dir = Path(next(argument for argument in arguments if argument.startswith("resume=")).removeprefix("resume="))
+    file = run_dir / CONFIG
+    if not file.is_file():
+        raise InputError(f"resume={run_dir}: there is no {CONFIG} in it; name the folder of a run, such as runs/NAME.")
+    config = OmegaConf.to_container(OmegaConf.merge(OmegaConf.load(file), OmegaConf.from_dotlist(changes)))
+    assert isinstance(config, dict)
+    train({str(key): value for key, value in config.items()}, run_dir, resume=True)
