@@ -12,7 +12,6 @@ from omegaconf import DictConfig
 
 from nucleiseg.doors.entry import plain, run_door
 from nucleiseg.doors.studies import register_studies
-from nucleiseg.doors.training import resume, resume_requested, train
 
 ROOT = Path(__file__).resolve().parent
 
@@ -20,9 +19,19 @@ ROOT = Path(__file__).resolve().parent
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(config: DictConfig) -> None:
     """Train as the composed configuration says, into Hydra's run folder."""
+    # Imported here: spawned workers import this file again, and need no training.
+    from nucleiseg.doors.training import train
+
     train(plain(config), Path(HydraConfig.get().runtime.output_dir))
+
+
+def go_on() -> None:
+    """Go on with the run that `resume=` names."""
+    from nucleiseg.doors.training import resume
+
+    resume(sys.argv[1:])
 
 
 if __name__ == "__main__":
     register_studies(ROOT / "experiments")
-    run_door((lambda: resume(sys.argv[1:])) if resume_requested(sys.argv[1:]) else main)
+    run_door(go_on if any(argument.startswith("resume=") for argument in sys.argv[1:]) else main)

@@ -1,17 +1,23 @@
 """What a run says before its first step: the data as the network will see them, and what the run will take."""
 
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from nucleiseg.data.cache import Summary
+from nucleiseg.data.datamodule import NucleiDataModule
+from nucleiseg.data.dataset import NucleiDataset, collate
+from nucleiseg.data.sampler import StepSampler
 from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.progress import say
 from nucleiseg.report.anchor_fit import AnchorLevel
 from nucleiseg.report.data_check import Limits, RunPlan, data_check
 from nucleiseg.training.plan import CheckpointPlan
-from nucleiseg.training.settings import OptimSettings
+from nucleiseg.training.settings import OptimSettings, TrainerSettings
 from nucleiseg.transforms.recipe import Recipe
 
 
@@ -20,17 +26,47 @@ def limits(model: ModelConfig) -> Limits:
     return Limits(model.rpn.post_nms_train, model.rpn.post_nms_test, model.detection.limit)
 
 
-def run_plan(network: MaskRCNN, plan: CheckpointPlan, optim: OptimSettings, run_dir: Path) -> RunPlan:
-    """Return what a run will write into `run_dir`, and how much room there is."""
+def run_plan(
+    network: MaskRCNN,
+    datamodule: NucleiDataModule,
+    checkpoints: CheckpointPlan,
+    optim: OptimSettings,
+    trainer: TrainerSettings,
+    run_dir: Path,
+) -> RunPlan:
+    """Return what a run will write into `run_dir` and how long it will take, from one step tried out."""
     weights = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     states = 2 if optim.name == "adamw" else 1
     return RunPlan(
-        steps=plan.max_steps,
-        every=plan.every,
+        steps=checkpoints.max_steps,
+        every=checkpoints.every,
         checkpoint_bytes=weights,
         last_bytes=(1 + states) * weights,
         free_bytes=shutil.disk_usage(run_dir).free,
+        seconds_per_step=trainer.accumulate * probe_step(network, datamodule) if on_cpu(trainer) else None,
     )
+
+
+def on_cpu(trainer: TrainerSettings) -> bool:
+    """Return whether a run will train on this computer's CPU, in one process."""
+    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    return trainer.devices == 1 and (trainer.accelerator == "cpu" or (trainer.accelerator == "auto" and not has_gpu))
+
+
+def probe_step(network: MaskRCNN, datamodule: NucleiDataModule) -> float:
+    """Return the seconds that losses and gradients of one batch take on the CPU, leaving no trace in the network.
+
+    In eval mode, so that no running statistic moves; the batch is the run's own first one.
+    """
+    keys = StepSampler(len(datamodule.train_records), datamodule.batch_size, total=1, seed=datamodule.seed).batch(0)
+    dataset = NucleiDataset(datamodule.reader, datamodule.train_records, datamodule.cache, datamodule.train_transform)
+    network.eval()
+    start = time.monotonic()
+    losses = network(*collate([dataset[key] for key in keys]))
+    torch.stack(list(losses.values())).sum().backward()
+    network.zero_grad(set_to_none=True)
+    network.train()
+    return time.monotonic() - start
 
 
 def say_data_check(

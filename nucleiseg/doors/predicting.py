@@ -1,6 +1,7 @@
 """From the plain keys of `conf/predict.yaml` to predictions: what `predict.py` calls, apart from Hydra."""
 
 import os
+from pathlib import Path
 
 from nucleiseg.doors.prediction import predict_to_folder
 from nucleiseg.inference.images import find_images
@@ -43,7 +44,7 @@ def predict(
     )
     summary = predict_to_folder(predictor, images, output, count_threshold, overlays)
     nuclei = sum(count.count for count in summary.counts)
-    say(f"{summary.done} images with {nuclei:,} nuclei: {os.path.join(output, 'answer.zip')}, counts.csv, overlays.")
+    say(f"{summary.done} images with {nuclei:,} nuclei: {Path(output) / 'answer.zip'}, counts.csv, overlays.")
     if summary.failed:
         say(f"{len(summary.failed)} images failed: {', '.join(summary.failed)}.")
     return len(summary.failed)

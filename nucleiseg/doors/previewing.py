@@ -48,7 +48,9 @@ def preview(config: dict[str, Any]) -> None:
     recipe = build_recipe(config["aug"])
     model = ModelConfig.from_dict(config["model"])
     data = {**config["data"], "val": "none", "fold": None}
-    datamodule = build_datamodule(data, train_transform=recipe, val_transform=recipe, seed=config["seed"], total_steps=1)
+    datamodule = build_datamodule(
+        data, train_transform=recipe, val_transform=recipe, seed=config["seed"], total_steps=1
+    )
     datamodule.setup()
     say_data_check(datamodule.summaries, recipe, build(model, len(datamodule.class_names)))
     bounds = limits(model)

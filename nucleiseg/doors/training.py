@@ -54,8 +54,9 @@ def train(config: dict[str, Any], run_dir: Path, *, resume: bool = False) -> Non
         write_text(run_dir / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config)))
         write_json(run_dir / "splits.json", datamodule.split.to_dict())
     training_summaries = [summary for summary in datamodule.summaries if summary.name in datamodule.split.train]
-    plan = CheckpointPlan(settings.trainer.max_steps, settings.checkpoint.every, keep=settings.checkpoint.keep)
-    say_data_check(training_summaries, settings.recipe, network, run_plan(network, plan, settings.optim, run_dir))
+    checkpoints = CheckpointPlan(settings.trainer.max_steps, settings.checkpoint.every, keep=settings.checkpoint.keep)
+    plan = run_plan(network, datamodule, checkpoints, settings.optim, settings.trainer, run_dir)
+    say_data_check(training_summaries, settings.recipe, network, plan)
     run.train(
         network,
         settings.metadata(datamodule),
@@ -120,11 +121,6 @@ def _prepare_data(settings: _Settings) -> NucleiDataModule:
 def training_scale(recipe: Recipe, datamodule: NucleiDataModule) -> float:
     """Return network pixels per source pixel in training: the median over the images, without jitter."""
     return statistics.median(recipe.nominal_scale(summary.height, summary.width) for summary in datamodule.summaries)
-
-
-def resume_requested(arguments: Sequence[str]) -> bool:
-    """Tell whether the command line asks to go on with a run."""
-    return any(argument.startswith("resume=") for argument in arguments)
 
 
 def resume(arguments: Sequence[str]) -> None:

@@ -1,6 +1,6 @@
 """The losses of the RoI heads, normalised as in detectron2 (torchvision differs in smooth-L1's beta alone)."""
 
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 
 

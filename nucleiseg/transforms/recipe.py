@@ -3,6 +3,7 @@
 Boxes are never transformed: they are measured on the transformed label-map planes.
 """
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -26,6 +27,9 @@ from nucleiseg.transforms.geometry import (
 from nucleiseg.transforms.pipeline import Pipeline
 from nucleiseg.transforms.settings import find_key_problems, find_problems
 from nucleiseg.transforms.targets import make_target
+
+NO_LIMIT = sys.maxsize
+"""Length of the longer side that no image reaches."""
 
 Range = tuple[float, float]
 """Lowest and highest value of a uniform draw."""
@@ -116,7 +120,7 @@ class WholeImage:
     Attributes:
         scale: network pixels per source pixel; None (and `short` None): the image stays as it is.
         short: length of the shorter side instead of a scale, by the shortest-edge rule.
-        long: the longer side is never longer than this many pixels; then the scale is less than asked for.
+        long: the longer side is never longer than this many pixels; the scale is then less than asked for.
 
     Raises:
         ValueError: if both `scale` and `short` are given.
@@ -124,20 +128,23 @@ class WholeImage:
 
     scale: float | None = None
     short: int | None = None
-    long: int
+    long: int | None = None
 
     def __post_init__(self) -> None:
         if self.scale is not None and self.short is not None:
             raise ValueError(f"give either a scale ({self.scale}) or the shorter side ({self.short} pixels), not both")
 
+    def nominal_scale(self, height: int, width: int) -> float:
+        """Return network pixels per source pixel of an image of this size."""
+        wanted = self.short / min(height, width) if self.short is not None else self.scale or 1.0
+        return wanted if self.long is None else min(wanted, self.long / max(height, width))
+
     def shape(self, height: int, width: int) -> Shape:
         """Return the (height, width) in which an image of this size is shown to the network."""
-        return resized_shape(height, width, self._short(height, width), self.long)
-
-    def _short(self, height: int, width: int) -> int:
         if self.short is not None:
-            return self.short
-        return max(int(min(height, width) * (self.scale or 1.0) + 0.5), 1)
+            return resized_shape(height, width, self.short, self.long or NO_LIMIT)
+        scale = self.nominal_scale(height, width)
+        return max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1)
 
     def __call__(self, sample: Sample, seed: int | None = None) -> tuple[Tensor, Target]:
         """Return (3, h, w) uint8 RGB and the target in its pixels; `seed` is only handed on to the target."""
@@ -148,7 +155,7 @@ class WholeImage:
             sample.layer_index,
             sample.labels,
             name=sample.name,
-            scale=resize_scale(height, width, self._short(height, width), self.long),
+            scale=self.nominal_scale(height, width),
             seed=seed,
         )
         return _to_tensor(resize_image(sample.image, shape)), target

@@ -7,7 +7,9 @@ from nucleiseg.training.plan import CheckpointPlan, estimated_bytes
 
 def rows(*scores: float | None) -> list[dict[str, str]]:
     """Rows of index.csv at steps 1, 2, ..."""
-    return [{"step": str(step), "val/ap50": "" if value is None else str(value)} for step, value in enumerate(scores, 1)]
+    return [
+        {"step": str(step), "val/ap50": "" if value is None else str(value)} for step, value in enumerate(scores, 1)
+    ]
 
 
 def steps(kept: list) -> list[int]:

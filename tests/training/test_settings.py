@@ -9,7 +9,9 @@ SETTINGS = [OptimSettings, TrainerSettings, CheckpointSettings, ValidationSettin
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_an_unknown_key_is_named_with_those_accepted(settings: type) -> None:
     group = settings.__name__.removesuffix("Settings").lower()
-    with pytest.raises(InputError, match=rf"{group}\.nonsense is not a known key; {group} accepts .*(every|lr|max_steps)"):
+    with pytest.raises(
+        InputError, match=rf"{group}\.nonsense is not a known key; {group} accepts .*(every|lr|max_steps)"
+    ):
         settings.from_dict({"nonsense": 1})
 
 

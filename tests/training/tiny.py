@@ -1,13 +1,12 @@
 """A training of milliseconds: a stand-in for Mask R-CNN, drawn images, and `run.train` on them.
 
-As a script, it trains in a process of its own, which a test may kill:
+As a script, it trains a real but narrow Mask R-CNN in a process of its own, which a test may kill:
 
-    python tiny.py RUN_DIR STEPS WORKERS RESUME
+    python tiny.py RUN_DIR STEPS WORKERS
 """
 
 import csv
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,6 +15,8 @@ from torch import Tensor, nn
 from nucleiseg.data.datamodule import NucleiDataModule
 from nucleiseg.data.readers.demo import DemoReader
 from nucleiseg.models.checkpoint import Metadata
+from nucleiseg.models.config import DetectionConfig, MaskConfig, ModelConfig, RoIConfig, RPNConfig
+from nucleiseg.models.mask_rcnn import MaskRCNN, build
 from nucleiseg.structures import Prediction, Target
 from nucleiseg.training import run
 from nucleiseg.training.module import LOSSES
@@ -31,7 +32,7 @@ class TinyNetwork(nn.Module):
     Args:
         seed: of its initial weights.
         broken_after: calls in training after which a loss becomes infinite.
-        stop_after: calls in training after which the process dies as by SIGKILL would: without a last word.
+        fails_after: calls in training after which it raises.
     """
 
     def __init__(self, seed: int = 0, broken_after: int | None = None, fails_after: int | None = None) -> None:
@@ -43,7 +44,9 @@ class TinyNetwork(nn.Module):
         self.fails_after = fails_after
         self.calls = 0
 
-    def forward(self, images: list[Tensor], targets: list[Target] | None = None) -> dict[str, Tensor] | list[Prediction]:
+    def forward(
+        self, images: list[Tensor], targets: list[Target] | None = None
+    ) -> dict[str, Tensor] | list[Prediction]:
         if targets is None:
             assert not self.training
             return [self.predict(image) for image in images]
@@ -78,7 +81,24 @@ class TinyNetwork(nn.Module):
         return Prediction(boxes, scores.values, torch.ones(4, dtype=torch.int64), torch.ones(4, 4, 4), (height, width))
 
 
-def make_data(steps: int, *, workers: int = 0, accumulate: int = 1, val: object = 0.34, batch: int = 2) -> NucleiDataModule:
+def narrow_mask_rcnn() -> MaskRCNN:
+    """A whole Mask R-CNN with few channels: about half a second a step."""
+    torch.manual_seed(0)
+    config = ModelConfig(
+        name="narrow",
+        trunk="resnet18",
+        fpn_channels=16,
+        rpn=RPNConfig(post_nms_train=50, post_nms_test=50, batch_size=32),
+        roi=RoIConfig(batch_size=32, fc_dim=32),
+        mask=MaskConfig(convs=1, channels=16),
+        detection=DetectionConfig(limit=50),
+    )
+    return build(config, 1)
+
+
+def make_data(
+    steps: int, *, workers: int = 0, accumulate: int = 1, val: object = 0.34, batch: int = 2
+) -> NucleiDataModule:
     """Six drawn images, two of them for validation."""
     return NucleiDataModule(
         DemoReader(images=6, size=SIDE, seed=1),
@@ -107,14 +127,15 @@ def train_tiny(
     validation: ValidationSettings | None = None,
     **trainer: object,
 ) -> TinyNetwork:
-    """Train a tiny network into `folder`, and return it."""
+    """Train a network, by default a tiny one, into `folder`, and return it."""
     network = network or TinyNetwork()
-    settings = TrainerSettings(max_steps=steps, accelerator="cpu", **{"log_every": 3, **trainer})
+    model = network.config.to_dict() if isinstance(network, MaskRCNN) else {}
+    settings = TrainerSettings(max_steps=steps, **{"accelerator": "cpu", "log_every": 3, **trainer})
     data = make_data(steps, workers=workers, accumulate=settings.accumulate, val=val)
     data.setup()
     run.train(
         network,
-        Metadata(model={}),
+        Metadata(model=model),
         data,
         folder,
         optim=optim or OptimSettings(lr=0.05),
@@ -143,5 +164,6 @@ def final_weights(folder: Path) -> dict[str, Tensor]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    folder, steps, workers, resume = sys.argv[1:]
-    train_tiny(Path(folder), int(steps), workers=int(workers), resume=resume == "True")
+    folder, steps, workers = sys.argv[1:]
+    optim = OptimSettings(lr=0.01)
+    train_tiny(Path(folder), int(steps), workers=int(workers), resume=True, network=narrow_mask_rcnn(), optim=optim)

@@ -4,6 +4,7 @@ import json
 import pickle
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -297,14 +298,37 @@ def test_32_bit_planes_give_the_same_target() -> None:
     assert all(same(STRONG(sample, seed), STRONG(wide, seed)) for seed in range(10))
 
 
-def test_whole_image_by_scale_by_short_side_and_as_it_is() -> None:
+def test_only_the_crop_is_copied() -> None:
+    sample = make_sample(height=2000, width=2000)
+    recipe = Recipe(crop=(32, 32), resize_short=32, resize_long=32)
+    recipe(sample, 0)
+    tracemalloc.start()
+    recipe(sample, 1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < sample.image.nbytes / 20
+
+
+def test_whole_image_by_scale() -> None:
+    sample = make_sample(height=50, width=61)
+    tensor, target = WholeImage(scale=1.2)(sample)
+    assert (tensor.shape, target.scale, target.seed) == ((3, 60, 73), 1.2, None)
+    tensor, target = WholeImage(scale=2.0, long=100)(sample)
+    assert (tensor.shape, target.scale) == ((3, 82, 100), pytest.approx(100 / 61))
+
+
+def test_whole_image_by_its_shorter_side() -> None:
     sample = make_sample(height=50, width=60)
-    tensor, target = WholeImage(scale=1.2, long=1000)(sample)
-    assert (tensor.shape, target.scale, target.seed) == ((3, 60, 72), pytest.approx(1.2), None)
     tensor, target = WholeImage(short=100, long=110)(sample)
     assert (tensor.shape, target.scale) == ((3, 92, 110), pytest.approx(110 / 60))
-    tensor, target = WholeImage(long=1000)(sample)
+    assert WholeImage(short=100).shape(50, 60) == (100, 120)
+    with pytest.raises(ValueError, match="not both"):
+        WholeImage(scale=1.0, short=100)
+
+
+def test_whole_image_as_it_is() -> None:
+    sample = make_sample(planes=2)
+    tensor, target = WholeImage()(sample, 7)
     assert torch.equal(tensor, torch.from_numpy(sample.image).permute(2, 0, 1))
     assert torch.equal(target.layers, torch.from_numpy(sample.layers.astype(np.int32)))
-    with pytest.raises(ValueError, match="not both"):
-        WholeImage(scale=1.0, short=100, long=110)
+    assert (target.scale, target.seed) == (1.0, 7)
