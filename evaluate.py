@@ -1,0 +1,23 @@
+"""Score anybody's results: `python evaluate.py predictions=FILE truth=FILE_OR_FOLDER [key=value ...]`.
+
+`python evaluate.py --help` lists every key.
+"""
+
+import sys
+
+import hydra
+from omegaconf import DictConfig
+
+from nucleiseg.doors.entry import ExitCode, plain, run_door
+from nucleiseg.doors.evaluating import evaluate
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
+def main(config: DictConfig) -> None:
+    """Evaluate as the configuration says; exit with 1 if the truth of some images could not be read."""
+    if evaluate(**plain(config)):
+        sys.exit(ExitCode.SOME_FAILED)
+
+
+if __name__ == "__main__":
+    run_door(main)

@@ -1,0 +1,119 @@
+"""Truth from a COCO JSON file (https://cocodataset.org/#format-data): images, annotations, categories."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nucleiseg.errors import InputError
+from nucleiseg.evaluation.json_files import raise_problems, read_json, some
+from nucleiseg.evaluation.label_maps import decode, sound
+from nucleiseg.evaluation.segmentations import to_rle
+from nucleiseg.evaluation.truth import ImageId, ImageTruth, Truth
+from nucleiseg.inference.box_masks import RLE
+
+FORM = 'a COCO file with "images", "annotations" and "categories"'
+
+
+@dataclass(frozen=True)
+class _Annotation:
+    number: int
+    """Place in the file, counted from 1."""
+    label: int
+    segmentation: Any
+
+
+def read_coco(path: Path) -> Truth:
+    """Read the truth from a COCO JSON file.
+
+    Args:
+        path: the file. Masks are polygons, run lengths or compressed run lengths; crowd regions are refused, because
+            the label-map metrics have no notion of them.
+
+    Raises:
+        InputError: if the file is of another kind, or with a sentence for each entry that is not sound.
+    """
+    document = read_json(path)
+    lists = [document.get(key) for key in ("images", "annotations")] if isinstance(document, dict) else []
+    if len(lists) != 2 or not all(isinstance(entries, list) for entries in lists) or not lists[0]:
+        raise InputError(f"truth={path} is not {FORM}; a folder of masks (NAME/images, NAME/masks) is accepted too.")
+    images = _images(document["images"], str(path))
+    annotations = _annotations(document["annotations"], images, str(path))
+    problems: list[str] = []
+    empty = 0
+    for image in images.values():
+        empty += _add_masks(image, annotations.get(image.image_id, []), f"truth={path}", problems)
+    raise_problems(problems)
+    notes = (f"{empty} annotations of the truth have no pixel and are left out.",) if empty else ()
+    return Truth(tuple(images.values()), _categories(document, images), notes=notes)
+
+
+def _images(entries: Sequence[Any], path: str) -> dict[ImageId, ImageTruth]:
+    """Check the list of images; return each by its id, still without instances."""
+    images: dict[ImageId, ImageTruth] = {}
+    problems = []
+    for number, entry in enumerate(entries, 1):
+        fields = entry if isinstance(entry, dict) else {}
+        image_id = fields.get("id")
+        height, width = (side if isinstance(side, int) else 0 for side in (fields.get("height"), fields.get("width")))
+        if not isinstance(image_id, int | str) or min(height, width) < 1:
+            problems.append(f'truth={path}: image {number} needs an "id" and a "height" and "width" in pixels.')
+        elif image_id in images:
+            problems.append(f"truth={path}: image id {image_id} stands for two images: give each its own.")
+        else:
+            name = Path(str(fields.get("file_name", image_id))).stem
+            images[image_id] = ImageTruth(name, image_id, height, width, [], [])
+    raise_problems(problems)
+    return images
+
+
+def _annotations(
+    entries: Sequence[Any], images: dict[ImageId, ImageTruth], path: str
+) -> dict[ImageId, list[_Annotation]]:
+    """Check the list of annotations; return them by their image."""
+    grouped: dict[ImageId, list[_Annotation]] = {}
+    problems = []
+    for number, entry in enumerate(entries, 1):
+        fields = entry if isinstance(entry, dict) else {}
+        image_id, label = fields.get("image_id"), fields.get("category_id")
+        if not isinstance(image_id, int | str) or not isinstance(label, int) or "segmentation" not in fields:
+            problems.append(f'truth={path}: annotation {number} needs "image_id", "category_id" and "segmentation".')
+        elif image_id not in images:
+            problems.append(f"truth={path}: annotation {number} is of image id {image_id}, which is not in its images.")
+        elif fields.get("iscrowd"):
+            problems.append(
+                f"truth={path}: annotation {number} is a crowd region (iscrowd): only instances count here."
+            )
+        else:
+            grouped.setdefault(image_id, []).append(_Annotation(number, label, fields["segmentation"]))
+    raise_problems(problems)
+    return grouped
+
+
+def _add_masks(image: ImageTruth, annotations: Sequence[_Annotation], where: str, problems: list[str]) -> int:
+    """Put the masks of an image's annotations into it; return how many were left out because they have no pixel."""
+    masks: list[RLE] = []
+    for annotation in annotations:
+        try:
+            masks.append(to_rle(annotation.segmentation, image.height, image.width))
+        except ValueError as error:
+            problems.append(f"{where}: annotation {annotation.number} (image {image.name}) {error}.")
+    if len(masks) < len(annotations):
+        return 0
+    fine = sound(masks, image.height, image.width)
+    if not fine.all():
+        broken = [annotations[index].number for index in (~fine).nonzero()[0].tolist()]
+        problems.append(f"{where}: the run lengths of annotations {some(broken)} (image {image.name}) are damaged.")
+        return 0
+    kept = decode(masks).areas(len(masks)) > 0
+    image.masks.extend(mask for mask, keep in zip(masks, kept, strict=True) if keep)
+    image.labels.extend(annotation.label for annotation, keep in zip(annotations, kept, strict=True) if keep)
+    return int((~kept).sum())
+
+
+def _categories(document: dict[str, Any], images: dict[ImageId, ImageTruth]) -> dict[int, str]:
+    """Return the classes: those that the file declares, and those that its annotations use."""
+    used = {label: str(label) for label in sorted({label for image in images.values() for label in image.labels})}
+    declared = document.get("categories")
+    entries = [entry for entry in declared if isinstance(entry, dict)] if isinstance(declared, list) else []
+    return used | {entry["id"]: str(entry.get("name", entry["id"])) for entry in entries if "id" in entry}
