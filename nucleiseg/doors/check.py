@@ -39,7 +39,7 @@ def run_plan(
     states = 2 if optim.name == "adamw" else 1
     return RunPlan(
         steps=checkpoints.max_steps,
-        every=checkpoints.every,
+        checkpoints=checkpoints.count(),
         checkpoint_bytes=weights,
         last_bytes=(1 + states) * weights,
         free_bytes=shutil.disk_usage(run_dir).free,

@@ -26,9 +26,6 @@ from nucleiseg.transforms.recipe import Recipe, WholeImage, build_recipe
 CONFIG = "config.yaml"
 """The configuration of a run, in its folder."""
 
-NO_LIMIT = 1 << 16
-"""Longest side of a whole image in validation, in network pixels: none that fits into memory is longer."""
-
 
 def train(config: dict[str, Any], run_dir: Path, *, resume: bool = False) -> None:
     """Check everything, say what is about to happen, and train.
@@ -106,13 +103,13 @@ def _prepare_data(settings: _Settings) -> NucleiDataModule:
     datamodule = build_datamodule(
         settings.data,
         train_transform=settings.recipe,
-        val_transform=WholeImage(long=NO_LIMIT),
+        val_transform=WholeImage(),
         seed=settings.seed,
         total_steps=settings.trainer.max_steps,
         accumulate=settings.trainer.accumulate,
     )
     datamodule.setup()
-    datamodule.val_transform = WholeImage(scale=training_scale(settings.recipe, datamodule), long=NO_LIMIT)
+    datamodule.val_transform = WholeImage(scale=training_scale(settings.recipe, datamodule))
     if datamodule.reader.drawn:
         say("NOTE: the data are DRAWN, not photographed. Whatever this run measures says nothing about real tissue.")
     return datamodule

@@ -58,7 +58,7 @@ class RunPlan:
 
     Attributes:
         steps: optimiser steps.
-        every: steps between two checkpoints.
+        checkpoints: step checkpoints that lie there at the end.
         checkpoint_bytes: estimated size of a checkpoint (weights).
         last_bytes: estimated size of `last.ckpt` (weights and optimiser).
         free_bytes: free space where the run writes; None: not known.
@@ -66,16 +66,11 @@ class RunPlan:
     """
 
     steps: int
-    every: int
+    checkpoints: int
     checkpoint_bytes: int
     last_bytes: int
     free_bytes: int | None = None
     seconds_per_step: float | None = None
-
-    @property
-    def checkpoints(self) -> int:
-        """Number of step checkpoints: every `every` steps, and after the last one."""
-        return -(-self.steps // self.every)
 
 
 def data_check(

@@ -93,15 +93,14 @@ def test_a_limit_equal_to_the_count_cuts_nothing() -> None:
 
 
 def test_disk_and_time() -> None:
-    plan = RunPlan(steps=2400, every=200, checkpoint_bytes=141_000_000, last_bytes=282_000_000, seconds_per_step=1.5)
+    plan = RunPlan(steps=2400, checkpoints=12, checkpoint_bytes=141_000_000, last_bytes=282_000_000, seconds_per_step=1.5)
     disk, time = check([40], plan=plan)[-2:]
     assert disk.sentence == "12 checkpoints of 141 MB and last.ckpt of 282 MB: 2.0 GB on the disk."
     assert time.sentence == "2,400 steps of 1.5 s: about 1 h 00 min."
-    assert RunPlan(steps=401, every=200, checkpoint_bytes=1, last_bytes=1).checkpoints == 3
 
 
 def test_a_full_disk_warns() -> None:
-    plan = RunPlan(steps=10, every=5, checkpoint_bytes=10**9, last_bytes=10**9, free_bytes=2 * 10**9)
+    plan = RunPlan(steps=10, checkpoints=2, checkpoint_bytes=10**9, last_bytes=10**9, free_bytes=2 * 10**9)
     (warning,) = warnings(check([40], plan=plan))
     assert "2.0 GB are free" in warning
     assert "checkpoint.keep" in warning
