@@ -1,5 +1,6 @@
 """Sparse matching equals torchvision's dense one to the bit: ties, borders, no overlap, low quality."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +37,11 @@ def boxes_in(draw: st.DrawFn, size: int, least: int, most: int) -> Tensor:
     return torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1)
 
 
-def make_grid(sizes: list[list[int]], strides: list[int], height: int, width: int) -> AnchorGrid:
+def make_grid(
+    sizes: list[list[int]], strides: list[int], height: int, width: int, ratios: Sequence[float] = (0.5, 1.0, 2.0)
+) -> AnchorGrid:
     maps = [torch.zeros(1, 1, -(-height // stride), -(-width // stride)) for stride in strides]
-    return GridAnchorGenerator(sizes=sizes, strides=strides).grid((height, width), maps)
+    return GridAnchorGenerator(sizes=sizes, strides=strides, ratios=ratios).grid((height, width), maps)
 
 
 GRIDS = {
@@ -152,6 +155,28 @@ def test_a_low_quality_match_belongs_to_the_instance_it_overlaps_most() -> None:
     assert matches.gt.tolist() == [1, 2]
 
 
+@pytest.mark.parametrize(
+    ("sizes", "gt_boxes", "positive"),
+    [
+        # The first instance only touches the anchor on cell (1, 1); the second overlaps that one more (0.28, no match
+        # by itself), and has its own match in the next cell: the anchor becomes positive, and belongs to the second.
+        ([16], [[12, 12, 16, 16], [17, 8, 33, 24]], {(1, 1, 0): 1, (1, 2, 0): 1}),
+        # Four small anchors are near enough to be looked at (IoU 0.14), but it is one of the large ones (0.24), which
+        # cannot reach 0.3 anywhere, that overlaps the instance most; so do its three neighbours.
+        ([16, 30], [[16, 16, 32, 32]], {(1, 1, 1): 0, (1, 2, 1): 0, (2, 1, 1): 0, (2, 2, 1): 0}),
+    ],
+)
+def test_low_quality_matches_outside_the_looked_at_pairs(
+    sizes: list[int], gt_boxes: list[list[float]], positive: dict[tuple[int, int, int], int]
+) -> None:
+    grid = make_grid([sizes], [16], 64, 64, ratios=[1.0])
+    matches = match_anchors(grid, grid.boxes(), torch.tensor(gt_boxes).float(), high=0.7, low=0.3)
+    label, gt = (values.reshape(4, 4, len(sizes)) for values in (matches.label, matches.gt))
+    assert {tuple(cell): int(gt[tuple(cell)]) for cell in (label == 1).nonzero().tolist()} == positive
+    dense = dense_label(grid.boxes(), torch.tensor(gt_boxes).float(), high=0.7, low=0.3, low_quality=True)
+    assert as_torchvision(matches).equal(dense)
+
+
 def test_without_instances_everything_is_background() -> None:
     none = torch.zeros(0, 4)
     for matches in (
@@ -187,6 +212,8 @@ def test_only_close_pairs_are_looked_at() -> None:
     gt_boxes = torch.cat([corner, corner + 24], dim=1)
     assert len(anchor_pairs(grid, gt_boxes, min_iou=0.3).box) < 30 * 500
     assert len(overlapping_pairs(gt_boxes, gt_boxes).box) < 15 * 500
+    huge = torch.tensor([[100.0, 100, 400, 400]])  # no anchor of 8 pixels reaches an IoU of 0.3 with it
+    assert len(anchor_pairs(make_grid([[8]], [4], 608, 608), huge, min_iou=0.3).box) == 0
 
 
 def test_expand_writes_out_ranges() -> None:
