@@ -186,8 +186,11 @@ class ModelConfig:
                 f"model.numerics=torchvision with model.family={self.family}: torchvision has Mask R-CNN with FPN "
                 "alone; use model.numerics=detectron2."
             )
-        if self.trunk == "resnet18" and self.family == "c4":
-            problems.append("model.trunk=resnet18 with model.family=c4 is not supported; use model=r18_fpn or r50_c4.")
+        if self.trunk == "resnet18" and self.family != "fpn":
+            problems.append(
+                f"model.trunk=resnet18 with model.family={self.family}: ResNet-18 exists with FPN alone; use "
+                f"model=r18_fpn, or model=r50_{self.family}."
+            )
         per_level = self.family == "fpn" and not self.anchors.every_level
         if per_level and len(self.anchors.sizes) != FPN_LEVELS:
             problems.append(

@@ -187,17 +187,26 @@ class RoIHeads(TorchvisionRoIHeads):
         """Detect in one image: `features` and `proposals` are its own."""
         outputs = [self.box_predictor(self._box_features(features, [boxes])) for boxes in proposals.split(CHUNK)]
         class_logits, deltas = (torch.cat(parts) for parts in zip(*outputs, strict=True))
-        boxes, scores, labels = self._select(class_logits, deltas, proposals, size)
+        boxes, scores, labels = self.select(class_logits, deltas, proposals, size)
         masks = [self._masks(features, *chunk) for chunk in zip(boxes.split(CHUNK), labels.split(CHUNK), strict=True)]
         return Prediction(boxes=boxes, scores=scores, labels=labels, masks=torch.cat(masks), size=size)
 
-    def _select(
+    def select(
         self, class_logits: Tensor, deltas: Tensor, proposals: Tensor, size: tuple[int, int]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return boxes (N, 4), scores (N,) and labels (N,) of one image's detections, the best first.
+        """Choose the detections of one image.
 
         Every class of every proposal is a candidate. Only those above the threshold are decoded: of 1000 proposals
         of 80 classes, some hundreds instead of 80,000.
+
+        Args:
+            class_logits: (P, K + 1), background first.
+            deltas: (P, 4K), or (P, 4(K + 1)) if the background has some.
+            proposals: (P, 4) in network pixels.
+            size: (height, width) of the image, which boxes are clipped to.
+
+        Returns:
+            Boxes (N, 4), scores (N,) and labels (N,), the best first.
         """
         probabilities = class_logits.float().softmax(dim=1)
         rows, columns = torch.where(probabilities[:, 1:] > self.score_thresh)

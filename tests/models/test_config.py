@@ -105,7 +105,7 @@ def test_unknown_keys_are_named_with_the_known_ones() -> None:
             {"name": "a", "family": "c4", "numerics": "torchvision"},
             r"model\.numerics=torchvision with model\.family=c4",
         ),
-        ({"name": "a", "family": "c4", "trunk": "resnet18"}, r"resnet18"),
+        ({"name": "a", "family": "dc5", "trunk": "resnet18"}, r"resnet18 with model\.family=dc5.*r50_dc5"),
         ({"name": "a", "rpn": {"positive_iou": 0.2}}, r"model\.rpn\.negative_iou=0\.3 is above"),
         ({"name": "a", "norm": "instance"}, r"model\.norm is 'instance'.*'frozen_bn', 'bn', 'gn'"),
         ({"name": "a", "stride_in_1x1": "yes"}, r"model\.stride_in_1x1 is 'yes'; it accepts true or false"),

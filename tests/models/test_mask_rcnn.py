@@ -1,6 +1,7 @@
 """Whole networks: what they are, what they return, and what they never hold."""
 
 import dataclasses
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -124,6 +125,28 @@ def test_losses_are_a_function_of_the_targets_seed(family: str) -> None:
     )
 
 
+@pytest.mark.parametrize("family", ["fpn", "dc5", "c4"])
+def test_half_precision_trains_and_predicts(family: str) -> None:
+    network = small_network(family, detection=DetectionConfig(score_threshold=0.0)).train()
+    full = network([image()], [target(9)])
+    with torch.autocast("cpu", torch.bfloat16):
+        half = network([image()], [target(9)])
+        with torch.no_grad():
+            found = network.eval()([image()])[0]
+    for name in LOSSES:
+        assert half[name].dtype == torch.float32
+        torch.testing.assert_close(half[name], full[name], rtol=0.1, atol=0.05)
+    total(half).backward()
+    assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
+    assert found.boxes.dtype == found.scores.dtype == found.masks.dtype == torch.float32
+
+
+def test_a_copy_is_the_same_network() -> None:
+    network = pickle.loads(pickle.dumps(small_network().eval()))
+    with torch.no_grad():
+        assert torch.equal(network([image()])[0].boxes, small_network().eval()([image()])[0].boxes)
+
+
 def test_integers_and_floats_are_the_same_image() -> None:
     network = small_network().eval()
     with torch.no_grad():
@@ -142,6 +165,7 @@ def test_a_batch_is_normalised_and_padded_with_zeros(family: str, shape: tuple[i
     torch.testing.assert_close(batch.tensors[0, :, :100, :70], (images[0] - mean[:, None, None]) / std[:, None, None])
     assert not batch.tensors[0, :, :, 70:].any()
     assert not batch.tensors[1, :, 60:].any()
+    assert "InputTransform(mean=[123.675, 116.28, 103.53]" in repr(network)
 
 
 def test_predictions_stay_in_their_own_image() -> None:

@@ -92,7 +92,7 @@ def test_selection_is_torchvisions_under_its_numerics() -> None:
     heads = small_network(num_classes=3, numerics="torchvision", detection=DetectionConfig(limit=17)).roi_heads
     logits, deltas, proposals = selection(heads)
     expected = TorchvisionRoIHeads.postprocess_detections(heads, logits, deltas, [proposals], [(96, 80)])
-    found = heads._select(logits, deltas, proposals, (96, 80))
+    found = heads.select(logits, deltas, proposals, (96, 80))
     boxes, scores, labels = (part[0] for part in expected)
     torch.testing.assert_close(found[0], boxes)
     torch.testing.assert_close(found[1], scores)
@@ -104,14 +104,14 @@ def test_deltas_of_detectron2_are_torchvisions_without_the_background() -> None:
     ours = small_network(num_classes=3).roi_heads
     theirs = small_network(num_classes=3, numerics="torchvision").roi_heads
     logits, deltas, proposals = selection(theirs)
-    found = ours._select(logits, deltas[:, 4:], proposals, (96, 80))
-    for mine, other in zip(found, theirs._select(logits, deltas, proposals, (96, 80)), strict=True):
+    found = ours.select(logits, deltas[:, 4:], proposals, (96, 80))
+    for mine, other in zip(found, theirs.select(logits, deltas, proposals, (96, 80)), strict=True):
         torch.testing.assert_close(mine, other)
 
 
 def test_detections_score_more_than_the_threshold_lie_inside_and_do_not_overlap() -> None:
     heads = small_network(num_classes=3, detection=DetectionConfig(score_threshold=0.3, nms=0.4)).roi_heads
-    boxes, scores, labels = heads._select(*selection(heads), (96, 80))
+    boxes, scores, labels = heads.select(*selection(heads), (96, 80))
     assert (scores > 0.3).all()
     assert (scores.diff() <= 0).all()
     assert boxes.min() >= 0
@@ -127,7 +127,7 @@ def test_the_threshold_is_strict_and_what_is_not_finite_is_dropped() -> None:
     deltas = torch.zeros(3, 4)
     deltas[1, 0] = float("nan")
     proposals = torch.tensor([[0.0, 0, 10, 10], [20, 20, 30, 30], [40, 40, 50, 50]])
-    boxes, scores, labels = heads._select(logits, deltas, proposals, (96, 80))
+    boxes, scores, labels = heads.select(logits, deltas, proposals, (96, 80))
     assert torch.equal(boxes, proposals[2:])
     torch.testing.assert_close(scores, torch.tensor([1 / (1 + torch.e**-1)]))
     assert labels.tolist() == [1]
