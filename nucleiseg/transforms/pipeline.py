@@ -5,7 +5,7 @@ It sees an image and its label-map planes (as Albumentations' `masks`), never bo
 
 import os
 import random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +15,6 @@ from nucleiseg.transforms.geometry import Crop, Shape, crop_shape, resize_image,
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing a library must not call the network
 import albumentations as A
 from albumentations.core.type_definitions import Targets
-
-if TYPE_CHECKING:
-    from nucleiseg.transforms.recipe import Recipe
 
 
 class _RandomCrop(A.DualTransform):
@@ -96,22 +93,34 @@ class _StainJitter(A.ImageOnlyTransform):
 class Pipeline:
     """The operations of a recipe in their order; what is off is left out, so that it draws no random numbers.
 
-    Args:
-        recipe: what to do.
+    The arguments are fields of `Recipe`, explained there.
     """
 
-    def __init__(self, recipe: "Recipe") -> None:
-        self._crop = _RandomCrop(recipe.crop or (1.0, 1.0), recipe.scale_jitter)
-        transforms = [self._crop, _ShortestEdge(recipe.resize_short, recipe.resize_long)]
-        if recipe.saturation is not None:
-            transforms.append(_Saturation(recipe.saturation))
-        if recipe.brightness or recipe.contrast:
-            transforms.append(A.RandomBrightnessContrast(recipe.brightness, recipe.contrast, p=1.0))
-        if recipe.stain_jitter:
-            transforms.append(_StainJitter(recipe.stain_jitter))
-        if recipe.quarter_turns:
+    def __init__(
+        self,
+        *,
+        crop: Crop | None,
+        scale_jitter: tuple[float, float] | None,
+        resize: tuple[int, int],
+        saturation: tuple[float, float] | None,
+        brightness: float,
+        contrast: float,
+        stain_jitter: float,
+        quarter_turns: bool,
+        hflip: float,
+        vflip: float,
+    ) -> None:
+        self._crop = _RandomCrop(crop or (1.0, 1.0), scale_jitter)
+        transforms = [self._crop, _ShortestEdge(*resize)]
+        if saturation is not None:
+            transforms.append(_Saturation(saturation))
+        if brightness or contrast:
+            transforms.append(A.RandomBrightnessContrast(brightness, contrast, p=1.0))
+        if stain_jitter:
+            transforms.append(_StainJitter(stain_jitter))
+        if quarter_turns:
             transforms.append(A.RandomRotate90(p=1.0))
-        self._compose = A.Compose([*transforms, A.HorizontalFlip(p=recipe.hflip), A.VerticalFlip(p=recipe.vflip)])
+        self._compose = A.Compose([*transforms, A.HorizontalFlip(p=hflip), A.VerticalFlip(p=vflip)])
 
     def __call__(self, image: np.ndarray, layers: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, Shape]:
         """Transform an image and its planes alike.

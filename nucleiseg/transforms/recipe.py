@@ -80,7 +80,18 @@ class Recipe:
 
     @cached_property
     def _pipeline(self) -> Pipeline:
-        return Pipeline(self)
+        return Pipeline(
+            crop=self.crop,
+            scale_jitter=self.scale_jitter,
+            resize=(self.resize_short, self.resize_long),
+            saturation=self.saturation,
+            brightness=self.brightness,
+            contrast=self.contrast,
+            stain_jitter=self.stain_jitter,
+            quarter_turns=self.quarter_turns,
+            hflip=self.hflip,
+            vflip=self.vflip,
+        )
 
     def crop_shape(self, height: int, width: int) -> Shape:
         """Return the size of the crop of an image, in the image's pixels, without jitter."""

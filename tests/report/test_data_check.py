@@ -93,7 +93,8 @@ def test_a_limit_equal_to_the_count_cuts_nothing() -> None:
 
 
 def test_disk_and_time() -> None:
-    plan = RunPlan(steps=2400, checkpoints=12, checkpoint_bytes=141_000_000, last_bytes=282_000_000, seconds_per_step=1.5)
+    size = 141_000_000
+    plan = RunPlan(steps=2400, checkpoints=12, checkpoint_bytes=size, last_bytes=2 * size, seconds_per_step=1.5)
     disk, time = check([40], plan=plan)[-2:]
     assert disk.sentence == "12 checkpoints of 141 MB and last.ckpt of 282 MB: 2.0 GB on the disk."
     assert time.sentence == "2,400 steps of 1.5 s: about 1 h 00 min."
