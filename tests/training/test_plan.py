@@ -1,3 +1,5 @@
+"""Which checkpoints are written, validated and kept, and their bytes."""
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,3 +1,5 @@
+"""Learning rates worked out by hand, and what any schedule must keep."""
+
 import math
 
 import pytest

@@ -1,3 +1,5 @@
+"""What the keys of a run accept."""
+
 import pytest
 
 from nucleiseg.errors import InputError

@@ -165,5 +165,12 @@ def final_weights(folder: Path) -> dict[str, Tensor]:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     folder, steps, workers = sys.argv[1:]
-    optim = OptimSettings(lr=0.01)
-    train_tiny(Path(folder), int(steps), workers=int(workers), resume=True, network=narrow_mask_rcnn(), optim=optim)
+    train_tiny(
+        Path(folder),
+        int(steps),
+        workers=int(workers),
+        resume=True,
+        network=narrow_mask_rcnn(),
+        optim=OptimSettings(lr=0.01),
+        log_every=1,
+    )

@@ -1,0 +1,74 @@
+"""A run killed with SIGKILL at random moments, and resumed each time, equals one that was left alone, bit for bit."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import final_weights, read, what_was_computed
+
+from nucleiseg.models.checkpoint import load
+
+STEPS = 12
+KILLS = 5
+
+
+def start(folder: Path, workers: int) -> subprocess.Popen[bytes]:
+    """Start or resume the run in a process of its own."""
+    script = Path(__file__).with_name("tiny.py")
+    command = [sys.executable, str(script), str(folder), str(STEPS), str(workers)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def finish(folder: Path, workers: int) -> None:
+    assert start(folder, workers).wait(timeout=300) == 0, (folder / "status.json").read_text()
+
+
+def steps_done(folder: Path, process: subprocess.Popen[bytes]) -> int:
+    """Return how far this process has come; -1 before its first sign of life."""
+    try:
+        status = json.loads((folder / "status.json").read_text())
+    except FileNotFoundError:
+        return -1
+    return status["steps"] if status["pid"] == process.pid else -1
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole run."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    finish(folder, workers=0)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_killed_and_resumed(undisturbed: Path, tmp_path: Path, workers: int) -> None:
+    moments = random.Random(workers)
+    for kill in range(KILLS):
+        process = start(tmp_path, workers)
+        goal = 2 * kill + moments.randint(0, 2)
+        while steps_done(tmp_path, process) < goal:
+            assert process.poll() is None, "the run ended before it could be killed"
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0, 1))  # about two steps, or a checkpoint
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+    finish(tmp_path, workers)
+    assert what_was_computed(tmp_path) == what_was_computed(undisturbed)
+    weights, expected = final_weights(tmp_path), final_weights(undisturbed)
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    for row, same in zip(read(tmp_path / "index.csv"), read(undisturbed / "index.csv"), strict=True):
+        assert row["path"] == same["path"]
+        network, metadata = load(tmp_path / row["path"])
+        as_expected, same_metadata = load(undisturbed / same["path"])
+        assert metadata == same_metadata
+        for name, value in network.state_dict().items():
+            assert torch.equal(value, as_expected.state_dict()[name])
