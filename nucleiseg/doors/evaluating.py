@@ -60,7 +60,7 @@ def evaluate(
     write_json(output, {**given, **report, "notes": notes, "unreadable": unreadable})
     _say_summary(report, notes, output)
     if unreadable:
-        say(f"{len(unreadable)} images are left out, because their truth cannot be read: {', '.join(unreadable)}.")
+        say(f"Left out, because their truth cannot be read: {', '.join(unreadable)}.")
     return len(unreadable)
 
 

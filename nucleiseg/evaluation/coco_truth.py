@@ -44,7 +44,7 @@ def read_coco(path: Path) -> Truth:
     for image in images.values():
         empty += _add_masks(image, annotations.get(image.image_id, []), f"truth={path}", problems)
     raise_problems(problems)
-    notes = (f"{empty} annotations of the truth have no pixel and are left out.",) if empty else ()
+    notes = (f"Annotations of the truth without a pixel are left out: {empty}.",) if empty else ()
     return Truth(tuple(images.values()), _categories(document, images), notes=notes)
 
 

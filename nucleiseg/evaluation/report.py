@@ -48,7 +48,8 @@ DEFINITIONS: Mapping[str, str] = {
     "are in no label map, but they are counted. Classes are not told apart.",
     "mean_over_images": "The metrics of label maps computed for each image by itself (per_image), then averaged.",
     "per_image": "truths, results: all instances; count: results with a score of at least count_threshold; "
-    "count_error: count - truths; the metrics of label maps are of the image by itself.",
+    "count_error: count - truths; ap, ap50, ap75 (all detections) and the metrics of label maps are of the image by "
+    "itself.",
 }
 """What each key of `Report.to_dict` means, word for word as it stands in the JSON file."""
 
@@ -63,6 +64,7 @@ class ImageReport:
         truths: number of true instances.
         results: number of results, of any score.
         count: number of results with a score of at least the threshold for counting.
+        ap: average precision at all detections, of this image by itself.
         tally: what the metrics of label maps are made from.
     """
 
@@ -71,6 +73,7 @@ class ImageReport:
     truths: int
     results: int
     count: int
+    ap: APResult
     tally: Tally
 
     def to_dict(self) -> dict[str, Any]:
@@ -82,6 +85,7 @@ class ImageReport:
             "results": self.results,
             "count": self.count,
             "count_error": self.count - self.truths,
+            **_without_nan(self.ap._asdict()),
             **self.tally.metrics()._asdict(),
         }
 
@@ -127,7 +131,7 @@ class Report:
             "count_threshold": self.count_threshold,
         }
         return {
-            **{key: None if math.isnan(value) else value for key, value in numbers.items()},
+            **_without_nan(numbers),
             "images": len(self.images),
             "truths": sum(image.truths for image in self.images),
             "results": sum(image.results for image in self.images),
@@ -154,23 +158,13 @@ def evaluate(
     if not truths:
         raise ValueError("metrics need at least one image")
     found = [results.get(truth.image_id, ImageResults()) for truth in truths]
-    true_masks, true_labels = [truth.masks for truth in truths], [truth.labels for truth in truths]
-
-    def precision(limit: int | None) -> APResult:
-        return average_precision(
-            true_masks,
-            [image.masks for image in found],
-            [image.scores for image in found],
-            max_detections=limit,
-            truth_labels=true_labels,
-            prediction_labels=[image.labels for image in found],
-        )
-
     return Report(
         count_threshold=count_threshold,
-        ap=precision(None),
-        ap_100=precision(BOARD_LIMIT),
-        ap50_100_ceiling=ceiling(true_masks, BOARD_LIMIT, labels=true_labels),
+        ap=_average_precision(truths, found),
+        ap_100=_average_precision(truths, found, BOARD_LIMIT),
+        ap50_100_ceiling=ceiling(
+            [truth.masks for truth in truths], BOARD_LIMIT, labels=[truth.labels for truth in truths]
+        ),
         images=tuple(evaluate_image(*pair, count_threshold) for pair in zip(truths, found, strict=True)),
     )
 
@@ -199,5 +193,24 @@ def evaluate_image(truth: ImageTruth, results: ImageResults, count_threshold: fl
         truths=len(truth.masks),
         results=len(results.masks),
         count=len(shown),
+        ap=_average_precision([truth], [results]),
         tally=tally(table),
     )
+
+
+def _average_precision(
+    truths: Sequence[ImageTruth], results: Sequence[ImageResults], limit: int | None = None
+) -> APResult:
+    return average_precision(
+        [truth.masks for truth in truths],
+        [result.masks for result in results],
+        [result.scores for result in results],
+        max_detections=limit,
+        truth_labels=[truth.labels for truth in truths],
+        prediction_labels=[result.labels for result in results],
+    )
+
+
+def _without_nan(numbers: Mapping[str, float]) -> dict[str, float | None]:
+    """Replace what is undefined by None: JSON has no NaN."""
+    return {key: None if math.isnan(value) else value for key, value in numbers.items()}

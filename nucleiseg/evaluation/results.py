@@ -117,7 +117,7 @@ def _group(document: Sequence[Any], where: str) -> dict[ImageId, list[tuple[int,
 def _problem(entry: Any) -> str | None:  # noqa: ANN401
     """Say what is wrong with the form of a result; None if nothing is."""
     if not isinstance(entry, dict):
-        return f"is a {type(entry).__name__}"
+        return f"is of type {type(entry).__name__}"
     missing = [key for key in KEYS if key not in entry]
     if missing:
         return f"has no {', '.join(missing)}" + (" but a box: masks are evaluated here" if "bbox" in entry else "")
@@ -136,13 +136,15 @@ def _refuse_strangers(grouped: Mapping[ImageId, Sequence[Any]], truth: Truth, wh
     if strangers:
         count = sum(len(grouped[image_id]) for image_id in strangers)
         problems.append(
-            f"{where}: {count} results are of image ids that the truth does not have ({some(strangers)}); it has "
+            f"{where}: the truth lacks the image ids {some(strangers)}, of which there are results ({count}); it has "
             f"{some(known)}: give the truth of these images too, or as ids= the file of ids of these results."
         )
     labels = Counter(entry["category_id"] for entries in grouped.values() for _, entry in entries)
     for label in sorted(labels.keys() - truth.categories.keys()):
         classes = some(f"{known_label} ({name})" for known_label, name in truth.categories.items())
-        problems.append(f"{where}: {labels[label]} results are of category_id {label}; the truth has {classes}.")
+        problems.append(
+            f"{where} has results of category_id {label} ({labels[label]} of them); the truth has {classes}."
+        )
     raise_problems(problems)
 
 
@@ -179,6 +181,6 @@ def _repeats(found: Mapping[ImageId, ImageResults]) -> tuple[str, ...]:
     for results in found.values():
         distinct = {(mask["counts"], label) for mask, label in zip(results.masks, results.labels, strict=True)}
         repeated += len(results.masks) - len(distinct)
-    return (f"{repeated} results repeat the mask of another in the same image: only one of them can be right.",) * (
-        repeated > 0
-    )
+    return (
+        f"Results that repeat the mask of another in the same image, so that one of them is false: {repeated}.",
+    ) * (repeated > 0)

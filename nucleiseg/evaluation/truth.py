@@ -163,12 +163,12 @@ def match_ids(names: Iterable[str], ids: Sequence[ImageEntry], where: str) -> tu
     missing = [name for name in listed if name not in known]
     if missing:
         problems.append(
-            f"{where} lists {len(missing)} images that the truth lacks ({some(missing)}; there are {some(known)}): "
+            f"{where} lists images that the truth lacks ({some(missing)}; there are {some(known)}): "
             "evaluate results of images that have a truth, with ids= of these."
         )
     raise_problems(problems)
     others = len(known) - len(listed)
-    note = (f"{others} images of the truth are not listed in {where} and are not evaluated.",) if others else ()
+    note = (f"Images of the truth that {where} does not list are not evaluated: {others}.",) if others else ()
     return dict(zip(listed, (entry["id"] for entry in ids), strict=True)), note
 
 

@@ -1,0 +1,138 @@
+"""All numbers of a set of images: keys, definitions, thresholds, and values at the edges."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+from drawn_masks import encode, found, image, random_label_map, rectangle
+
+from nucleiseg.evaluation.coco_ap import average_precision
+from nucleiseg.evaluation.report import Report, evaluate
+from nucleiseg.evaluation.results import ImageResults
+
+FLAT = [
+    "ap",
+    "ap50",
+    "ap75",
+    "ap_100",
+    "ap50_100",
+    "ap75_100",
+    "ap50_100_ceiling",
+    "aji",
+    "aji_plus",
+    "dq",
+    "sq",
+    "pq",
+    "dice",
+    "f1",
+    "count_mae",
+    "count_bias",
+    "count_threshold",
+]
+LABEL_MAP_KEYS = ["aji", "aji_plus", "dq", "sq", "pq", "dice", "f1"]
+
+SQUARES = [rectangle(0, 0, 4, 4), rectangle(10, 10, 16, 16), rectangle(2, 20, 8, 28)]
+
+
+def numbers(report: Report) -> dict[str, float | None]:
+    values = report.to_dict()
+    return {key: values[key] for key in FLAT}
+
+
+def test_truth_as_prediction_is_perfect() -> None:
+    truths = [image("a", SQUARES), image("b", SQUARES[:1], image_id=2)]
+    report = evaluate(truths, {1: found(SQUARES, [0.9, 0.8, 0.7]), 2: found(SQUARES[:1], [0.6])})
+    expected = dict.fromkeys(FLAT, 1.0) | {"count_mae": 0, "count_bias": 0, "count_threshold": 0.5}
+    assert numbers(report) == pytest.approx(expected)
+
+
+def test_overlapping_truths_as_predictions_are_perfect_too() -> None:
+    masks = [rectangle(0, 0, 10, 10), rectangle(2, 2, 5, 5), rectangle(8, 8, 14, 14)]
+    assert evaluate([image("a", masks)], {1: found(masks[::-1], [1.0] * 3)}).pooled == (1,) * 7
+
+
+def test_more_than_a_hundred_truths_have_a_ceiling() -> None:
+    label_map = np.arange(1, 151).reshape(10, 15).repeat(3, axis=0).repeat(3, axis=1)
+    masks = [encode(label_map == value) for value in range(1, 151)]
+    report = evaluate([image("a", masks, size=(30, 45))], {1: found(masks, [0.9] * 150)}).to_dict()
+    assert report["ap50"] == 1
+    assert report["ap50_100"] == report["ap50_100_ceiling"] == pytest.approx(67 / 101)  # recalls 0 .. 0.66 of 0 .. 1
+
+
+def test_every_flat_number_has_a_definition_and_is_plain_json() -> None:
+    report = evaluate([image("a", SQUARES)], {}).to_dict()
+    assert set(FLAT) | {"per_image", "mean_over_images"} <= set(report["definitions"])
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+    assert set(FLAT[:3]) | set(LABEL_MAP_KEYS) <= set(report["per_image"][0])
+
+
+def test_pooled_is_not_the_mean_over_images() -> None:
+    """Nothing found in the image of two nuclei, everything in that of one."""
+    truths = [image("a", SQUARES[:2]), image("b", SQUARES[2:], image_id=2)]
+    report = evaluate(truths, {2: found(SQUARES[2:], [0.9])}).to_dict()
+    assert report["dq"] == report["f1"] == pytest.approx(2 * 1 / (2 * 1 + 2))
+    assert report["aji"] == pytest.approx(48 / (16 + 36 + 48))
+    assert report["mean_over_images"]["dq"] == report["mean_over_images"]["aji"] == 0.5
+    assert [line["pq"] for line in report["per_image"]] == [0, 1]
+    assert [line["ap50"] for line in report["per_image"]] == [0, 1]
+
+
+def test_the_threshold_is_for_counts_and_label_maps_alone() -> None:
+    results = {1: found([*SQUARES, rectangle(17, 0, 19, 9)], [0.9, 0.6, 0.3, 0.1])}
+    low, high = (evaluate([image("a", SQUARES)], results, threshold).to_dict() for threshold in (0.0, 0.6))
+    assert low["ap"] == high["ap"]
+    assert (low["count_bias"], high["count_bias"]) == (1, -1)
+    assert low["dq"] == pytest.approx(6 / 7)
+    assert high["dq"] == pytest.approx(4 / 5)  # a score of 0.6 is kept
+    assert high["per_image"][0] | {"results": 4, "count": 2, "truths": 3, "count_error": -1} == high["per_image"][0]
+
+
+def test_count_errors_do_not_cancel_in_the_mean_absolute() -> None:
+    truths = [image("a", SQUARES), image("b", [], image_id=2)]
+    report = evaluate(truths, {1: found(SQUARES[:1], [1.0]), 2: found(SQUARES[:2], [1.0, 1.0])}).to_dict()
+    assert report["count_mae"] == 2
+    assert report["count_bias"] == 0
+
+
+def test_the_most_confident_is_on_top() -> None:
+    large, small = rectangle(0, 0, 10, 10), rectangle(0, 0, 10, 4)
+    truth = [image("a", [large])]
+    assert evaluate(truth, {1: found([large, small], [0.9, 0.6])}).pooled.dq == 1  # the small one is hidden
+    covered = evaluate(truth, {1: found([large, small], [0.6, 0.9])}).pooled
+    assert covered.dq == pytest.approx(2 / 3)
+    assert covered.sq == pytest.approx(0.6)
+
+
+def test_empty_sides_have_defined_values_and_no_warnings() -> None:
+    nothing, something = image("a", []), image("a", SQUARES)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        both = evaluate([nothing], {}).to_dict()
+        no_truth = evaluate([nothing], {1: found(SQUARES, [0.9] * 3)}).to_dict()
+        no_result = evaluate([something], {1: ImageResults()}).to_dict()
+    for report, value in ((both, 1), (no_truth, 0), (no_result, 0)):
+        assert [report[key] for key in LABEL_MAP_KEYS] == [value] * 7
+    for report in (both, no_truth):
+        assert [report[key] for key in FLAT[:7]] == [None] * 7
+    assert [no_result[key] for key in FLAT[:7]] == [0] * 6 + [1]
+    assert (both["count_bias"], no_truth["count_bias"], no_result["count_bias"]) == (0, 3, -3)
+
+
+def test_average_precision_is_that_of_all_images_together() -> None:
+    generator = np.random.default_rng(0)
+    truths, results = [], {}
+    for number in (1, 2):
+        label_map = random_label_map(generator, 12)
+        masks = [encode(label_map == label) for label in np.unique(label_map) if label]
+        truths.append(image(str(number), masks, image_id=number, size=label_map.shape))
+        results[number] = found([*masks[1:], masks[2]], generator.random(len(masks)).tolist())
+    expected = average_precision(
+        [truth.masks for truth in truths], [r.masks for r in results.values()], [r.scores for r in results.values()]
+    )
+    assert evaluate(truths, results).ap == expected
+
+
+def test_metrics_of_no_image() -> None:
+    with pytest.raises(ValueError, match="at least one image"):
+        evaluate([], {})

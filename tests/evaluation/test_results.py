@@ -1,0 +1,117 @@
+"""Anybody's result files: what is accepted, and what is refused with which sentence."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drawn_masks import image, rectangle
+
+from nucleiseg.errors import InputError
+from nucleiseg.evaluation.results import Results, read_results
+from nucleiseg.evaluation.truth import Truth, Unreadable
+
+TRUTH = Truth(
+    images=(image("a", [], image_id=1), image("b", [], image_id=2)),
+    categories={1: "nucleus"},
+    unreadable=(Unreadable("c", 3, ["damaged"]),),
+)
+MASK = rectangle(2, 3, 7, 9)
+
+
+def result(image_id: object = 1, **changes: object) -> dict[str, Any]:
+    return {"image_id": image_id, "category_id": 1, "segmentation": MASK, "score": 0.5, **changes}
+
+
+def read(tmp_path: Path, document: object) -> Results:
+    (tmp_path / "answer.json").write_text(json.dumps(document))
+    return read_results(tmp_path / "answer.json", TRUTH)
+
+
+def test_results_are_grouped_by_image(tmp_path: Path) -> None:
+    results = read(tmp_path, [result(2, score=1), result(1), result(2, segmentation=[[3, 2, 9, 2, 9, 7, 3, 6]])])
+    assert sorted(results.images) == [1, 2]
+    assert results.images[2].scores == [1.0, 0.5]
+    assert results.images[2].masks[0] == MASK
+    assert results.images[2].labels == [1, 1]
+    assert results.notes == ()
+
+
+def test_no_result_at_all(tmp_path: Path) -> None:
+    assert read(tmp_path, []).images == {}
+
+
+def test_results_of_unreadable_images_are_left_out(tmp_path: Path) -> None:
+    assert list(read(tmp_path, [result(3), result(1)]).images) == [1]
+
+
+def test_repeated_masks_are_noted(tmp_path: Path) -> None:
+    results = read(tmp_path, [result(), result(score=0.4), result(2)])
+    assert results.notes == (
+        "Results that repeat the mask of another in the same image, so that one of them is false: 1.",
+    )
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["answer.json"], ["x/mine.json", "__MACOSX/x/._mine.json", "readme.txt"], ["answer.json", "sidecar.json"]],
+)
+def test_a_zip(tmp_path: Path, names: list[str]) -> None:
+    with zipfile.ZipFile(tmp_path / "answer.zip", "w") as archive:
+        for name in names:
+            archive.writestr(name, json.dumps([result()]))
+    assert read_results(tmp_path / "answer.zip", TRUTH).images[1].masks == [MASK]
+
+
+@pytest.mark.parametrize(("names", "holds"), [([], "no JSON file"), (["a.json", "b.json"], "2 JSON files")])
+def test_a_zip_without_one_answer(tmp_path: Path, names: list[str], holds: str) -> None:
+    with zipfile.ZipFile(tmp_path / "answer.zip", "w") as archive:
+        for name in names:
+            archive.writestr(name, "[]")
+    with pytest.raises(InputError, match=rf"answer\.zip holds {holds}"):
+        read_results(tmp_path / "answer.zip", TRUTH)
+
+
+def test_a_damaged_zip(tmp_path: Path) -> None:
+    path = tmp_path / "answer.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("answer.json", json.dumps([result()]))
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b'"score": 0.5', b'"score": 0.6'))  # the checksum tells
+    with pytest.raises(InputError, match=r"answer\.json cannot be unpacked"):
+        read_results(path, TRUTH)
+
+
+@pytest.mark.parametrize(
+    ("document", "sentence"),
+    [
+        ({"annotations": [], "images": []}, "is a COCO data set, which is truth"),
+        ({"x": 1}, "holds a JSON dict; expected is a COCO result file"),
+        ([1], "result 1 is of type int"),
+        ([result(), {"id": 1, "file_name": "a.png"}], "result 2 has no image_id, category_id, segmentation, score"),
+        ([{"image_id": 1, "category_id": 1, "bbox": [], "score": 1}], "has no segmentation but a box"),
+        ([result(image_id=[1])], r"result 1 has the image_id \[1\]"),
+        ([result(score="high")], "result 1 has the score 'high'"),
+        ([result(score=float("nan"))], "result 1 has the score nan"),
+        (
+            [result(7), result(8), result(8)],
+            r"lacks the image ids 7, 8, of which there are results \(3\); it has 1, 2, 3",
+        ),
+        ([result("1")], "lacks the image ids 1, of which"),
+        ([result(category_id=0)], r"has results of category_id 0 \(1 of them\); the truth has 1 \(nucleus\)"),
+        (
+            [result(2), result(2, segmentation=rectangle(0, 0, 1, 1, (10, 10)))],
+            r"mask of result 2 \(image b, id 2\) is 10 x 10 pixels \(width x height\), the image 30 x 20",
+        ),
+        (
+            [result(), *[result(segmentation={"size": [20, 30], "counts": "11"})] * 3],
+            r"mask of result 2 .* do not add up to 20 x 30 pixels.* So are 2 more",
+        ),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, document: object, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence) as error:
+        read(tmp_path, document)
+    assert str(tmp_path / "answer.json") in str(error.value)
+    assert len(error.value.problems) == 1

@@ -1,0 +1,170 @@
+"""Truth from folders of masks and COCO files, and what is refused with a sentence."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from drawn_masks import encode, rectangle
+
+from nucleiseg.data.cache import SampleCache
+from nucleiseg.data.layers import unpack
+from nucleiseg.data.readers.demo import DemoReader, write_folders
+from nucleiseg.errors import InputError
+from nucleiseg.evaluation.coco_truth import read_coco
+from nucleiseg.evaluation.truth import Truth, match_ids, read_folder, sample_masks
+from nucleiseg.inference.images import ImageEntry
+
+READER = DemoReader(images=3, size=48)
+
+
+def entry(name: str, number: int) -> ImageEntry:
+    return ImageEntry(file_name=name, id=number, height=48, width=48)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write_folders(READER, tmp_path / "truth")
+    return tmp_path / "truth"
+
+
+def test_masks_of_a_sample_are_its_instances() -> None:
+    sample = READER.read(READER.records()[1])
+    assert sample_masks(sample) == [encode(mask) for mask in unpack(sample.layers, sample.layer_index)]
+
+
+def test_a_folder_is_read_by_the_names_of_the_ids(root: Path) -> None:
+    ids = [entry("demo_002.png", 7), entry("test/demo_000.tif", 4)]
+    truth = read_folder(root, ids, "ids.json", SampleCache(None))
+    assert [(image.name, image.image_id) for image in truth.images] == [("demo_002", 7), ("demo_000", 4)]
+    assert truth.categories == {1: "nucleus"}
+    assert truth.notes == ("Images of the truth that ids.json does not list are not evaluated: 1.",)
+    image, sample = truth.images[1], READER.read(READER.records()[0])
+    assert (image.height, image.width) == (48, 48)
+    assert image.masks == sample_masks(sample)
+    assert image.labels == [1] * len(sample)
+
+
+def test_an_unreadable_image_is_left_out_and_told(root: Path) -> None:
+    damaged = next((root / "demo_001" / "masks").iterdir())
+    damaged.write_bytes(b"damaged")
+    truth = read_folder(root, [entry("demo_000.png", 1), entry("demo_001.png", 2)], "ids", SampleCache(None))
+    assert [image.name for image in truth.images] == ["demo_000"]
+    (unreadable,) = truth.unreadable
+    assert (unreadable.name, unreadable.image_id) == ("demo_001", 2)
+    assert str(damaged) in unreadable.problems[0]
+    with pytest.raises(InputError, match=damaged.name):  # nothing is left
+        read_folder(root, [entry("demo_001.png", 2)], "ids", SampleCache(None))
+
+
+@pytest.mark.parametrize(
+    ("ids", "sentence"),
+    [
+        ([entry("a.png", 1), entry("b.png", 1)], "ids.json lists image id 1 2 times"),
+        ([entry("a.png", 1), entry("x/a.tif", 2)], "ids.json lists image a 2 times"),
+        ([entry("a.png", 1), entry("d.png", 2)], r"lists images that the truth lacks \(d; there are a, b, c.v1\)"),
+    ],
+)
+def test_ids_that_do_not_fit(ids: list[ImageEntry], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        match_ids(["a", "b", "c.v1"], ids, "ids.json")
+
+
+def test_a_name_with_a_dot_keeps_it() -> None:
+    assert match_ids(["c.v1"], [entry("c.v1", 3)], "ids") == ({"c.v1": 3}, ())
+    assert match_ids(["c.v1"], [entry("c.v1.png", 3)], "ids") == ({"c.v1": 3}, ())
+
+
+def coco(**changes: object) -> dict[str, Any]:
+    """Two images; a polygon and a run-length mask in the first, nothing in the second."""
+    polygon = {"id": 1, "image_id": 5, "category_id": 3, "segmentation": [[3, 2, 9, 2, 9, 7, 3, 7]], "iscrowd": 0}
+    counts = {"id": 2, "image_id": 5, "category_id": 4, "segmentation": rectangle(1, 20, 4, 25)}
+    return {
+        "images": [
+            {"id": 5, "file_name": "slides/a.png", "height": 20, "width": 30},
+            {"id": 6, "file_name": "b.png", "height": 20, "width": 30},
+        ],
+        "annotations": [polygon, counts],
+        "categories": [{"id": 3, "name": "tumour"}, {"id": 4, "name": "stroma"}, {"id": 9, "name": "other"}],
+        **changes,
+    }
+
+
+def read(tmp_path: Path, document: object) -> Truth:
+    (tmp_path / "truth.json").write_text(json.dumps(document))
+    return read_coco(tmp_path / "truth.json")
+
+
+def test_a_coco_file(tmp_path: Path) -> None:
+    truth = read(tmp_path, coco())
+    first, second = truth.images
+    assert (first.name, first.image_id, first.height, first.width) == ("a", 5, 20, 30)
+    assert first.masks == [rectangle(2, 3, 7, 9), rectangle(1, 20, 4, 25)]
+    assert first.labels == [3, 4]
+    assert (second.name, second.masks) == ("b", [])
+    assert truth.categories == {3: "tumour", 4: "stroma", 9: "other"}
+    assert truth.notes == ()
+
+
+def test_a_coco_file_without_categories_has_those_it_uses(tmp_path: Path) -> None:
+    assert read(tmp_path, coco(categories=None)).categories == {3: "3", 4: "4"}
+
+
+def test_annotations_without_a_pixel_are_left_out(tmp_path: Path) -> None:
+    empty = {"id": 3, "image_id": 6, "category_id": 3, "segmentation": encode(np.zeros((20, 30), bool))}
+    truth = read(tmp_path, coco(annotations=[*coco()["annotations"], empty]))
+    assert truth.images[1].masks == []
+    assert truth.notes == ("Annotations of the truth without a pixel are left out: 1.",)
+
+
+def test_other_ids_by_name(tmp_path: Path) -> None:
+    truth = read(tmp_path, coco()).renumbered([entry("b.tif", 1), entry("a.png", 2)], "ids.json")
+    assert [(image.name, image.image_id) for image in truth.images] == [("b", 1), ("a", 2)]
+    images = [{"id": number, "file_name": f"{number}/a.png", "height": 20, "width": 30} for number in (5, 6)]
+    with pytest.raises(InputError, match=r"several images named a: ids\.json cannot tell them apart"):
+        read(tmp_path, coco(images=images)).renumbered([entry("a.png", 1)], "ids.json")
+
+
+ANNOTATION = {"id": 3, "image_id": 5, "category_id": 3, "segmentation": rectangle(1, 20, 4, 25)}
+
+
+@pytest.mark.parametrize(
+    ("document", "sentence"),
+    [
+        ([], "is not a COCO file"),
+        ({"images": [], "annotations": []}, "is not a COCO file"),
+        (coco(images=[{"id": 5, "height": 20}]), 'image 1 needs an "id" and a "height" and "width"'),
+        (coco(images=[*coco()["images"], coco()["images"][0]]), "image id 5 stands for two images"),
+        (coco(annotations=[{"id": 1}]), 'annotation 1 needs "image_id"'),
+        (
+            coco(annotations=[{**ANNOTATION, "image_id": 8}]),
+            "annotation 1 is of image id 8, which is not in its images",
+        ),
+        (coco(annotations=[{**ANNOTATION, "iscrowd": 1}]), "annotation 1 is a crowd region"),
+        (coco(annotations=[{**ANNOTATION, "segmentation": rectangle(0, 0, 1, 1, (30, 20))}]), "1 .image a. is 20 x 30"),
+        (
+            coco(annotations=[{**ANNOTATION, "segmentation": {"size": [20, 30], "counts": "11"}}]),
+            r"the run lengths of annotations 1 \(image a\) are damaged",
+        ),
+    ],
+)
+def test_what_is_no_coco_truth(tmp_path: Path, document: object, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence) as error:
+        read(tmp_path, document)
+    assert str(tmp_path / "truth.json") in str(error.value)
+
+
+def test_many_problems_are_cut(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as error:
+        read(tmp_path, coco(annotations=[{}] * 1000))
+    assert len(error.value.problems) == 11
+    assert error.value.problems[-1] == "990 more problems of this file are not shown."
+
+
+def test_files_that_are_no_json(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        read_coco(tmp_path / "missing.json")
+    (tmp_path / "cut.json").write_text('{"images": [')
+    with pytest.raises(InputError, match=r"cut\.json is no JSON file"):
+        read_coco(tmp_path / "cut.json")
