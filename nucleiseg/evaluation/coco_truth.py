@@ -1,7 +1,7 @@
 """Truth from a COCO JSON file (https://cocodataset.org/#format-data): images, annotations, categories."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,14 @@ def read_coco(path: Path) -> Truth:
     images = _images(document["images"], str(path))
     annotations = _annotations(document["annotations"], images, str(path))
     problems: list[str] = []
-    empty = 0
-    for image in images.values():
-        empty += _add_masks(image, annotations.get(image.image_id, []), f"truth={path}", problems)
+    annotated = tuple(
+        _with_masks(image, annotations.get(image_id, []), f"truth={path}", problems)
+        for image_id, image in images.items()
+    )
     raise_problems(problems)
+    empty = len(document["annotations"]) - sum(len(image.masks) for image in annotated)
     notes = (f"Annotations of the truth without a pixel are left out: {empty}.",) if empty else ()
-    return Truth(tuple(images.values()), _categories(document, images), notes=notes)
+    return Truth(annotated, _categories(document, annotated), notes=notes)
 
 
 def _images(entries: Sequence[Any], path: str) -> dict[ImageId, ImageTruth]:
@@ -90,8 +92,8 @@ def _annotations(
     return grouped
 
 
-def _add_masks(image: ImageTruth, annotations: Sequence[_Annotation], where: str, problems: list[str]) -> int:
-    """Put the masks of an image's annotations into it; return how many were left out because they have no pixel."""
+def _with_masks(image: ImageTruth, annotations: Sequence[_Annotation], where: str, problems: list[str]) -> ImageTruth:
+    """Return the image with the masks of its annotations, but for those without a pixel."""
     masks: list[RLE] = []
     for annotation in annotations:
         try:
@@ -99,21 +101,19 @@ def _add_masks(image: ImageTruth, annotations: Sequence[_Annotation], where: str
         except ValueError as error:
             problems.append(f"{where}: annotation {annotation.number} (image {image.name}) {error}.")
     if len(masks) < len(annotations):
-        return 0
-    fine = sound(masks, image.height, image.width)
-    if not fine.all():
-        broken = [annotations[index].number for index in (~fine).nonzero()[0].tolist()]
-        problems.append(f"{where}: the run lengths of annotations {some(broken)} (image {image.name}) are damaged.")
-        return 0
-    kept = decode(masks).areas(len(masks)) > 0
-    image.masks.extend(mask for mask, keep in zip(masks, kept, strict=True) if keep)
-    image.labels.extend(annotation.label for annotation, keep in zip(annotations, kept, strict=True) if keep)
-    return int((~kept).sum())
+        return image
+    broken = (~sound(masks, image.height, image.width)).nonzero()[0].tolist()
+    if broken:
+        numbers = some(annotations[index].number for index in broken)
+        problems.append(f"{where}: the run lengths of annotations {numbers} (image {image.name}) are damaged.")
+        return image
+    kept = decode(masks).areas(len(masks)).nonzero()[0].tolist()
+    return replace(image, masks=[masks[index] for index in kept], labels=[annotations[index].label for index in kept])
 
 
-def _categories(document: dict[str, Any], images: dict[ImageId, ImageTruth]) -> dict[int, str]:
+def _categories(document: dict[str, Any], images: Sequence[ImageTruth]) -> dict[int, str]:
     """Return the classes: those that the file declares, and those that its annotations use."""
-    used = {label: str(label) for label in sorted({label for image in images.values() for label in image.labels})}
+    used = {label: str(label) for label in sorted({label for image in images for label in image.labels})}
     declared = document.get("categories")
     entries = [entry for entry in declared if isinstance(entry, dict)] if isinstance(declared, list) else []
     return used | {entry["id"]: str(entry.get("name", entry["id"])) for entry in entries if "id" in entry}

@@ -135,13 +135,14 @@ def _refuse_strangers(grouped: Mapping[ImageId, Sequence[Any]], truth: Truth, wh
     problems = []
     if strangers:
         count = sum(len(grouped[image_id]) for image_id in strangers)
+        asked, has = some(map(repr, strangers)), some(map(repr, known))
         problems.append(
-            f"{where}: the truth lacks the image ids {some(strangers)}, of which there are results ({count}); it has "
-            f"{some(known)}: give the truth of these images too, or as ids= the file of ids of these results."
+            f"{where}: the truth lacks the image ids {asked}, of which there are results ({count}); it has {has}: "
+            "give the truth of these images too, or as ids= the file of ids of these results."
         )
     labels = Counter(entry["category_id"] for entries in grouped.values() for _, entry in entries)
     for label in sorted(labels.keys() - truth.categories.keys()):
-        classes = some(f"{known_label} ({name})" for known_label, name in truth.categories.items())
+        classes = some(f"{number} ({name})" for number, name in truth.categories.items())
         problems.append(
             f"{where} has results of category_id {label} ({labels[label]} of them); the truth has {classes}."
         )
@@ -164,7 +165,7 @@ def _image_results(
         reason = f"has run lengths that do not add up to {image.height} x {image.width} pixels"
         wrong = [(entries[index][0], reason) for index in damaged]
     if wrong:
-        more = f" So are {len(wrong) - 1} more of this image." if len(wrong) > 1 else ""
+        more = f" More such masks in this image: {len(wrong) - 1}." if len(wrong) > 1 else ""
         number, reason = wrong[0]
         problems.append(
             f"{where}: the mask of result {number} (image {image.name}, id {image.image_id}) {reason}: masks must "
@@ -181,6 +182,5 @@ def _repeats(found: Mapping[ImageId, ImageResults]) -> tuple[str, ...]:
     for results in found.values():
         distinct = {(mask["counts"], label) for mask, label in zip(results.masks, results.labels, strict=True)}
         repeated += len(results.masks) - len(distinct)
-    return (
-        f"Results that repeat the mask of another in the same image, so that one of them is false: {repeated}.",
-    ) * (repeated > 0)
+    note = f"Results that repeat the mask of another in the same image, which makes one of them false: {repeated}."
+    return (note,) if repeated else ()

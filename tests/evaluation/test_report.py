@@ -11,26 +11,9 @@ from nucleiseg.evaluation.coco_ap import average_precision
 from nucleiseg.evaluation.report import Report, evaluate
 from nucleiseg.evaluation.results import ImageResults
 
-FLAT = [
-    "ap",
-    "ap50",
-    "ap75",
-    "ap_100",
-    "ap50_100",
-    "ap75_100",
-    "ap50_100_ceiling",
-    "aji",
-    "aji_plus",
-    "dq",
-    "sq",
-    "pq",
-    "dice",
-    "f1",
-    "count_mae",
-    "count_bias",
-    "count_threshold",
-]
+AVERAGE_PRECISION = ["ap", "ap50", "ap75", "ap_100", "ap50_100", "ap75_100", "ap50_100_ceiling"]
 LABEL_MAP_KEYS = ["aji", "aji_plus", "dq", "sq", "pq", "dice", "f1"]
+FLAT = [*AVERAGE_PRECISION, *LABEL_MAP_KEYS, "count_mae", "count_bias", "count_threshold"]
 
 SQUARES = [rectangle(0, 0, 4, 4), rectangle(10, 10, 16, 16), rectangle(2, 20, 8, 28)]
 
@@ -64,7 +47,7 @@ def test_every_flat_number_has_a_definition_and_is_plain_json() -> None:
     report = evaluate([image("a", SQUARES)], {}).to_dict()
     assert set(FLAT) | {"per_image", "mean_over_images"} <= set(report["definitions"])
     assert json.loads(json.dumps(report, allow_nan=False)) == report
-    assert set(FLAT[:3]) | set(LABEL_MAP_KEYS) <= set(report["per_image"][0])
+    assert set(AVERAGE_PRECISION[:3]) | set(LABEL_MAP_KEYS) <= set(report["per_image"][0])
 
 
 def test_pooled_is_not_the_mean_over_images() -> None:
@@ -114,8 +97,8 @@ def test_empty_sides_have_defined_values_and_no_warnings() -> None:
     for report, value in ((both, 1), (no_truth, 0), (no_result, 0)):
         assert [report[key] for key in LABEL_MAP_KEYS] == [value] * 7
     for report in (both, no_truth):
-        assert [report[key] for key in FLAT[:7]] == [None] * 7
-    assert [no_result[key] for key in FLAT[:7]] == [0] * 6 + [1]
+        assert [report[key] for key in AVERAGE_PRECISION] == [None] * 7
+    assert [no_result[key] for key in AVERAGE_PRECISION] == [0] * 6 + [1]
     assert (both["count_bias"], no_truth["count_bias"], no_result["count_bias"]) == (0, 3, -3)
 
 
