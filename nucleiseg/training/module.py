@@ -13,6 +13,7 @@ from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.models.plain import to_mapping
 from nucleiseg.structures import Target
+from nucleiseg.training.finite import diverged
 from nucleiseg.training.schedule import Schedule
 from nucleiseg.training.settings import OptimSettings
 
@@ -51,9 +52,19 @@ class NucleiModule(pl.LightningModule):
         torch.manual_seed((self.seed * 0x9E3779B97F4A7C15 + position) % 2**63)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Return the loss to minimise, and `losses` (6,) float32: the sum, then the five `LOSSES`, detached."""
+        """Return the loss to minimise, and `losses` (6,) float32: the sum, then the five `LOSSES`, detached.
+
+        Raises:
+            InputError: if the network finds that it has diverged.
+        """
         images, targets = batch
-        losses = self.network(images, targets)
+        try:
+            losses = self.network(images, targets)
+        except FloatingPointError as error:
+            lr = self.trainer.optimizers[0].param_groups[0]["lr"]
+            names = [target.name for target in targets]
+            what = str(error).partition(":")[0]  # its first clause: the advice is given by `diverged`
+            raise diverged(self.trainer.global_step + 1, what, lr, names) from error
         total = torch.stack([losses[name].float() for name in LOSSES]).sum()
         parts = [losses[name].detach().float() for name in LOSSES]
         return {"loss": total, "losses": torch.stack([total.detach(), *parts])}

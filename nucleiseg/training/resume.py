@@ -50,7 +50,7 @@ def wind_back(run_dir: Path, step: int) -> None:
     """Bring a run's folder back to where it was when `step` steps were done.
 
     Rows of `metrics.csv` and `index.csv` after that step are cut, and step checkpoints that the index does not
-    name (any more) are deleted: all of it will be written again.
+    name (any more) are deleted: all of it will be written again. So are files that a kill left half written.
     """
     cut_rows(run_dir / "metrics.csv", step)
     index = run_dir / "index.csv"
@@ -59,3 +59,5 @@ def wind_back(run_dir: Path, step: int) -> None:
     for path in (run_dir / "checkpoints").glob("step_*.ckpt"):
         if path.relative_to(run_dir).as_posix() not in kept:
             path.unlink()
+    for path in run_dir.glob("**/.*.part.*"):  # the temporary names of `files.atomic_path`
+        path.unlink()

@@ -1,4 +1,4 @@
-"""A run killed with SIGKILL at random moments, and resumed each time, equals one that was left alone, bit for bit."""
+"""Runs in processes of their own: killed at random moments, and two that train one network together."""
 
 import json
 import random
@@ -18,15 +18,17 @@ STEPS = 12
 KILLS = 5
 
 
-def start(folder: Path, workers: int) -> subprocess.Popen[bytes]:
+def start(
+    folder: Path, steps: int = STEPS, workers: int = 0, devices: int = 1, batch: int = 2
+) -> subprocess.Popen[bytes]:
     """Start or resume the run in a process of its own."""
     script = Path(__file__).with_name("tiny.py")
-    command = [sys.executable, str(script), str(folder), str(STEPS), str(workers)]
+    command = [sys.executable, str(script), str(folder), *map(str, (steps, workers, devices, batch))]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def finish(folder: Path, workers: int) -> None:
-    assert start(folder, workers).wait(timeout=300) == 0, (folder / "status.json").read_text()
+def finish(process: subprocess.Popen[bytes]) -> None:
+    assert process.wait(timeout=300) == 0
 
 
 def steps_done(folder: Path, process: subprocess.Popen[bytes]) -> int:
@@ -42,7 +44,7 @@ def steps_done(folder: Path, process: subprocess.Popen[bytes]) -> int:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole run."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    finish(folder, workers=0)
+    finish(start(folder))
     return folder
 
 
@@ -53,7 +55,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_killed_and_resumed(undisturbed: Path, tmp_path: Path, workers: int) -> None:
     moments = random.Random(workers)
     for kill in range(KILLS):
-        process = start(tmp_path, workers)
+        process = start(tmp_path, workers=workers)
         goal = 2 * kill + moments.randint(0, 2)
         while steps_done(tmp_path, process) < goal:
             assert process.poll() is None, "the run ended before it could be killed"
@@ -61,7 +63,7 @@ def test_killed_and_resumed(undisturbed: Path, tmp_path: Path, workers: int) -> 
         time.sleep(moments.uniform(0, 1))  # about two steps, or a checkpoint
         process.kill()
         assert process.wait() == -signal.SIGKILL
-    finish(tmp_path, workers)
+    finish(start(tmp_path, workers=workers))
     assert what_was_computed(tmp_path) == what_was_computed(undisturbed)
     weights, expected = final_weights(tmp_path), final_weights(undisturbed)
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
@@ -72,3 +74,19 @@ def test_killed_and_resumed(undisturbed: Path, tmp_path: Path, workers: int) -> 
         assert metadata == same_metadata
         for name, value in network.state_dict().items():
             assert torch.equal(value, as_expected.state_dict()[name])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_two_processes_train_on_the_batch_of_one(tmp_path: Path) -> None:
+    """Twice two images are four: the RPN's classification loss is a mean over a fixed number of anchors."""
+    two, one = tmp_path / "two", tmp_path / "one"
+    finish(start(two, steps=2, devices=2, batch=2))
+    finish(start(one, steps=2, devices=1, batch=4))
+    rows, expected = read(two / "metrics.csv"), read(one / "metrics.csv")
+    assert [row["step"] for row in rows] == ["1", "2"]
+    assert float(rows[0]["train/loss_rpn_cls"]) == pytest.approx(float(expected[0]["train/loss_rpn_cls"]), rel=1e-5)
+    assert float(rows[1]["val/loss"]) == pytest.approx(float(expected[1]["val/loss"]), rel=0.1)
+    assert [row["path"] for row in read(two / "index.csv")] == ["checkpoints/step_000002.ckpt"]
+    assert load(two / "checkpoints" / "last.ckpt")[1].step == 2
+    assert json.loads((two / "status.json").read_text())["state"] == "done"

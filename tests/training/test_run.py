@@ -12,7 +12,7 @@ from tiny import TinyNetwork, final_weights, read, train_tiny, what_was_computed
 
 from nucleiseg.errors import InputError
 from nucleiseg.structures import Target
-from nucleiseg.training.callbacks.metrics_log import COLUMNS
+from nucleiseg.training.columns import METRICS_COLUMNS
 from nucleiseg.training.settings import OptimSettings, ValidationSettings
 
 
@@ -52,7 +52,7 @@ def test_the_files_of_a_run(reference: Path) -> None:
 
 def test_metrics_have_a_row_for_each_step(reference: Path) -> None:
     rows = read(reference / "metrics.csv")
-    assert list(rows[0]) == list(COLUMNS)
+    assert list(rows[0]) == list(METRICS_COLUMNS)
     assert [int(row["step"]) for row in rows] == [1, 2, 3, 4, 5, 6]
     for row in rows:
         parts = [float(row[f"train/loss_{name}"]) for name in ("rpn_cls", "rpn_loc", "cls", "box_reg", "mask")]
@@ -198,7 +198,7 @@ def test_only_the_best_checkpoints_are_kept(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_is_explained(tmp_path: Path) -> None:
     with pytest.raises(
-        InputError, match=r"At step 5 train/loss is inf, train/loss_mask is inf .*demo_00\d, demo_00\d;"
+        InputError, match=r"At step 5 train/loss is inf, train/loss_mask is inf .*: demo_00\d, demo_00\d\)"
     ):
         train_tiny(tmp_path, network=TinyNetwork(broken_after=4), log_every=1)
     assert status(tmp_path)["state"] == "failed"
@@ -211,6 +211,38 @@ def test_no_checkpoint_is_written_of_a_broken_network(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="At step 4"):
         train_tiny(tmp_path, network=TinyNetwork(broken_after=3), log_every=100)
     assert [path.name for path in (tmp_path / "checkpoints").glob("step_*")] == ["step_000002.ckpt"]
+
+
+class Diverging(TinyNetwork):
+    """Finds in its fifth step that its boxes are not finite, as the RPN does."""
+
+    def losses(self, images: list[torch.Tensor], targets: list[Target]) -> dict[str, torch.Tensor]:
+        if self.calls == 5:
+            raise FloatingPointError("3 of 50 proposals are not finite: training has diverged.")
+        return super().losses(images, targets)
+
+
+def test_a_network_that_diverges_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"At step 5 3 of 50 proposals are not finite \(learning .*: demo_00\d,"):
+        train_tiny(tmp_path, network=Diverging())
+
+
+class Poisoned(TinyNetwork):
+    """A loss that is finite, with a gradient that is not: the square root at 0."""
+
+    def losses(self, images: list[torch.Tensor], targets: list[Target]) -> dict[str, torch.Tensor]:
+        losses = super().losses(images, targets)
+        if self.calls == 4:
+            losses["loss_mask"] = losses["loss_mask"] + (0 * self.head.bias.sum()).sqrt()
+        return losses
+
+
+def test_no_checkpoint_is_written_of_weights_that_are_not_finite(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"At step 4 the weights head.bias are not finite"):
+        train_tiny(tmp_path, network=Poisoned(), log_every=100)
+    assert [path.name for path in (tmp_path / "checkpoints").glob("step_*")] == ["step_000002.ckpt"]
+    train_tiny(tmp_path, resume=True)
+    assert status(tmp_path)["state"] == "done"
 
 
 class Signalling(TinyNetwork):
@@ -266,7 +298,9 @@ def test_mixed_precision_trains(tmp_path: Path) -> None:
     assert final_weights(tmp_path)["network.head.weight"].dtype == torch.float32
 
 
-def test_lightning_says_nothing_of_its_own(tmp_path: Path, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder) -> None:
+def test_lightning_says_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
     train_tiny(tmp_path, 2)
     train_tiny(tmp_path, 4, resume=True)
     printed = capfd.readouterr()

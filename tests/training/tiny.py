@@ -2,7 +2,7 @@
 
 As a script, it trains a real but narrow Mask R-CNN in a process of its own, which a test may kill:
 
-    python tiny.py RUN_DIR STEPS WORKERS
+    python tiny.py RUN_DIR STEPS WORKERS DEVICES BATCH
 """
 
 import csv
@@ -122,6 +122,7 @@ def train_tiny(
     network: nn.Module | None = None,
     optim: OptimSettings | None = None,
     val: object = 0.34,
+    batch: int = 2,
     every: int = 2,
     keep: int | None = None,
     validation: ValidationSettings | None = None,
@@ -131,7 +132,7 @@ def train_tiny(
     network = network or TinyNetwork()
     model = network.config.to_dict() if isinstance(network, MaskRCNN) else {}
     settings = TrainerSettings(max_steps=steps, **{"accelerator": "cpu", "log_every": 3, **trainer})
-    data = make_data(steps, workers=workers, accumulate=settings.accumulate, val=val)
+    data = make_data(steps, workers=workers, accumulate=settings.accumulate, val=val, batch=batch)
     data.setup()
     run.train(
         network,
@@ -164,7 +165,7 @@ def final_weights(folder: Path) -> dict[str, Tensor]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    folder, steps, workers = sys.argv[1:]
+    folder, steps, workers, devices, batch = sys.argv[1:]
     train_tiny(
         Path(folder),
         int(steps),
@@ -172,5 +173,7 @@ if __name__ == "__main__":
         resume=True,
         network=narrow_mask_rcnn(),
         optim=OptimSettings(lr=0.01),
+        batch=int(batch),
+        devices=int(devices),
         log_every=1,
     )

@@ -10,9 +10,11 @@ import pytorch_lightning as pl
 from nucleiseg.files import atomic_path
 from nucleiseg.models.checkpoint import save
 from nucleiseg.progress import duration, say
-from nucleiseg.training.callbacks.metrics_log import MetricsLog, as_text
+from nucleiseg.training.callbacks.metrics_log import MetricsLog
 from nucleiseg.training.callbacks.step import StepCallback
 from nucleiseg.training.callbacks.validation import Validation, ValidationResult
+from nucleiseg.training.columns import INDEX_COLUMNS, as_text
+from nucleiseg.training.finite import stop_if_weights_not_finite
 from nucleiseg.training.module import NucleiModule
 from nucleiseg.training.plan import CheckpointPlan
 from nucleiseg.training.resume import LAST
@@ -21,8 +23,6 @@ from nucleiseg.writers.overlay import draw_instances
 
 MIDDLE = 0.5
 """Score from which nuclei are drawn while nothing has been found to choose a threshold by."""
-
-INDEX_COLUMNS = ("step", "path", "time", "train/loss", "val/loss", "val/ap50", "val/ap50_100")
 
 
 class Checkpoints(StepCallback):
@@ -33,7 +33,7 @@ class Checkpoints(StepCallback):
     Args:
         run_dir: the run's folder.
         plan: at which steps.
-        metrics: flushed before anything is written, so that a checkpoint never holds a loss that is not finite.
+        metrics: flushed before anything is written, so that no checkpoint is made of a broken network.
         validation: what is asked for the `val/` columns.
     """
 
@@ -50,6 +50,7 @@ class Checkpoints(StepCallback):
             return
         with self.metrics.timing.paused():
             rows = self.metrics.fetch(trainer)
+            stop_if_weights_not_finite(module.network, step, rows[-1]["lr"])
             module.metadata = replace(module.metadata, step=step)
             if self.plan.is_validated(step) and (result := self.validation.run(trainer, module)):
                 rows[-1].update(result.columns)

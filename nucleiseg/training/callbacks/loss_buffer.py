@@ -6,10 +6,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from nucleiseg.training.callbacks.finite import stop_if_not_finite
-from nucleiseg.training.module import LOSSES
-
-TRAIN_COLUMNS = ("train/loss", *(f"train/{name}" for name in LOSSES))
+from nucleiseg.training.columns import TRAIN_COLUMNS
+from nucleiseg.training.finite import stop_if_not_finite
 
 
 class LossBuffer:

@@ -1,6 +1,6 @@
 """A row for each step in `metrics.csv` and TensorBoard, written every few steps."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +8,12 @@ import numpy as np
 import pytorch_lightning as pl
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from nucleiseg.training.callbacks.loss_buffer import TRAIN_COLUMNS, LossBuffer
+from nucleiseg.training.callbacks.loss_buffer import LossBuffer
 from nucleiseg.training.callbacks.step import StepCallback
 from nucleiseg.training.callbacks.timing import Timing
-from nucleiseg.training.module import LOSSES, Batch
+from nucleiseg.training.columns import METRICS_COLUMNS, as_text
+from nucleiseg.training.module import Batch
 from nucleiseg.training.tables import append_rows
-
-VAL_COLUMNS = ("val/loss", *(f"val/{name}" for name in LOSSES), "val/ap50", "val/ap50_100", "val/time")
-COLUMNS = ("step", *TRAIN_COLUMNS, "lr", "time/step", "time/data", *VAL_COLUMNS)
 
 
 class MetricsLog(StepCallback):
@@ -87,7 +85,7 @@ class MetricsLog(StepCallback):
         """Write rows to the CSV file and to TensorBoard, on the first rank alone."""
         if self.writer is None:
             return
-        append_rows(self.path, COLUMNS, [as_text(row) for row in rows])
+        append_rows(self.path, METRICS_COLUMNS, [as_text(row) for row in rows])
         for row in rows:
             for tag in row.keys() - {"step"}:
                 self.writer.add_scalar(tag, row[tag], int(row["step"]))
@@ -97,10 +95,3 @@ class MetricsLog(StepCallback):
         """Show a (H, W, 3) uint8 picture in TensorBoard."""
         if self.writer is not None:
             self.writer.add_image(f"val/{name}", picture, step, dataformats="HWC")
-
-
-def as_text(row: Mapping[str, float]) -> dict[str, str]:
-    """Return the shortest decimals that round trip, to float32 for the training losses; seconds as four digits."""
-    seconds = {key: f"{value:.4g}" for key, value in row.items() if "time" in key}
-    losses = {key: str(np.float32(value)) for key, value in row.items() if key in TRAIN_COLUMNS}
-    return {key: str(value) for key, value in row.items()} | losses | seconds

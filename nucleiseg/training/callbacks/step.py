@@ -1,13 +1,10 @@
-"""What the callbacks share: optimiser steps instead of batches, and values of all ranks."""
+"""What the callbacks share: optimiser steps instead of batches."""
 
-from typing import Any, TypeVar
+from typing import Any
 
 import pytorch_lightning as pl
-import torch.distributed as dist
 
 from nucleiseg.training.module import Batch
-
-Value = TypeVar("Value")
 
 
 class StepCallback(pl.Callback):
@@ -27,12 +24,3 @@ class StepCallback(pl.Callback):
         """Call `on_step_end` after the last batch of a step."""
         if (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
             self.on_step_end(trainer, pl_module, trainer.global_step)
-
-
-def gathered(value: Value) -> list[Value]:
-    """Return the values of all ranks, in their order; every rank must call it. `value` must be picklable."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return [value]
-    values: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(values, value)
-    return values

@@ -1,21 +1,20 @@
 """Losses, AP50 and the score threshold on the validation images, without a trace in the training."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nucleiseg.data.datamodule import NucleiDataModule
 from nucleiseg.structures import Prediction, Sample, Target
-from nucleiseg.training.callbacks.step import gathered
 from nucleiseg.training.module import LOSSES, NucleiModule
+from nucleiseg.training.ranks import gathered
 from nucleiseg.training.scoring import ImageResult, Truth, score
 from nucleiseg.training.settings import ValidationSettings
+from nucleiseg.training.untraced import untraced
 
 SEED = 0
 """Of the sampling in the validation losses: every checkpoint is measured on the same anchors."""
@@ -86,17 +85,3 @@ class Validation:
         if sample.name not in self._truths:
             self._truths[sample.name] = Truth.of(sample)
         return self._truths[sample.name]
-
-
-@contextmanager
-def untraced(network: nn.Module) -> Iterator[None]:
-    """Run the network in eval mode without gradients, and leave its modes and torch's random state as they were."""
-    modes = {module: module.training for module in network.modules()}
-    devices = sorted({parameter.device.index for parameter in network.parameters() if parameter.is_cuda})
-    try:
-        with torch.random.fork_rng(devices), torch.no_grad():
-            network.eval()
-            yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode

@@ -1,0 +1,16 @@
+"""Values of all the processes of a run (ranks), one or many."""
+
+from typing import Any, TypeVar
+
+import torch.distributed as dist
+
+Value = TypeVar("Value")
+
+
+def gathered(value: Value) -> list[Value]:
+    """Return the values of all ranks, in their order; every rank must call it. `value` must be picklable."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values

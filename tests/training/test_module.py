@@ -1,0 +1,57 @@
+"""The loop's own parts: what is decayed, what is summed, what is drawn."""
+
+import pytest
+import torch
+from tiny import TinyNetwork, make_data
+from torch import nn
+
+from nucleiseg.models.checkpoint import Metadata
+from nucleiseg.training.module import LOSSES, NucleiModule, parameter_groups
+from nucleiseg.training.schedule import Schedule
+from nucleiseg.training.settings import OptimSettings
+
+
+def make_module(**optim: object) -> NucleiModule:
+    settings = OptimSettings(**optim)
+    return NucleiModule(TinyNetwork(), Metadata(model={}), settings, Schedule.of(settings, 100))
+
+
+def test_norms_are_not_decayed_and_frozen_parameters_are_left_out() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.GroupNorm(2, 4), nn.Conv2d(4, 2, 1), nn.LayerNorm(2))
+    network[0].bias.requires_grad_(False)
+    decayed, norms = parameter_groups(network, 0.1, 0.0)
+    assert (decayed["weight_decay"], norms["weight_decay"]) == (0.1, 0.0)
+    assert list(map(id, decayed["params"])) == list(map(id, [network[0].weight, *network[2].parameters()]))
+    assert list(map(id, norms["params"])) == list(map(id, [*network[1].parameters(), *network[3].parameters()]))
+
+
+def test_there_is_no_empty_group() -> None:
+    assert len(parameter_groups(nn.Linear(2, 2), 0.1, 0.0)) == 1
+
+
+def test_a_step_returns_the_sum_and_its_parts() -> None:
+    data = make_data(1)
+    data.setup()
+    output = make_module().training_step(next(iter(data.train_dataloader())), 0)
+    assert output["loss"].requires_grad
+    assert not output["losses"].requires_grad
+    assert output["losses"].shape == (1 + len(LOSSES),)
+    assert torch.equal(output["losses"][0], output["loss"])
+    assert float(output["losses"][0]) == pytest.approx(float(output["losses"][1:].sum()))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "expected"),
+    [
+        ("sgd", torch.optim.SGD, {"momentum": 0.9, "weight_decay": 1e-4, "nesterov": False}),
+        ("adamw", torch.optim.AdamW, {"betas": (0.9, 0.999), "weight_decay": 1e-4}),
+    ],
+)
+def test_optimisers(name: str, kind: type, expected: dict[str, object]) -> None:
+    configured = make_module(name=name, lr=0.5).configure_optimizers()
+    optimizer = configured["optimizer"]
+    assert type(optimizer) is kind
+    assert {key: optimizer.param_groups[0][key] for key in expected} == expected
+    assert optimizer.param_groups[1]["weight_decay"] == 0
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.5 * 1e-4)  # the warm-up's first step
+    assert configured["lr_scheduler"]["interval"] == "step"
