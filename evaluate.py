@@ -8,14 +8,16 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from nucleiseg.doors.entry import ExitCode, plain, run_door
+from nucleiseg.doors.entry import ExitCode, plain, run_door, sentences
 from nucleiseg.doors.evaluating import evaluate
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
 def main(config: DictConfig) -> None:
     """Evaluate as the configuration says; exit with 1 if the truth of some images could not be read."""
-    if evaluate(**plain(config)):
+    with sentences():
+        unreadable = evaluate(**plain(config))
+    if unreadable:
         sys.exit(ExitCode.SOME_FAILED)
 
 

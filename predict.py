@@ -8,14 +8,16 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from nucleiseg.doors.entry import ExitCode, plain, run_door
+from nucleiseg.doors.entry import ExitCode, plain, run_door, sentences
 from nucleiseg.doors.predicting import predict
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="predict")
 def main(config: DictConfig) -> None:
     """Predict as the configuration says; exit with 1 if some images could not be read."""
-    if predict(**plain(config)):
+    with sentences():
+        failed = predict(**plain(config))
+    if failed:
         sys.exit(ExitCode.SOME_FAILED)
 
 

@@ -6,14 +6,15 @@ Writes a sheet of raw images, a sheet of augmented crops with their outlines, an
 import hydra
 from omegaconf import DictConfig
 
-from nucleiseg.doors.entry import plain, run_door
+from nucleiseg.doors.entry import plain, run_door, sentences
 from nucleiseg.doors.previewing import preview
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="preview")
 def main(config: DictConfig) -> None:
     """Draw the figures that the configuration asks for."""
-    preview(plain(config))
+    with sentences():
+        preview(plain(config))
 
 
 if __name__ == "__main__":

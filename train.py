@@ -10,7 +10,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from nucleiseg.doors.entry import plain, run_door
+from nucleiseg.doors.entry import plain, run_door, sentences
 from nucleiseg.doors.studies import register_studies
 
 ROOT = Path(__file__).resolve().parent
@@ -22,7 +22,8 @@ def main(config: DictConfig) -> None:
     # Imported here: spawned workers import this file again, and need no training.
     from nucleiseg.doors.training import train
 
-    train(plain(config), Path(HydraConfig.get().runtime.output_dir))
+    with sentences():
+        train(plain(config), Path(HydraConfig.get().runtime.output_dir))
 
 
 def go_on() -> None:

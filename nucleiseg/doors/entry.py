@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import Any, NoReturn
 
@@ -43,6 +44,20 @@ def plain(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in container.items()}
 
 
+@contextmanager
+def sentences() -> Iterator[None]:
+    """Print an `InputError` of the body as its sentences and exit with 2.
+
+    Inside a door's main function, so that Hydra has nothing of its own to say about it.
+    """
+    try:
+        yield
+    except InputError as error:
+        for problem in error.problems:
+            say(f"Error: {problem}")
+        sys.exit(ExitCode.BAD_INPUT)
+
+
 def run_door(main: Callable[[], None]) -> NoReturn:
     """Run a door's main function and exit: 0 done, 2 with sentences for bad input or configuration.
 
@@ -54,11 +69,8 @@ def run_door(main: Callable[[], None]) -> NoReturn:
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     try:
-        main()
-    except InputError as error:
-        for problem in error.problems:
-            say(f"Error: {problem}")
-        sys.exit(ExitCode.BAD_INPUT)
+        with sentences():
+            main()
     except (HydraException, OmegaConfBaseException) as error:
         say(f"Error in the configuration: {error}")
         sys.exit(ExitCode.BAD_INPUT)
