@@ -1,4 +1,4 @@
-"""The keys of `conf/optim`, `conf/trainer`, `conf/checkpoint` and `conf/validation` as frozen dataclasses."""
+"""The keys `optim`, `trainer`, `checkpoint` and `validation` of `conf/train.yaml` as frozen dataclasses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

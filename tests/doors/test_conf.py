@@ -1,0 +1,62 @@
+"""Every file in conf/ and every study composes, and every room takes the keys that they give it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nucleiseg.data.datamodule import build_datamodule
+from nucleiseg.models.config import ModelConfig
+from nucleiseg.training.settings import CheckpointSettings, OptimSettings, TrainerSettings, ValidationSettings
+from nucleiseg.transforms.recipe import build_recipe
+
+ROOT = Path(__file__).parents[2]
+DOORS = sorted(file.stem for file in (ROOT / "conf").glob("*.yaml"))
+OPTIONS = sorted(
+    f"{file.parent.name}={file.stem}" for file in (ROOT / "conf").glob("*/*.yaml") if not file.stem.startswith("_")
+)
+STUDIES = sorted(file.parent.name for file in (ROOT / "experiments").glob("*/experiment.yaml"))
+MANDATORY = {
+    "predict": ["checkpoint=c", "input=i"],
+    "evaluate": ["predictions=p", "truth=t"],
+}
+
+
+def check(config: dict[str, Any]) -> None:
+    """Give every group to its room."""
+    recipe = build_recipe(config["aug"])
+    ModelConfig.from_dict(config["model"])
+    OptimSettings.from_dict(config["optim"])
+    TrainerSettings.from_dict(config["trainer"])
+    CheckpointSettings.from_dict(config["checkpoint"])
+    ValidationSettings.from_dict(config["validation"])
+    build_datamodule(config["data"], train_transform=recipe, val_transform=recipe, seed=config["seed"], total_steps=1)
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_every_door_composes_and_has_a_script(door: str, composed: Callable[..., dict[str, Any]]) -> None:
+    composed(door, *MANDATORY.get(door, []))
+    assert (ROOT / f"{door}.py").exists()
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_is_taken_by_its_room(option: str, composed: Callable[..., dict[str, Any]]) -> None:
+    root = ["data.root=somewhere"] if option == "data=folders" else []
+    check(composed("train", option, *root))
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_study_composes_and_is_explained(study: str, composed: Callable[..., dict[str, Any]]) -> None:
+    config = composed("train", f"experiment={study}", "++data.root=somewhere")
+    if config["data"]["reader"] == "demo":
+        del config["data"]["root"]
+    check(config)
+    assert f"experiment={study}" in (ROOT / "experiments" / study / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_missions_overrides_compose(composed: Callable[..., dict[str, Any]]) -> None:
+    config = composed("train", "model=r50_c4", "aug.saturation=[0.5,2]")
+    assert config["model"]["name"] == "r50_c4"
+    assert build_recipe(config["aug"]).saturation == (0.5, 2)
+    assert composed("train", "data.val=none")["data"]["val"] == "none"
