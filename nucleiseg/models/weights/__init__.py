@@ -1,0 +1,1 @@
+"""Other libraries' weights: reading their files without running them, and their names and conventions <-> ours."""
