@@ -16,6 +16,7 @@ Family = Literal["fpn", "c4", "dc5"]
 TrunkName = Literal["resnet18", "resnet50", "resnet101", "resnext101_32x8d"]
 Numerics = Literal["detectron2", "torchvision"]
 NormName = Literal["frozen_bn", "bn", "gn"]
+RoIOperation = Literal["align", "pool"]
 
 FPN_LEVELS = 5
 """Feature maps of the pyramid that carry anchors: p2 to p6, of strides 4, 8, 16, 32 and 64."""
@@ -149,6 +150,8 @@ class ModelConfig:
         pixel_mean: RGB, 0 to 255, subtracted from the image.
         pixel_std: RGB, what the image is then divided by (MSRA's weights expect 1).
         fpn_channels: width of the pyramid's maps.
+        roi_pool: how a RoI's features are read off the maps: `align` (bilinear, exact) or `pool` (maximum over whole
+            cells, as before Mask R-CNN; for comparison).
         anchors, rpn, roi, mask, detection, loss_weights: see their classes.
     """
 
@@ -163,6 +166,7 @@ class ModelConfig:
     pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     pixel_std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     fpn_channels: int = 256
+    roi_pool: RoIOperation = "align"
     anchors: AnchorConfig = field(default_factory=AnchorConfig)
     rpn: RPNConfig = field(default_factory=RPNConfig)
     roi: RoIConfig = field(default_factory=RoIConfig)

@@ -168,7 +168,9 @@ def _build_roi_heads(config: ModelConfig, trunk: Trunk, num_classes: int) -> RoI
     strides = [trunk.backbone.strides[name] for name in names]
 
     def pool(size: int) -> RoIPool:
-        return RoIPool(feature_names=names, strides=strides, output_size=size, numerics=numerics)
+        return RoIPool(
+            feature_names=names, strides=strides, output_size=size, operation=config.roi_pool, numerics=numerics
+        )
 
     if trunk.res5 is not None:
         shared = pool(config.roi.pool)

@@ -1,11 +1,12 @@
-"""RoIAlign over feature maps, with detectron2's conventions or torchvision's."""
+"""RoIAlign over feature maps, with detectron2's conventions or torchvision's; RoIPool, for comparison."""
 
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torchvision.ops import MultiScaleRoIAlign, roi_align
+from torchvision.ops import MultiScaleRoIAlign, roi_align, roi_pool
 
+from nucleiseg.models.config import RoIOperation
 from nucleiseg.models.numerics import DETECTRON2, Numerics
 
 CANONICAL_SIZE = 224
@@ -52,6 +53,9 @@ class RoIPool(MultiScaleRoIAlign):
         feature_names: names of the maps to pool from, the finest first.
         strides: their strides in network pixels.
         output_size: side of the pooled grid.
+        operation: `align`, or `pool` for the RoIPool of Fast R-CNN (Girshick 2015): the maximum over bins whose
+            borders are rounded to cells of the map. Mask targets do not round, so that masks shift by up to half a
+            cell: what RoIAlign was invented against (He et al. 2017, section 3).
         numerics: whose conventions to follow.
     """
 
@@ -61,11 +65,13 @@ class RoIPool(MultiScaleRoIAlign):
         feature_names: Sequence[str],
         strides: Sequence[int],
         output_size: int,
+        operation: RoIOperation = "align",
         numerics: Numerics = DETECTRON2,
     ) -> None:
         super().__init__(list(feature_names), output_size, numerics.roi_align_sampling_ratio)
         self.strides = tuple(strides)
         self.scales = [1 / stride for stride in strides]
+        self.operation = operation
         self.numerics = numerics
 
     def forward(
@@ -89,17 +95,20 @@ class RoIPool(MultiScaleRoIAlign):
         image = torch.cat([box.new_full((len(box), 1), index) for index, box in enumerate(boxes)])
         rois = torch.cat([image, everything], dim=1)
         if len(maps) == 1:
-            return self._align(maps[0], rois, self.scales[0])
+            return self._pool(maps[0], rois, self.scales[0])
         lowest = self.strides[0].bit_length() - 1  # stride 2^k is level k
         levels = assign_levels(everything, lowest, lowest + len(maps) - 1, self.numerics)
         pooled = maps[0].new_zeros((len(rois), maps[0].shape[1], *self.output_size))
         for level, (feature_map, scale) in enumerate(zip(maps, self.scales, strict=True)):
             chosen = torch.where(levels == level)[0]
             # Under autocast the maps may differ in dtype; all RoIs go into one tensor.
-            pooled[chosen] = self._align(feature_map, rois[chosen], scale).to(pooled.dtype)
+            pooled[chosen] = self._pool(feature_map, rois[chosen], scale).to(pooled.dtype)
         return pooled
 
-    def _align(self, feature_map: Tensor, rois: Tensor, scale: float) -> Tensor:
+    def _pool(self, feature_map: Tensor, rois: Tensor, scale: float) -> Tensor:
+        if self.operation == "pool":
+            # In float32: torchvision casts for autocast on GPUs alone. A maximum loses nothing on the way back.
+            return roi_pool(feature_map.float(), rois.float(), self.output_size, scale).to(feature_map.dtype)
         return roi_align(
             feature_map, rois, self.output_size, scale, self.sampling_ratio, self.numerics.roi_align_aligned
         )

@@ -108,6 +108,7 @@ def test_unknown_keys_are_named_with_the_known_ones() -> None:
         ({"name": "a", "family": "dc5", "trunk": "resnet18"}, r"resnet18 with model\.family=dc5.*r50_dc5"),
         ({"name": "a", "rpn": {"positive_iou": 0.2}}, r"model\.rpn\.negative_iou=0\.3 is above"),
         ({"name": "a", "norm": "instance"}, r"model\.norm is 'instance'.*'frozen_bn', 'bn', 'gn'"),
+        ({"name": "a", "roi_pool": "max"}, r"model\.roi_pool is 'max'; it accepts one of 'align', 'pool'"),
         ({"name": "a", "stride_in_1x1": "yes"}, r"model\.stride_in_1x1 is 'yes'; it accepts true or false"),
         ({"name": 3}, r"model\.name is 3; it accepts text"),
     ],

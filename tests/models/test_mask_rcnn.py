@@ -141,6 +141,17 @@ def test_half_precision_trains_and_predicts(family: str) -> None:
     assert found.boxes.dtype == found.scores.dtype == found.masks.dtype == torch.float32
 
 
+@pytest.mark.parametrize("family", ["fpn", "c4"])
+def test_roi_pool_is_another_network_with_the_same_parameters(family: str) -> None:
+    align, pool = small_network(family), small_network(family, roi_pool="pool")
+    pool.load_state_dict(align.state_dict())
+    first, second = align.train()([image()], [target(9)]), pool.train()([image()], [target(9)])
+    assert torch.equal(first["loss_rpn_cls"], second["loss_rpn_cls"])
+    assert not torch.equal(first["loss_cls"], second["loss_cls"])
+    with torch.no_grad():
+        assert pool.eval()([image()])[0].size == (96, 80)
+
+
 def test_a_copy_is_the_same_network() -> None:
     network = pickle.loads(pickle.dumps(small_network().eval()))
     with torch.no_grad():

@@ -79,3 +79,35 @@ def test_no_rois_and_the_gradient_of_some() -> None:
     assert pool(features, [torch.zeros(0, 4)]).shape == (0, 2, 7, 7)
     pool(features, [torch.tensor([[0.0, 0, 20, 20]])]).sum().backward()
     assert features["0"].grad.abs().sum() > 0
+
+
+def naive_roi_pool(feature_map: torch.Tensor, box: list[int], size: int) -> torch.Tensor:
+    """Fast R-CNN's RoIPool of one box in cells of a (C, h, w) map, bin by bin; borders are whole cells."""
+    left, top, right, bottom = box
+    height, width = (bottom - top + 1) / size, (right - left + 1) / size
+    pooled = torch.zeros(len(feature_map), size, size)
+    for row in range(size):
+        for column in range(size):
+            rows = slice(top + int(row * height), top + int(np.ceil((row + 1) * height)))
+            columns = slice(left + int(column * width), left + int(np.ceil((column + 1) * width)))
+            pooled[:, row, column] = feature_map[:, rows, columns].amax(dim=(1, 2))
+    return pooled
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_roi_pool_takes_the_maximum_over_whole_cells(dtype: torch.dtype) -> None:
+    feature_map = torch.randn(3, 16, 16).to(dtype)
+    pool = RoIPool(feature_names=["0"], strides=[8], output_size=4, operation="pool")
+    box = torch.tensor([[17.0, 30.0, 87.0, 105.0]])  # rounded to cells: 2, 4, 11, 13
+    pooled = pool({"0": feature_map[None]}, [box])
+    assert pooled.dtype == dtype
+    assert torch.equal(pooled[0].float(), naive_roi_pool(feature_map.float(), [2, 4, 11, 13], 4))
+
+
+def test_roi_pool_over_a_pyramid_has_gradients() -> None:
+    features = {name: maps.requires_grad_() for name, maps in pyramid().items()}
+    pool = RoIPool(feature_names=NAMES, strides=STRIDES, output_size=7, operation="pool")
+    pool(features, [torch.tensor([[0.0, 0, 20, 20], [0.0, 0, 400, 300]])]).sum().backward()
+    assert features["0"].grad.abs().sum() > 0
+    assert features["2"].grad.abs().sum() > 0
+    assert features["3"].grad.abs().sum() == 0
