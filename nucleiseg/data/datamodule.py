@@ -144,7 +144,8 @@ class NucleiDataModule(pl.LightningDataModule):
 
     def _whole_images(self, records: Sequence[Record]) -> DataLoader[tuple[Tensor, Target]]:
         keys = [SampleKey(index, None) for index in range(len(records))]
-        return self._loader(records, self.val_transform, min(self.workers, len(keys)), sampler=keys, batch_size=1)
+        # No workers: they would take longer to start than whole images take to resize.
+        return self._loader(records, self.val_transform, workers=0, sampler=keys, batch_size=1)
 
     def _loader(
         self,

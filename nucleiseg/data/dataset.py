@@ -3,7 +3,11 @@
 What worker processes need is in this file; it imports neither Lightning nor Hydra, so that they start fast.
 """
 
+import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Sequence
+from multiprocessing import connection
 from typing import Any
 
 import cv2
@@ -55,6 +59,17 @@ def collate(samples: Sequence[tuple[Tensor, Target]]) -> tuple[list[Tensor], lis
 
 
 def init_worker(worker: int) -> None:
-    """Keep a worker process to one thread: the workers are the parallelism."""
+    """Keep a worker process to one thread, since the workers are the parallelism, and let it end with its parent.
+
+    torch's own watch over the parent begins with the first sample: a parent killed before would leave workers behind.
+    """
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)

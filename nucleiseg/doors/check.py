@@ -16,7 +16,7 @@ from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.progress import say
 from nucleiseg.report.anchor_fit import AnchorLevel
 from nucleiseg.report.data_check import Limits, RunPlan, data_check
-from nucleiseg.training.plan import CheckpointPlan
+from nucleiseg.training.plan import CheckpointPlan, last_bytes, step_bytes
 from nucleiseg.training.settings import OptimSettings, TrainerSettings
 from nucleiseg.transforms.recipe import Recipe
 
@@ -35,13 +35,11 @@ def run_plan(
     run_dir: Path,
 ) -> RunPlan:
     """Return what a run will write into `run_dir` and how long it will take, from one step tried out."""
-    weights = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
-    states = 2 if optim.name == "adamw" else 1
     return RunPlan(
         steps=checkpoints.max_steps,
         checkpoints=checkpoints.count(),
-        checkpoint_bytes=weights,
-        last_bytes=(1 + states) * weights,
+        checkpoint_bytes=step_bytes(network),
+        last_bytes=last_bytes(network, optimizer_states=2 if optim.name == "adamw" else 1),
         free_bytes=shutil.disk_usage(run_dir).free,
         seconds_per_step=trainer.accumulate * probe_step(network, datamodule) if on_cpu(trainer) else None,
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from omegaconf import OmegaConf
+from pytorch_lightning.utilities import rank_zero_only
 
 from nucleiseg.data.datamodule import NucleiDataModule, build_datamodule
 from nucleiseg.doors.check import run_plan, say_data_check
@@ -38,6 +39,9 @@ def train(config: dict[str, Any], run_dir: Path, *, resume: bool = False) -> Non
     Raises:
         InputError: for bad configuration or data, before any training.
     """
+    is_first = rank_zero_only.rank == 0
+    if is_first and not resume and (run_dir / CONFIG).exists():
+        raise InputError(f"{run_dir} holds a run already: resume={run_dir} goes on with it, or name another folder.")
     # A run resumed with more steps keeps the schedule that it was started with.
     config["optim"]["total_steps"] = config["optim"]["total_steps"] or config["trainer"]["max_steps"]
     try:
@@ -47,13 +51,11 @@ def train(config: dict[str, Any], run_dir: Path, *, resume: bool = False) -> Non
     except InputError as error:
         Status(run_dir, of=config["trainer"]["max_steps"], every=1).write("failed", str(error))
         raise
-    if not resume:
+    if is_first and not resume:
         write_text(run_dir / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config)))
         write_json(run_dir / "splits.json", datamodule.split.to_dict())
-    training_summaries = [summary for summary in datamodule.summaries if summary.name in datamodule.split.train]
-    checkpoints = CheckpointPlan(settings.trainer.max_steps, settings.checkpoint.every, keep=settings.checkpoint.keep)
-    plan = run_plan(network, datamodule, checkpoints, settings.optim, settings.trainer, run_dir)
-    say_data_check(training_summaries, settings.recipe, network, plan)
+    if is_first:
+        _say_what_follows(settings, datamodule, network, run_dir)
     run.train(
         network,
         settings.metadata(datamodule),
@@ -66,6 +68,14 @@ def train(config: dict[str, Any], run_dir: Path, *, resume: bool = False) -> Non
         seed=settings.seed,
         resume=resume,
     )
+
+
+def _say_what_follows(settings: "_Settings", datamodule: NucleiDataModule, network: MaskRCNN, run_dir: Path) -> None:
+    training = [summary for summary in datamodule.summaries if summary.name in datamodule.split.train]
+    checkpoints = CheckpointPlan(settings.trainer.max_steps, settings.checkpoint.every, keep=settings.checkpoint.keep)
+    plan = run_plan(network, datamodule, checkpoints, settings.optim, settings.trainer, run_dir)
+    say(datamodule.split.description)
+    say_data_check(training, settings.recipe, network, plan)
 
 
 class _Settings:

@@ -47,17 +47,17 @@ class CheckpointPlan:
         return written if self.keep is None else min(written, self.keep + 1)
 
 
-def estimated_bytes(network: nn.Module, plan: CheckpointPlan, optimizer_states: int = 1) -> int:
-    """Return the bytes that the checkpoints of a run will take.
+def step_bytes(network: nn.Module) -> int:
+    """Return the bytes of a step checkpoint: parameters and buffers."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+
+
+def last_bytes(network: nn.Module, optimizer_states: int) -> int:
+    """Return the bytes of `last.ckpt`: a step checkpoint, and what the optimiser keeps.
 
     Args:
-        network: its parameters and buffers are in each of them.
-        plan: how many there are.
-        optimizer_states: tensors of a parameter's size that the optimiser keeps (SGD with momentum 1, AdamW 2), in
-            `last.ckpt` alone. While that file is replaced, the old and the new one exist.
+        network: what is trained.
+        optimizer_states: tensors of a trained parameter's size that the optimiser keeps (SGD with momentum 1, AdamW 2).
     """
-    weights = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
-    trained = sum(
-        parameter.numel() * parameter.element_size() for parameter in network.parameters() if parameter.requires_grad
-    )
-    return plan.count() * weights + 2 * (weights + optimizer_states * trained)
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    return step_bytes(network) + optimizer_states * sum(tensor.numel() * tensor.element_size() for tensor in trained)

@@ -4,10 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nucleiseg.data.layers import tight_boxes
 from nucleiseg.evaluation.coco_ap import average_precision
 from nucleiseg.evaluation.thresholds import choose_threshold
-from nucleiseg.inference.box_masks import RLE, Crop, compress, run_lengths, to_rle
+from nucleiseg.evaluation.truth import sample_masks
+from nucleiseg.inference.box_masks import RLE, to_rle
 from nucleiseg.structures import Prediction, Sample
 from nucleiseg.training.module import LOSSES
 
@@ -21,14 +21,8 @@ class Truth:
 
     @classmethod
     def of(cls, sample: Sample) -> "Truth":
-        """Encode the instances of a sample, each from its own window of its layer."""
-        height, width = sample.image.shape[:2]
-        boxes = tight_boxes(sample.layers, sample.layer_index).astype(int).tolist()
-        runs = []
-        for value, (plane, (left, top, right, bottom)) in enumerate(zip(sample.layer_index, boxes, strict=True), 1):
-            window = sample.layers[plane, top:bottom, left:right]
-            runs.append(run_lengths(Crop(top, left, window == value), height, width))
-        return cls(compress(runs, height, width), sample.labels.tolist())
+        """Take the instances of a sample."""
+        return cls(sample_masks(sample), sample.labels.tolist())
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nucleiseg.training.plan import CheckpointPlan, estimated_bytes
+from nucleiseg.training.plan import CheckpointPlan, last_bytes, step_bytes
 
 
 def rows(*scores: float | None) -> list[dict[str, str]]:
@@ -55,6 +55,6 @@ def test_bytes_are_those_of_the_tensors() -> None:
     network = torch.nn.Sequential(torch.nn.Linear(10, 10, bias=False), torch.nn.BatchNorm1d(10))
     network[1].requires_grad_(False)
     weights = 4 * (100 + 4 * 10) + 8  # weight; gamma, beta, mean, variance; a counter of int64
-    plan = CheckpointPlan(max_steps=10, every=5)
-    assert estimated_bytes(network, plan) == 2 * weights + 2 * (weights + 400)
-    assert estimated_bytes(network, plan, optimizer_states=2) == 2 * weights + 2 * (weights + 800)
+    assert step_bytes(network) == weights
+    assert last_bytes(network, optimizer_states=1) == weights + 400
+    assert last_bytes(network, optimizer_states=2) == weights + 800
