@@ -3,10 +3,16 @@
 import os
 from pathlib import Path
 
+from nucleiseg.data.readers.demo import DemoReader, write_folders
 from nucleiseg.doors.prediction import predict_to_folder
+from nucleiseg.errors import InputError
 from nucleiseg.inference.images import find_images
 from nucleiseg.inference.predictor import Predictor
 from nucleiseg.progress import say
+from nucleiseg.training.tables import read_rows
+
+DEMO = DemoReader(images=4, size=384, seed=1)
+"""What `input=demo` stands for: images that no demo run has seen (those are drawn from seed 0)."""
 
 
 def predict(
@@ -32,9 +38,8 @@ def predict(
     Raises:
         InputError: if the checkpoint or the input cannot be used at all.
     """
-    images = find_images(input, ids)
     predictor = Predictor.from_checkpoint(
-        checkpoint,
+        find_checkpoint(Path(checkpoint)),
         short=short,
         long=long,
         score_threshold=score_threshold,
@@ -42,9 +47,32 @@ def predict(
         detections=detections,
         device=device,
     )
-    summary = predict_to_folder(predictor, images, output, count_threshold, overlays)
+    folder = Path(output)
+    if input == "demo":
+        input = folder / "demo_data"  # noqa: A001
+        write_folders(DEMO, input)
+        say(f"Drew {DEMO.images} images with their masks into {input}.")
+    summary = predict_to_folder(predictor, find_images(input, ids), folder, count_threshold, overlays)
     nuclei = sum(count.count for count in summary.counts)
-    say(f"{summary.done} images with {nuclei:,} nuclei: {Path(output) / 'answer.zip'}, counts.csv, overlays.")
+    say(f"{summary.done} images with {nuclei:,} nuclei: {folder / 'answer.zip'}, counts.csv, images.json, overlays.")
     if summary.failed:
         say(f"{len(summary.failed)} images failed: {', '.join(summary.failed)}.")
     return len(summary.failed)
+
+
+def find_checkpoint(path: Path) -> Path:
+    """Return a checkpoint file: the path itself, or of a run's folder the step with the best `val/ap50`.
+
+    A run without validation gives its last step.
+
+    Raises:
+        InputError: if the folder is no run with a checkpoint.
+    """
+    if not path.is_dir():
+        return path
+    rows = read_rows(path / "index.csv")
+    if not rows:
+        raise InputError(f"checkpoint={path} is a folder without index.csv; name a run, or a file of its checkpoints.")
+    best = max(rows, key=lambda row: (float(row["val/ap50"] or -1), int(row["step"])))
+    say(f"Using {best['path']}, the best of {path} by val/ap50 ({best['val/ap50'] or 'not validated'}).")
+    return path / best["path"]

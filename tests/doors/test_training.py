@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import nucleiseg
-from nucleiseg.doors.predicting import predict
+from nucleiseg.doors.predicting import find_checkpoint, predict
 from nucleiseg.doors.training import resume, train
 from nucleiseg.errors import InputError
 
@@ -65,7 +65,20 @@ def test_train_resume_and_predict(
     assert all(result["segmentation"]["size"] == [60, 80] for result in results)
     assert (tmp_path / "out" / "overlays" / "a.png").exists()
     assert [row["image"] for row in rows(tmp_path / "out" / "counts.csv")] == ["a"]
+    assert predict(checkpoint=run, input="demo", output=tmp_path / "demo", overlays=False, device="cpu") == 0
+    assert len(rows(tmp_path / "demo" / "counts.csv")) == 4
     assert nucleiseg.load(run / "checkpoints" / "last.ckpt", device="cpu").predict(picture).size == (60, 80)
+
+
+def test_a_runs_best_checkpoint_is_found(tmp_path: Path) -> None:
+    header = "step,path,val/ap50\n"
+    (tmp_path / "index.csv").write_text(header + "1,a,0.5\n2,b,0.7\n3,c,0.6\n4,d,\n")
+    assert find_checkpoint(tmp_path) == tmp_path / "b"
+    (tmp_path / "index.csv").write_text(header + "1,a,\n2,b,\n")
+    assert find_checkpoint(tmp_path) == tmp_path / "b"
+    assert find_checkpoint(tmp_path / "index.csv") == tmp_path / "index.csv"
+    with pytest.raises(InputError, match="a folder without"):
+        find_checkpoint(tmp_path.parent)
 
 
 def test_a_resumed_run_keeps_its_configuration(tmp_path: Path) -> None:
