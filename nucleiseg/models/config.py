@@ -18,6 +18,10 @@ Numerics = Literal["detectron2", "torchvision"]
 NormName = Literal["frozen_bn", "bn", "gn"]
 RoIOperation = Literal["align", "pool"]
 
+AUTO = "auto"
+"""The value of `model.weights` that stands for the model's COCO weights, if they can be had: `models.pretrained` puts
+their name in its place. A network that is built without is one of random weights."""
+
 FPN_LEVELS = 5
 """Feature maps of the pyramid that carry anchors: p2 to p6, of strides 4, 8, 16, 32 and 64."""
 
@@ -142,11 +146,13 @@ class ModelConfig:
             dilated res5.
         trunk: the ResNet below.
         numerics: whose arithmetic to follow; `torchvision` (FPN only) is for weights trained there.
-        weights: pretrained weights to start from; None starts from random ones.
+        weights: pretrained weights to start from (see `models.pretrained`): `auto`, a name of `models.zoo`, or a file;
+            None starts from random ones.
         norm: normalisation of the trunk; None follows the weights (`frozen_bn` with, `gn` without).
         freeze_at: trunk stages that are not trained, as detectron2 counts them (1 the stem, 2 also res2); None
             follows the weights (2 with, 0 without).
-        stride_in_1x1: stride of a bottleneck in its first 1x1 convolution (MSRA's weights) or in the 3x3.
+        stride_in_1x1: stride of a bottleneck in its first 1x1 convolution (MSRA's weights) or in the 3x3; None
+            follows the weights, as do the next two (see `models.conventions`).
         pixel_mean: RGB, 0 to 255, subtracted from the image.
         pixel_std: RGB, what the image is then divided by (MSRA's weights expect 1).
         fpn_channels: width of the pyramid's maps.
@@ -162,9 +168,9 @@ class ModelConfig:
     weights: str | None = None
     norm: NormName | None = None
     freeze_at: int | None = None
-    stride_in_1x1: bool = True
-    pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
-    pixel_std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    stride_in_1x1: bool | None = None
+    pixel_mean: tuple[float, float, float] | None = None
+    pixel_std: tuple[float, float, float] | None = None
     fpn_channels: int = 256
     roi_pool: RoIOperation = "align"
     anchors: AnchorConfig = field(default_factory=AnchorConfig)

@@ -14,8 +14,8 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from nucleiseg.models.anchors import GridAnchorGenerator, sizes_per_level
 from nucleiseg.models.config import ModelConfig
+from nucleiseg.models.conventions import conventions_of, settled
 from nucleiseg.models.heads import BoxHead, BoxPredictor, MaskPredictor
-from nucleiseg.models.norm import resolve_norm_and_freeze
 from nucleiseg.models.numerics import NUMERICS
 from nucleiseg.models.roi_heads import Res5RoIHeads, RoIHeads
 from nucleiseg.models.roi_pool import RoIPool
@@ -73,20 +73,24 @@ class MaskRCNN(TorchvisionMaskRCNN):
         num_classes: K, foreground classes; labels are 1 .. K.
         trunk: widths and depths, if they are not those of `config.trunk` (for small networks in tests).
 
+    Attributes:
+        config: as given, with nothing left open that follows the weights: it rebuilds this network anywhere.
+        num_classes: as given.
+
     Raises:
         InputError: if the configuration contradicts itself.
     """
 
     def __init__(self, config: ModelConfig, num_classes: int, *, trunk: TrunkSpec | None = None) -> None:
         numerics = NUMERICS[config.numerics]
-        norm, freeze_at, _ = resolve_norm_and_freeze(config.weights, config.norm, config.freeze_at)
+        conventions = conventions_of(config)
         parts = build_trunk(
             family=config.family,
             trunk=trunk or config.trunk,
-            norm=norm,
+            norm=conventions.norm,
             bn_eps=numerics.bn_eps,
-            stride_in_1x1=config.stride_in_1x1,
-            freeze_at=freeze_at,
+            stride_in_1x1=conventions.stride_in_1x1,
+            freeze_at=conventions.freeze_at,
             fpn_channels=config.fpn_channels,
         )
         backbone = parts.backbone
@@ -96,10 +100,12 @@ class MaskRCNN(TorchvisionMaskRCNN):
             _build_rpn(config, parts),
             _build_roi_heads(config, parts, num_classes),
             InputTransform(
-                pixel_mean=config.pixel_mean, pixel_std=config.pixel_std, size_divisible=backbone.size_divisibility
+                pixel_mean=conventions.pixel_mean,
+                pixel_std=conventions.pixel_std,
+                size_divisible=backbone.size_divisibility,
             ),
         )
-        self.config = config
+        self.config = settled(config)
         self.num_classes = num_classes
 
     def forward(
@@ -148,7 +154,7 @@ class MaskRCNN(TorchvisionMaskRCNN):
 
 
 def build(config: ModelConfig, num_classes: int, *, trunk: TrunkSpec | None = None) -> MaskRCNN:
-    """Build a network with random weights; see `MaskRCNN`. Pretrained ones (`config.weights`) are loaded elsewhere."""
+    """Build a network with random weights; see `MaskRCNN`. `models.pretrained` loads others."""
     return MaskRCNN(config, num_classes, trunk=trunk)
 
 

@@ -3,13 +3,15 @@
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import get_args
 
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
 from nucleiseg.errors import InputError
+from nucleiseg.models.config import NormName
 
-NORMS = ("frozen_bn", "bn", "gn")
+NORMS: tuple[NormName, ...] = get_args(NormName)
 """The choices of `model.norm`."""
 
 MAX_FREEZE_AT = 5
@@ -40,7 +42,9 @@ def make_norm_layer(norm: str, bn_eps: float = 1e-5) -> NormLayer:
     return nn.BatchNorm2d if norm == "bn" else group_norm
 
 
-def resolve_norm_and_freeze(weights: str | None, norm: str | None, freeze_at: int | None) -> tuple[str, int, str]:
+def resolve_norm_and_freeze(
+    weights: str | None, norm: NormName | None, freeze_at: int | None
+) -> tuple[NormName, int, str]:
     """Choose what was left open of `model.norm` and `model.freeze_at`, and refuse contradictions.
 
     Batch statistics that are frozen at their initial values (mean 0, variance 1) normalise nothing: activations of a

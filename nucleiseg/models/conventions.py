@@ -1,0 +1,88 @@
+"""What pretrained weights expect of the network around them, and what a network without any has instead.
+
+Weights fit a network by their shapes alone, whatever its input's scale and its stride are, and then predict badly.
+So these settings follow the weights wherever the configuration leaves them open.
+"""
+
+from dataclasses import dataclass, replace
+
+from nucleiseg.models.config import AUTO, ModelConfig, NormName
+from nucleiseg.models.norm import resolve_norm_and_freeze
+
+PIXEL_MEAN = (123.675, 116.28, 103.53)
+"""ImageNet's, RGB, 0 to 255: what all weights of the zoo were trained with."""
+
+PIXEL_STD = (58.395, 57.12, 57.375)
+"""ImageNet's, RGB."""
+
+
+@dataclass(frozen=True)
+class Conventions:
+    """The settings of a network that its weights decide.
+
+    Attributes:
+        norm: normalisation of the trunk.
+        freeze_at: trunk stages that are not trained, from the stem.
+        stride_in_1x1: bottlenecks subsample in the first 1x1 convolution, not in the 3x3.
+        pixel_mean: RGB, 0 to 255.
+        pixel_std: RGB.
+    """
+
+    norm: NormName
+    freeze_at: int
+    stride_in_1x1: bool
+    pixel_mean: tuple[float, float, float] = PIXEL_MEAN
+    pixel_std: tuple[float, float, float] = PIXEL_STD
+
+
+MSRA = Conventions(norm="frozen_bn", freeze_at=2, stride_in_1x1=True, pixel_std=(1.0, 1.0, 1.0))
+"""ResNet-50 and -101 of He et al. 2016 (Caffe), from which detectron2's were trained: pixels are not divided, since
+the first convolution holds the division."""
+
+UNIT_VARIANCE = Conventions(norm="frozen_bn", freeze_at=2, stride_in_1x1=False)
+"""torchvision's ResNets ("V1.5"), and detectron2's ResNeXt-101."""
+
+SCRATCH = Conventions(norm="gn", freeze_at=0, stride_in_1x1=False)
+"""Random weights: inputs of unit variance, since initial weights are made for these; the stride in the 3x3, since in
+the 1x1 it drops three quarters of what the stage below has computed."""
+
+
+def expected_by(weights: str | None, trunk: str) -> Conventions:
+    """Return what weights of this name expect.
+
+    Args:
+        weights: a name of the zoo, or a file: one that says nothing else of itself is taken for detectron2's.
+            None and `auto` stand for random weights.
+        trunk: the ResNet that they are of.
+    """
+    if weights in (None, AUTO):
+        return SCRATCH
+    msra = trunk in ("resnet50", "resnet101") and not str(weights).startswith("torchvision")
+    return MSRA if msra else UNIT_VARIANCE
+
+
+def conventions_of(config: ModelConfig, expected: Conventions | None = None) -> Conventions:
+    """Return what a network of this configuration has: its own settings, and for those left open the weights'.
+
+    Args:
+        config: None in `norm`, `freeze_at`, `stride_in_1x1`, `pixel_mean` and `pixel_std` leaves them open.
+        expected: what the weights expect, where more is known of them than their name (see `expected_by`).
+
+    Raises:
+        InputError: if something random would be frozen.
+    """
+    expected = expected or expected_by(config.weights, config.trunk)
+    freeze_at = config.freeze_at
+    if freeze_at is None and config.norm in (None, expected.norm):
+        freeze_at = expected.freeze_at
+    weights = None if config.weights == AUTO else config.weights
+    norm, freeze_at, _ = resolve_norm_and_freeze(weights, config.norm or expected.norm, freeze_at)
+    stride_in_1x1 = expected.stride_in_1x1 if config.stride_in_1x1 is None else config.stride_in_1x1
+    pixel_mean, pixel_std = config.pixel_mean or expected.pixel_mean, config.pixel_std or expected.pixel_std
+    return Conventions(norm, freeze_at, stride_in_1x1, pixel_mean, pixel_std)
+
+
+def settled(config: ModelConfig, expected: Conventions | None = None) -> ModelConfig:
+    """Return the configuration with nothing left open, as checkpoints store it: see `conventions_of`."""
+    weights = None if config.weights == AUTO else config.weights
+    return replace(config, weights=weights, **vars(conventions_of(config, expected)))
