@@ -1,10 +1,70 @@
-"""Our networks into detectron2's files."""
+"""Our networks into detectron2's files, so that nobody is locked in."""
 
 import os
+import pickle
+from typing import Any
 
+import numpy as np
+
+from nucleiseg.errors import InputError
+from nucleiseg.files import atomic_path
 from nucleiseg.models.mask_rcnn import MaskRCNN
+from nucleiseg.models.weights.layout import to_detectron2
+from nucleiseg.models.weights.names import detectron2_name
+
+PROTOCOL = 3
+"""Of the pickle: any Python 3 reads it, and arrays take no more than their bytes."""
+
+
+def detectron2_arrays(network: MaskRCNN) -> dict[str, np.ndarray]:
+    """Return a network's weights under detectron2's names, in its order of channels and classes.
+
+    Floating-point arrays are float32. Networks with GroupNorm or batch normalisation, or of ResNet-18, are exported
+    too: detectron2 has them, though not in its zoo.
+
+    Raises:
+        InputError: the network computes in torchvision's numerics, which detectron2 cannot express.
+    """
+    if network.config.numerics != "detectron2":
+        raise InputError(
+            f"A network of model.numerics={network.config.numerics} cannot be exported: detectron2 computes otherwise "
+            "(anchors, RoIAlign, deltas of the background). torchvision loads its state dict under the same names."
+        )
+    arrays = {}
+    for name, value in network.state_dict().items():
+        tensor = to_detectron2(name, value.detach().cpu())
+        tensor = tensor.float() if tensor.is_floating_point() else tensor
+        arrays[detectron2_name(name, network.config.family)] = tensor.numpy()
+    return arrays
 
 
 def save_detectron2(network: MaskRCNN, path: str | os.PathLike[str]) -> None:
-    """Write the network's weights as a detectron2 `.pkl`, whole or not at all."""
-    raise NotImplementedError
+    """Write a network's weights as detectron2's model zoo does, whole or not at all.
+
+    `DetectionCheckpointer` loads the file; detectron2's configuration has to say the rest (family, classes, anchors,
+    stride in the 1x1, mean and deviation of pixels in BGR order).
+
+    Args:
+        network: in detectron2's numerics.
+        path: of the `.pkl`.
+
+    Raises:
+        InputError: as in `detectron2_arrays`.
+    """
+    content = {"model": detectron2_arrays(network), "__author__": "nucleiseg"}
+    with atomic_path(path) as temporary, temporary.open("wb") as handle:
+        _Pickler(handle, PROTOCOL).dump(content)
+
+
+class _Pickler(pickle.Pickler):
+    """Pickles arrays without numpy's internal names.
+
+    numpy writes `numpy._core.multiarray._reconstruct` since version 2, which the older ones of most detectron2
+    installations do not know. `numpy.ndarray` and its state say the same in all versions.
+    """
+
+    def reducer_override(self, value: object) -> Any:  # noqa: ANN401
+        if not isinstance(value, np.ndarray):
+            return NotImplemented
+        state = (1, value.shape, value.dtype, False, value.tobytes())
+        return np.ndarray, ((0,), "b"), state

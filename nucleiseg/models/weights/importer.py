@@ -2,44 +2,88 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from torch import Tensor
 
 from nucleiseg.models.mask_rcnn import MaskRCNN
+from nucleiseg.models.weights.detectron2_plan import detectron2_plan
+from nucleiseg.models.weights.files import WeightsFile, read_weights
+from nucleiseg.models.weights.placement import Plan, place
 from nucleiseg.models.weights.report import ImportReport
+from nucleiseg.models.weights.settings import Normalisation, implied_settings
+from nucleiseg.models.weights.torchvision_plan import mask_rcnn_plan, trunk_plan
+
+Source = str | os.PathLike[str] | WeightsFile
+"""A file's path; or what `read_weights` made of it, which saves reading it twice."""
 
 
-@dataclass(frozen=True)
-class Normalisation:
-    """The settings that weights were trained with and a network needs to match; None where a file does not tell.
+def normalisation(source: Source) -> Normalisation:
+    """Tell which settings a file of detectron2, Caffe2 or torchvision implies, before a network is built for it.
 
-    Attributes:
-        pixel_mean: RGB, 0 to 255.
-        pixel_std: RGB.
-        stride_in_1x1: bottlenecks subsample in their first 1x1 convolution.
+    Raises:
+        InputError: the file is refused or damaged.
     """
-
-    pixel_mean: tuple[float, float, float] | None
-    pixel_std: tuple[float, float, float] | None
-    stride_in_1x1: bool | None
+    return implied_settings(_open(source))
 
 
-def normalisation(path: str | os.PathLike[str]) -> Normalisation:
-    """Tell the settings that a file of detectron2 or torchvision implies."""
-    raise NotImplementedError
+def load_detectron2(network: MaskRCNN, source: Source) -> ImportReport:
+    """Load detectron2's weights into a network, in place.
+
+    Files are a `.pkl` of the model zoo, a `.pth` of one's own training, or an ImageNet trunk: Caffe2's (`R-50.pkl`)
+    or one with detectron2's names and no prefix. Layers for other classes or anchors keep the values they have (random
+    ones in a new network), and so does everything but the trunk with a file of a trunk alone; the report names them.
+
+    Args:
+        network: in detectron2's numerics; for a trunk alone, in any.
+        source: the file.
+
+    Raises:
+        InputError: the file is refused or damaged, or does not fit: an entry is missing, a key unused, a shape other.
+            The network is then as it was.
+    """
+    file = _open(source)
+    return _load(network, detectron2_plan(network, file))
 
 
-def load_detectron2(network: MaskRCNN, path: str | os.PathLike[str]) -> ImportReport:
-    """Load a detectron2 `.pkl` or `.pth`, or a Caffe2-style ImageNet `.pkl`, into the network, in place."""
-    raise NotImplementedError
+def load_torchvision(
+    network: MaskRCNN, weights: Source | Mapping[str, Tensor], *, bn_eps: float | None = None
+) -> ImportReport:
+    """Load torchvision's Mask R-CNN with ResNet and FPN (`maskrcnn_resnet50_fpn`), in place.
+
+    Args:
+        network: of family `fpn`, in torchvision's numerics.
+        weights: a file, or the state dict.
+        bn_eps: epsilon of the normalisation that the weights were trained with; the network's own is 0. None takes
+            1e-5 where batches were counted (`BatchNorm2d`), 0 where not (the COCO weights, frozen ones).
+
+    Raises:
+        InputError: as in `load_detectron2`; the `_v2` model has other heads and does not fit.
+    """
+    return _load(network, mask_rcnn_plan(network, _named(weights), bn_eps))
 
 
-def load_torchvision(network: MaskRCNN, weights: str | os.PathLike[str] | Mapping[str, Tensor]) -> ImportReport:
-    """Load torchvision's Mask R-CNN with R50-FPN into a network of torchvision numerics, in place."""
-    raise NotImplementedError
+def load_torchvision_backbone(network: MaskRCNN, weights: Source | Mapping[str, Tensor]) -> ImportReport:
+    """Load a torchvision ResNet that classifies ImageNet into a network's trunk, in place; all else keeps its values.
+
+    Args:
+        network: of any family and numerics, with its strides in the 3x3 convolutions.
+        weights: a file such as `resnet50-11ad3fa6.pth`, or the state dict.
+
+    Raises:
+        InputError: as in `load_detectron2`.
+    """
+    return _load(network, trunk_plan(network, _named(weights)))
 
 
-def load_torchvision_backbone(network: MaskRCNN, weights: str | os.PathLike[str] | Mapping[str, Tensor]) -> ImportReport:
-    """Load a torchvision classification ResNet (ImageNet) into the network's trunk, in place."""
-    raise NotImplementedError
+def _load(network: MaskRCNN, plan: Plan) -> ImportReport:
+    report = place(network, plan)
+    report.remarks.extend(implied_settings(plan.file).remarks(network.config))
+    return report
+
+
+def _open(source: Source) -> WeightsFile:
+    return source if isinstance(source, WeightsFile) else read_weights(source)
+
+
+def _named(weights: Source | Mapping[str, Tensor]) -> WeightsFile:
+    return WeightsFile("The state dict", weights) if isinstance(weights, Mapping) else _open(weights)

@@ -37,4 +37,6 @@ class ImportReport:
         layers: dict[str, list[str]] = {}
         for note in self.reinitialised:
             layers.setdefault(note.why, []).append(note.name)
-        return [f"Randomly initialised: {', '.join(names)}, since {why}." for why, names in layers.items()] + self.remarks
+        return [
+            f"Randomly initialised: {', '.join(names)}, since {why}." for why, names in layers.items()
+        ] + self.remarks

@@ -1,0 +1,107 @@
+"""Files of weights: pickles and torch's own, told apart by their first bytes, not by their names."""
+
+import os
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nucleiseg.errors import InputError
+from nucleiseg.models.weights.restricted_pickle import PickledArray, read_pickle, refusal
+
+ZIP = b"PK\x03\x04"
+"""How torch's files begin since version 1.6."""
+
+LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""How they began before: a pickle of the number 0x1950a86a20f9469cfc6c (`torch.serialization.MAGIC_NUMBER`)."""
+
+WRAPPERS = ("model", "state_dict", "blobs")
+"""Keys under which the weights may lie: detectron2's, Lightning's and others', Detectron's."""
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """The named arrays of a file.
+
+    Attributes:
+        name: the file's, for messages.
+        arrays: name -> array, made a tensor on demand.
+        author: `__author__` of detectron2's pickles; "" in other files.
+    """
+
+    name: str
+    arrays: Mapping[str, PickledArray | Tensor]
+    author: str = ""
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return an array's shape."""
+        return tuple(self.arrays[name].shape)
+
+    def tensor(self, name: str) -> Tensor:
+        """Return an array as a tensor on the CPU, in the file's precision."""
+        array = self.arrays[name]
+        return array if isinstance(array, Tensor) else torch.from_numpy(array.numpy())
+
+
+def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
+    """Read a `.pkl` or `.pth` file of weights; nothing that it names is run.
+
+    The weights are the file's one dictionary of arrays, or lie in it under one of `WRAPPERS`; what lies beside them
+    (an optimiser, a step) is not used. A prefix `module.` on all names, a trace of parallel training, is cut off.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: no such file, not readable, refused (see `read_pickle`), or without named arrays.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path} is not a file; give a .pkl or .pth file of weights.")
+    with path.open("rb") as handle:
+        start = handle.read(len(LEGACY_TORCH))
+    zipped = start.startswith(ZIP)
+    content = _read_torch(path, zipped) if zipped or start == LEGACY_TORCH else read_pickle(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds a {type(content).__name__}, not a dictionary of named arrays.")
+    inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), content)
+    arrays = {name: value for name, value in inner.items() if name != "__author__"}
+    wrong = [f"{name} ({type(value).__name__})" for name, value in arrays.items() if not _is_weight(name, value)]
+    if wrong or not arrays:
+        found = f"holds also {', '.join(wrong[:5])}" if wrong else "holds no arrays"
+        raise InputError(f"{path} {found}; a file of weights is a dictionary of named arrays, bare or under 'model'.")
+    author = content.get("__author__", "")
+    return WeightsFile(str(path), _without_prefix(arrays), author if isinstance(author, str) else "")
+
+
+def _is_weight(name: object, value: object) -> bool:
+    return isinstance(name, str) and isinstance(value, PickledArray | Tensor)
+
+
+def _without_prefix(arrays: dict[str, Any]) -> dict[str, Any]:
+    if not all(name.startswith("module.") for name in arrays):
+        return arrays
+    return {name.removeprefix("module."): value for name, value in arrays.items()}
+
+
+def _read_torch(path: Path, zipped: bool) -> Any:  # noqa: ANN401
+    """Read what `torch.save` wrote, on the CPU; a zipped file is mapped, so that only what is used takes memory."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if found:
+            raise refusal(path, found[1]) from None
+        raise _damaged(path, error) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return InputError(f"{path} cannot be read as weights ({reason}); it may be damaged or cut off.")

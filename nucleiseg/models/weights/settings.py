@@ -1,0 +1,95 @@
+"""The settings that weights were trained with and a network has to share: pixel statistics, place of the stride."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nucleiseg.models.config import ModelConfig
+from nucleiseg.models.weights.files import WeightsFile
+from nucleiseg.models.weights.names import from_caffe2, is_caffe2
+
+RGB = tuple[float, float, float]
+
+IMAGENET_MEAN: RGB = (123.675, 116.28, 103.53)
+IMAGENET_STD: RGB = (58.395, 57.12, 57.375)
+"""RGB, 0 to 255: torchvision's (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225), and detectron2's for ResNeXt."""
+
+NO_STD: RGB = (1.0, 1.0, 1.0)
+"""The MSRA weights' first convolution holds the division."""
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Settings that weights imply; None where they do not tell.
+
+    Attributes:
+        pixel_mean: RGB, 0 to 255.
+        pixel_std: RGB.
+        stride_in_1x1: bottlenecks subsample in their first 1x1 convolution (else in the 3x3).
+        bgr: the first convolution expects BGR images. Importing turns it, so that RGB goes in always.
+    """
+
+    pixel_mean: RGB | None = None
+    pixel_std: RGB | None = None
+    stride_in_1x1: bool | None = None
+    bgr: bool = False
+
+    def remarks(self, config: ModelConfig) -> list[str]:
+        """Return a sentence for each setting of a network that is not the weights'."""
+        sentences = []
+        for key in ("pixel_mean", "pixel_std", "stride_in_1x1"):
+            wanted, found = getattr(self, key), getattr(config, key)
+            if wanted is not None and found is not None and not _same(wanted, found):
+                sentences.append(
+                    f"model.{key} is {_say(found)}, but these weights were trained with {_say(wanted)}: "
+                    f"set model.{key}={_say(wanted)}, or expect features unlike those they learned."
+                )
+        return sentences
+
+
+TORCHVISION = Normalisation(IMAGENET_MEAN, IMAGENET_STD, stride_in_1x1=False)
+"""All of torchvision's weights."""
+
+
+def implied_settings(file: WeightsFile) -> Normalisation:
+    """Tell what a file of detectron2, Caffe2 or torchvision implies.
+
+    Names tell torchvision's files, and `__author__` those that detectron2's script converted from there. Otherwise
+    the convention is detectron2's: BGR; ResNet-50 and -101 come from MSRA (stride in the 1x1, no division), ResNeXt
+    does not (stride in the 3x3, standard deviations). Mean and deviation that an old file holds itself come first.
+    """
+    caffe2 = is_caffe2(file.arrays)
+    names = {from_caffe2(name) if caffe2 else name: name for name in file.arrays}
+    if file.author == "torchvision" or any(re.match(r"(backbone\.body\.)?layer1\.", name) for name in names):
+        return TORCHVISION
+    mean, std = (_stored(file, f"pixel_{key}") for key in ("mean", "std"))
+    bgr = mean is None or mean[0] <= mean[2]  # the mean of red is the greater one, in nature and in ImageNet
+    first = next((name for name in names if re.search(r"(^|\.)res2\.0\.conv2\.weight$", name)), None)
+    if first is None or not any(re.search(r"(^|\.)res2\.0\.conv3\.weight$", name) for name in names):
+        return Normalisation(mean and _rgb(mean, bgr), std and _rgb(std, bgr), None, bgr)  # ResNet-18 has no one origin
+    shape = file.shape(names[first])
+    grouped = shape[1] < shape[0]
+    usual = IMAGENET_STD if grouped else NO_STD
+    deviation = _rgb(std, bgr) if std else usual
+    return Normalisation(_rgb(mean, bgr) if mean else IMAGENET_MEAN, deviation, deviation == NO_STD, bgr)
+
+
+def _stored(file: WeightsFile, key: str) -> RGB | None:
+    if key not in file.arrays:
+        return None
+    values = [round(value, 4) for value in file.tensor(key).double().flatten().tolist()]
+    return (values[0], values[1], values[2]) if len(values) == 3 else None
+
+
+def _rgb(values: RGB, bgr: bool) -> RGB:
+    return (values[2], values[1], values[0]) if bgr else values
+
+
+def _same(first: bool | Sequence[float], second: bool | Sequence[float]) -> bool:
+    if isinstance(first, bool) or isinstance(second, bool):
+        return first == second
+    return all(abs(a - b) < 0.01 for a, b in zip(first, second, strict=True))
+
+
+def _say(value: bool | Sequence[float]) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"[{', '.join(f'{number:g}' for number in value)}]"

@@ -1,0 +1,83 @@
+"""Where the arrays of torchvision's files go in one of our networks. Its names are ours."""
+
+import re
+from collections.abc import Mapping
+
+from torch import nn
+
+from nucleiseg.errors import InputError
+from nucleiseg.models.mask_rcnn import MaskRCNN
+from nucleiseg.models.weights import layout
+from nucleiseg.models.weights.detectron2_plan import trunk_notes
+from nucleiseg.models.weights.files import WeightsFile
+from nucleiseg.models.weights.placement import COUNTER, Offer, Plan
+
+BEFORE_0_13 = (
+    (r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)$", r"\1.0.\2"),
+    (r"^rpn\.head\.conv\.(weight|bias)$", r"rpn.head.conv.0.0.\1"),
+    (r"^roi_heads\.mask_head\.mask_fcn(\d)\.", lambda found: f"roi_heads.mask_head.{int(found[1]) - 1}.0."),
+)
+"""Names of layers that torchvision 0.13 wrapped in blocks; its COCO file of 2018 has the old ones."""
+
+
+def mask_rcnn_plan(network: MaskRCNN, file: WeightsFile, bn_eps: float | None) -> Plan:
+    """Match the arrays of `maskrcnn_resnet50_fpn` with a network's entries.
+
+    Args:
+        network: of family `fpn` in torchvision's numerics.
+        file: the weights.
+        bn_eps: epsilon of their normalisation; see `importer.load_torchvision`.
+
+    Raises:
+        InputError: the network's numerics are not torchvision's.
+    """
+    if network.config.numerics != "torchvision":
+        raise InputError(
+            f"{file.name} was trained in torchvision's numerics, but model.numerics={network.config.numerics}: "
+            "set model.numerics=torchvision (family fpn)."
+        )
+    if bn_eps is None:
+        bn_eps = layout.BN_EPS if any(key.endswith(COUNTER) for key in file.arrays) else 0.0
+    keys = {_modern_name(key): key for key in file.arrays}
+    return Plan(
+        file,
+        _offers(network, file, keys, bn_eps),
+        found="torchvision's detection weights",
+        other_norm=_has_group_norm(network),
+    )
+
+
+def trunk_plan(network: MaskRCNN, file: WeightsFile) -> Plan:
+    """Match the arrays of a ResNet that classifies ImageNet with a network's trunk; in C4, res5 goes to the head."""
+    family = network.config.family
+    keys = {_name_in_detector(key, family): key for key in file.arrays}
+    return Plan(
+        file,
+        _offers(network, file, keys, layout.BN_EPS),
+        trunk_notes(network),
+        found="torchvision's ImageNet weights",
+        other_norm=_has_group_norm(network),
+    )
+
+
+def _offers(network: MaskRCNN, file: WeightsFile, keys: Mapping[str, str], eps: float) -> dict[str, Offer]:
+    def offer(name: str, key: str) -> Offer:
+        return Offer(key, file.shape(key), lambda: layout.with_our_epsilon(network, name, file.tensor(key), eps))
+
+    return {name: offer(name, keys[name]) for name in network.state_dict() if name in keys}
+
+
+def _has_group_norm(network: MaskRCNN) -> bool:
+    return any(isinstance(module, nn.GroupNorm) for module in network.modules())
+
+
+def _modern_name(name: str) -> str:
+    for pattern, replacement in BEFORE_0_13:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def _name_in_detector(name: str, family: str) -> str:
+    if family == "c4" and name.startswith("layer4."):
+        return "roi_heads.box_head." + name.removeprefix("layer4.")
+    return "backbone.body." + name
