@@ -1,0 +1,223 @@
+"""The zoo: pretrained weights that can be started from by name, and what their makers measured.
+
+Sources: detectron2's `MODEL_ZOO.md` (addresses, digests, measurements; file sizes follow from the number of
+parameters), torchvision's weight enumerations. Nothing here opens a file or a connection; `models.download` does.
+"""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from nucleiseg.errors import InputError
+from nucleiseg.models.config import Family, ModelConfig, Numerics, TrunkName
+
+Kind = Literal["detectron2", "torchvision", "torchvision_backbone"]
+
+CC_BY_SA = "CC BY-SA 3.0"
+"""Of everything in detectron2's model zoo."""
+
+TORCHVISION_LICENCE = "BSD-3-Clause (code); weights: terms of their training data"
+"""torchvision leaves it to its users whether a data set's terms permit what they do with the weights."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the makers of a detector measured: training on 8 V100s, 16 images a step; inference on one, by one image.
+
+    Attributes:
+        train_seconds: of a training step; None where they do not tell.
+        inference_seconds: of an image of COCO.
+        memory: GB of each GPU in training.
+        box_ap: average precision of boxes on COCO val2017, in per cent.
+        mask_ap: the same of masks.
+    """
+
+    train_seconds: float | None
+    inference_seconds: float | None
+    memory: float | None
+    box_ap: float
+    mask_ap: float
+
+
+@dataclass(frozen=True)
+class ZooEntry:
+    """One file of weights.
+
+    Attributes:
+        name: the value of `model.weights` that asks for it.
+        kind: how it is to be read: `detectron2`, `torchvision` (Mask R-CNN) or `torchvision_backbone` (ResNet).
+        trunk: the ResNet.
+        family: of the whole detector; None for a trunk alone, which fits any.
+        schedule: of the training, `1x` being 12 epochs of COCO and `3x` 37; for a trunk, its data.
+        address: where the file lies.
+        digest: how the file's digest begins, as its name says: `md5:` or `sha256:` and hexadecimal digits.
+        megabytes: size of the file, in 10^6 bytes, rounded.
+        parameters: of the network as its makers trained it (COCO's 80 classes; ImageNet's 1000).
+        licence: in words.
+        measured: None for a trunk alone.
+        model_id: detectron2's number of the model.
+    """
+
+    name: str
+    kind: Kind
+    trunk: TrunkName
+    family: Family | None
+    schedule: str
+    address: str
+    digest: str
+    megabytes: int
+    parameters: int
+    licence: str
+    measured: Measured | None = None
+    model_id: int | None = None
+
+    @property
+    def file_name(self) -> str:
+        """The last part of the address, under which the file lies in the cache as well."""
+        return self.address.rpartition("/")[2]
+
+    @property
+    def numerics(self) -> Numerics | None:
+        """The numerics that a detector was trained in; None for a trunk alone, which fits both."""
+        return None if self.kind == "torchvision_backbone" else self.kind
+
+    @property
+    def model(self) -> str | None:
+        """The file of `conf/model` that is made like this detector; None for a trunk alone."""
+        return None if self.family is None else f"{SHORT[self.trunk]}_{self.family}"
+
+
+SHORT: dict[TrunkName, str] = {
+    "resnet18": "r18",
+    "resnet50": "r50",
+    "resnet101": "r101",
+    "resnext101_32x8d": "x101",
+}
+"""Trunks as names of models say them."""
+
+_SIZES: dict[str, tuple[TrunkName, Family, int, int]] = {
+    "R_50_C4": ("resnet50", "c4", 144, 35_909_612),
+    "R_50_DC5": ("resnet50", "dc5", 690, 172_353_516),
+    "R_50_FPN": ("resnet50", "fpn", 178, 44_343_216),
+    "R_101_C4": ("resnet101", "c4", 220, 54_849_516),
+    "R_101_DC5": ("resnet101", "dc5", 766, 191_293_420),
+    "R_101_FPN": ("resnet101", "fpn", 254, 63_283_120),
+    "X_101_32x8d_FPN": ("resnext101_32x8d", "fpn", 431, 107_427_760),
+}
+"""detectron2's name of a model -> trunk, family, size in MB, parameters."""
+
+
+def _detectron2(model: str, schedule: str, model_id: int, digest: str, measured: Measured) -> ZooEntry:
+    trunk, family, megabytes, parameters = _SIZES[model]
+    folder = f"https://dl.fbaipublicfiles.com/detectron2/COCO-InstanceSegmentation/mask_rcnn_{model}_{schedule}"
+    return ZooEntry(
+        name=f"coco/{SHORT[trunk]}_{family}_{schedule}",
+        kind="detectron2",
+        trunk=trunk,
+        family=family,
+        schedule=schedule,
+        address=f"{folder}/{model_id}/model_final_{digest}.pkl",
+        digest=f"md5:{digest}",
+        megabytes=megabytes,
+        parameters=parameters,
+        licence=CC_BY_SA,
+        measured=measured,
+        model_id=model_id,
+    )
+
+
+def _trunk(trunk: TrunkName, digest: str, megabytes: int, parameters: int) -> ZooEntry:
+    return ZooEntry(
+        name=f"torchvision/imagenet_{trunk}",
+        kind="torchvision_backbone",
+        trunk=trunk,
+        family=None,
+        schedule="ImageNet",
+        address=f"https://download.pytorch.org/models/{trunk}-{digest}.pth",
+        digest=f"sha256:{digest}",
+        megabytes=megabytes,
+        parameters=parameters,
+        licence=TORCHVISION_LICENCE,
+    )
+
+
+ENTRIES = (
+    _detectron2("R_50_C4", "1x", 137259246, "9243eb", Measured(0.584, 0.110, 5.2, 36.8, 32.2)),
+    _detectron2("R_50_DC5", "1x", 137260150, "4f86c3", Measured(0.471, 0.076, 6.5, 38.3, 34.2)),
+    _detectron2("R_50_FPN", "1x", 137260431, "a54504", Measured(0.261, 0.043, 3.4, 38.6, 35.2)),
+    _detectron2("R_50_C4", "3x", 137849525, "4ce675", Measured(0.575, 0.111, 5.2, 39.8, 34.4)),
+    _detectron2("R_50_DC5", "3x", 137849551, "84107b", Measured(0.470, 0.076, 6.5, 40.0, 35.9)),
+    _detectron2("R_50_FPN", "3x", 137849600, "f10217", Measured(0.261, 0.043, 3.4, 41.0, 37.2)),
+    _detectron2("R_101_C4", "3x", 138363239, "a2914c", Measured(0.652, 0.145, 6.3, 42.6, 36.7)),
+    _detectron2("R_101_DC5", "3x", 138363294, "0464b7", Measured(0.545, 0.092, 7.6, 41.9, 37.3)),
+    _detectron2("R_101_FPN", "3x", 138205316, "a3ec72", Measured(0.340, 0.056, 4.6, 42.9, 38.6)),
+    _detectron2("X_101_32x8d_FPN", "3x", 139653917, "2d9806", Measured(0.690, 0.103, 7.2, 44.3, 39.5)),
+    ZooEntry(
+        name="torchvision/maskrcnn_resnet50_fpn",
+        kind="torchvision",
+        trunk="resnet50",
+        family="fpn",
+        schedule="2x",
+        address="https://download.pytorch.org/models/maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth",
+        digest="sha256:bf2d0c1e",
+        megabytes=178,
+        parameters=44_401_393,
+        licence=TORCHVISION_LICENCE,
+        measured=Measured(None, None, None, 37.9, 34.6),
+    ),
+    _trunk("resnet18", "f37072fd", 47, 11_689_512),
+    _trunk("resnet50", "0676ba61", 103, 25_557_032),
+    _trunk("resnet101", "63fe2227", 179, 44_549_160),
+    _trunk("resnext101_32x8d", "8ba56ff5", 356, 88_791_336),
+)
+
+ZOO: dict[str, ZooEntry] = {entry.name: entry for entry in ENTRIES}
+"""Everything, by name."""
+
+
+def automatic(config: ModelConfig) -> ZooEntry | None:
+    """Return the COCO weights that `model.weights=auto` stands for: the longest training, in the model's numerics.
+
+    Args:
+        config: its family, trunk and numerics decide.
+
+    Returns:
+        None if there are none for such a model (ResNet-18).
+    """
+    fitting = [
+        entry
+        for entry in ENTRIES
+        if (entry.family, entry.trunk, entry.numerics) == (config.family, config.trunk, config.numerics)
+    ]
+    return max(fitting, key=lambda entry: entry.schedule, default=None)
+
+
+def close_names(name: str, names: Iterable[str] = tuple(ZOO)) -> list[str]:
+    """Return up to three names that somebody may have meant: those that contain what was typed, else similar ones."""
+    names = list(names)
+    containing = [known for known in names if name in known]
+    return containing[:3] or difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+
+
+def check_fits(entry: ZooEntry, config: ModelConfig) -> None:
+    """Refuse weights of another architecture, before anything is downloaded.
+
+    Raises:
+        InputError: with a sentence for each setting of the model that is not the weights'.
+    """
+    wanted = {"trunk": entry.trunk, "family": entry.family, "numerics": entry.numerics}
+    problems = [
+        f"model.weights={entry.name} belongs to model.{key}={value}, but model.{key} is {getattr(config, key)}."
+        for key, value in wanted.items()
+        if value is not None and value != getattr(config, key)
+    ]
+    if problems:
+        fitting = [other.name for other in ENTRIES if _fits(other, config)]
+        problems[-1] += f" For this model there are: {', '.join(fitting)}." if fitting else ""
+        raise InputError(problems)
+
+
+def _fits(entry: ZooEntry, config: ModelConfig) -> bool:
+    wanted = ((entry.trunk, config.trunk), (entry.family, config.family), (entry.numerics, config.numerics))
+    return all(theirs in (None, ours) for theirs, ours in wanted)

@@ -1,0 +1,120 @@
+"""The table of pretrained weights: complete, consistent with itself, with torchvision, and with our own networks."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from nucleiseg.errors import InputError
+from nucleiseg.models.config import ModelConfig
+from nucleiseg.models.mask_rcnn import build
+from nucleiseg.models.zoo import ENTRIES, ZOO, ZooEntry, automatic, check_fits, close_names
+
+CONF = Path(__file__).parents[2] / "conf" / "model"
+DETECTRON2 = [entry for entry in ENTRIES if entry.kind == "detectron2"]
+TORCHVISION = [entry for entry in ENTRIES if entry.kind != "detectron2"]
+
+MODEL_IDS = {
+    "coco/r50_c4_1x": 137259246,
+    "coco/r50_dc5_1x": 137260150,
+    "coco/r50_fpn_1x": 137260431,
+    "coco/r50_c4_3x": 137849525,
+    "coco/r50_dc5_3x": 137849551,
+    "coco/r50_fpn_3x": 137849600,
+    "coco/r101_c4_3x": 138363239,
+    "coco/r101_dc5_3x": 138363294,
+    "coco/r101_fpn_3x": 138205316,
+    "coco/x101_fpn_3x": 139653917,
+}
+
+
+def model(name: str) -> ModelConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return ModelConfig.from_dict(OmegaConf.to_container(compose(name), resolve=True))
+
+
+def test_the_ten_baselines_are_there_under_their_numbers() -> None:
+    assert {entry.name: entry.model_id for entry in DETECTRON2} == MODEL_IDS
+    for entry in DETECTRON2:
+        assert f"/{entry.model_id}/" in entry.address
+        assert entry.address.endswith(f"model_final_{entry.digest.removeprefix('md5:')}.pkl")
+        assert entry.measured is not None
+        assert entry.measured.box_ap > entry.measured.mask_ap > 30
+    assert len({entry.file_name for entry in ENTRIES}) == len(ENTRIES)
+
+
+@pytest.mark.parametrize("entry", DETECTRON2, ids=lambda entry: entry.name)
+def test_parameters_and_sizes_are_those_of_our_networks(entry: ZooEntry) -> None:
+    assert entry.model is not None
+    config = model(entry.model)
+    with torch.device("meta"):
+        network = build(ModelConfig.from_dict({**config.to_dict(), "weights": entry.name}), 80)
+    assert sum(parameter.numel() for parameter in network.parameters()) == entry.parameters
+    megabytes = sum(4 * tensor.numel() for tensor in network.state_dict().values()) / 1e6
+    assert entry.megabytes == pytest.approx(megabytes, abs=0.6)
+
+
+@pytest.mark.parametrize("entry", TORCHVISION, ids=lambda entry: entry.name)
+def test_torchvision_says_the_same(entry: ZooEntry) -> None:
+    name = entry.name.removeprefix("torchvision/").removeprefix("imagenet_")
+    enumeration = torchvision.models.get_model_weights(name)
+    weights = enumeration.IMAGENET1K_V1 if entry.family is None else enumeration.COCO_V1
+    assert weights.url == entry.address
+    assert entry.file_name.endswith(f"-{entry.digest.removeprefix('sha256:')}.pth")
+    assert weights.meta["num_params"] == entry.parameters
+    assert entry.megabytes == pytest.approx(weights.meta["_file_size"] * 2**20 / 1e6, abs=0.6)
+    if entry.measured is not None:
+        measured = weights.meta["_metrics"]["COCO-val2017"]
+        assert (entry.measured.box_ap, entry.measured.mask_ap) == (measured["box_map"], measured["mask_map"])
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("r50_c4", "coco/r50_c4_3x"),
+        ("r101_c4", "coco/r101_c4_3x"),
+        ("r50_dc5", "coco/r50_dc5_3x"),
+        ("r101_dc5", "coco/r101_dc5_3x"),
+        ("r50_fpn", "coco/r50_fpn_3x"),
+        ("r101_fpn", "coco/r101_fpn_3x"),
+        ("x101_fpn", "coco/x101_fpn_3x"),
+        ("r50_fpn_as_in_study", "coco/r50_fpn_3x"),
+        ("r18_fpn", None),
+    ],
+)
+def test_auto_is_the_longest_training_of_the_model(name: str, expected: str | None) -> None:
+    entry = automatic(model(name))
+    assert (entry and entry.name) == expected
+    if entry is not None:
+        check_fits(entry, model(name))
+
+
+def test_auto_in_torchvisions_numerics_is_torchvisions() -> None:
+    entry = automatic(ModelConfig(name="a", numerics="torchvision"))
+    assert entry is ZOO["torchvision/maskrcnn_resnet50_fpn"]
+    assert automatic(ModelConfig(name="a", numerics="torchvision", trunk="resnet101")) is None
+
+
+def test_weights_of_another_model_are_refused_with_those_that_fit() -> None:
+    with pytest.raises(InputError) as caught:
+        check_fits(ZOO["coco/r101_fpn_3x"], ModelConfig(name="a", family="c4"))
+    assert len(caught.value.problems) == 2
+    assert "belongs to model.trunk=resnet101, but model.trunk is resnet50" in str(caught.value)
+    assert "coco/r50_c4_1x, coco/r50_c4_3x, torchvision/imagenet_resnet50" in str(caught.value)
+    with pytest.raises(InputError, match=r"belongs to model\.numerics=torchvision"):
+        check_fits(ZOO["torchvision/maskrcnn_resnet50_fpn"], ModelConfig(name="a"))
+
+
+def test_a_trunk_alone_fits_every_family_and_numerics() -> None:
+    trunk = ZOO["torchvision/imagenet_resnet50"]
+    check_fits(trunk, ModelConfig(name="a", family="dc5"))
+    check_fits(trunk, ModelConfig(name="a", numerics="torchvision"))
+
+
+def test_names_that_may_have_been_meant() -> None:
+    assert close_names("r50_c4") == ["coco/r50_c4_1x", "coco/r50_c4_3x"]
+    assert "coco/r101_fpn_3x" in close_names("coco/r101fpn_3x")
+    assert close_names("something else entirely") == []
