@@ -4,23 +4,17 @@
 
     family = GoldenFamily.load(golden, "fpn_r50")       # `golden`: the fixture of tests/conftest.py
     family.arrays["rpn_logits_0"], family.scalars["train"]["losses"]      # golden.npz and golden.json
+    family.network()                                    # ours, with its weights imported from `family.path`
     build_trunk(**family.trunk_arguments())             # the narrow trunk
-    network.load_state_dict(family.weights(), ...)      # detectron2's keys under torchvision's names
-    family.part("backbone.")                            # the same for one module, prefix cut off
+    family.part("backbone.")                            # the imported weights of one module, prefix cut off
     family.network_input()                              # (1, 3, H, W) normalised RGB, padded as detectron2 pads
 
-In `weights()` the stem's filters are turned from BGR to RGB, the background's class logits are moved from the last
-row to the first, and names are torchvision's: `backbone.body.layer1.0.bn1`, `backbone.fpn.inner_blocks.0.0`,
-`rpn.head.conv.0.0`, `roi_heads.box_head.fc6`, `roi_heads.mask_head.0.0`, `roi_heads.mask_predictor.conv5_mask`. C4's
-res5 keeps detectron2's place, `roi_heads.res5`, with blocks named as torchvision's (`roi_heads.res5.0.downsample.0`).
 `raw` holds the file's own keys and arrays.
 """
 
 import json
-import pickle
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +24,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from nucleiseg.models.config import AnchorConfig, DetectionConfig, MaskConfig, ModelConfig, RoIConfig, RPNConfig
+from nucleiseg.models.mask_rcnn import MaskRCNN, build
 from nucleiseg.models.resnet import TrunkSpec
+from nucleiseg.models.weights.files import read_weights
+from nucleiseg.models.weights.importer import load_detectron2
 
 FAMILIES = ("c4_r50", "c4_r101", "dc5_r50", "fpn_r50", "fpn_x101")
 
@@ -38,56 +36,6 @@ PIXEL_MEAN = (123.675, 116.280, 103.530)
 """RGB."""
 
 DEPTHS = {"r50": (3, 4, 6, 3), "x101": (3, 4, 23, 3), "r101": (3, 4, 23, 3)}
-
-RULES = (
-    (r"^backbone\.(?:bottom_up\.)?stem\.conv1\.norm", "backbone.body.bn1"),
-    (r"^backbone\.(?:bottom_up\.)?stem\.conv1", "backbone.body.conv1"),
-    (r"^backbone\.(?:bottom_up\.)?res(\d)", lambda found: f"backbone.body.layer{int(found[1]) - 1}"),
-    (r"^backbone\.fpn_lateral(\d)", lambda found: f"backbone.fpn.inner_blocks.{int(found[1]) - 2}.0"),
-    (r"^backbone\.fpn_output(\d)", lambda found: f"backbone.fpn.layer_blocks.{int(found[1]) - 2}.0"),
-    (r"\.shortcut\.norm", ".downsample.1"),
-    (r"\.shortcut", ".downsample.0"),
-    (r"\.conv(\d)\.norm", r".bn\1"),
-    (r"^proposal_generator\.rpn_head\.conv", "rpn.head.conv.0.0"),
-    (r"^proposal_generator\.rpn_head\.objectness_logits", "rpn.head.cls_logits"),
-    (r"^proposal_generator\.rpn_head\.anchor_deltas", "rpn.head.bbox_pred"),
-    (r"box_head\.fc(\d)", lambda found: f"box_head.fc{int(found[1]) + 5}"),
-    (r"mask_head\.mask_fcn(\d)", lambda found: f"mask_head.{int(found[1]) - 1}.0"),
-    (r"mask_head\.deconv", "mask_predictor.conv5_mask"),
-    (r"mask_head\.predictor", "mask_predictor.mask_fcn_logits"),
-)
-
-
-def torchvision_name(name: str) -> str:
-    """Translate a parameter's name from detectron2 to torchvision."""
-    for pattern, replacement in RULES:
-        name = re.sub(pattern, replacement, name)
-    return name
-
-
-def torchvision_state(raw: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-    """Translate names, channel order of the stem and place of the background."""
-    state = {
-        torchvision_name(name): torch.from_numpy(array.copy())
-        for name, array in raw.items()
-        if not name.startswith("pixel_") and ".anchor_generator." not in name
-    }
-    for name in state:
-        if name == "backbone.body.conv1.weight":
-            state[name] = state[name].flip(1)
-        if ".cls_score." in name:
-            state[name] = state[name].roll(1, dims=0)
-    return state
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Reads numpy arrays and nothing else (`_codecs.encode` carries their bytes)."""
-
-    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401
-        numpy_part = module.split(".")[0] == "numpy" and name in {"_reconstruct", "ndarray", "dtype"}
-        if numpy_part or (module, name) == ("_codecs", "encode"):
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"{module}.{name} is not part of a numpy array")
 
 
 @dataclass(frozen=True)
@@ -98,7 +46,6 @@ class GoldenFamily:
     folder: Path
     arrays: dict[str, np.ndarray]
     scalars: dict[str, Any]
-    raw: dict[str, np.ndarray]
 
     @classmethod
     def load(cls, golden: Path, name: str) -> "GoldenFamily":
@@ -106,9 +53,16 @@ class GoldenFamily:
         with np.load(folder / "golden.npz") as archive:
             arrays = dict(archive)
         scalars = json.loads((folder / "golden.json").read_text(encoding="utf-8"))
-        with (folder / f"{name}.pkl").open("rb") as handle:
-            raw = _ArraysOnly(handle, encoding="latin1").load()["model"]
-        return cls(name, folder, arrays, scalars, raw)
+        return cls(name, folder, arrays, scalars)
+
+    @property
+    def path(self) -> Path:
+        return self.folder / f"{self.name}.pkl"
+
+    @cached_property
+    def raw(self) -> dict[str, np.ndarray]:
+        file = read_weights(self.path)
+        return {name: file.tensor(name).numpy() for name in file.arrays}
 
     @property
     def family(self) -> str:
@@ -155,12 +109,42 @@ class GoldenFamily:
             "post_nms_test": overrides["MODEL.RPN.POST_NMS_TOPK_TEST"],
         }
 
+    def config(self) -> ModelConfig:
+        c4 = self.family == "c4"
+        return ModelConfig(
+            name=self.name,
+            family=self.family,
+            weights=self.name,  # frozen normalisation and stages belong to weights
+            stride_in_1x1="x101" not in self.name,
+            pixel_mean=PIXEL_MEAN,
+            pixel_std=self.pixel_std,
+            fpn_channels=16,
+            anchors=AnchorConfig(sizes=(8, 16, 32, 64, 128)),
+            rpn=RPNConfig(**self.rpn_arguments()),
+            roi=RoIConfig(batch_size=4096, pool=14 if c4 else 7, fc_dim=32),
+            mask=MaskConfig(convs=0 if c4 else 4, channels=16),
+            detection=DetectionConfig(
+                nms=self.scalars["overrides"].get("MODEL.ROI_HEADS.NMS_THRESH_TEST", 0.5), limit=500
+            ),
+        )
+
+    def random_network(self, **changes: Any) -> MaskRCNN:  # noqa: ANN401
+        """Build the network with random weights; `changes` are of its configuration, or `num_classes`."""
+        num_classes = changes.pop("num_classes", self.num_classes)
+        return build(replace(self.config(), **changes), num_classes, trunk=self.trunk_arguments()["trunk"])
+
+    def network(self) -> MaskRCNN:
+        network = self.random_network()
+        load_detectron2(network, self.path)
+        return network
+
+    @cached_property
     def weights(self) -> dict[str, Tensor]:
-        return torchvision_state(self.raw)
+        return self.network().state_dict()
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """Return the weights whose name starts with `prefix`, without it."""
-        return {name.removeprefix(prefix): value for name, value in self.weights().items() if name.startswith(prefix)}
+        return {name.removeprefix(prefix): value for name, value in self.weights.items() if name.startswith(prefix)}
 
     def image(self) -> Tensor:
         """Return the resized input, (3, 200, 240) uint8 RGB."""

@@ -12,31 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from golden_weights import FAMILIES, GoldenFamily, torchvision_name
+from golden_weights import FAMILIES, GoldenFamily
 from pycocotools import mask as coco
 from torch import Tensor, nn
 
-from nucleiseg.models.config import AnchorConfig, DetectionConfig, MaskConfig, ModelConfig, RoIConfig, RPNConfig
-from nucleiseg.models.mask_rcnn import MaskRCNN, build
+from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.models.mask_targets import mask_targets
+from nucleiseg.models.weights.names import detectron2_name
 from nucleiseg.structures import Prediction, Target
-
-
-def config_of(family: GoldenFamily) -> ModelConfig:
-    overrides = family.scalars["overrides"]
-    return ModelConfig(
-        name=family.name,
-        family=family.family,
-        weights=family.name,  # frozen normalisation and stages belong to weights
-        stride_in_1x1="x101" not in family.name,
-        pixel_std=family.pixel_std,
-        fpn_channels=16,
-        anchors=AnchorConfig(sizes=(8, 16, 32, 64, 128)),
-        rpn=RPNConfig(**family.rpn_arguments()),
-        roi=RoIConfig(batch_size=4096, pool=14 if family.family == "c4" else 7, fc_dim=32),
-        mask=MaskConfig(convs=0 if family.family == "c4" else 4, channels=16),
-        detection=DetectionConfig(nms=overrides.get("MODEL.ROI_HEADS.NMS_THRESH_TEST", 0.5), limit=500),
-    )
 
 
 @dataclasses.dataclass
@@ -53,16 +36,10 @@ class Run:
         return torch.from_numpy(self.family.arrays[name])
 
 
-def our_name(name: str) -> str:
-    return torchvision_name(name).replace("roi_heads.res5.", "roi_heads.box_head.")
-
-
 @pytest.fixture(scope="module", params=FAMILIES)
 def run(request: pytest.FixtureRequest, golden: Path) -> Run:
     family = GoldenFamily.load(golden, request.param)
-    network = build(config_of(family), family.num_classes, trunk=family.trunk_arguments()["trunk"])
-    state = {name.replace("roi_heads.res5.", "roi_heads.box_head."): value for name, value in family.weights().items()}
-    network.load_state_dict(state)
+    network = family.network()
     stages: dict[str, Any] = {}
     parts = {
         "backbone": network.backbone,
@@ -202,8 +179,9 @@ def test_losses(run: Run) -> None:
 
 def test_gradients(run: Run) -> None:
     torch.stack(list(run.losses.values())).sum().backward()
-    parameters = dict(run.network.named_parameters())
-    expected = {our_name(name): norm for name, norm in run.family.scalars["train"]["grad_norm"].items()}
+    family = run.family.family
+    parameters = {detectron2_name(name, family): value for name, value in run.network.named_parameters()}
+    expected = run.family.scalars["train"]["grad_norm"]
     assert expected.keys() == parameters.keys()
     for name, norm in expected.items():
         gradient = parameters[name].grad

@@ -60,14 +60,14 @@ def test_c4_res5_takes_the_weights_of_the_head(golden: Path) -> None:
     family = GoldenFamily.load(golden, "c4_r50")
     trunk = build_trunk(**family.trunk_arguments())
     assert trunk.res5 is not None
-    trunk.res5.load_state_dict(family.part("roi_heads.res5."))
+    trunk.res5.load_state_dict(family.part("roi_heads.box_head."))
     assert trunk.res5[0].conv1.stride == (2, 2)
     assert trunk.res5[0].conv2.stride == (1, 1)
     pooled = torch.from_numpy(family.arrays["roi_pooled_first"])
     with torch.no_grad():
         features = trunk.res5(pooled).mean(dim=(2, 3))
         logits = nn.functional.linear(
-            features, *(family.weights()[f"roi_heads.box_predictor.cls_score.{kind}"] for kind in ("weight", "bias"))
+            features, *(family.weights[f"roi_heads.box_predictor.cls_score.{kind}"] for kind in ("weight", "bias"))
         )
     expected = np.roll(family.arrays["box_logits"][:3], 1, axis=1)
     np.testing.assert_allclose(logits.numpy(), expected, rtol=1e-3, atol=1e-3)
