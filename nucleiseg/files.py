@@ -1,7 +1,8 @@
-"""Files that are whole or absent: written to a temporary name beside the target, then renamed."""
+"""Files that are whole or absent: written to a temporary name beside the target, then renamed. The cache folder."""
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,3 +44,21 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def write_json(path: str | os.PathLike[str], value: Any, indent: int | None = 2) -> None:  # noqa: ANN401
     """Write a JSON file, whole or not at all; `value` is anything `json.dumps` takes."""
     write_text(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
+
+
+def cache_folder() -> Path:
+    """Return the user's cache folder for this package, where the system keeps such files.
+
+    The environment variable NUCLEISEG_CACHE overrides it.
+    """
+    override = os.environ.get("NUCLEISEG_CACHE")
+    if override:
+        return Path(override).expanduser()
+    home = Path.home()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = home / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+    return base / "nucleiseg"

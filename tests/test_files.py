@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from nucleiseg import progress
+from nucleiseg import files, progress
 from nucleiseg.errors import InputError
-from nucleiseg.files import atomic_path, write_json, write_text
+from nucleiseg.files import atomic_path, cache_folder, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
@@ -71,3 +71,26 @@ def test_track_draws_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     assert list(progress.track(iter("abc"), "Reading", total=3)) == ["a", "b", "c"]
     assert "Reading" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("platform", "variable", "expected"),
+    [
+        ("linux", "XDG_CACHE_HOME", "base/nucleiseg"),
+        ("linux", None, "home/.cache/nucleiseg"),
+        ("darwin", None, "home/Library/Caches/nucleiseg"),
+        ("win32", "LOCALAPPDATA", "base/nucleiseg"),
+        ("win32", None, "home/AppData/Local/nucleiseg"),
+        ("linux", "NUCLEISEG_CACHE", "base"),
+    ],
+)
+def test_the_cache_folder_is_where_the_system_keeps_such_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: str, variable: str | None, expected: str
+) -> None:
+    for name in ("NUCLEISEG_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    if variable:
+        monkeypatch.setenv(variable, str(tmp_path / "base"))
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
+    monkeypatch.setattr(files.sys, "platform", platform)
+    assert cache_folder() == tmp_path / expected

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,24 +47,6 @@ class Summary:
         return len(self.boxes)
 
 
-def default_folder() -> Path:
-    """Return the user's cache folder for this package, where the system keeps such files.
-
-    The environment variable NUCLEISEG_CACHE overrides it.
-    """
-    override = os.environ.get("NUCLEISEG_CACHE")
-    if override:
-        return Path(override).expanduser()
-    home = Path.home()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = home / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
-    return base / "nucleiseg"
-
-
 class SampleCache:
     """A folder of decoded samples, one file an image, named by the content it was made from.
 
@@ -75,7 +56,7 @@ class SampleCache:
     part of the file it needs. The folder may be deleted at any time.
 
     Args:
-        folder: where the files lie (see `default_folder`); None: no files, every sample is read from its source.
+        folder: where the files lie (see `files.cache_folder`); None: no files, every sample is read from its source.
 
     Attributes:
         folder: as given.

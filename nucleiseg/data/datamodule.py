@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from nucleiseg.data.cache import SampleCache, Summary, default_folder, load_all
+from nucleiseg.data.cache import SampleCache, Summary, load_all
 from nucleiseg.data.dataset import NucleiDataset, Transform, collate, init_worker
 from nucleiseg.data.readers import READERS
 from nucleiseg.data.readers.base import Reader, Record
 from nucleiseg.data.sampler import SampleKey, StepSampler
 from nucleiseg.data.splits import Split, ValChoice, split
 from nucleiseg.errors import InputError
+from nucleiseg.files import cache_folder
 from nucleiseg.structures import Target
 
 Batch = tuple[list[Tensor], list[Target]]
@@ -208,7 +209,7 @@ def build_datamodule(
     common = {key: data[key] for key in COMMON_KEYS if key in data}
     cache_dir = common.pop("cache_dir", None)
     if cache_dir is None:
-        cache_dir = default_folder()
+        cache_dir = cache_folder()
     return NucleiDataModule(
         reader,
         train_transform,

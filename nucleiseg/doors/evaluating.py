@@ -5,13 +5,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from nucleiseg.data.cache import SampleCache, default_folder
+from nucleiseg.data.cache import SampleCache
 from nucleiseg.errors import InputError
 from nucleiseg.evaluation.coco_truth import read_coco
 from nucleiseg.evaluation.report import evaluate as evaluate_images
 from nucleiseg.evaluation.results import read_results
 from nucleiseg.evaluation.truth import Truth, read_folder
-from nucleiseg.files import write_json
+from nucleiseg.files import cache_folder, write_json
 from nucleiseg.inference.images import read_ids
 from nucleiseg.progress import say
 
@@ -49,7 +49,7 @@ def evaluate(
     """
     results_file = Path(predictions)
     threshold = _count_threshold(count_threshold, results_file)
-    known = _read_truth(Path(truth), _ids_file(ids, results_file), SampleCache(cache_dir or default_folder()))
+    known = _read_truth(Path(truth), _ids_file(ids, results_file), SampleCache(cache_dir or cache_folder()))
     for image in known.unreadable:
         say("\n".join(image.problems))
     results = read_results(results_file, known)

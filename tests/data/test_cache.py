@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from nucleiseg.data import array_file, cache
-from nucleiseg.data.cache import SampleCache, default_folder, load_all
+from nucleiseg.data.cache import SampleCache, load_all
 from nucleiseg.data.layers import pack
 from nucleiseg.data.readers.base import Reader, Record
 from nucleiseg.data.readers.folders import FoldersReader
@@ -278,29 +278,6 @@ def test_oddities_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 def test_a_data_set_without_instances_is_refused() -> None:
     with pytest.raises(InputError, match="None of the 1 images has an instance"):
         load_all(Squares(count=1), SampleCache(None))
-
-
-@pytest.mark.parametrize(
-    ("platform", "variable", "expected"),
-    [
-        ("linux", "XDG_CACHE_HOME", "base/nucleiseg"),
-        ("linux", None, "home/.cache/nucleiseg"),
-        ("darwin", None, "home/Library/Caches/nucleiseg"),
-        ("win32", "LOCALAPPDATA", "base/nucleiseg"),
-        ("win32", None, "home/AppData/Local/nucleiseg"),
-        ("linux", "NUCLEISEG_CACHE", "base"),
-    ],
-)
-def test_the_folder_is_where_the_system_keeps_such_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: str, variable: str | None, expected: str
-) -> None:
-    for name in ("NUCLEISEG_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
-        monkeypatch.delenv(name, raising=False)
-    if variable:
-        monkeypatch.setenv(variable, str(tmp_path / "base"))
-    monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
-    monkeypatch.setattr(cache.sys, "platform", platform)
-    assert default_folder() == tmp_path / expected
 
 
 def test_array_files_keep_alignment_shapes_and_facts(tmp_path: Path) -> None:

@@ -12,13 +12,13 @@ import yaml
 from torch.utils.data import DataLoader
 
 from nucleiseg.data import datamodule as module
-from nucleiseg.data.cache import default_folder
 from nucleiseg.data.datamodule import NucleiDataModule, build_datamodule, fingerprint
 from nucleiseg.data.dataset import init_worker
 from nucleiseg.data.readers.demo import DemoReader, write_folders
 from nucleiseg.data.readers.folders import FoldersReader
 from nucleiseg.data.splits import Split
 from nucleiseg.errors import InputError
+from nucleiseg.files import cache_folder
 from nucleiseg.structures import Sample, Target
 from nucleiseg.transforms.recipe import Recipe, WholeImage
 
@@ -204,7 +204,7 @@ def test_the_cards_state_the_defaults_of_the_classes() -> None:
         assert getattr(data, key) == getattr(default, key), key
 
 
-@pytest.mark.parametrize(("cache_dir", "folder"), [(None, default_folder()), ("none", None)])
+@pytest.mark.parametrize(("cache_dir", "folder"), [(None, cache_folder()), ("none", None)])
 def test_where_the_cache_is(cache_dir: str | None, folder: Path | None) -> None:
     assert build({"reader": "demo", "cache_dir": cache_dir}).cache.folder == folder
 
