@@ -1,5 +1,6 @@
 """Progress of long work: a bar with an ETA on a terminal, a plain line now and then elsewhere."""
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
@@ -15,8 +16,13 @@ PLAIN_INTERVAL = 10.0
 
 
 def say(sentence: str) -> None:
-    """Print a sentence to standard error at once, so that it stands in a log beside the progress."""
-    print(sentence, file=sys.stderr, flush=True)
+    """Print a sentence to standard error at once, so that it stands in a log beside the progress.
+
+    Of the processes of a distributed run on one computer, which all come by here, only the first speaks
+    (`LOCAL_RANK`, as torchrun and Lightning set it).
+    """
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(sentence, file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:
