@@ -1,0 +1,124 @@
+"""Files of the zoo on this computer: fetched once, verified whenever they are used."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from http.client import HTTPException
+from pathlib import Path
+from urllib.request import urlopen
+
+from filelock import FileLock
+
+from nucleiseg.errors import InputError
+from nucleiseg.files import atomic_path, cache_folder
+from nucleiseg.models.zoo import ZooEntry
+from nucleiseg.progress import say, track
+
+TIMEOUT = 20.0
+"""Seconds without a byte after which a connection counts as dead."""
+
+CHUNK = 1_000_000
+"""Bytes read at once: the progress bar counts megabytes."""
+
+
+class UnavailableError(InputError):
+    """Weights that are not on this computer and cannot be fetched: no network, or nothing at the address."""
+
+
+def path_in_cache(entry: ZooEntry, folder: str | os.PathLike[str] | None = None) -> Path:
+    """Return where the file of an entry lies, or would lie; a file put there by hand is as good as a fetched one.
+
+    Args:
+        entry: of the zoo.
+        folder: of all weights; None takes `weights` in the user's cache folder (see `files.cache_folder`).
+    """
+    return (cache_folder() / "weights" if folder is None else Path(folder)) / entry.file_name
+
+
+def fetch(entry: ZooEntry, folder: str | os.PathLike[str] | None = None) -> Path:
+    """Return the verified file of an entry, downloaded if it is not in the cache yet.
+
+    Of several processes that ask at once (the ranks of a training, the jobs of a sweep), one downloads and the
+    others wait for it. A download that is interrupted leaves nothing behind that could be taken for the file.
+
+    Args:
+        entry: of the zoo.
+        folder: as in `path_in_cache`.
+
+    Raises:
+        UnavailableError: it is not in the cache and cannot be downloaded; with the address and the path to put it at.
+        InputError: the file is there and damaged, or the cache cannot be written.
+    """
+    path = path_in_cache(entry, folder)
+    if not path.exists():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(path.with_name(f".{path.name}.lock")):
+                if not path.exists():  # nobody else was faster
+                    _download(entry, path)
+                    return path
+        except OSError as error:
+            raise InputError(
+                f"The folder {path.parent} cannot be written ({error.strerror or error}): set the environment variable "
+                "NUCLEISEG_CACHE to a folder with free space."
+            ) from error
+    if problem := _wrong_digest(entry, path):
+        raise InputError(f"{path} is not {entry.name}: {problem}. Delete it, and it will be downloaded again.")
+    return path
+
+
+def _download(entry: ZooEntry, path: Path) -> None:
+    for rest in path.parent.glob(f".{path.stem}.*.part{path.suffix}"):  # of a process that was killed
+        rest.unlink()
+    say(f"Downloading {entry.name} ({entry.megabytes} MB, licence {entry.licence}) from {entry.address}.")
+    with atomic_path(path) as temporary:
+        with temporary.open("wb") as file:
+            for chunk in track(_body(entry, path), f"{entry.name} (MB)", total=entry.megabytes):
+                file.write(chunk)
+        if problem := _wrong_digest(entry, temporary):
+            raise _unavailable(entry, path, f"what arrived is another file, {problem}")
+
+
+def _body(entry: ZooEntry, path: Path) -> Iterator[bytes]:
+    """Yield what lies at the address.
+
+    Raises:
+        UnavailableError: whatever the network's trouble is: unknown host, refused, timeout, certificates, HTTP status,
+            or an end before the announced length, of which urllib says nothing.
+    """
+    try:
+        with urlopen(entry.address, timeout=TIMEOUT) as response:
+            announced, received = response.headers.get("Content-Length"), 0
+            while chunk := response.read(CHUNK):
+                received += len(chunk)
+                yield chunk
+            if announced is not None and received != int(announced):
+                raise HTTPException(f"the transfer ended after {received:,} of {int(announced):,} bytes")
+    except (OSError, HTTPException, ValueError) as error:
+        raise _unavailable(entry, path, str(error) or type(error).__name__) from error
+
+
+def _unavailable(entry: ZooEntry, path: Path, reason: str) -> UnavailableError:
+    return UnavailableError(
+        f"{entry.name} is not on this computer and cannot be downloaded ({reason}). "
+        f"Fetch {entry.address} on a computer with a network and put it at {path}."
+    )
+
+
+def digest(path: str | os.PathLike[str], algorithm: str = "sha256") -> str:
+    """Return the digest of a file in hexadecimal digits.
+
+    Args:
+        path: the file.
+        algorithm: `sha256`, or `md5` for what detectron2's file names promise; neither is a proof against forgery
+            here (the names hold 6 or 8 digits), it tells whole files from broken ones.
+    """
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+
+
+def _wrong_digest(entry: ZooEntry, path: Path) -> str | None:
+    """Return what is wrong with a file, or None if its digest begins as its name says."""
+    algorithm, _, expected = entry.digest.partition(":")
+    found = digest(path, algorithm)[: len(expected)]
+    return None if found == expected else f"its {algorithm} begins with {found} instead of {expected}"
