@@ -5,6 +5,8 @@ an array, a scalar and a dtype. Here each of them stands for a function of this 
 shape, dtype and bytes; any other name is refused before it is looked up, so that it is not even imported. Arrays stay
 views of the bytes that were read until somebody asks for them, which keeps memory near the size of the file.
 
+A hostile file can still waste memory (a few bytes can ask for many), but it cannot act.
+
 Pickles of Python 2 and 3 (protocols up to 5), of numpy 1 (`numpy.core`) and 2 (`numpy._core`) are understood.
 """
 
@@ -21,6 +23,10 @@ import numpy as np
 from nucleiseg.errors import InputError
 
 
+class _RefusedError(pickle.UnpicklingError):
+    """The pickle asks for this."""
+
+
 class PickledDtype:
     """A dtype of a pickle: numbers and truth values alone.
 
@@ -32,7 +38,7 @@ class PickledDtype:
 
     def __init__(self, code: str, *_: object) -> None:
         if not isinstance(code, str) or not re.fullmatch(r"[?biufc]\d*", code):
-            raise pickle.UnpicklingError(f"numpy array of dtype {code!r}")
+            raise _RefusedError(f"a numpy array of dtype {code!r}")
         self.dtype = np.dtype(code)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
@@ -80,7 +86,7 @@ class PickledArray:
             axes: how to transpose in order `K`.
         """
         if not isinstance(dtype, PickledDtype) or not isinstance(data, bytes | bytearray | str):
-            raise pickle.UnpicklingError("numpy array of Python objects")
+            raise _RefusedError("a numpy array of Python objects")
         if any(not isinstance(side, int) or side < 0 for side in shape):
             raise ValueError(f"an array has shape {shape}")
         size = len(data.encode("latin1") if isinstance(data, str) else data)
@@ -130,7 +136,7 @@ def _scalar(dtype: PickledDtype, data: bytes | str) -> bool | int | float | comp
 def _encode(text: str, encoding: str) -> str:
     """Keep bytes, which protocol 2 of Python 3 writes as text, as text: see `PickledArray.fill`."""
     if not isinstance(text, str) or encoding != "latin1":
-        raise pickle.UnpicklingError(f"_codecs.encode of {type(text).__name__} to {encoding!r}")
+        raise _RefusedError(f"_codecs.encode of {type(text).__name__} to {encoding!r}")
     return text
 
 
@@ -150,7 +156,7 @@ class _StandIn:
         return self._function(*arguments)
 
     def __setstate__(self, state: object) -> None:
-        raise pickle.UnpicklingError("a change of a function's attributes")
+        raise _RefusedError("a change of a function's attributes")
 
 
 _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
@@ -158,7 +164,6 @@ _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     ("numpy", "dtype"): PickledDtype,
     ("_codecs", "encode"): _encode,
     ("builtins", "bytes"): _empty_bytes,
-    ("__builtin__", "bytes"): _empty_bytes,
     ("collections", "OrderedDict"): _Mapping,
 }
 for _core in ("numpy.core", "numpy._core"):
@@ -167,12 +172,9 @@ for _core in ("numpy.core", "numpy._core"):
     _ALLOWED[f"{_core}.numeric", "_frombuffer"] = _array_from_buffer
 
 
-class _RefusedError(pickle.UnpicklingError):
-    """A name that is not in `_ALLOWED`."""
-
-
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> _StandIn:
+        module = "builtins" if module == "__builtin__" else module  # its name in Python 2 and in protocols up to 2
         if (module, name) not in _ALLOWED:
             raise _RefusedError(f"{module}.{name}")
         return _StandIn(_ALLOWED[module, name])
