@@ -71,14 +71,45 @@ def load(path: str | os.PathLike[str]) -> tuple[MaskRCNN, Metadata]:
     Raises:
         InputError: if there is no such file, or it is not a checkpoint of ours.
     """
+    weights, metadata = read(path)
+    try:
+        network = build(ModelConfig.from_dict(metadata.model), len(metadata.class_names))
+        network.load_state_dict(weights)
+    except (InputError, RuntimeError) as error:
+        raise _unfit(path, error) from error
+    return network.eval(), metadata
+
+
+def read(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], Metadata]:
+    """Read a checkpoint without building its network.
+
+    Args:
+        path: as in `load`.
+
+    Returns:
+        The weights on the CPU, by their names in `MaskRCNN.state_dict()`, and the metadata.
+
+    Raises:
+        InputError: as in `load`.
+    """
     content = _read(Path(path))
     try:
-        metadata = from_mapping(Metadata, content[KEY], KEY)
-        network = build(ModelConfig.from_dict(metadata.model), len(metadata.class_names))
-        network.load_state_dict(_network_weights(content["state_dict"]))
-    except (InputError, KeyError, RuntimeError, AttributeError) as error:
-        raise InputError(f"{path} does not fit nucleiseg {__version__}: {str(error).splitlines()[0]}") from error
-    return network.eval(), metadata
+        return _network_weights(content["state_dict"]), from_mapping(Metadata, content[KEY], KEY)
+    except (InputError, KeyError, AttributeError) as error:
+        raise _unfit(path, error) from error
+
+
+def is_checkpoint(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a file is one that `load` should be asked about, from its contents alone."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, ValueError):
+        return False
+    return isinstance(content, dict) and KEY in content
+
+
+def _unfit(path: str | os.PathLike[str], error: Exception) -> InputError:
+    return InputError(f"{path} does not fit nucleiseg {__version__}: {str(error).splitlines()[0]}")
 
 
 def _read(path: Path) -> dict[str, Any]:

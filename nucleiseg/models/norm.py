@@ -69,7 +69,7 @@ def resolve_norm_and_freeze(
     if weights is None:
         _refuse_frozen_random(norm, freeze_at)
         norm = norm or "gn"
-        return norm, 0, f"No pretrained weights (model.weights=null): norm {norm}, nothing is frozen."
+        return norm, 0, f"No pretrained weights: norm {norm}, nothing is frozen."
     norm = norm or "frozen_bn"
     if freeze_at is None:
         freeze_at = 0 if norm == "gn" else 2  # filters trained under another normalisation have to adapt

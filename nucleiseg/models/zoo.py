@@ -7,9 +7,9 @@ parameters), torchvision's weight enumerations. Nothing here opens a file or a c
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Literal
 
-from nucleiseg.errors import InputError
 from nucleiseg.models.config import Family, ModelConfig, Numerics, TrunkName
 
 Kind = Literal["detectron2", "torchvision", "torchvision_backbone"]
@@ -142,7 +142,7 @@ def _trunk(trunk: TrunkName, digest: str, megabytes: int, parameters: int) -> Zo
     )
 
 
-ENTRIES = (
+_ENTRIES = (
     _detectron2("R_50_C4", "1x", 137259246, "9243eb", Measured(0.584, 0.110, 5.2, 36.8, 32.2)),
     _detectron2("R_50_DC5", "1x", 137260150, "4f86c3", Measured(0.471, 0.076, 6.5, 38.3, 34.2)),
     _detectron2("R_50_FPN", "1x", 137260431, "a54504", Measured(0.261, 0.043, 3.4, 38.6, 35.2)),
@@ -172,7 +172,7 @@ ENTRIES = (
     _trunk("resnext101_32x8d", "8ba56ff5", 356, 88_791_336),
 )
 
-ZOO: dict[str, ZooEntry] = {entry.name: entry for entry in ENTRIES}
+ZOO: dict[str, ZooEntry] = {entry.name: entry for entry in _ENTRIES}
 """Everything, by name."""
 
 
@@ -187,7 +187,7 @@ def automatic(config: ModelConfig) -> ZooEntry | None:
     """
     fitting = [
         entry
-        for entry in ENTRIES
+        for entry in ZOO.values()
         if (entry.family, entry.trunk, entry.numerics) == (config.family, config.trunk, config.numerics)
     ]
     return max(fitting, key=lambda entry: entry.schedule, default=None)
@@ -200,24 +200,26 @@ def close_names(name: str, names: Iterable[str] = tuple(ZOO)) -> list[str]:
     return containing[:3] or difflib.get_close_matches(name, names, n=3, cutoff=0.5)
 
 
-def check_fits(entry: ZooEntry, config: ModelConfig) -> None:
-    """Refuse weights of another architecture, before anything is downloaded.
+_WIDTHS: dict[Family | None, dict[str, int]] = {
+    "fpn": {"fpn_channels": 256, "roi.pool": 7, "roi.fc_dim": 1024, "mask.convs": 4, "mask.channels": 256},
+    "dc5": {"roi.pool": 7, "roi.fc_dim": 1024, "mask.convs": 4, "mask.channels": 256},
+    "c4": {"mask.channels": 256},
+    None: {},
+}
+"""The settings that decide the shapes of a detector's layers, as all detectors of the zoo have them."""
 
-    Raises:
-        InputError: with a sentence for each setting of the model that is not the weights'.
+
+def misfits(entry: ZooEntry, config: ModelConfig) -> list[str]:
+    """Say which settings of a model do not go with weights, so that nothing is downloaded in vain.
+
+    Anchors and classes may be others in number: the layers that predict them start anew.
+
+    Returns:
+        A sentence for each setting; none if the weights fit.
     """
-    wanted = {"trunk": entry.trunk, "family": entry.family, "numerics": entry.numerics}
-    problems = [
-        f"model.weights={entry.name} belongs to model.{key}={value}, but model.{key} is {getattr(config, key)}."
+    wanted = {"trunk": entry.trunk, "family": entry.family, "numerics": entry.numerics, **_WIDTHS[entry.family]}
+    return [
+        f"{entry.name} belongs to model.{key}={value}, but model.{key} is {attrgetter(key)(config)}."
         for key, value in wanted.items()
-        if value is not None and value != getattr(config, key)
+        if value is not None and value != attrgetter(key)(config)
     ]
-    if problems:
-        fitting = [other.name for other in ENTRIES if _fits(other, config)]
-        problems[-1] += f" For this model there are: {', '.join(fitting)}." if fitting else ""
-        raise InputError(problems)
-
-
-def _fits(entry: ZooEntry, config: ModelConfig) -> bool:
-    wanted = ((entry.trunk, config.trunk), (entry.family, config.family), (entry.numerics, config.numerics))
-    return all(theirs in (None, ours) for theirs, ours in wanted)

@@ -1,0 +1,195 @@
+"""`model.weights`: what a network starts from, decided before it is built, loaded after, and told in words.
+
+    start = resolve_weights(config)                  # may download; says where the file has to be if it cannot
+    network = build(start.config, num_classes=1)     # norm, freezing, stride and pixel statistics are the weights'
+    report = start.load(network)                     # every layer accounted for
+    Metadata(model=network.config.to_dict(), weights=start.words)
+
+| `model.weights` | starts from |
+|---|---|
+| `auto` | the model's COCO weights of the 3x schedule, from the cache or the network; else random ones |
+| a name of `models.zoo` | these, or not at all |
+| a file | a checkpoint of ours, detectron2's `.pkl` or `.pth`, Caffe2's `.pkl`, torchvision's `.pth`; or not at all |
+| None | random weights |
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from nucleiseg.errors import InputError
+from nucleiseg.models import checkpoint, zoo
+from nucleiseg.models.config import AUTO, ModelConfig
+from nucleiseg.models.conventions import Conventions, conventions_of, expected_by, settled
+from nucleiseg.models.download import UnavailableError, digest, fetch
+from nucleiseg.models.mask_rcnn import MaskRCNN
+from nucleiseg.models.weights.files import WeightsFile, read_weights
+from nucleiseg.models.weights.importer import (
+    Source,
+    load_detectron2,
+    load_torchvision,
+    load_torchvision_backbone,
+    normalisation,
+)
+from nucleiseg.models.weights.placement import Offer, Plan, place
+from nucleiseg.models.weights.report import ImportReport
+
+Loader = Callable[[MaskRCNN, Source], ImportReport]
+
+_LOADERS: dict[zoo.Kind, Loader] = {
+    "detectron2": load_detectron2,
+    "torchvision": load_torchvision,
+    "torchvision_backbone": load_torchvision_backbone,
+}
+
+RANDOM = "random"
+"""What `Metadata.weights` says of a network that started from random weights."""
+
+DIGITS = 12
+"""Of the SHA-256 of a file that is nobody's but the user's: enough to tell it from any other of theirs."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a network starts from.
+
+    Attributes:
+        config: of the network to build: nothing is left open, `weights` is a name, a file or None, never `auto`.
+        words: what was used, with its digest, for `Metadata.weights`.
+        sentences: what a user should know before training.
+        loader: puts the weights into the network that was built with `config`; None for random ones.
+    """
+
+    config: ModelConfig
+    words: str
+    sentences: tuple[str, ...] = ()
+    loader: Callable[[MaskRCNN], ImportReport] | None = None
+
+    def load(self, network: MaskRCNN) -> ImportReport:
+        """Load the weights into a new network, in place, and return what became of each layer.
+
+        Raises:
+            InputError: if the file is refused or does not fit; the network is then as it was.
+        """
+        return ImportReport() if self.loader is None else self.loader(network)
+
+
+def resolve_weights(config: ModelConfig, folder: str | os.PathLike[str] | None = None) -> Start:
+    """Decide what a network starts from; afterwards, everything that can be missing is there.
+
+    Args:
+        config: as the user gave it.
+        folder: of downloaded weights; None takes the user's cache (see `models.download`).
+
+    Raises:
+        InputError: a name that is not in the zoo, weights of another model, or a file that is not there, refused
+            or damaged; also if something frozen would be random.
+    """
+    if config.weights is None:
+        return Start(settled(config), RANDOM)
+    if config.weights == AUTO:
+        return _automatic(config, folder)
+    if config.weights in zoo.ZOO:
+        return _from_zoo(zoo.ZOO[config.weights], config, folder)
+    path = Path(config.weights).expanduser()
+    if not path.is_file():
+        raise InputError(_unknown(config.weights))
+    return _from_checkpoint(path, config) if checkpoint.is_checkpoint(path) else _from_file(path, config)
+
+
+def _automatic(config: ModelConfig, folder: str | os.PathLike[str] | None) -> Start:
+    entry = zoo.automatic(config)
+    if entry is None:
+        trunk = f"torchvision/imagenet_{config.trunk}"
+        return _from_scratch(
+            config, f"There are no COCO weights for this model (model.weights={trunk} would start from ImageNet's)."
+        )
+    if problems := zoo.misfits(entry, config):
+        return _from_scratch(config, *problems)
+    try:
+        return _from_zoo(entry, config, folder)
+    except UnavailableError as error:
+        return _from_scratch(config, *error.problems)
+
+
+def _from_scratch(config: ModelConfig, *reasons: str) -> Start:
+    warning = (
+        "WARNING: training FROM SCRATCH, from random weights: it takes more images and steps than COCO weights do."
+    )
+    try:
+        return Start(settled(replace(config, weights=None)), RANDOM, (*reasons, warning))
+    except InputError as error:
+        raise InputError([*reasons, *error.problems]) from error
+
+
+def _from_zoo(entry: zoo.ZooEntry, config: ModelConfig, folder: str | os.PathLike[str] | None) -> Start:
+    if problems := zoo.misfits(entry, config):
+        raise InputError(problems)
+    path, load = fetch(entry, folder), _LOADERS[entry.kind]
+    words = f"{entry.name} ({entry.digest.replace(':', ' ')}...)"
+    return Start(
+        settled(replace(config, weights=entry.name)),
+        words,
+        (f"Starting from {words}.",),
+        lambda network: load(network, path),
+    )
+
+
+def _from_file(path: Path, config: ModelConfig) -> Start:
+    file = read_weights(path)
+    implied = {key: value for key, value in vars(normalisation(file)).items() if value is not None}
+    known = {field.name: implied[field.name] for field in fields(Conventions) if field.name in implied}
+    expected = replace(expected_by(config.weights, config.trunk), **known)
+    words = f"{path} (sha256 {digest(path)[:DIGITS]}...)"
+    load = _LOADERS[_kind(file)]
+    return Start(settled(config, expected), words, (f"Starting from {words}.",), lambda network: load(network, file))
+
+
+def _kind(file: WeightsFile) -> zoo.Kind:
+    """Tell by its names whose weights a file holds."""
+    if any(name.startswith("backbone.body.") for name in file.arrays):
+        return "torchvision"
+    return "torchvision_backbone" if any(name.startswith("layer1.") for name in file.arrays) else "detectron2"
+
+
+def _from_checkpoint(path: Path, config: ModelConfig) -> Start:
+    """Fine-tune: normalisation, freezing and pixel statistics go on as they were."""
+    weights, metadata = checkpoint.read(path)
+    theirs = ModelConfig.from_dict(metadata.model)
+    _refuse_other_model(path, theirs, config)
+    words = f"{path} (sha256 {digest(path)[:DIGITS]}..., step {metadata.step}, started from: {metadata.weights})"
+    return Start(
+        settled(config, conventions_of(theirs)),
+        words,
+        (f"Starting from {words}.",),
+        lambda network: _load_checkpoint(network, path, weights),
+    )
+
+
+def _refuse_other_model(path: Path, theirs: ModelConfig, ours: ModelConfig) -> None:
+    problems = [
+        f"model.weights={path} was trained with model.{key}={getattr(theirs, key)}, but model.{key} is "
+        f"{getattr(ours, key)}."
+        for key in ("family", "trunk", "numerics")
+        if getattr(theirs, key) != getattr(ours, key)
+    ]
+    if problems:
+        raise InputError(problems)
+
+
+def _load_checkpoint(network: MaskRCNN, path: Path, weights: dict[str, Tensor]) -> ImportReport:
+    """Load by name; layers for other classes or anchors keep the values they have."""
+    offers = {name: Offer(name, tuple(tensor.shape), tensor.detach) for name, tensor in weights.items()}
+    return place(network, Plan(WeightsFile(str(path), weights), offers, found="a checkpoint of ours"))
+
+
+def _unknown(weights: str) -> str:
+    close = zoo.close_names(weights)
+    meant = f"Did you mean {' or '.join(close)}? " if close else ""
+    return (
+        f"model.weights={weights} is neither a file nor a name of the zoo. {meant}Accepted are auto, null, the path of "
+        f"a file, or one of {', '.join(zoo.ZOO)}."
+    )
