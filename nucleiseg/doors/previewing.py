@@ -1,6 +1,7 @@
 """From plain configuration to figures of the data: what `preview.py` calls, apart from Hydra so that tests can too."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, overload
 
 from nucleiseg.data.cache import SampleCache
@@ -52,7 +53,9 @@ def preview(config: dict[str, Any]) -> None:
         data, train_transform=recipe, val_transform=recipe, seed=config["seed"], total_steps=1
     )
     datamodule.setup()
-    say_data_check(datamodule.summaries, recipe, build(model, len(datamodule.class_names)))
+    # Random weights do: the check asks for anchors and limits alone.
+    network = build(replace(model, weights=None, norm=None, freeze_at=None), len(datamodule.class_names))
+    say_data_check(datamodule.summaries, recipe, network)
     bounds = limits(model)
     paths = write_preview(
         config["output"],

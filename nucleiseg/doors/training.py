@@ -17,10 +17,12 @@ from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN, build
 from nucleiseg.models.norm import resolve_norm_and_freeze
+from nucleiseg.models.pretrained import Start, resolve_weights
 from nucleiseg.progress import say
 from nucleiseg.training import run
 from nucleiseg.training.callbacks.status import Status
 from nucleiseg.training.plan import CheckpointPlan
+from nucleiseg.training.resume import resume_point
 from nucleiseg.training.settings import CheckpointSettings, OptimSettings, TrainerSettings, ValidationSettings
 from nucleiseg.transforms.recipe import Recipe, WholeImage, build_recipe
 
@@ -47,10 +49,11 @@ def train(config: dict[str, Any], run_dir: Path, *, resume: bool = False) -> Non
     try:
         settings = _Settings(config)
         datamodule = _prepare_data(settings)
-        network = _build_network(settings, datamodule)
+        network, weights = _build_network(settings, datamodule, resumed=resume and resume_point(run_dir).step > 0)
     except InputError as error:
         Status(run_dir, of=config["trainer"]["max_steps"], every=1).write("failed", str(error))
         raise
+    config["model"] = network.config.to_dict()  # what `auto` and null became, so that a resumed run asks nobody
     if is_first and not resume:
         write_text(run_dir / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config)))
         write_json(run_dir / "splits.json", datamodule.split.to_dict())
@@ -58,7 +61,7 @@ def train(config: dict[str, Any], run_dir: Path, *, resume: bool = False) -> Non
         _say_what_follows(settings, datamodule, network, run_dir)
     run.train(
         network,
-        settings.metadata(datamodule),
+        settings.metadata(datamodule, network, weights),
         datamodule,
         run_dir,
         optim=settings.optim,
@@ -91,21 +94,33 @@ class _Settings:
         self.validation = ValidationSettings.from_dict(config["validation"])
         self.seed: int = config["seed"]
 
-    def metadata(self, datamodule: NucleiDataModule) -> Metadata:
+    def metadata(self, datamodule: NucleiDataModule, network: MaskRCNN, weights: str) -> Metadata:
         return Metadata(
-            model=self.model.to_dict(),
+            model=network.config.to_dict(),
             class_names=datamodule.class_names,
             scale=training_scale(self.recipe, datamodule),
             fingerprint=datamodule.fingerprint,
+            weights=weights,
         )
 
 
-def _build_network(settings: _Settings, datamodule: NucleiDataModule) -> MaskRCNN:
-    """Make the network of step 0, the same for the same seed, and say what it starts from."""
+def _build_network(settings: _Settings, datamodule: NucleiDataModule, *, resumed: bool) -> tuple[MaskRCNN, str]:
+    """Make the network of step 0, the same for the same seed, and say what it starts from.
+
+    Returns:
+        The network, and what it starts from in words; a resumed run has both in its last checkpoint.
+    """
+    start = Start(settings.model, "") if resumed else resolve_weights(settings.model)
     torch.manual_seed(settings.seed)
-    network = build(settings.model, num_classes=len(datamodule.class_names))
-    say(resolve_norm_and_freeze(settings.model.weights, settings.model.norm, settings.model.freeze_at)[2])
-    return network
+    network = build(start.config, num_classes=len(datamodule.class_names))
+    chosen = network.config
+    for sentence in (
+        *start.sentences,
+        *start.load(network).sentences(),
+        resolve_norm_and_freeze(chosen.weights, chosen.norm, chosen.freeze_at)[2],
+    ):
+        say(sentence)
+    return network, start.words
 
 
 def _prepare_data(settings: _Settings) -> NucleiDataModule:

@@ -94,9 +94,10 @@ def resolve_weights(config: ModelConfig, folder: str | os.PathLike[str] | None =
         return _automatic(config, folder)
     if config.weights in zoo.ZOO:
         return _from_zoo(zoo.ZOO[config.weights], config, folder)
-    path = Path(config.weights).expanduser()
+    path = Path(config.weights).expanduser().absolute()
     if not path.is_file():
         raise InputError(_unknown(config.weights))
+    config = replace(config, weights=str(path))  # good from any folder, when a run is resumed at step 0
     return _from_checkpoint(path, config) if checkpoint.is_checkpoint(path) else _from_file(path, config)
 
 

@@ -85,11 +85,12 @@ class NucleiModule(pl.LightningModule):
         checkpoint["nucleiseg"] = to_mapping(self.metadata)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take back the score threshold, and let a run that had reached its last step go on with more of them.
+        """Take back the score threshold and what the run started from, and let a run that had ended go on.
 
         Lightning marks the last batch in the state of its loop, and would end at once.
         """
-        self.metadata = replace(self.metadata, score_threshold=checkpoint["nucleiseg"]["score_threshold"])
+        said = checkpoint["nucleiseg"]
+        self.metadata = replace(self.metadata, score_threshold=said["score_threshold"], weights=said["weights"])
         checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = False
 
 
