@@ -29,10 +29,10 @@ def decode_image(path: Path) -> np.ndarray:
     Raises:
         InputError: if the file is missing, damaged, truncated or no image.
     """
-    pixels = to_eight_bits(_decode(path))
+    pixels = _decode(path)
     if pixels.ndim == 2:
-        return np.repeat(pixels[:, :, None], 3, axis=2)
-    return np.ascontiguousarray(pixels[:, :, :3])
+        return np.repeat(to_eight_bits(pixels)[:, :, None], 3, axis=2)
+    return np.ascontiguousarray(to_eight_bits(pixels[:, :, :3]))  # alpha is as deep as the file, and may be 65535
 
 
 def decode_mask(path: Path) -> np.ndarray:
