@@ -41,14 +41,13 @@ def run_plan(
         checkpoint_bytes=step_bytes(network),
         last_bytes=last_bytes(network, optimizer_states=2 if optim.name == "adamw" else 1),
         free_bytes=shutil.disk_usage(run_dir).free,
-        seconds_per_step=trainer.accumulate * probe_step(network, datamodule) if on_cpu(trainer) else None,
+        seconds_per_step=trainer.accumulate * probe_step(network, datamodule) if is_on_one_cpu(trainer) else None,
     )
 
 
-def on_cpu(trainer: TrainerSettings) -> bool:
+def is_on_one_cpu(trainer: TrainerSettings) -> bool:
     """Return whether a run will train on this computer's CPU, in one process."""
-    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
-    return trainer.devices == 1 and (trainer.accelerator == "cpu" or (trainer.accelerator == "auto" and not has_gpu))
+    return trainer.devices == 1 and trainer.accelerator_here == "cpu"
 
 
 def probe_step(network: MaskRCNN, datamodule: NucleiDataModule) -> float:

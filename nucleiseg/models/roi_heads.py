@@ -144,7 +144,7 @@ class RoIHeads(TorchvisionRoIHeads):
         labels = torch.cat([sample.labels for sample in samples])
         foreground = torch.where(labels > 0)[0]
         columns = self._columns(labels[foreground])
-        deltas = deltas.reshape(len(labels), -1, 4)[foreground, columns]
+        deltas = _by_class(deltas)[foreground, columns]
         mask_logits = mask_logits[torch.arange(len(columns), device=columns.device), columns]
         return {
             "loss_cls": classification_loss(class_logits, labels),
@@ -212,7 +212,7 @@ class RoIHeads(TorchvisionRoIHeads):
         rows, columns = torch.where(probabilities[:, 1:] > self.score_thresh)
         labels = columns + 1
         scores = probabilities[rows, labels]
-        chosen = deltas.float().reshape(len(proposals), -1, 4)[rows, self._columns(labels)]
+        chosen = _by_class(deltas.float())[rows, self._columns(labels)]
         boxes = clip_boxes_to_image(self.box_coder.decode_single(chosen, proposals[rows]), size)
         usable = boxes.isfinite().all(dim=1)
         if self.numerics.detection_min_size > 0:
@@ -253,6 +253,11 @@ class Res5RoIHeads(RoIHeads):
 
     def _training_mask_features(self, features: Features, box_features: Tensor, samples: list[RoISamples]) -> Tensor:
         return box_features[torch.cat([sample.labels for sample in samples]) > 0]
+
+
+def _by_class(deltas: Tensor) -> Tensor:
+    """Return deltas (P, 4 C) as (P, C, 4); P may be 0, with which no -1 can be inferred."""
+    return deltas.reshape(len(deltas), deltas.shape[1] // 4, 4)
 
 
 def _one(features: Features, index: int) -> dict[str, Tensor]:

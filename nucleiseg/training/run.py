@@ -139,7 +139,7 @@ def make_trainer(run_dir: Path, settings: TrainerSettings, callbacks: list[pl.Ca
     """
     try:
         return pl.Trainer(
-            accelerator=settings.accelerator,
+            accelerator=settings.accelerator_here,
             devices=settings.devices,
             num_nodes=settings.num_nodes,
             strategy=settings.strategy,

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
+import torch
+
 from nucleiseg.errors import InputError
 from nucleiseg.models.plain import from_mapping
 
@@ -70,7 +72,8 @@ class TrainerSettings:
 
     Attributes:
         max_steps: optimiser steps.
-        accelerator: `auto` takes a GPU where there is one.
+        accelerator: `auto` takes a CUDA GPU where there is one, else the CPU. (Matching needs float64, which Apple's
+            GPUs do not have.)
         devices: processes, one device each; -1 takes all there are.
         strategy: how several devices work together; `auto` is DDP where there are several.
         num_nodes: computers.
@@ -81,7 +84,7 @@ class TrainerSettings:
     """
 
     max_steps: int = 2400
-    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
+    accelerator: Literal["auto", "cpu", "gpu", "cuda"] = "auto"
     devices: int = 1
     strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true", "ddp_spawn"] = "auto"
     num_nodes: int = 1
@@ -106,6 +109,13 @@ class TrainerSettings:
                 f"trainer.clip_norm is {self.clip_norm}; it accepts a number above 0, or null.",
             ),
         )
+
+    @property
+    def accelerator_here(self) -> str:
+        """The accelerator, `auto` resolved on this computer."""
+        if self.accelerator == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        return self.accelerator
 
     @classmethod
     def from_dict(cls, mapping: Mapping[str, Any]) -> Self:
