@@ -1,5 +1,6 @@
 """From plain configuration to a running training: what `train.py` calls, apart from Hydra so that tests can too."""
 
+import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,10 +25,14 @@ from nucleiseg.training.callbacks.status import Status
 from nucleiseg.training.plan import CheckpointPlan
 from nucleiseg.training.resume import resume_point
 from nucleiseg.training.settings import CheckpointSettings, OptimSettings, TrainerSettings, ValidationSettings
-from nucleiseg.transforms.recipe import Recipe, WholeImage, build_recipe
+from nucleiseg.transforms.recipe import Recipe, build_recipe
+from nucleiseg.transforms.whole_image import WholeImage
 
 CONFIG = "config.yaml"
 """The configuration of a run, in its folder."""
+
+SPLITS = "splits.json"
+"""Which images train and which validate, with the fingerprint of the data, in the run's folder."""
 
 
 def train(config: dict[str, Any], run_dir: Path, *, resume: bool = False) -> None:
@@ -44,11 +49,15 @@ def train(config: dict[str, Any], run_dir: Path, *, resume: bool = False) -> Non
     is_first = rank_zero_only.rank == 0
     if is_first and not resume and (run_dir / CONFIG).exists():
         raise InputError(f"{run_dir} holds a run already: resume={run_dir} goes on with it, or name another folder.")
+    if root := config["data"].get("root"):
+        config["data"]["root"] = str(Path(root).resolve())  # the run can be resumed from any folder
     # A run resumed with more steps keeps the schedule that it was started with.
     config["optim"]["total_steps"] = config["optim"]["total_steps"] or config["trainer"]["max_steps"]
     try:
         settings = _Settings(config)
         datamodule = _prepare_data(settings)
+        if resume:
+            _refuse_changed_data(run_dir / SPLITS, datamodule)
         network, weights = _build_network(settings, datamodule, resumed=resume and resume_point(run_dir).step > 0)
     except InputError as error:
         Status(run_dir, of=config["trainer"]["max_steps"], every=1).write("failed", str(error))
@@ -56,7 +65,7 @@ def train(config: dict[str, Any], run_dir: Path, *, resume: bool = False) -> Non
     config["model"] = network.config.to_dict()  # what `auto` and null became, so that a resumed run asks nobody
     if is_first and not resume:
         write_text(run_dir / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config)))
-        write_json(run_dir / "splits.json", datamodule.split.to_dict())
+        write_json(run_dir / SPLITS, {**datamodule.split.to_dict(), "fingerprint": datamodule.fingerprint})
     if is_first:
         _say_what_follows(settings, datamodule, network, run_dir)
     run.train(
@@ -124,20 +133,28 @@ def _build_network(settings: _Settings, datamodule: NucleiDataModule, *, resumed
 
 
 def _prepare_data(settings: _Settings) -> NucleiDataModule:
-    """List, check and split the data; validation sees whole images at the training scale."""
+    """List, check and split the data; validation sees each image whole, at the scale at which training shows it."""
     datamodule = build_datamodule(
         settings.data,
         train_transform=settings.recipe,
-        val_transform=WholeImage(),
+        val_transform=WholeImage(scale=settings.recipe.nominal_scale),
         seed=settings.seed,
         total_steps=settings.trainer.max_steps,
         accumulate=settings.trainer.accumulate,
     )
     datamodule.setup()
-    datamodule.val_transform = WholeImage(scale=training_scale(settings.recipe, datamodule))
     if datamodule.reader.drawn:
         say("NOTE: the data are DRAWN, not photographed. Whatever this run measures says nothing about real tissue.")
     return datamodule
+
+
+def _refuse_changed_data(splits: Path, datamodule: NucleiDataModule) -> None:
+    """Refuse to go on with other images, masks or parts: images could move from validation to training."""
+    if splits.exists() and json.loads(splits.read_text(encoding="utf-8"))["fingerprint"] != datamodule.fingerprint:
+        raise InputError(
+            f"The data have changed since the run in {splits.parent} began (images, masks or their split): "
+            "bring them back to resume it, or start a new run."
+        )
 
 
 def training_scale(recipe: Recipe, datamodule: NucleiDataModule) -> float:

@@ -81,6 +81,14 @@ def test_a_runs_best_checkpoint_is_found(tmp_path: Path) -> None:
         find_checkpoint(tmp_path.parent)
 
 
+def test_a_run_is_not_resumed_on_other_data(composed: Composed, tiny: list[str], tmp_path: Path) -> None:
+    train(composed("train", *tiny, "trainer.max_steps=1", "validation.losses=false"), tmp_path)
+    config = tmp_path / "config.yaml"
+    config.write_text(config.read_text().replace("images: 4", "images: 5"))
+    with pytest.raises(InputError, match="The data have changed"):
+        resume([f"resume={tmp_path}", "trainer.max_steps=2"])
+
+
 def test_a_resumed_run_keeps_its_configuration(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"optim\.lr=1 cannot be given; only trainer\.\* can"):
         resume([f"resume={tmp_path}", "optim.lr=1"])
