@@ -37,10 +37,20 @@ class InputTransform(GeneralizedRCNNTransform):
         pixel_std: RGB.
         size_divisible: sides of the batch are rounded up to a multiple of this. FPN needs 32 (each map half the one
             below); detectron2 does not pad for C4 and DC5.
+        unit_range: as in `Numerics`.
     """
 
-    def __init__(self, *, pixel_mean: Sequence[float], pixel_std: Sequence[float], size_divisible: int) -> None:
-        super().__init__(0, 0, list(pixel_mean), list(pixel_std), size_divisible)
+    def __init__(
+        self,
+        *,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        size_divisible: int,
+        unit_range: bool = False,
+    ) -> None:
+        self.white = 255.0 if unit_range else 1.0
+        mean, std = ([value / self.white for value in values] for values in (pixel_mean, pixel_std))
+        super().__init__(0, 0, mean, std, size_divisible)
 
     def forward(
         self, images: list[Tensor], targets: list[Target] | None = None
@@ -55,7 +65,8 @@ class InputTransform(GeneralizedRCNNTransform):
             if image.dim() != 3 or image.shape[0] != 3:
                 raise ValueError(f"images are (3, h, w) RGB tensors, not {tuple(image.shape)}")
         sizes = [(image.shape[1], image.shape[2]) for image in images]
-        normalised = [self.normalize(image if image.is_floating_point() else image.float()) for image in images]
+        floats = [image if image.is_floating_point() else image.float() for image in images]
+        normalised = [self.normalize(image / self.white) for image in floats]
         return ImageList(self.batch_images(normalised, self.size_divisible), sizes), targets
 
     def __repr__(self) -> str:
@@ -103,6 +114,7 @@ class MaskRCNN(TorchvisionMaskRCNN):
                 pixel_mean=conventions.pixel_mean,
                 pixel_std=conventions.pixel_std,
                 size_divisible=backbone.size_divisibility,
+                unit_range=numerics.unit_range,
             ),
         )
         self.config = settled(config)

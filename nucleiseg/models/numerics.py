@@ -14,6 +14,8 @@ class Numerics:
 
     Attributes:
         name: the value of `model.numerics` that selects it.
+        unit_range: images are divided by 255 before mean and deviation (divided as well) are applied. The same numbers
+            up to rounding; but fifty random layers make 5e-4 pixels of that, more than anything else that differs.
         round_anchors: cell anchors are rounded to whole pixels and ordered ratio first, size second (torchvision),
             or left as computed, ordered size first, ratio second (detectron2). Rounding makes an 8-pixel anchor of
             ratio 0.5 measure 12x6 instead of 11.31x5.66; the order permutes the RPN's output channels.
@@ -44,6 +46,7 @@ class Numerics:
     """
 
     name: str
+    unit_range: bool
     round_anchors: bool
     nominal_strides: bool
     bn_eps: float
@@ -64,6 +67,7 @@ class Numerics:
 
 DETECTRON2 = Numerics(
     name="detectron2",
+    unit_range=False,
     round_anchors=False,
     nominal_strides=True,
     bn_eps=1e-5,
@@ -85,6 +89,7 @@ DETECTRON2 = Numerics(
 
 TORCHVISION = Numerics(
     name="torchvision",
+    unit_range=True,
     round_anchors=True,
     nominal_strides=False,
     bn_eps=0.0,

@@ -5,14 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nucleiseg.models.config import ModelConfig
+from nucleiseg.models.conventions import PIXEL_MEAN, PIXEL_STD
 from nucleiseg.models.weights.files import WeightsFile
 from nucleiseg.models.weights.names import from_caffe2, is_caffe2
 
 RGB = tuple[float, float, float]
-
-IMAGENET_MEAN: RGB = (123.675, 116.28, 103.53)
-IMAGENET_STD: RGB = (58.395, 57.12, 57.375)
-"""RGB, 0 to 255: torchvision's (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225), and detectron2's for ResNeXt."""
 
 NO_STD: RGB = (1.0, 1.0, 1.0)
 """The MSRA weights' first convolution holds the division."""
@@ -47,7 +44,7 @@ class Normalisation:
         return sentences
 
 
-TORCHVISION = Normalisation(IMAGENET_MEAN, IMAGENET_STD, stride_in_1x1=False)
+TORCHVISION = Normalisation(PIXEL_MEAN, PIXEL_STD, stride_in_1x1=False)
 """All of torchvision's weights."""
 
 
@@ -69,9 +66,9 @@ def implied_settings(file: WeightsFile) -> Normalisation:
         return Normalisation(mean and _rgb(mean, bgr), std and _rgb(std, bgr), None, bgr)  # ResNet-18 has no one origin
     shape = file.shape(names[first])
     grouped = shape[1] < shape[0]
-    usual = IMAGENET_STD if grouped else NO_STD
+    usual = PIXEL_STD if grouped else NO_STD
     deviation = _rgb(std, bgr) if std else usual
-    return Normalisation(_rgb(mean, bgr) if mean else IMAGENET_MEAN, deviation, deviation == NO_STD, bgr)
+    return Normalisation(_rgb(mean, bgr) if mean else PIXEL_MEAN, deviation, deviation == NO_STD, bgr)
 
 
 def _stored(file: WeightsFile, key: str) -> RGB | None:
@@ -92,4 +89,4 @@ def _same(first: bool | Sequence[float], second: bool | Sequence[float]) -> bool
 
 
 def _say(value: bool | Sequence[float]) -> str:
-    return str(value).lower() if isinstance(value, bool) else f"[{', '.join(f'{number:g}' for number in value)}]"
+    return str(value).lower() if isinstance(value, bool) else f"[{','.join(f'{number:g}' for number in value)}]"

@@ -116,7 +116,7 @@ PAYLOADS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a command": (lambda marker: Payload(os.system, f'echo ran > "{marker}"'), f"{os.system.__module__}.system"),
     "eval": (lambda marker: Payload(eval, f"open({str(marker)!r}, 'w').close()"), "builtins.eval"),
     "exec": (lambda marker: Payload(exec, f"open({str(marker)!r}, 'w').close()"), "builtins.exec"),
-    "a process": (lambda marker: Payload(subprocess.getoutput, f'echo ran > "{marker}"'), "subprocess.getoutput"),
+    "a process": (lambda marker: Payload(subprocess.getoutput, f'echo ran > "{marker}"'), ".getoutput"),
     "numpy's own functions": (lambda marker: Payload(np.save, str(marker), 1.0), "numpy.save"),
     "in a list in a dictionary": (lambda marker: {"model": [({"x": mkdir(marker)},)]}, MKDIR),
     "in a key": (lambda marker: {(1, mkdir(marker)): 1}, MKDIR),
