@@ -16,7 +16,8 @@ from nucleiseg.models.checkpoint import Metadata, load
 from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.progress import say, track
 from nucleiseg.structures import Prediction
-from nucleiseg.transforms.geometry import resize_image, resize_scale, resized_shape
+from nucleiseg.transforms.geometry import resize_image, to_tensor
+from nucleiseg.transforms.whole_image import WholeImage
 
 LONG = 1333
 """Greatest length of an image's longer side where `short` is given (detectron2's INPUT.MAX_SIZE_TEST)."""
@@ -68,9 +69,11 @@ class Predictor:
         self.device = _device(device)
         self.network = network.to(self.device).eval()
         self.metadata = metadata
-        self.scale = metadata.scale if scale is None else scale
-        self.short = short
-        self.long = long or LONG
+        self.resize = (
+            WholeImage(scale=metadata.scale if scale is None else scale)
+            if short is None
+            else WholeImage(short=short, long=long or LONG)
+        )
         _override(network, score_threshold, nms, detections)
         self._has_warned = False
 
@@ -110,12 +113,6 @@ class Predictor:
         """Most detections an image; a prediction of that length was probably cut."""
         return self.network.roi_heads.detections_per_img
 
-    def network_shape(self, height: int, width: int) -> tuple[int, int]:
-        """Return the (height, width) to which an image is resized for the network."""
-        if self.short is not None:
-            return resized_shape(height, width, self.short, self.long)
-        return max(int(height * self.scale + 0.5), 1), max(int(width * self.scale + 0.5), 1)
-
     def predict(self, image: np.ndarray | str | os.PathLike[str]) -> Prediction:
         """Find the instances of an image.
 
@@ -132,8 +129,7 @@ class Predictor:
         _check_image(pixels)
         height, width = pixels.shape[:2]
         self._warn_of_another_scale(height, width)
-        resized = resize_image(pixels, self.network_shape(height, width))
-        tensor = torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1)))
+        tensor = to_tensor(resize_image(pixels, self.resize.shape(height, width)))
         return self._run(tensor).to("cpu").rescaled((height, width))
 
     @torch.inference_mode()
@@ -141,7 +137,7 @@ class Predictor:
         return self.network([image.to(self.device)])[0]
 
     def _warn_of_another_scale(self, height: int, width: int) -> None:
-        scale = self.scale if self.short is None else resize_scale(height, width, self.short, self.long)
+        scale = self.resize.nominal_scale(height, width)
         ratio = scale / self.metadata.scale
         if self._has_warned or 1 / SCALE_TOLERANCE <= ratio <= SCALE_TOLERANCE:
             return

@@ -6,8 +6,6 @@ go through Pillow itself. Label planes go through OpenCV's INTER_NEAREST_EXACT, 
 Pillow's nearest filter and takes planes of any integer type; OpenCV's INTER_NEAREST does not.
 """
 
-from typing import overload
-
 import cv2
 import numpy as np
 import torch
@@ -66,25 +64,16 @@ def resized_shape(height: int, width: int, short: int, long: int) -> Shape:
     return max(int(sides[0] + 0.5), 1), max(int(sides[1] + 0.5), 1)
 
 
-@overload
-def resize_image(image: np.ndarray, shape: Shape) -> np.ndarray: ...
-@overload
-def resize_image(image: Tensor, shape: Shape) -> Tensor: ...
-def resize_image(image: np.ndarray | Tensor, shape: Shape) -> np.ndarray | Tensor:
+def resize_image(image: np.ndarray, shape: Shape) -> np.ndarray:
     """Resize an image with Pillow's bilinear filter (antialiased when shrinking), on 8-bit values.
 
     Args:
-        image: (H, W, 3) uint8 array or (3, H, W) uint8 tensor on the CPU.
+        image: (H, W, 3) uint8.
         shape: (h, w) of the result.
 
     Returns:
-        An array or tensor as given, with height h and width w. The same object where the size does not change.
+        (h, w, 3) uint8. The same object where the size does not change.
     """
-    if isinstance(image, Tensor):
-        if tuple(image.shape[1:]) == tuple(shape):
-            return image
-        resized = resize_image(image.permute(1, 2, 0).contiguous().numpy(), shape)
-        return torch.from_numpy(resized).permute(2, 0, 1).contiguous()
     if image.shape[:2] == tuple(shape):
         return image
     picture = Image.fromarray(np.ascontiguousarray(image))
@@ -110,3 +99,8 @@ def resize_layers(layers: np.ndarray, shape: Shape) -> np.ndarray:
     for plane, source in zip(resized, layers, strict=True):
         cv2.resize(source, (shape[1], shape[0]), dst=plane, interpolation=cv2.INTER_NEAREST_EXACT)
     return resized
+
+
+def to_tensor(image: np.ndarray) -> Tensor:
+    """Turn an (H, W, 3) image into the network's (3, H, W) tensor, with memory of its own."""
+    return torch.from_numpy(image.transpose(2, 0, 1).copy())

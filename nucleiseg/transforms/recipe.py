@@ -1,35 +1,21 @@
-"""What happens to a sample on its way to the network: random augmentation in training, a plain resize elsewhere.
+"""What happens to a sample on its way to the network in training: random augmentation (elsewhere: `whole_image`).
 
 Boxes are never transformed: they are measured on the transformed label-map planes.
 """
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from nucleiseg.errors import InputError
 from nucleiseg.structures import Sample, Target
-from nucleiseg.transforms.geometry import (
-    Crop,
-    Shape,
-    crop_shape,
-    resize_image,
-    resize_layers,
-    resize_scale,
-    resized_shape,
-)
+from nucleiseg.transforms.geometry import Crop, Shape, crop_shape, resize_scale, to_tensor
 from nucleiseg.transforms.pipeline import Pipeline
 from nucleiseg.transforms.settings import find_key_problems, find_problems
 from nucleiseg.transforms.targets import make_target
-
-NO_LIMIT = sys.maxsize
-"""Length of the longer side that no image reaches."""
 
 Range = tuple[float, float]
 """Lowest and highest value of a uniform draw."""
@@ -121,55 +107,7 @@ class Recipe:
             scale=resize_scale(*window, self.resize_short, self.resize_long),
             seed=seed,
         )
-        return _to_tensor(image), target
-
-
-@dataclass(frozen=True, kw_only=True)
-class WholeImage:
-    """Resize of a whole image, without any random part, for validation and prediction.
-
-    Attributes:
-        scale: network pixels per source pixel; None (and `short` None): the image stays as it is.
-        short: length of the shorter side instead of a scale, by the shortest-edge rule.
-        long: the longer side is never longer than this many pixels; the scale is then less than asked for.
-
-    Raises:
-        ValueError: if both `scale` and `short` are given.
-    """
-
-    scale: float | None = None
-    short: int | None = None
-    long: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.scale is not None and self.short is not None:
-            raise ValueError(f"give either a scale ({self.scale}) or the shorter side ({self.short} pixels), not both")
-
-    def nominal_scale(self, height: int, width: int) -> float:
-        """Return network pixels per source pixel of an image of this size."""
-        wanted = self.short / min(height, width) if self.short is not None else self.scale or 1.0
-        return wanted if self.long is None else min(wanted, self.long / max(height, width))
-
-    def shape(self, height: int, width: int) -> Shape:
-        """Return the (height, width) in which an image of this size is shown to the network."""
-        if self.short is not None:
-            return resized_shape(height, width, self.short, self.long or NO_LIMIT)
-        scale = self.nominal_scale(height, width)
-        return max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1)
-
-    def __call__(self, sample: Sample, seed: int | None = None) -> tuple[Tensor, Target]:
-        """Return (3, h, w) uint8 RGB and the target in its pixels; `seed` is only handed on to the target."""
-        height, width = sample.image.shape[:2]
-        shape = self.shape(height, width)
-        target = make_target(
-            resize_layers(sample.layers, shape),
-            sample.layer_index,
-            sample.labels,
-            name=sample.name,
-            scale=self.nominal_scale(height, width),
-            seed=seed,
-        )
-        return _to_tensor(resize_image(sample.image, shape)), target
+        return to_tensor(image), target
 
 
 def build_recipe(settings: Mapping[str, Any]) -> Recipe:
@@ -189,8 +127,3 @@ def build_recipe(settings: Mapping[str, Any]) -> Recipe:
     }
     resize = values.pop("resize")
     return Recipe(resize_short=resize["short"], resize_long=resize["long"], **values)
-
-
-def _to_tensor(image: np.ndarray) -> Tensor:
-    """(H, W, 3) array to a (3, H, W) tensor with memory of its own."""
-    return torch.from_numpy(image.transpose(2, 0, 1).copy())

@@ -20,7 +20,8 @@ from nucleiseg.data.splits import Split
 from nucleiseg.errors import InputError
 from nucleiseg.files import cache_folder
 from nucleiseg.structures import Sample, Target
-from nucleiseg.transforms.recipe import Recipe, WholeImage
+from nucleiseg.transforms.recipe import Recipe
+from nucleiseg.transforms.whole_image import WholeImage
 
 CONF = Path(__file__).parents[2] / "conf" / "data"
 

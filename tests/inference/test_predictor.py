@@ -77,7 +77,7 @@ def test_at_scale_one_the_network_sees_the_image_itself() -> None:
     [({"short": 20}, (20, 40)), ({"short": 60, "long": 100}, (50, 100)), ({"scale": 0.5}, (20, 40)), ({}, (50, 100))],
 )
 def test_sizes_for_the_network(settings: dict[str, Any], shape: tuple[int, int]) -> None:
-    assert make(**settings).network_shape(40, 80) == shape
+    assert make(**settings).resize.shape(40, 80) == shape
 
 
 @pytest.mark.parametrize(("scale", "warns"), [(0.9, True), (1.01, False), (1.55, False), (1.6, True)])

@@ -21,7 +21,8 @@ from nucleiseg.structures import Prediction, Target
 from nucleiseg.training import run
 from nucleiseg.training.module import LOSSES
 from nucleiseg.training.settings import CheckpointSettings, OptimSettings, TrainerSettings, ValidationSettings
-from nucleiseg.transforms.recipe import Recipe, WholeImage
+from nucleiseg.transforms.recipe import Recipe
+from nucleiseg.transforms.whole_image import WholeImage
 
 SIDE = 48
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -56,15 +55,6 @@ def test_resize_image_is_pillow_bilinear(height: int, width: int, new_height: in
     image = random_planes((height, width, 3)).astype(np.uint8)
     expected = np.asarray(Image.fromarray(image).resize((new_width, new_height), Image.Resampling.BILINEAR))
     np.testing.assert_array_equal(resize_image(image, (new_height, new_width)), expected)
-
-
-def test_resize_image_of_a_tensor_is_that_of_its_array() -> None:
-    image = random_planes((31, 22, 3)).astype(np.uint8)
-    tensor = torch.from_numpy(image).permute(2, 0, 1)
-    resized = resize_image(tensor, (40, 17))
-    assert resized.shape == (3, 40, 17)
-    np.testing.assert_array_equal(resized.permute(1, 2, 0).numpy(), resize_image(image, (40, 17)))
-    assert resize_image(tensor, (31, 22)) is tensor
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32])

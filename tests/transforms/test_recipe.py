@@ -17,7 +17,7 @@ from pycocotools import mask as coco_mask
 
 from nucleiseg.structures import Sample
 from nucleiseg.transforms.colour import saturate
-from nucleiseg.transforms.recipe import Recipe, WholeImage
+from nucleiseg.transforms.recipe import Recipe
 
 STRONG = Recipe(
     saturation=(0.5, 2.0),
@@ -279,7 +279,7 @@ def test_memory_mapped_read_only_sample(tmp_path: Path) -> None:
         layer_index=sample.layer_index,
         labels=sample.labels,
     )
-    for transform in (STRONG, fixed(), WholeImage(long=64)):
+    for transform in (STRONG, fixed()):
         image, target = transform(mapped, 5)
         assert same((image, target), transform(sample, 5))
         image.add_(1)  # memory of their own: writing neither fails nor reaches the file
@@ -307,28 +307,3 @@ def test_only_the_crop_is_copied() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < sample.image.nbytes / 20
-
-
-def test_whole_image_by_scale() -> None:
-    sample = make_sample(height=50, width=61)
-    tensor, target = WholeImage(scale=1.2)(sample)
-    assert (tensor.shape, target.scale, target.seed) == ((3, 60, 73), 1.2, None)
-    tensor, target = WholeImage(scale=2.0, long=100)(sample)
-    assert (tensor.shape, target.scale) == ((3, 82, 100), pytest.approx(100 / 61))
-
-
-def test_whole_image_by_its_shorter_side() -> None:
-    sample = make_sample(height=50, width=60)
-    tensor, target = WholeImage(short=100, long=110)(sample)
-    assert (tensor.shape, target.scale) == ((3, 92, 110), pytest.approx(110 / 60))
-    assert WholeImage(short=100).shape(50, 60) == (100, 120)
-    with pytest.raises(ValueError, match="not both"):
-        WholeImage(scale=1.0, short=100)
-
-
-def test_whole_image_as_it_is() -> None:
-    sample = make_sample(planes=2)
-    tensor, target = WholeImage()(sample, 7)
-    assert torch.equal(tensor, torch.from_numpy(sample.image).permute(2, 0, 1))
-    assert torch.equal(target.layers, torch.from_numpy(sample.layers.astype(np.int32)))
-    assert (target.scale, target.seed) == (1.0, 7)
