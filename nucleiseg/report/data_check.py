@@ -16,6 +16,9 @@ ANCHOR_IOU = 0.5
 COVERED_SHARE = 0.9
 """Below this share of nuclei with such an anchor, the check warns."""
 
+SCALE_SPREAD = 1.25
+"""Images magnified by factors further apart than this are worth a warning (as in prediction, `SCALE_TOLERANCE`)."""
+
 
 class Finding(NamedTuple):
     """One sentence of the check; a warning names the key to change."""
@@ -97,14 +100,16 @@ def data_check(
     if counts.sum() == 0:
         sentence = f"None of the {len(counts)} images has a nucleus: there is nothing to learn; check data.root."
         return [Finding("warning", sentence)]
-    boxes = _boxes_at_training_scale(summaries, recipe)
-    findings = [*_describe_counts(counts), _describe_sizes(summaries, boxes, recipe), _check_anchors(boxes, anchors)]
+    scales = np.array([recipe.nominal_scale(summary.height, summary.width) for summary in summaries])
+    boxes = _boxes_at_training_scale(summaries, scales)
+    findings = [*_describe_counts(counts), _describe_sizes(boxes, scales), *_check_scales(summaries, scales)]
+    findings += [_check_anchors(boxes, anchors)]
     findings += _check_limits(summaries, counts, limits, recipe)
     return findings + (_describe_plan(plan) if plan is not None else [])
 
 
-def _boxes_at_training_scale(summaries: Sequence[ImageSummary], recipe: Recipe) -> np.ndarray:
-    scaled = [summary.boxes * recipe.nominal_scale(summary.height, summary.width) for summary in summaries]
+def _boxes_at_training_scale(summaries: Sequence[ImageSummary], scales: np.ndarray) -> np.ndarray:
+    scaled = [summary.boxes * scale for summary, scale in zip(summaries, scales, strict=True)]
     return np.concatenate([boxes.reshape(-1, 4) for boxes in scaled])
 
 
@@ -118,15 +123,30 @@ def _describe_counts(counts: np.ndarray) -> list[Finding]:
     return [Finding("info", sentence), *note]
 
 
-def _describe_sizes(summaries: Sequence[ImageSummary], boxes: np.ndarray, recipe: Recipe) -> Finding:
-    scales = {round(recipe.nominal_scale(summary.height, summary.width), 2) for summary in summaries}
-    scale = f"{min(scales):.2f}" if len(scales) == 1 else f"{min(scales):.2f} to {max(scales):.2f}"
+def _describe_sizes(boxes: np.ndarray, scales: np.ndarray) -> Finding:
+    lowest, highest = f"{scales.min():.2f}", f"{scales.max():.2f}"
+    scale = lowest if lowest == highest else f"{lowest} to {highest}"
     low, middle, high = np.percentile(_sizes(boxes), [5, 50, 95])
     return Finding(
         "info",
         f"Training shows {scale} pixels for each pixel of an image; there, nuclei measure {low:.0f}, {middle:.0f} and "
         f"{high:.0f} pixels (5th, 50th and 95th percentile of the square root of the box's area).",
     )
+
+
+def _check_scales(summaries: Sequence[ImageSummary], scales: np.ndarray) -> list[Finding]:
+    if scales.max() <= SCALE_SPREAD * scales.min():
+        return []
+    height = min(summary.height for summary in summaries)
+    width = min(summary.width for summary in summaries)
+    return [
+        Finding(
+            "warning",
+            f"Training magnifies some images {scales.max() / scales.min():.1f} times as much as others, because their "
+            "sizes differ: equal nuclei then appear at different sizes. If all images have the same resolution, set "
+            f"aug.crop=[HEIGHT,WIDTH] in pixels, no larger than the smallest image allows ({height} x {width}).",
+        )
+    ]
 
 
 def _check_anchors(boxes: np.ndarray, anchors: Sequence[AnchorLevel]) -> Finding:

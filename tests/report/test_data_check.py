@@ -56,6 +56,18 @@ def test_scale_is_a_range_where_sizes_differ() -> None:
     assert "1.22 to 2.43 pixels" in findings[1].sentence
 
 
+@pytest.mark.parametrize(("size", "warns"), [(1240, False), (1260, True)])
+def test_scales_more_than_a_quarter_apart_warn(size: int, warns: bool) -> None:
+    summaries = [make_summary(5), make_summary(5, size=size)]
+    found = warnings(data_check(summaries, recipe=RECIPE, anchors=squares(24), limits=WIDE))
+    assert len(found) == warns
+    if warns:
+        assert "1.3 times as much" in found[0]
+        assert "aug.crop=[HEIGHT,WIDTH] in pixels, no larger than the smallest image allows (1000 x 1000)" in found[0]
+    in_pixels = Recipe(crop=(500, 500))
+    assert not warnings(data_check(summaries, recipe=in_pixels, anchors=squares(24), limits=WIDE))
+
+
 @pytest.mark.parametrize(
     ("anchors", "advice"),
     [
