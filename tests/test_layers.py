@@ -105,7 +105,7 @@ def test_no_circles_between_modules() -> None:
 
 
 def test_the_doors_hold_no_logic() -> None:
-    for door in ("train.py", "predict.py", "evaluate.py", "preview.py"):
+    for door in ("train.py", "predict.py", "evaluate.py", "preview.py", "zoo.py"):
         assert len((ROOT / door).read_text(encoding="utf-8").splitlines()) <= 60, (
             f"{door} has grown: move it to nucleiseg/doors"
         )

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path
+from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 from filelock import FileLock
@@ -95,7 +96,13 @@ def _body(entry: ZooEntry, path: Path) -> Iterator[bytes]:
             if announced is not None and received != int(announced):
                 raise HTTPException(f"the transfer ended after {received:,} of {int(announced):,} bytes")
     except (OSError, HTTPException, ValueError) as error:
-        raise _unavailable(entry, path, str(error) or type(error).__name__) from error
+        raise _unavailable(entry, path, _reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong in the network's own words, without Python's around them."""
+    cause = error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
+    return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
 
 
 def _unavailable(entry: ZooEntry, path: Path, reason: str) -> UnavailableError:

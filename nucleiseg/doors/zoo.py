@@ -1,0 +1,122 @@
+"""From the plain keys of `conf/zoo.yaml` to a table, files in the cache, or an export: what `zoo.py` calls."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from nucleiseg.errors import InputError
+from nucleiseg.files import write_text
+from nucleiseg.models import checkpoint
+from nucleiseg.models.download import UnavailableError, path_in_cache
+from nucleiseg.models.download import fetch as fetch_file
+from nucleiseg.models.weights.detectron2_config import config_text
+from nucleiseg.models.weights.exporter import save_detectron2
+from nucleiseg.models.zoo import ZOO, ZooEntry, close_names
+from nucleiseg.progress import say
+
+
+def as_lists(arguments: Sequence[str]) -> list[str]:
+    """Write `fetch=a,b` as the list `fetch=[a,b]`: Hydra would take it for a sweep."""
+
+    def as_list(argument: str) -> str:
+        key, _, value = argument.partition("=")
+        return f"{key}=[{value}]" if key == "fetch" and not value.startswith("[") else argument
+
+    return [as_list(argument) for argument in arguments]
+
+
+def zoo(
+    *,
+    fetch: str | Sequence[str] | None = None,
+    export: str | os.PathLike[str] | None = None,
+    output: str | os.PathLike[str] | None = None,
+) -> int:
+    """Fetch weights, export a checkpoint, or list the zoo; the keys are those of `conf/zoo.yaml`.
+
+    Returns:
+        The number of weights that could not be fetched.
+
+    Raises:
+        InputError: for a name that is not in the zoo, or a checkpoint that cannot be exported.
+    """
+    if (export is None) != (output is None):
+        raise InputError("export=CHECKPOINT and output=FILE.pkl belong together: give both.")
+    if export is not None and output is not None:
+        export_checkpoint(Path(export), Path(output))
+    if fetch:
+        return fetch_ahead([fetch] if isinstance(fetch, str) else fetch)
+    if export is None:
+        list_zoo()
+    return 0
+
+
+def fetch_ahead(names: Sequence[str]) -> int:
+    """Download weights into the cache, all that can be had.
+
+    Args:
+        names: of the zoo.
+
+    Returns:
+        How many could not be had; a sentence was said for each.
+
+    Raises:
+        InputError: for unknown names, before anything is downloaded.
+    """
+    if unknown := [name for name in names if name not in ZOO]:
+        raise InputError([_not_in_zoo(name) for name in unknown])
+    failed = 0
+    for name in names:
+        try:
+            say(f"{name} is at {fetch_file(ZOO[name])}.")
+        except UnavailableError as error:
+            say(str(error))
+            failed += 1
+    return failed
+
+
+def _not_in_zoo(name: str) -> str:
+    close = close_names(name)
+    meant = f"Did you mean {' or '.join(close)}? " if close else ""
+    return f"fetch={name} is not in the zoo. {meant}python zoo.py lists all names."
+
+
+def export_checkpoint(path: Path, output: Path) -> None:
+    """Write a checkpoint as a `.pkl` of detectron2, and beside it the settings of detectron2 that go with it.
+
+    Raises:
+        InputError: if it is no checkpoint of ours, or cannot be expressed in detectron2.
+    """
+    if output.suffix != ".pkl":
+        raise InputError(f"output={output} must end in .pkl: that is how detectron2 knows its own files.")
+    network, metadata = checkpoint.load(path)
+    save_detectron2(network, output)
+    settings = output.with_suffix(".yaml")
+    write_text(settings, config_text(network.config, output.name, metadata.class_names, metadata.scale))
+    say(f"{path} (step {metadata.step}) is now {output}, with the settings it needs in {settings}.")
+
+
+def list_zoo() -> None:
+    """Print what there is, what its makers measured, and what is on this computer."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)  # fits 80 columns
+    for column in ("model.weights=", "trained", "box AP", "mask AP", "MB", "here"):
+        table.add_column(column, justify="right" if column in ("box AP", "mask AP", "MB") else "left", no_wrap=True)
+    for entry in ZOO.values():
+        table.add_row(*_row(entry))
+    Console().print(table)
+    some_entry = next(iter(ZOO.values()))
+    say(
+        f"They are kept in {path_in_cache(some_entry).parent} (the environment variable NUCLEISEG_CACHE moves it). "
+        "python zoo.py fetch=NAME,NAME downloads ahead; model.weights=auto takes the 3x weights of the model.\n"
+        f"Licences: coco/*: {some_entry.licence}; torchvision/*: {ZOO['torchvision/imagenet_resnet50'].licence}."
+    )
+
+
+def _row(entry: ZooEntry) -> tuple[str, ...]:
+    measured = entry.measured
+    precision = ("", "") if measured is None else (f"{measured.box_ap:.1f}", f"{measured.mask_ap:.1f}")
+    trained = entry.schedule if measured is None else f"COCO {entry.schedule}"
+    return (entry.name, trained, *precision, str(entry.megabytes), "yes" if path_in_cache(entry).exists() else "")
