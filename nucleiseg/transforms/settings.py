@@ -6,6 +6,9 @@ from typing import Any
 
 RESIZE_KEYS = ("short", "long")
 
+SMALLEST_CROP = 16
+"""Pixels: nothing of a nucleus is left in less; a whole number below is rather a share without its point."""
+
 
 def find_key_problems(settings: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
     """Return a sentence for each key of the `aug` group that is missing or unknown, `resize.*` included.
@@ -61,14 +64,17 @@ def _is_pair(value: object) -> bool:
 
 def _crop_problem(crop: Any) -> str:  # noqa: ANN401
     def fits(side: float | int) -> bool:
-        return 0 < side <= 1 if isinstance(side, float) else side >= 1
+        return 0 < side <= 1 if isinstance(side, float) else side >= SMALLEST_CROP
 
     if crop is None or (_is_pair(crop) and all(fits(side) for side in crop)):
         return ""
-    return (
+    sentence = (
         f"aug.crop is {_shown(crop)}; write [height, width], each a share of the image's side (0.5, at most 1.0) or a "
-        "whole number of pixels, or null for no crop."
+        f"whole number of pixels ({SMALLEST_CROP} or more), or null for no crop"
     )
+    if _is_pair(crop) and 1 in [side for side in crop if isinstance(side, int)]:
+        sentence += "; 1 is one pixel: write 1.0 for the whole side"
+    return f"{sentence}."
 
 
 def _range_problem(key: str, value: Any, zero_allowed: bool) -> str:  # noqa: ANN401

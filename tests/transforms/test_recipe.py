@@ -166,16 +166,16 @@ def test_flips_are_independent_of_each_other() -> None:
 
 def test_crop_position_and_factor_are_uncorrelated() -> None:
     grey = np.arange(200, dtype=np.uint8)
-    image = np.stack([np.broadcast_to(grey, (1, 200))] * 3, axis=-1).copy()
+    image = np.stack([np.broadcast_to(grey, (16, 200))] * 3, axis=-1).copy()
     image[..., 0] += 20  # red stands off grey by the saturation factor
     sample = Sample(
         name="ramp",
         image=image,
-        layers=np.zeros((1, 1, 200), np.uint16),
+        layers=np.zeros((1, 16, 200), np.uint16),
         layer_index=np.zeros(0, np.int64),
         labels=np.zeros(0, np.int64),
     )
-    recipe = Recipe(crop=(1, 20), resize_short=1, resize_long=20, saturation=(0.5, 2.0), hflip=0.0)
+    recipe = Recipe(crop=(16, 20), resize_short=16, resize_long=20, saturation=(0.5, 2.0), hflip=0.0)
     drawn = []
     for seed in range(300):
         tensor, _ = recipe(sample, seed)
@@ -257,7 +257,7 @@ def test_sample_without_nuclei_and_crop_without_nuclei() -> None:
     empty = make_sample(nuclei=0)
     assert len(STRONG(empty, 0)[1]) == 0
     sample = make_sample(nuclei=1)
-    counts = {len(Recipe(crop=(6, 6), resize_short=8, resize_long=8)(sample, seed)[1]) for seed in range(30)}
+    counts = {len(Recipe(crop=(16, 16), resize_short=8, resize_long=8)(sample, seed)[1]) for seed in range(30)}
     assert counts == {0, 1}
 
 

@@ -57,6 +57,8 @@ def test_every_key_has_a_comment_above_it(path: Path) -> None:
         ("crop", [0, 0.5]),
         ("crop", [0.0, 0.5]),
         ("crop", 0.5),
+        ("crop", [1, 1]),
+        ("crop", [0.5, 15]),
         ("crop", [True, 0.5]),
         ("saturation", [2, 0.5]),
         ("saturation", [-1, 2]),
@@ -88,15 +90,21 @@ def test_a_bad_value_is_named_with_its_key(key: str, value: object) -> None:
     assert any(repr(item) in str(error.value) for item in shown)
 
 
+@pytest.mark.parametrize("crop", [(1, 1), (0.5, 1)])
+def test_a_crop_of_one_pixel_is_taken_for_a_share_without_its_point(crop: tuple[float, float]) -> None:
+    with pytest.raises(InputError, match=r"1 is one pixel: write 1\.0 for the whole side\.$"):
+        Recipe(crop=crop)
+
+
 def test_good_edges_are_accepted() -> None:
     settings = {
-        "crop": [1.0, 64],
+        "crop": [1.0, 16],
         "saturation": [0, 0],
         "scale_jitter": [1, 1],
         "hflip": 1,
         "resize": {"short": 8, "long": 8},
     }
-    assert build_recipe(read(FOLDER / "recipe.yaml") | settings).crop == (1.0, 64)
+    assert build_recipe(read(FOLDER / "recipe.yaml") | settings).crop == (1.0, 16)
 
 
 def test_all_problems_come_together() -> None:
