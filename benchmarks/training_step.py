@@ -6,7 +6,7 @@
 
 Each number of nuclei is measured in a process of its own, so that its peak of memory is its own. Neither time nor
 memory should grow with the number of nuclei. On a machine with other work to do, the CPU seconds of one thread
-(threads=1) are the number to trust.
+(threads=1) are the number to trust. Peak memory comes from `getrusage`, so this runs on Linux and macOS.
 """
 
 import multiprocessing
