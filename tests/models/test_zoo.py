@@ -12,7 +12,7 @@ from nucleiseg.models.config import MaskConfig, ModelConfig, RoIConfig
 from nucleiseg.models.mask_rcnn import build
 from nucleiseg.models.zoo import ZOO, ZooEntry, automatic, close_names, misfits
 
-CONF = Path(__file__).parents[2] / "conf" / "model"
+ROOT = Path(__file__).parents[2]
 DETECTRON2 = [entry for entry in ZOO.values() if entry.kind == "detectron2"]
 TORCHVISION = [entry for entry in ZOO.values() if entry.kind != "detectron2"]
 
@@ -31,7 +31,7 @@ MODEL_IDS = {
 
 
 def model(name: str) -> ModelConfig:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(ROOT / "conf" / "model"), version_base="1.3"):
         return ModelConfig.from_dict(OmegaConf.to_container(compose(name), resolve=True))
 
 
@@ -136,3 +136,18 @@ def test_names_that_may_have_been_meant() -> None:
     assert close_names("r50_c4") == ["coco/r50_c4_1x", "coco/r50_c4_3x"]
     assert "coco/r101_fpn_3x" in close_names("coco/r101fpn_3x")
     assert close_names("something else entirely") == []
+
+
+@pytest.mark.parametrize("entry", ZOO.values(), ids=lambda entry: entry.name)
+def test_the_documentations_table_says_the_same(entry: ZooEntry) -> None:
+    text = (ROOT / "docs" / "zoo.md").read_text(encoding="utf-8")
+    row = next(line for line in text.splitlines() if f"| `{entry.name}` |" in line)
+    cells = [cell.strip() for cell in row.strip("| ").split("|")]
+    assert cells[-2:] == [f"{entry.parameters / 1e6:.1f}", str(entry.megabytes)]
+    measured = entry.measured
+    if measured is not None:
+        assert cells[-4:-2] == [f"{measured.box_ap:.1f}", f"{measured.mask_ap:.1f}"]
+    if measured is not None and measured.train_seconds is not None:
+        assert cells[0] == f"`{entry.model}`"
+        speed = [f"{measured.train_seconds:.3f}", f"{measured.inference_seconds:.3f}", f"{measured.memory:.1f}"]
+        assert cells[2:6] == [entry.schedule, *speed]
