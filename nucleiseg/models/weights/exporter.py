@@ -11,6 +11,7 @@ from nucleiseg.files import atomic_path
 from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.models.weights.layout import to_detectron2
 from nucleiseg.models.weights.names import detectron2_name
+from nucleiseg.models.weights.settings import OURS, RECORDED
 
 PROTOCOL = 3
 """Of the pickle: any Python 3 reads it, and arrays take no more than their bytes."""
@@ -42,7 +43,8 @@ def save_detectron2(network: MaskRCNN, path: str | os.PathLike[str]) -> None:
     """Write a network's weights as detectron2's model zoo does, whole or not at all.
 
     `DetectionCheckpointer` loads the file; detectron2's configuration has to say the rest (family, classes, anchors,
-    stride in the 1x1, mean and deviation of pixels in BGR order).
+    stride in the 1x1, mean and deviation of pixels in BGR order). Beside the weights the file has `settings`, which
+    detectron2 passes over and our importer reads.
 
     Args:
         network: in detectron2's numerics.
@@ -51,7 +53,8 @@ def save_detectron2(network: MaskRCNN, path: str | os.PathLike[str]) -> None:
     Raises:
         InputError: as in `detectron2_arrays`.
     """
-    content = {"model": detectron2_arrays(network), "__author__": "nucleiseg"}
+    settings = {key: getattr(network.config, key) for key in RECORDED}
+    content = {"model": detectron2_arrays(network), "__author__": OURS, "settings": settings}
     with atomic_path(path) as temporary, temporary.open("wb") as handle:
         _Pickler(handle, PROTOCOL).dump(content)
 

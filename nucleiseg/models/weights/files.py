@@ -3,8 +3,9 @@
 import os
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +33,26 @@ class WeightsFile:
         name: the file's, for messages.
         arrays: name -> array, made a tensor on demand.
         author: `__author__` of detectron2's pickles; "" in other files.
+        settings: what files that we exported say beside the weights; empty in other files.
     """
 
     name: str
     arrays: Mapping[str, PickledArray | Tensor]
     author: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return an array's shape."""
         return tuple(self.arrays[name].shape)
 
     def tensor(self, name: str) -> Tensor:
-        """Return an array as a tensor on the CPU, in the file's precision."""
+        """Return an array as a tensor on the CPU, in the file's precision; it is not to be written to."""
         array = self.arrays[name]
-        return array if isinstance(array, Tensor) else torch.from_numpy(array.numpy())
+        if isinstance(array, Tensor):
+            return array
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # a copy would double the memory
+            return torch.from_numpy(array.numpy())
 
 
 def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
@@ -75,8 +82,13 @@ def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
     if wrong or not arrays:
         found = f"holds also {', '.join(wrong[:5])}" if wrong else "holds no arrays"
         raise InputError(f"{path} {found}; a file of weights is a dictionary of named arrays, bare or under 'model'.")
-    author = content.get("__author__", "")
-    return WeightsFile(str(path), _without_prefix(arrays), author if isinstance(author, str) else "")
+    author, settings = content.get("__author__"), content.get("settings")
+    return WeightsFile(
+        str(path),
+        _without_prefix(arrays),
+        author if isinstance(author, str) else "",
+        settings if isinstance(settings, dict) else {},
+    )
 
 
 def _is_weight(name: object, value: object) -> bool:

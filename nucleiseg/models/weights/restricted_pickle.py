@@ -99,9 +99,9 @@ class PickledArray:
         return self
 
     def numpy(self) -> np.ndarray:
-        """Return a new array in the machine's byte order."""
+        """Return the array in the machine's byte order; not to be written to, since it may be a view of the file."""
         data = self._data.encode("latin1") if isinstance(self._data, str) else self._data
-        flat = np.frombuffer(data, self.dtype).astype(self.dtype.newbyteorder("="))
+        flat = np.frombuffer(data, self.dtype).astype(self.dtype.newbyteorder("="), copy=False)
         if self._axes is not None:
             inverse = np.argsort(self._axes)
             return flat.reshape([self.shape[axis] for axis in inverse]).transpose(self._axes)

@@ -3,13 +3,21 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from nucleiseg.errors import InputError
 from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.conventions import PIXEL_MEAN, PIXEL_STD
 from nucleiseg.models.weights.files import WeightsFile
 from nucleiseg.models.weights.names import from_caffe2, is_caffe2
 
 RGB = tuple[float, float, float]
+
+OURS = "nucleiseg"
+"""`__author__` of the files that we export."""
+
+RECORDED = ("pixel_mean", "pixel_std", "stride_in_1x1")
+"""What these files say under `settings`: the keys of `model` that their weights depend on, pixels in RGB order."""
 
 NO_STD: RGB = (1.0, 1.0, 1.0)
 """The MSRA weights' first convolution holds the division."""
@@ -34,7 +42,7 @@ class Normalisation:
     def remarks(self, config: ModelConfig) -> list[str]:
         """Return a sentence for each setting of a network that is not the weights'."""
         sentences = []
-        for key in ("pixel_mean", "pixel_std", "stride_in_1x1"):
+        for key in RECORDED:
             wanted, found = getattr(self, key), getattr(config, key)
             if wanted is not None and found is not None and not _same(wanted, found):
                 sentences.append(
@@ -53,8 +61,11 @@ def implied_settings(file: WeightsFile) -> Normalisation:
 
     Names tell torchvision's files, and `__author__` those that detectron2's script converted from there. Otherwise
     the convention is detectron2's: BGR; ResNet-50 and -101 come from MSRA (stride in the 1x1, no division), ResNeXt
-    does not (stride in the 3x3, standard deviations). Mean and deviation that an old file holds itself come first.
+    does not (stride in the 3x3, standard deviations). Mean and deviation that an old file holds itself come first;
+    files that we exported say everything.
     """
+    if file.author == OURS:
+        return _recorded(file)
     caffe2 = is_caffe2(file.arrays)
     names = {from_caffe2(name) if caffe2 else name: name for name in file.arrays}
     if file.author == "torchvision" or any(re.match(r"(backbone\.body\.)?layer1\.", name) for name in names):
@@ -69,6 +80,19 @@ def implied_settings(file: WeightsFile) -> Normalisation:
     usual = PIXEL_STD if grouped else NO_STD
     deviation = _rgb(std, bgr) if std else usual
     return Normalisation(_rgb(mean, bgr) if mean else PIXEL_MEAN, deviation, deviation == NO_STD, bgr)
+
+
+def _recorded(file: WeightsFile) -> Normalisation:
+    mean, std, stride = (file.settings.get(key) for key in RECORDED)
+    try:
+        return Normalisation(_triple(mean), _triple(std), bool(stride), bgr=True)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{file.name} says nothing sensible of {', '.join(RECORDED)}; export it again.") from error
+
+
+def _triple(values: Any) -> RGB:  # noqa: ANN401
+    first, second, third = map(float, values)
+    return first, second, third
 
 
 def _stored(file: WeightsFile, key: str) -> RGB | None:

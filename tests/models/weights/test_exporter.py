@@ -14,7 +14,8 @@ from nucleiseg.errors import InputError
 from nucleiseg.models.mask_rcnn import build
 from nucleiseg.models.resnet import TrunkSpec
 from nucleiseg.models.weights.exporter import detectron2_arrays, save_detectron2
-from nucleiseg.models.weights.importer import load_detectron2
+from nucleiseg.models.weights.importer import load_detectron2, normalisation
+from nucleiseg.models.weights.settings import Normalisation
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -78,3 +79,22 @@ def test_numerics_of_torchvision_are_refused_and_nothing_is_written(tmp_path: Pa
     with pytest.raises(InputError, match="cannot be exported"):
         save_detectron2(small_network(numerics="torchvision"), tmp_path / "exported.pkl")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("stride_in_1x1", [True, False])
+def test_the_file_tells_what_its_weights_depend_on(tmp_path: Path, stride_in_1x1: bool) -> None:
+    network = small_network(
+        pixel_mean=(1.0, 2.0, 3.0), pixel_std=(4.0, 5.5, 6.0), stride_in_1x1=stride_in_1x1, norm="bn"
+    )
+    save_detectron2(network, tmp_path / "exported.pkl")
+    told = normalisation(tmp_path / "exported.pkl")
+    assert told == Normalisation((1.0, 2.0, 3.0), (4.0, 5.5, 6.0), stride_in_1x1, bgr=True)
+    assert load_detectron2(network, tmp_path / "exported.pkl").sentences() == []
+
+
+@pytest.mark.parametrize("settings", [None, {}, {"pixel_mean": [1, 2], "pixel_std": "abc"}])
+def test_a_file_in_our_name_that_tells_nothing_is_refused(tmp_path: Path, settings: object) -> None:
+    path = tmp_path / "exported.pkl"
+    path.write_bytes(pickle.dumps({"model": {"a": np.ones(1)}, "__author__": "nucleiseg", "settings": settings}))
+    with pytest.raises(InputError, match="says nothing sensible of pixel_mean, pixel_std, stride_in_1x1"):
+        normalisation(path)

@@ -310,3 +310,9 @@ def test_what_a_file_says_of_its_pixels_comes_first(
     load_detectron2(network, read_weights(path))
     stem = torch.from_numpy(family.raw["backbone.stem.conv1.weight"])
     assert torch.equal(network.backbone.body.conv1.weight, stem.flip(1) if bgr else stem)
+
+
+def test_resnet_18_has_no_one_origin(tmp_path: Path) -> None:
+    weights = {"backbone.bottom_up.res2.0.conv2.weight": np.zeros((8, 8, 3, 3), dtype=np.float32)}
+    found = normalisation(write(tmp_path / "r18.pkl", weights))
+    assert (found.pixel_mean, found.pixel_std, found.stride_in_1x1, found.bgr) == (None, None, None, True)
