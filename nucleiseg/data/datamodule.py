@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from nucleiseg.data.cache import SampleCache, Summary, load_all
+from nucleiseg.data.checks import is_whole
 from nucleiseg.data.dataset import NucleiDataset, Transform, collate, init_worker
 from nucleiseg.data.readers import READERS
 from nucleiseg.data.readers.base import Reader, Record
@@ -86,11 +87,11 @@ class NucleiDataModule(pl.LightningDataModule):
         self.val_transform = val_transform
         self.cache = SampleCache(cache_dir)
         self.val, self.fold, self.folds, self.group = val, fold, folds, group
-        self.batch_size = _whole("batch_size", batch_size, 1)
-        self.workers = default_workers() if workers is None else _whole("workers", workers, 0)
-        self.seed = seed
-        self.total_steps = total_steps
-        self.accumulate = accumulate
+        self.batch_size = _whole("data.batch_size", batch_size, 1)
+        self.workers = default_workers() if workers is None else _whole("data.workers", workers, 0)
+        self.seed = _whole("seed", seed, 0)
+        self.total_steps = _whole("trainer.max_steps", total_steps, 1)
+        self.accumulate = _whole("trainer.accumulate", accumulate, 1)
         self.start_step = 0
         self._is_set_up = False
 
@@ -171,8 +172,12 @@ class NucleiDataModule(pl.LightningDataModule):
 
 
 def default_workers() -> int:
-    """Return how many workers pay off: none on a CPU, where a step takes far longer than its sample; else up to 4."""
-    return min(4, max((os.cpu_count() or 1) - 1, 0)) if torch.cuda.is_available() else 0
+    """Return how many workers pay off: none on a CPU, where a step takes far longer than its sample; else up to 4.
+
+    One core stays free. On a cluster, the cores that count are those the job was given, not all of the computer's.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(4, max(cores - 1, 0)) if torch.cuda.is_available() else 0
 
 
 def fingerprint(summaries: Sequence[Summary], parts: Split, class_names: Sequence[str]) -> str:
@@ -214,7 +219,7 @@ def build_datamodule(
         reader,
         train_transform,
         val_transform,
-        cache_dir=None if cache_dir == "none" else cache_dir,
+        cache_dir=None if cache_dir == "none" else str(cache_dir),  # a number is a folder's name that YAML has read
         seed=seed,
         total_steps=total_steps,
         accumulate=accumulate,
@@ -224,8 +229,10 @@ def build_datamodule(
 
 def _reader(data: Mapping[str, Any]) -> Reader:
     """Make the reader that `data.reader` names from the keys that are its fields."""
+    if not isinstance(data, Mapping):
+        raise InputError(f"data is {data!r}: accepted is a group with the key reader ({', '.join(sorted(READERS))}).")
     name = data.get("reader")
-    if name not in READERS:
+    if not isinstance(name, str) or name not in READERS:
         raise InputError(f"data.reader={name} is not a reader: accepted are {', '.join(sorted(READERS))}.")
     parameters = signature(READERS[name]).parameters
     given = {key: value for key, value in data.items() if key != "reader" and key not in COMMON_KEYS}
@@ -246,6 +253,6 @@ def _reader(data: Mapping[str, Any]) -> Reader:
 
 
 def _whole(key: str, value: int, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"data.{key}={value} is not accepted: give a whole number from {least}.")
+    if not is_whole(value, least):
+        raise InputError(f"{key}={value} is not accepted: give a whole number from {least}.")
     return value

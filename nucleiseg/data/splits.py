@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from nucleiseg.data.balance import assign
+from nucleiseg.data.checks import is_fraction, is_whole
 from nucleiseg.errors import InputError
 
 TCGA_BARCODE = re.compile(r"TCGA-([A-Z0-9]{2})-[A-Z0-9]{4}", re.IGNORECASE)
@@ -84,6 +85,11 @@ def split(
     if not ordered:
         raise InputError("There is no image to split (data): check data.root.")
     wanted = _names_or_none(val)
+    if wanted is None and not is_fraction(val):
+        raise InputError(
+            f"data.val={val} is not a fraction between 0 and 1. "
+            "Accepted: a fraction as 0.2, a list of names, or none to train on all."
+        )
     if fold is not None:
         if wanted is not None:
             raise InputError(
@@ -106,8 +112,10 @@ def group_of(group: str) -> Callable[[str], str | None]:
             regular expression with one group, searched in each name, as `(.+)_tile`.
 
     Raises:
-        InputError: when the regular expression is none or has not exactly one group.
+        InputError: when it is no text, or a regular expression that is wrong or has not exactly one group.
     """
+    if not isinstance(group, str):
+        raise InputError(f"data.group={group} is not a text. {_GROUPS_ACCEPTED}")
     if group == "none":
         return lambda name: name
     if group in ("auto", "tcga_site"):
@@ -166,11 +174,6 @@ def _by_name(names: Sequence[str], wanted: Sequence[str]) -> tuple[np.ndarray, s
 
 
 def _hold_out(names: Sequence[str], counts: np.ndarray, val: Any, group: str) -> tuple[np.ndarray, str]:  # noqa: ANN401
-    if isinstance(val, bool) or not isinstance(val, int | float) or not 0 < val < 1:
-        raise InputError(
-            f"data.val={val} is not a fraction between 0 and 1. "
-            "Accepted: a fraction as 0.2, a list of names, or none to train on all."
-        )
     numbers, total = _groups(names, group)
     if total < 2:
         raise InputError(
@@ -182,9 +185,9 @@ def _hold_out(names: Sequence[str], counts: np.ndarray, val: Any, group: str) ->
 
 
 def _fold(names: Sequence[str], counts: np.ndarray, fold: int, folds: int, group: str) -> tuple[np.ndarray, str]:
-    if isinstance(folds, bool) or not isinstance(folds, int) or folds < 2:
+    if not is_whole(folds, 2):
         raise InputError(f"data.folds={folds} is not a number of folds: accepted are whole numbers from 2.")
-    if isinstance(fold, bool) or not isinstance(fold, int) or not 0 <= fold < folds:
+    if not is_whole(fold, 0) or fold >= folds:
         raise InputError(
             f"data.fold={fold} is not one of the {folds} folds (data.folds): accepted are 0 to {folds - 1}."
         )

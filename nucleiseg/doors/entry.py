@@ -74,6 +74,11 @@ def run_door(main: Callable[[], None]) -> NoReturn:
     except (HydraException, OmegaConfBaseException) as error:
         say(f"Error in the configuration: {error}")
         sys.exit(ExitCode.BAD_INPUT)
+    except ValueError as error:
+        if "Config group override" not in str(error):  # Hydra's for model=null, of no class of its own
+            raise
+        say("Error in the configuration: a group cannot be null; name one of its files, as model=r18_fpn.")
+        sys.exit(ExitCode.BAD_INPUT)
     except KeyboardInterrupt:
         say("Interrupted.")
         sys.exit(ExitCode.INTERRUPTED)

@@ -50,7 +50,7 @@ def train(config: dict[str, Any], run_dir: Path, *, resume: bool = False) -> Non
     if is_first and not resume and (run_dir / CONFIG).exists():
         raise InputError(f"{run_dir} holds a run already: resume={run_dir} goes on with it, or name another folder.")
     if root := config["data"].get("root"):
-        config["data"]["root"] = str(Path(root).resolve())  # the run can be resumed from any folder
+        config["data"]["root"] = str(Path(str(root)).resolve())  # the run can be resumed from any folder
     # A run resumed with more steps keeps the schedule that it was started with.
     config["optim"]["total_steps"] = config["optim"]["total_steps"] or config["trainer"]["max_steps"]
     try:

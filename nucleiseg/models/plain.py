@@ -23,8 +23,11 @@ def from_mapping(cls: type[Config], mapping: Mapping[str, Any], prefix: str) -> 
         An instance of `cls`; lists have become tuples and whole numbers floats where the field is a float.
 
     Raises:
-        InputError: for an unknown key, a missing one without a default, or a value of the wrong type.
+        InputError: for something else than a mapping, an unknown key, a missing one without a default, or a value of
+            the wrong type.
     """
+    if not isinstance(mapping, Mapping):
+        raise InputError(f"{prefix} is {mapping!r}; it accepts {_described(cls)}.")
     hints = get_type_hints(cls)
     unknown = [str(key) for key in mapping if key not in hints]
     if unknown:

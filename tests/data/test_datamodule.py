@@ -168,8 +168,16 @@ def test_a_worker_keeps_to_one_thread() -> None:
 @pytest.mark.parametrize(("cuda", "cores", "expected"), [(False, 32, 0), (True, 32, 4), (True, 3, 2), (True, None, 0)])
 def test_workers_by_default(monkeypatch: pytest.MonkeyPatch, cuda: bool, cores: int | None, expected: int) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.delattr("os.sched_getaffinity", raising=False)  # Linux has it alone
     monkeypatch.setattr("os.cpu_count", lambda: cores)
     assert module.default_workers() == expected
+
+
+def test_workers_by_default_count_the_cores_of_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {3, 17, 40}, raising=False)
+    assert module.default_workers() == 2
 
 
 def build(data: dict[str, Any]) -> NucleiDataModule:
@@ -219,6 +227,13 @@ def test_where_the_cache_is(cache_dir: str | None, folder: Path | None) -> None:
         ({"reader": "folders"}, "data.root is missing"),
         ({"reader": "folders", "root": None}, "data.root is missing"),
         ({"reader": "demo", "images": 0}, "data.images=0"),
+        ({"reader": ["demo"]}, "data.reader="),
+        (None, "data is None"),
+        ({"reader": "demo", "images": "abc"}, "data.images=abc is not accepted: give a whole number from 1"),
+        ({"reader": "demo", "images": 2.5}, "data.images=2.5"),
+        ({"reader": "demo", "images": None}, "data.images=None"),
+        ({"reader": "demo", "size": 64.5}, "data.size=64.5"),
+        ({"reader": "demo", "seed": True}, "data.seed=True"),
         ({"reader": "demo", "batch_size": 0}, "data.batch_size=0 is not accepted"),
         ({"reader": "demo", "workers": -1}, "data.workers=-1 is not accepted"),
         ({"reader": "demo", "workers": 1.5}, "data.workers=1.5 is not accepted"),
@@ -227,6 +242,30 @@ def test_where_the_cache_is(cache_dir: str | None, folder: Path | None) -> None:
 def test_what_cannot_be_is_said_with_its_key(keys: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         build(keys)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "words"),
+    [
+        ("seed", -1, "^seed=-1 is not accepted: give a whole number from 0"),
+        ("seed", None, "^seed=None"),
+        ("seed", 1.5, "^seed=1.5"),
+        ("total_steps", 0, r"^trainer\.max_steps=0"),
+        ("total_steps", 2.5, r"^trainer\.max_steps=2.5"),
+        ("accumulate", 0, r"^trainer\.accumulate=0"),
+    ],
+)
+def test_numbers_of_the_run_are_checked(argument: str, value: object, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        NucleiDataModule(DemoReader(), augment, augment, **{argument: value})
+
+
+def test_folders_named_by_a_number_are_taken_by_their_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_folders(DemoReader(images=2, size=48), tmp_path / "2024")
+    data = build({"reader": "folders", "root": 2024, "cache_dir": 5})
+    data.setup()
+    assert len(data.summaries) == len(list((tmp_path / "5").iterdir())) == 2
 
 
 def test_wrong_splits_are_said_at_setup(tmp_path: Path) -> None:

@@ -149,6 +149,10 @@ def test_grouping() -> None:
         (images(7), {"group": "tcga_site"}, "and 2 more"),
         (images(4), {"group": "("}, "not a regular expression"),
         (images(4), {"group": "image"}, "0 groups in brackets"),
+        (images(4), {"group": None}, "data.group=None is not a text"),
+        (images(4), {"group": 5}, "data.group=5 is not a text"),
+        (images(7), {"fold": 0, "val": 5.0}, "data.val=5.0 is not a fraction"),
+        (images(7), {"fold": 0.0}, "data.fold=0.0 is not one of"),
         ([], {}, "no image to split"),
     ],
 )

@@ -17,6 +17,7 @@ def raising(error: BaseException) -> None:
     [
         (InputError(["one.", "two."]), 2, "Error: one.\nError: two.\n"),
         (ConfigCompositionException("no such group"), 2, "no such group"),
+        (ValueError("Config group override must be a string or a list. Got NoneType"), 2, "a group cannot be null"),
         (KeyboardInterrupt(), 130, "Interrupted"),
         (SystemExit(1), 1, ""),
     ],
@@ -41,6 +42,8 @@ def test_done_is_zero() -> None:
 def test_an_unexpected_error_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
         run_door(lambda: raising(ZeroDivisionError()))
+    with pytest.raises(ValueError, match="of ours"):
+        run_door(lambda: raising(ValueError("of ours")))
 
 
 def test_plain_resolves_and_names_missing_keys() -> None:

@@ -119,6 +119,12 @@ def test_a_bad_value_is_named_with_what_is_accepted(mapping: dict, sentence: str
         ModelConfig.from_dict(mapping)
 
 
+@pytest.mark.parametrize("given", [None, "r50_fpn", 3])
+def test_something_else_than_a_mapping_is_refused(given: object) -> None:
+    with pytest.raises(InputError, match=r"^model is .*; it accepts a mapping with the keys name, "):
+        ModelConfig.from_dict(given)
+
+
 def test_all_problems_are_told_together() -> None:
     with pytest.raises(InputError) as caught:
         ModelConfig.from_dict({"name": "a", "detection": {"nms": 2.0, "limit": 0}})

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from PIL import Image
 
+from nucleiseg.data.checks import is_whole
 from nucleiseg.data.layers import pack, unpack
 from nucleiseg.data.readers.base import Reader, Record
 from nucleiseg.data.synthetic import Drawing, draw
@@ -36,7 +37,7 @@ class DemoReader(Reader):
         seed: other seeds give other images.
 
     Raises:
-        InputError: when a number is out of range.
+        InputError: when a value is no whole number or out of range.
     """
 
     images: int = 12
@@ -48,9 +49,9 @@ class DemoReader(Reader):
 
     def __post_init__(self) -> None:
         problems = [
-            f"data.{key}={value} is too small: accepted are whole numbers from {least}."
+            f"data.{key}={value} is not accepted: give a whole number from {least}."
             for key, value, least in (("images", self.images, 1), ("size", self.size, 32), ("seed", self.seed, 0))
-            if value < least
+            if not is_whole(value, least)
         ]
         if problems:
             raise InputError(problems)

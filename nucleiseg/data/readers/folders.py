@@ -35,10 +35,10 @@ class FoldersReader(Reader):
     passed over.
 
     Args:
-        root: the folder that holds one folder an image.
+        root: the folder that holds one folder an image; a number is taken for its name, as YAML reads 2024.
     """
 
-    root: str | Path
+    root: str | Path | int
 
     class_names: ClassVar[tuple[str, ...]] = ("nucleus",)
     drawn: ClassVar[bool] = False
@@ -49,7 +49,7 @@ class FoldersReader(Reader):
         Raises:
             InputError: if the root does not exist, holds nothing of this layout, or no image there has a mask.
         """
-        root = Path(self.root).expanduser()
+        root = Path(str(self.root)).expanduser()
         if not root.is_dir():
             found = "is a file, not a folder" if root.exists() else "does not exist"
             raise InputError(f"The data folder {root} {found}: set data.root to a folder with {LAYOUT}.")
