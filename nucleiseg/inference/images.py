@@ -8,7 +8,7 @@ are numbered from 1 in natural order.
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -18,6 +18,7 @@ import numpy as np
 from nucleiseg.data.readers.images import decode_image
 from nucleiseg.data.readers.listing import IMAGE_SUFFIXES, list_files, list_folders
 from nucleiseg.errors import InputError
+from nucleiseg.progress import say
 
 
 class ImageEntry(TypedDict):
@@ -75,6 +76,9 @@ class InputImage:
 def find_images(source: str | os.PathLike[str], ids: str | os.PathLike[str] | None = None) -> list[InputImage]:
     """List the images to predict, without decoding any.
 
+    Images that nobody gave ids are numbered. That is said, with a warning if a JSON file in their folder or in the one
+    above gives them other ids: a board would take a submission under the wrong ones without a word.
+
     Args:
         source: an image file; a folder of images (or of folders `NAME/images/`); or a JSON file of image ids, its
             images beside it or in `test/` beside it. Hidden files and folders such as `.ipynb_checkpoints` are not
@@ -96,10 +100,7 @@ def find_images(source: str | os.PathLike[str], ids: str | os.PathLike[str] | No
         images = [_listed(entry, (path.parent, path.parent / "test")) for entry in read_ids(path)]
     else:
         files = _image_files(path) if path.is_dir() else [path]
-        if ids is None:
-            images = [InputImage(file.stem, file, number) for number, file in enumerate(files, 1)]
-        else:
-            images = _with_ids(files, read_ids(Path(ids)), path)
+        images = _numbered(files, path) if ids is None else _with_ids(files, read_ids(Path(ids)), path)
     _refuse_duplicates(images)
     return images
 
@@ -152,6 +153,32 @@ def _image_files(folder: Path) -> list[Path]:
         hint = f" It holds {listings}: is that the file of image ids to give as input?" if listings else ""
         raise InputError(f"input={folder} holds no image ({' '.join(IMAGE_SUFFIXES)}).{hint}")
     return files
+
+
+def _numbered(files: list[Path], source: Path) -> list[InputImage]:
+    """Number files from 1, and say where they have other ids."""
+    images = [InputImage(file.stem, file, number) for number, file in enumerate(files, 1)]
+    folder = source if source.is_dir() else source.parent
+    for listing in _listings_of_other_ids(images, (folder, Path(os.path.normpath(folder / "..")))):
+        say(
+            f"Warning: {listing} gives these images other ids: ids={listing} uses them; they are numbered from 1 in "
+            f"natural order here."
+        )
+    say(f"Numbered 1..{len(images)} in natural order (images.json says which image has which id).")
+    return images
+
+
+def _listings_of_other_ids(images: list[InputImage], folders: Iterable[Path]) -> Iterator[Path]:
+    """Yield the files of image ids in the folders that list some of the images under other ids than theirs."""
+    numbers = {image.path.name: image.image_id for image in images}
+    for listing in (file for folder in folders for file in list_files(folder, (".json",))):
+        try:
+            entries = read_ids(listing)
+        except InputError:
+            continue  # some other JSON file
+        listed = {Path(entry["file_name"]).name: entry["id"] for entry in entries}
+        if any(listed.get(name, number) != number for name, number in numbers.items()):
+            yield listing
 
 
 def _with_ids(files: list[Path], entries: list[ImageEntry], source: Path) -> list[InputImage]:

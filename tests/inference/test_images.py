@@ -60,6 +60,38 @@ def test_ids_file_with_images_beside_it_or_in_test(tmp_path: Path, folder: str) 
     assert listed[0].entry(6, 8) == entry("b.png", 7)
 
 
+@pytest.mark.parametrize("place", ["test", "."])
+def test_ids_that_lie_beside_a_folder_are_not_passed_over_in_silence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    put(tmp_path / "test" / "a.png")
+    put(tmp_path / "test" / "b.png")
+    (tmp_path / "results.json").write_text('[{"image_id": 1}]')
+    listing = put_ids(tmp_path / place / "test_img_ids.json", entry("b.png", 1), entry("a.png", 2))
+    assert ids_of(find_images(tmp_path / "test")) == {"a": 1, "b": 2}
+    said = capsys.readouterr().err
+    assert f"Warning: {listing} gives these images other ids: ids={listing} uses them" in said
+    assert "Numbered 1..2 in natural order" in said
+    assert "results.json" not in said
+    find_images(tmp_path / "test" / "b.png")
+    assert "Warning" not in capsys.readouterr().err, "the number of the only image is its id"
+    find_images(tmp_path / "test", listing)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_folder_numbered_as_its_ids_file_has_it_is_no_reason_to_warn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path / "in" / "a.png")
+    monkeypatch.chdir(tmp_path / "in")
+    put_ids(tmp_path / "ids.json", entry("a.png", 1), entry("b.png", 5))
+    find_images(".")
+    assert "Warning" not in capsys.readouterr().err
+    put_ids(tmp_path / "ids.json", entry("a.png", 5))
+    find_images(".")
+    assert f"ids={Path('..') / 'ids.json'}" in capsys.readouterr().err
+
+
 def test_coco_file_of_images(tmp_path: Path) -> None:
     put(tmp_path / "a.png")
     path = tmp_path / "coco.json"
