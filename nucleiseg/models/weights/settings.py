@@ -46,7 +46,7 @@ class Normalisation:
             wanted, found = getattr(self, key), getattr(config, key)
             if wanted is not None and found is not None and not _same(wanted, found):
                 sentences.append(
-                    f"model.{key} is {_say(found)}, but these weights were trained with {_say(wanted)}: "
+                    f"model.{key} is {_say(found)}, but weights of this kind are trained with {_say(wanted)}: "
                     f"set model.{key}={_say(wanted)}, or expect features unlike those they learned."
                 )
         return sentences
