@@ -12,7 +12,8 @@ from nucleiseg.progress import say
 from nucleiseg.training.tables import read_rows
 
 DEMO = DemoReader(images=4, size=384, seed=1)
-"""What `input=demo` stands for: images that no demo run has seen (those are drawn from seed 0)."""
+"""What `input=demo` stands for, where there is no file or folder of that name: images that no demo run has seen (those
+are drawn from seed 0)."""
 
 
 def predict(
@@ -48,16 +49,21 @@ def predict(
         device=device,
     )
     folder = Path(output)
-    if input == "demo":
-        input = folder / "demo_data"  # noqa: A001
-        write_folders(DEMO, input)
-        say(f"Drew {DEMO.images} images with their masks into {input}.")
-    summary = predict_to_folder(predictor, find_images(input, ids), folder, count_threshold, overlays)
+    source = draw_demo(folder / "demo_data") if input == "demo" and not Path(input).exists() else Path(input)
+    summary = predict_to_folder(predictor, find_images(source, ids), folder, count_threshold, overlays)
     nuclei = sum(count.count for count in summary.counts)
     say(f"{summary.done} images with {nuclei:,} nuclei: {folder / 'answer.zip'}, counts.csv, images.json, overlays.")
     if summary.failed:
         say(f"{len(summary.failed)} images failed: {', '.join(summary.failed)}.")
     return len(summary.failed)
+
+
+def draw_demo(folder: Path) -> Path:
+    """Draw the demo's images with their masks into a folder, and say so; return the folder."""
+    write_folders(DEMO, folder)
+    say(f"Drew {DEMO.images} images with their masks into {folder}.")
+    say("NOTE: they are DRAWN, not photographed. What is found in them says nothing about real tissue.")
+    return folder
 
 
 def find_checkpoint(path: Path) -> Path:
