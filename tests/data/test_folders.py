@@ -232,6 +232,21 @@ def test_the_key_follows_contents_and_names_not_places_and_times(root: Path) -> 
     assert reader.key(records(root)["b"]) != key
 
 
+def test_the_cameras_bits_decide_pixels_and_key(root: Path) -> None:
+    write(root / "a/images/a.png", np.full(SHAPE, 1000, np.uint16))
+    by_itself, twelve = FoldersReader(root), FoldersReader(root, bits=12)
+    record = records(root)["a"]
+    assert by_itself.read(record).image.max() == 250
+    assert twelve.read(record).image.max() == 62
+    assert by_itself.key(record) != twelve.key(record)
+
+
+@pytest.mark.parametrize("bits", [9, "12", 12.0, True, 0])
+def test_other_bits_are_refused(bits: object) -> None:
+    with pytest.raises(InputError, match=r"data\.bits=.* give 8, 10, 12, 14, 16, or null"):
+        FoldersReader("anywhere", bits=bits)
+
+
 def test_a_file_that_vanishes_after_listing_is_named(root: Path) -> None:
     record = records(root)["a"]
     record.masks[1].unlink()

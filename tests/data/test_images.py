@@ -1,5 +1,6 @@
 """Decoding: every kind of file becomes the same RGB or the same mask, and a damaged one a sentence with its name."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from PIL import Image, ImageFile
 
-from nucleiseg.data.readers.images import decode_image, decode_mask, to_eight_bits
+from nucleiseg.data.readers.images import PHOTOMETRIC, WHITE_IS_ZERO, decode_image, decode_mask, to_eight_bits
 from nucleiseg.errors import InputError
 
 GREY = np.arange(0, 252, dtype=np.uint8).reshape(12, 21)
@@ -93,6 +94,48 @@ def test_depth_is_the_smallest_that_holds_the_brightest_value(pixels: np.ndarray
     top = int(pixels.max())
     divisor = next(2 ** (bits - 8) for bits in (8, 10, 12, 14, 16) if top < 2**bits)
     np.testing.assert_array_equal(to_eight_bits(pixels), pixels // divisor)
+
+
+def test_a_given_depth_treats_all_images_of_a_camera_alike() -> None:
+    """Without it, 1000 is taken for the upper end of 10 bits and 1100 for the middle of 12."""
+    pair = [np.array([1000], np.uint16), np.array([1100], np.uint16)]
+    assert [to_eight_bits(pixels)[0] for pixels in pair] == [250, 68]
+    assert [to_eight_bits(pixels, 12)[0] for pixels in pair] == [62, 68]
+    assert to_eight_bits(np.array([200], np.uint8), 16).tolist() == [200]
+    with pytest.raises(ValueError, match=r"1,100, and 10 bits end at 1,023"):
+        to_eight_bits(pair[1], 10)
+
+
+def test_an_image_deeper_than_its_camera_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path, Image.fromarray(GREY.astype(np.uint16) * 4))
+    np.testing.assert_array_equal(decode_image(path, 12), np.dstack([GREY // 4] * 3))
+    with pytest.raises(InputError, match=r"picture\.png cannot be used: .* 1,004, and 8 bits .* data\.bits"):
+        decode_image(path, 8)
+
+
+@pytest.mark.parametrize("decode", [decode_image, decode_mask])
+def test_stacks_are_refused_and_pyramids_read(tmp_path: Path, decode: Callable[[Path], np.ndarray]) -> None:
+    pages = [Image.fromarray(GREY), Image.fromarray(GREY[::-1].copy())]
+    path = save(tmp_path, pages[0], "tif", save_all=True, append_images=[pages[1]] * 2)
+    with pytest.raises(InputError, match=r"picture\.tif is a stack of 3 pages") as refusal:
+        decode(path)
+    assert "cannot be read" not in str(refusal.value)
+    expected = decode(save(tmp_path, pages[0], "png"))
+    small = pages[0].resize((10, 6))
+    np.testing.assert_array_equal(
+        decode(save(tmp_path, pages[0], "tif", save_all=True, append_images=[small])), expected
+    )
+
+
+@pytest.mark.parametrize("decode", [decode_image, decode_mask])
+def test_inverted_grey_is_turned_around_or_refused(tmp_path: Path, decode: Callable[[Path], np.ndarray]) -> None:
+    inverted = {PHOTOMETRIC: WHITE_IS_ZERO}
+    eight_bits = save(tmp_path, Image.fromarray(GREY), "tif", tiffinfo=inverted)
+    assert (255 - GREY).tobytes() in eight_bits.read_bytes()
+    np.testing.assert_array_equal(decode(eight_bits), decode(save(tmp_path, Image.fromarray(GREY))))
+    path = save(tmp_path, Image.fromarray(GREY.astype(np.uint16)), "tif", tiffinfo=inverted)
+    with pytest.raises(InputError, match=r"picture\.tif stores white as 0"):
+        decode(path)
 
 
 def test_other_depths() -> None:

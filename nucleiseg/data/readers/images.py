@@ -6,33 +6,41 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
 
 from nucleiseg.errors import InputError
 
 CAMERA_DEPTHS = (8, 10, 12, 14, 16)
 """Bits a pixel that microscope cameras deliver, stored in 16."""
 
+PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
+"""The TIFF tag PhotometricInterpretation, and its value for inverted grey levels (TIFF 6.0, section 4)."""
 
-def decode_image(path: Path) -> np.ndarray:
+
+def decode_image(path: Path, bits: int | None = None) -> np.ndarray:
     """Decode an image file to what the network sees.
 
     Grey becomes three equal channels, palettes become colours, alpha is dropped and the EXIF orientation applied,
-    as detectron2 does. Deeper images are brought to 8 bit by `to_eight_bits`. Of a file with several pages, the
-    first counts.
+    as detectron2 does. Deeper images are brought to 8 bit by `to_eight_bits`. Of a pyramid, the first page counts.
 
     Args:
         path: a file of any format that Pillow opens.
+        bits: the camera's bits a pixel, see `to_eight_bits`.
 
     Returns:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        InputError: if the file is missing, damaged, truncated or no image.
+        InputError: if the file is missing, damaged, truncated, no image, a stack, or brighter than `bits` allow.
     """
     pixels = _decode(path)
-    if pixels.ndim == 2:
-        return np.repeat(to_eight_bits(pixels)[:, :, None], 3, axis=2)
-    return np.ascontiguousarray(to_eight_bits(pixels[:, :, :3]))  # alpha is as deep as the file, and may be 65535
+    if pixels.ndim == 3:
+        pixels = pixels[:, :, :3]  # before the depth is looked for: an opaque alpha is 65535 whatever the camera
+    try:
+        levels = to_eight_bits(pixels, bits)
+    except ValueError as error:
+        raise InputError(f"{path} cannot be used: {error}; raise data.bits, or set it to null.") from error
+    return np.repeat(levels[:, :, None], 3, axis=2) if levels.ndim == 2 else np.ascontiguousarray(levels)
 
 
 def decode_mask(path: Path) -> np.ndarray:
@@ -48,7 +56,7 @@ def decode_mask(path: Path) -> np.ndarray:
         (H, W) bool.
 
     Raises:
-        InputError: if the file is missing, damaged, truncated or no image.
+        InputError: if the file is missing, damaged, truncated, no image or a stack.
     """
     pixels = _decode(path)
     if pixels.ndim == 2:
@@ -59,20 +67,25 @@ def decode_mask(path: Path) -> np.ndarray:
     return shown
 
 
-def to_eight_bits(pixels: np.ndarray) -> np.ndarray:
+def to_eight_bits(pixels: np.ndarray, bits: int | None = None) -> np.ndarray:
     """Bring pixels of any depth to uint8, keeping the darkest value at 0.
 
     Sixteen-bit files seldom use sixteen bits: most cameras deliver 10, 12 or 14, which the usual division by 256
-    would turn nearly black. So the depth is the smallest of `CAMERA_DEPTHS` that holds the image's brightest
-    value, and the 8 highest bits of it are kept (an image without values over 255 stays as it is; beyond 16 bits,
-    the depth is what the brightest value needs). Floating-point images up to 1 are read as shares of white, others
-    as counts; NaN and infinities become black.
+    would turn nearly black. So, unless it is given, the depth is the smallest of `CAMERA_DEPTHS` that holds the
+    image's brightest value, and the 8 highest bits of it are kept (an image without values over 255 stays as it is;
+    beyond 16 bits, the depth is what the brightest value needs). Floating-point images up to 1 are read as shares of
+    white, others as counts; NaN and infinities become black.
 
     Args:
         pixels: an array of any shape, bool, integer or floating point; values below 0 count as 0.
+        bits: the camera's bits a pixel (8 to 16), so that all its images are brought to 8 bit alike; None: by each
+            image's own brightest value. Without effect on pixels that have 8 bits already.
 
     Returns:
         uint8 array of the same shape.
+
+    Raises:
+        ValueError: if a pixel has more than `bits` bits.
     """
     if pixels.dtype == np.uint8:
         return pixels
@@ -82,8 +95,11 @@ def to_eight_bits(pixels: np.ndarray) -> np.ndarray:
         pixels = np.nan_to_num(pixels.astype(np.float64), posinf=0, neginf=0)
         pixels = np.rint(pixels * 255 if pixels.max(initial=0) <= 1 else np.minimum(pixels, 2**32))
     counts = np.clip(pixels, 0, None).astype(np.int64)
-    needed = int(counts.max(initial=0)).bit_length()
-    depth = next((depth for depth in CAMERA_DEPTHS if depth >= needed), needed)
+    brightest = int(counts.max(initial=0))
+    needed = brightest.bit_length()
+    if bits is not None and needed > bits:
+        raise ValueError(f"its brightest value is {brightest:,}, and {bits} bits end at {2**bits - 1:,}")
+    depth = bits or next((depth for depth in CAMERA_DEPTHS if depth >= needed), needed)
     return (counts >> (depth - 8)).astype(np.uint8)
 
 
@@ -94,15 +110,32 @@ def _decode(path: Path) -> np.ndarray:
         ImageFile.LOAD_TRUNCATED_IMAGES = False  # where another library set it, truncated files would become grey
         Image.open(io.BytesIO(data)).verify()  # the checksums of a PNG, which decoding does not look at
         image = Image.open(io.BytesIO(data))
+        if problem := _find_problem(image):
+            raise InputError(f"{path} {problem}.")
         deep = _is_deep_colour(image)  # known before the pixels are loaded
         image.load()
         return _deep_colour(data) if deep else _to_array(ImageOps.exif_transpose(image))
-    except MemoryError:
+    except (MemoryError, InputError):
         raise
     except Exception as error:  # damaged files make Pillow's decoders raise OSError, SyntaxError, struct.error, ...
         raise InputError(
             f"{path} cannot be read as an image ({_reason(error)}): replace the file by a whole one or remove it."
         ) from error
+
+
+def _find_problem(image: Image.Image) -> str | None:
+    """Say why a whole file would be read wrongly; the image must not be loaded yet."""
+    pages, size = getattr(image, "n_frames", 1), image.size
+    if pages > 1:
+        image.seek(1)
+        second = image.size
+        image.seek(0)
+        if second == size:  # the pages of a pyramid shrink
+            return f"is a stack of {pages} pages: save the one to be used, or a projection, as a file of its own"
+    white_is_zero = isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO
+    if white_is_zero and image.mode not in ("1", "L"):  # Pillow turns these around, but not deeper ones
+        return f"stores white as 0 in a depth of more than 8 bits (mode {image.mode}): save it with black as 0"
+    return None
 
 
 def _reason(error: Exception) -> str:
