@@ -7,12 +7,16 @@ from contextlib import contextmanager
 from enum import IntEnum
 from typing import Any, NoReturn
 
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nucleiseg.errors import InputError
 from nucleiseg.progress import say
+
+
+QUOTED = """'input="Köln.png"'"""
+"""A quoted value, as it is typed."""
 
 
 class ExitCode(IntEnum):
@@ -71,6 +75,10 @@ def run_door(main: Callable[[], None]) -> NoReturn:
     try:
         with sentences():
             main()
+    except OverrideParseException as error:
+        say(f"Error on the command line: {error}")
+        say(f"A value with letters or signs of its own is quoted twice, for the shell and for Hydra: {QUOTED}.")
+        sys.exit(ExitCode.BAD_INPUT)
     except (HydraException, OmegaConfBaseException) as error:
         say(f"Error in the configuration: {error}")
         sys.exit(ExitCode.BAD_INPUT)

@@ -112,12 +112,20 @@ def run_jobs(jobs: Sequence[Job], script: Path, *, resume: bool) -> list[Outcome
     return outcomes
 
 
+def quoted(path: Path) -> str:
+    """Return a path as a quoted value of Hydra's command line, whose grammar gives `ü ( = [ , # &` other meanings.
+
+    Backslashes are doubled where a quote follows, and only there, as Hydra reads them.
+    """
+    return "'" + re.sub(r"(\\+)(?='|$)", r"\1\1", str(path)).replace("'", "\\'") + "'"
+
+
 def _run_job(job: Job, script: Path) -> Outcome:
     state = _status(job.folder).get("state")
     if state == "done":
         return Outcome(job, "skipped")
     can_resume = (job.folder / "config.yaml").exists()
-    arguments = [f"resume={job.folder}"] if can_resume else [*job.overrides, f"hydra.run.dir={job.folder}"]
+    arguments = [f"resume={job.folder}"] if can_resume else [*job.overrides, f"hydra.run.dir={quoted(job.folder)}"]
     code = subprocess.run([sys.executable, str(script), *arguments], check=False).returncode
     if code == 0:
         return Outcome(job, "done")

@@ -1,6 +1,7 @@
 """Exit codes and sentences of the doors."""
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
@@ -31,6 +32,15 @@ def test_errors_become_sentences_and_codes(
     output = capsys.readouterr().err
     assert printed in output
     assert "Traceback" not in output
+
+
+def test_an_override_that_hydra_cannot_read_says_how_to_quote(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run_door(lambda: OverridesParser.create().parse_overrides(["input=Köln.png"]))
+    assert stop.value.code == 2
+    printed = capsys.readouterr().err
+    assert "input=Köln.png" in printed
+    assert "'input=\"Köln.png\"'" in printed
 
 
 def test_done_is_zero() -> None:

@@ -1,19 +1,20 @@
 """Sweeps: names of job folders, what is skipped, resumed and started, and how failures are told."""
 
 import sys
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nucleiseg.doors.sweep import Job, job_name, print_table, run_jobs, varying_keys
+from nucleiseg.doors.sweep import Job, job_name, print_table, quoted, run_jobs, varying_keys
 from nucleiseg.errors import InputError
 
 SCRIPT = """
 import json, os, pathlib, sys
 arguments = dict(a.split("=", 1) for a in sys.argv[1:])
-folder = pathlib.Path(arguments.get("resume") or arguments["hydra.run.dir"])
+folder = pathlib.Path(arguments.get("resume") or arguments["hydra.run.dir"].strip("'"))
 folder.mkdir(parents=True, exist_ok=True)
 with (folder / "calls").open("a") as calls:
     calls.write(("resume" if "resume" in arguments else arguments["what"]) + "\\n")
@@ -46,6 +47,21 @@ def test_the_name_says_number_model_and_what_varies() -> None:
 def test_no_name_breaks_hydra_or_globbing(key: str, value: str) -> None:
     name = job_name(1, "m", [f"{key}={value}"], [key.partition("=")[0]])
     assert not set(name) & set("=[]{}*?/\\:' \"")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        Path("/home/jörg (1)/a=b/[x]/it's/#1 & {c}, d"),
+        Path("ends with a backslash\\"),
+        Path("a\\'b"),
+        PureWindowsPath("C:\\runs\\it's"),
+    ],
+)
+def test_hydra_reads_a_quoted_path_as_it_is(path: Path) -> None:
+    override = OverridesParser.create().parse_override(f"hydra.run.dir={quoted(path)}")
+    assert override.value() == str(path)
+    assert not override.is_sweep_override()
 
 
 def test_varying_keys_are_those_with_several_values() -> None:
