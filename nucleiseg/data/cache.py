@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from nucleiseg.data import array_file
-from nucleiseg.data.layers import tight_boxes
 from nucleiseg.data.readers.base import Reader, Record
 from nucleiseg.errors import InputError
 from nucleiseg.files import atomic_path
+from nucleiseg.label_maps import measure
 from nucleiseg.progress import say, track
 from nucleiseg.structures import Sample
 
@@ -170,7 +170,7 @@ def _names(summaries: Sequence[Summary]) -> str:
 
 def _summarise(reader: Reader, record: Record, sample: Sample, key: str) -> Summary:
     height, width = sample.image.shape[:2]
-    boxes = tight_boxes(sample.layers, sample.layer_index)
+    boxes = measure(sample.layers).boxes  # in the order of the instances, whose values ascend
     return Summary(sample.name, height, width, boxes, reader.empty_masks(record, sample), key)
 
 

@@ -70,28 +70,6 @@ def unpack(layers: np.ndarray, layer_index: np.ndarray) -> Iterator[np.ndarray]:
         yield layers[plane] == number
 
 
-def tight_boxes(layers: np.ndarray, layer_index: np.ndarray) -> np.ndarray:
-    """Return the tight box of every instance in one pass over the planes.
-
-    Args:
-        layers: (L, H, W) planes, instance i having the value i + 1.
-        layer_index: (N,) the plane of each instance.
-
-    Returns:
-        (N, 4) float32 x1, y1, x2, y2: (min column, min row, max column + 1, max row + 1).
-    """
-    count = len(layer_index)
-    low = np.full((count, 2), max(layers.shape), np.int64)
-    high = np.zeros((count, 2), np.int64)
-    for plane in layers:
-        rows, columns = np.nonzero(plane)
-        instances = plane[rows, columns].astype(np.int64) - 1
-        for axis, positions in enumerate((columns, rows)):
-            np.minimum.at(low[:, axis], instances, positions)
-            np.maximum.at(high[:, axis], instances, positions + 1)
-    return np.concatenate([low, high], axis=1).astype(np.float32)
-
-
 def bounding_window(mask: np.ndarray) -> tuple[slice, slice] | None:
     """Return the (rows, columns) slices of the smallest window that holds all of a (H, W) mask; None if empty."""
     rows = np.flatnonzero(mask.any(axis=1))

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nucleiseg.data.cache import SampleCache
-from nucleiseg.data.layers import tight_boxes
 from nucleiseg.data.readers.folders import FoldersReader
 from nucleiseg.errors import InputError
 from nucleiseg.evaluation.json_files import raise_problems, some
 from nucleiseg.inference.box_masks import RLE, Crop, compress, run_lengths
 from nucleiseg.inference.images import ImageEntry
+from nucleiseg.label_maps import measure
 from nucleiseg.progress import track
 from nucleiseg.structures import Sample
 
@@ -103,7 +103,7 @@ def sample_masks(sample: Sample) -> list[RLE]:
         One RLE over the whole image an instance, in their order.
     """
     height, width = sample.image.shape[:2]
-    boxes = tight_boxes(sample.layers, sample.layer_index).astype(int).tolist()
+    boxes = measure(sample.layers).boxes.astype(int).tolist()
     runs = []
     for value, (plane, (left, top, right, bottom)) in enumerate(zip(sample.layer_index, boxes, strict=True), 1):
         window = sample.layers[plane, top:bottom, left:right]

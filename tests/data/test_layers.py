@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nucleiseg.data import layers as layers_module
-from nucleiseg.data.layers import bounding_window, pack, tight_boxes, unpack
+from nucleiseg.data.layers import bounding_window, pack, unpack
 
 SHAPE = (11, 13)
 
@@ -66,17 +66,6 @@ def test_each_instance_lies_on_the_first_plane_that_is_free(masks: list[np.ndarr
     assert len(layers) == max(len(planes), 1)
 
 
-@settings(max_examples=60, deadline=None)
-@given(overlapping_masks())
-def test_tight_boxes_equal_those_of_the_masks(masks: list[np.ndarray]) -> None:
-    expected = [
-        (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) for rows, columns in map(np.nonzero, masks)
-    ]
-    boxes = tight_boxes(*pack(masks, SHAPE))
-    assert boxes.dtype == np.float32
-    np.testing.assert_array_equal(boxes, np.array(expected, np.float32).reshape(-1, 4))
-
-
 def test_masks_that_touch_but_do_not_overlap_need_one_plane() -> None:
     numbers = np.arange(12 * 9).reshape(12, 9) // 4
     layers, layer_index = pack(numbers == number for number in range(27))
@@ -96,7 +85,6 @@ def test_no_instances_are_one_plane_of_background() -> None:
     assert not layers.any()
     assert len(layer_index) == 0
     assert list(unpack(layers, layer_index)) == []
-    assert tight_boxes(layers, layer_index).shape == (0, 4)
 
 
 def test_values_beyond_uint16_widen_the_planes(monkeypatch: pytest.MonkeyPatch) -> None:
