@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from nucleiseg.data import array_file
+from nucleiseg.data.oddities import count_copies, say_oddities
 from nucleiseg.data.readers.base import Reader, Record
 from nucleiseg.errors import InputError
 from nucleiseg.files import atomic_path
@@ -16,10 +18,11 @@ from nucleiseg.label_maps import measure
 from nucleiseg.progress import say, track
 from nucleiseg.structures import Sample
 
-VERSION = 1
+VERSION = 2
 """Of what a cache file holds: raise it, and the files of older versions are no longer looked at."""
 
-NAMES_SHOWN = 5
+FACTS = ("empty_masks", "key", "copies", "covering")
+"""The plain values of a `Summary` that a cache file holds."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Summary:
         boxes: (N, 4) float32 x1, y1, x2, y2, tight around each instance, in pixels of the source image.
         empty_masks: annotations that were skipped because they mark no pixel.
         key: the reader's content key of the record (for a fingerprint of the data set).
+        copies: instances that equal an earlier one pixel by pixel.
+        covering: instances that cover the whole image.
     """
 
     name: str
@@ -41,10 +46,16 @@ class Summary:
     boxes: np.ndarray
     empty_masks: int
     key: str
+    copies: int = 0
+    covering: int = 0
 
     def __len__(self) -> int:
         """The number of instances."""
         return len(self.boxes)
+
+
+class CacheError(InputError):
+    """The cache folder cannot be written: not a problem of one image, so nothing is gained by trying the next."""
 
 
 class SampleCache:
@@ -66,6 +77,7 @@ class SampleCache:
     def __init__(self, folder: str | os.PathLike[str] | None) -> None:
         self.folder = None if folder is None else Path(folder).expanduser()
         self.written = 0
+        self._is_writable = False
         self._checked: dict[tuple[Reader, str], Path] = {}
 
     def load(self, reader: Reader, record: Record) -> Sample:
@@ -107,6 +119,7 @@ class SampleCache:
         path = self._path(reader, record, key)
         stored = _read_stored(path, verify=True)
         if stored is None:
+            self._refuse_unwritable()
             sample = reader.read(record)
             if reader.key(record) != key:
                 raise InputError(f"The files of image {record.name} changed while they were read: start again.")
@@ -116,62 +129,73 @@ class SampleCache:
             stored = sample, summary
         return stored, path
 
+    def _refuse_unwritable(self) -> None:
+        """Try the folder before the first image is decoded; one that is complete may be read-only."""
+        assert self.folder is not None
+        if self._is_writable:
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                self._is_writable = True
+        except OSError as error:
+            raise _unwritable(self.folder, error) from error
+
     def _path(self, reader: Reader, record: Record, key: str) -> Path:
         assert self.folder is not None
         identity = f"{VERSION}\0{type(reader).__qualname__}\0{record.name}\0{key}"
-        return self.folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:40]}.sample"
+        return self.folder / f"{hashlib.sha256(identity.encode(errors='surrogateescape')).hexdigest()[:40]}.sample"
 
 
-def load_all(reader: Reader, cache: SampleCache) -> list[Summary]:
-    """Prepare every record of `reader`, with a progress bar, and report all problems together.
+def load_all(reader: Reader, cache: SampleCache, records: Sequence[Record] | None = None) -> list[Summary]:
+    """Prepare every record of a data set, with a progress bar, and report all problems together.
 
     Empty masks that were skipped and images without nuclei are said in a sentence each.
 
     Args:
         reader: the data set.
         cache: where the decoded samples go; `cache.load` is fast afterwards.
+        records: what `reader.records()` has listed; None lists here.
 
     Returns:
-        A summary of each image, in the order of `reader.records()`.
+        A summary of each image, in the order of the records.
 
     Raises:
-        InputError: one, with a sentence for each problem found in any image; or if no image has an instance.
+        InputError: one, with a sentence for each problem found in any image; or if no image has an instance. A
+            cache that cannot be written ends it at once.
     """
     summaries, problems = [], []
-    for record in track(reader.records(), "Reading images and masks"):
+    for record in track(reader.records() if records is None else records, "Reading images and masks"):
         try:
             summaries.append(cache.prepare(reader, record))
+        except CacheError:
+            raise
         except InputError as error:
             problems.extend(error.problems)
     if problems:
         raise InputError(problems)
     if not any(len(summary) for summary in summaries):
-        raise InputError(f"None of the {len(summaries)} images has an instance: all their masks are empty.")
+        images = "The only image has no" if len(summaries) == 1 else f"None of the {len(summaries)} images has an"
+        raise InputError(f"{images} instance: no mask marks a pixel.")
     if cache.written:
         say(f"The decoded images lie in {cache.folder} for the next run; the folder may be deleted at any time.")
-    _say_oddities(summaries)
+    say_oddities(summaries)
     return summaries
-
-
-def _say_oddities(summaries: Sequence[Summary]) -> None:
-    with_empty = [summary for summary in summaries if summary.empty_masks]
-    if with_empty:
-        total = sum(summary.empty_masks for summary in with_empty)
-        say(f"Skipped {total} empty mask{'s' * (total > 1)} in {_names(with_empty)}.")
-    without = [summary for summary in summaries if not len(summary)]
-    if without:
-        say(f"{len(without)} of {len(summaries)} images have no nucleus and train as background: {_names(without)}.")
-
-
-def _names(summaries: Sequence[Summary]) -> str:
-    names = ", ".join(summary.name for summary in summaries[:NAMES_SHOWN])
-    return names + (f" and {len(summaries) - NAMES_SHOWN} more" if len(summaries) > NAMES_SHOWN else "")
 
 
 def _summarise(reader: Reader, record: Record, sample: Sample, key: str) -> Summary:
     height, width = sample.image.shape[:2]
-    boxes = measure(sample.layers).boxes  # in the order of the instances, whose values ascend
-    return Summary(sample.name, height, width, boxes, reader.empty_masks(record, sample), key)
+    _, boxes, areas = measure(sample.layers)  # in the order of the instances, whose values ascend
+    return Summary(
+        sample.name,
+        height,
+        width,
+        boxes,
+        empty_masks=reader.empty_masks(record, sample),
+        key=key,
+        copies=count_copies(sample, boxes),
+        covering=int((areas == height * width).sum()),
+    )
 
 
 def _write_stored(path: Path, sample: Sample, summary: Summary) -> None:
@@ -184,16 +208,18 @@ def _write_stored(path: Path, sample: Sample, summary: Summary) -> None:
     }
     try:
         with atomic_path(path) as temporary:
-            array_file.write(
-                temporary, arrays, {"name": sample.name, "empty_masks": summary.empty_masks, "key": summary.key}
-            )
+            array_file.write(temporary, arrays, {"name": sample.name, **{key: getattr(summary, key) for key in FACTS}})
     except OSError as error:
         if isinstance(error, PermissionError) and path.exists():
             return  # Windows does not replace a file that another process has mapped; its content is the same
-        raise InputError(
-            f"The cache folder {path.parent} cannot be written ({error.strerror}): set data.cache_dir, or the "
-            f"environment variable NUCLEISEG_CACHE, to a folder with free space."
-        ) from error
+        raise _unwritable(path.parent, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> CacheError:
+    return CacheError(
+        f"The cache folder {folder} cannot be written ({error.strerror}): set data.cache_dir, or the environment "
+        f"variable NUCLEISEG_CACHE, to a folder with free space."
+    )
 
 
 def _read_stored(path: Path, verify: bool = False) -> tuple[Sample, Summary] | None:
@@ -203,6 +229,6 @@ def _read_stored(path: Path, verify: bool = False) -> tuple[Sample, Summary] | N
         boxes = arrays.pop("boxes")
         sample = Sample(name=facts["name"], **arrays)
         height, width = sample.image.shape[:2]
-        return sample, Summary(sample.name, height, width, boxes, facts["empty_masks"], facts["key"])
+        return sample, Summary(sample.name, height, width, boxes, **{key: facts[key] for key in FACTS})
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -112,7 +112,7 @@ class NucleiDataModule(pl.LightningDataModule):
         if self._is_set_up:
             return
         records = self.reader.records()
-        self.summaries = load_all(self.reader, self.cache)
+        self.summaries = load_all(self.reader, self.cache, records)
         names = [summary.name for summary in self.summaries]
         counts = [len(summary) for summary in self.summaries]
         self.split = split(names, counts, self.val, self.fold, self.folds, self.group)

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import pickle
 from dataclasses import dataclass
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,12 +17,15 @@ from PIL import Image
 from nucleiseg.data import array_file, cache
 from nucleiseg.data.cache import SampleCache, load_all
 from nucleiseg.data.layers import pack
+from nucleiseg.data.oddities import count_copies
 from nucleiseg.data.readers.base import Reader, Record
 from nucleiseg.data.readers.folders import FoldersReader
 from nucleiseg.errors import InputError
+from nucleiseg.label_maps import measure
 from nucleiseg.structures import Sample
 
 SHAPE = (7, 9)
+BARRIER: Barrier
 
 
 @dataclass(frozen=True)
@@ -230,12 +234,29 @@ def test_a_source_that_changes_while_it_is_read_is_not_cached(tmp_path: Path, mo
     assert files(tmp_path) == []
 
 
+class Together(Squares):
+    """Reads an image only when another process reads it too, so that both write it at once."""
+
+    def read(self, record: Record) -> Sample:
+        BARRIER.wait(timeout=60)
+        return super().read(record)
+
+
+Together.__qualname__ = Squares.__qualname__
+
+
+def share(barrier: Barrier) -> None:
+    global BARRIER  # a barrier crosses to a process at its start alone
+    BARRIER = barrier
+
+
 def prepare_all(folder: Path) -> list[int]:
-    return [len(summary) for summary in load_all(Squares(count=6), SampleCache(folder))]
+    return [len(summary) for summary in load_all(Together(count=6), SampleCache(folder))]
 
 
 def test_two_processes_may_make_the_cache_at_once(tmp_path: Path) -> None:
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(2, initializer=share, initargs=(context.Barrier(2),)) as pool:
         both = pool.map(prepare_all, [tmp_path, tmp_path], chunksize=1)
     assert both == [list(range(6))] * 2
     assert len(files(tmp_path)) == 6
@@ -271,13 +292,54 @@ def test_oddities_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         assert [summary.empty_masks for summary in summaries] == [1, 1]
         said = capsys.readouterr().err
         assert "Skipped 2 empty masks in a, b." in said
-        assert "1 of 2 images have no nucleus and train as background: b." in said
+        assert "Of 2, 1 image has no nucleus and trains as background: b." in said
     assert f"lie in {tmp_path}" not in said
 
 
-def test_a_data_set_without_instances_is_refused() -> None:
-    with pytest.raises(InputError, match="None of the 1 images has an instance"):
-        load_all(Squares(count=1), SampleCache(None))
+@pytest.mark.parametrize(("names", "words"), [("0", "The only image has no instance"), ("00", "None of the 2 images")])
+def test_a_data_set_without_instances_is_refused(names: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        load_all(Squares(), SampleCache(None), [Record(f"square_{name}") for name in names])
+
+
+def test_records_already_listed_are_not_listed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = Squares().records()
+    monkeypatch.setattr(Squares, "records", lambda _: pytest.fail("listed again"))
+    assert [summary.name for summary in load_all(Squares(), SampleCache(None), records)] == [r.name for r in records]
+
+
+def test_a_cache_that_cannot_be_written_is_said_once_before_anything_is_decoded(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InputError, match="cannot be written") as error:
+        load_all(Unreadable(), SampleCache(tmp_path / "file" / "cache"))
+    assert len(error.value.problems) == 1
+
+
+def test_a_complete_cache_may_be_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load_all(Squares(), SampleCache(tmp_path))
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: pytest.fail("tried to write"))
+    assert len(load_all(Squares(), SampleCache(tmp_path))) == 3
+
+
+def test_copies_and_masks_of_everything_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reader = write_folders(tmp_path / "data")
+    for number in (2, 3):
+        save_mask(tmp_path / f"data/a/masks/{number}.png", 1)
+    Image.fromarray(np.full(SHAPE, 255, np.uint8)).save(tmp_path / "data/b/masks/all.png")
+    for _ in range(2):  # new and from the cache
+        first, second = load_all(reader, SampleCache(tmp_path / "cache"))
+        assert (first.copies, first.covering, second.copies, second.covering) == (2, 0, 0, 1)
+        said = capsys.readouterr().err
+        assert "2 masks repeat another of its image pixel by pixel, one nucleus too many each: a." in said
+        assert "1 mask covers the whole image; remove what is no nucleus: b." in said
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, 2**6 - 1), min_size=1, max_size=12))
+def test_copies_are_counted_exactly(patterns: list[int]) -> None:
+    masks = [np.array([[pattern >> bit & 1 for bit in range(6)]], bool).reshape(2, 3) for pattern in patterns]
+    sample = Sample("a", np.zeros((2, 3, 3), np.uint8), *pack(masks), np.ones(len(masks), np.int64))
+    assert count_copies(sample, measure(sample.layers).boxes) == len(patterns) - len(set(patterns))
 
 
 def test_array_files_keep_alignment_shapes_and_facts(tmp_path: Path) -> None:

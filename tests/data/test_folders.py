@@ -1,5 +1,7 @@
 """The reader `folders`: what real folders hold is taken, and what cannot be used is refused by name."""
 
+import json
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -8,12 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nucleiseg.data.cache import SampleCache, load_all
 from nucleiseg.data.layers import unpack
 from nucleiseg.data.readers import READERS
 from nucleiseg.data.readers.base import Record
 from nucleiseg.data.readers.folders import FoldersReader
 from nucleiseg.data.readers.listing import list_files, natural_key
 from nucleiseg.errors import InputError
+from nucleiseg.files import write_json
 
 SHAPE = (8, 10)
 IMAGE = np.random.default_rng(0).integers(0, 255, (*SHAPE, 3), dtype=np.uint8)
@@ -151,7 +155,49 @@ def test_a_mask_of_another_size_is_refused_with_both_sizes(root: Path) -> None:
     (problem,) = problems(root)
     assert "mask_2.png is 10 x 5 pixels" in problem
     assert "c.png of 10 x 8" in problem
-    assert "1 other masks" in problem
+    assert "(nor does 1 other mask of this image)" in problem
+
+
+def test_a_folder_misspelt_all_through_is_said(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert not capsys.readouterr().err
+    shutil.copytree(root / "a", root / "c")
+    for old, new in (("images", "image"), ("masks", "mask")):
+        (root / "c" / old).rename(root / "c" / new)
+    assert list(records(root)) == ["a", "b"]
+    assert f"1 folder in {root} holds no images/ and was passed over: c." in capsys.readouterr().err
+    shutil.copytree(root / "c", root / "d")
+    records(root)
+    assert f"2 folders in {root} hold no images/ and were passed over: c, d." in capsys.readouterr().err
+
+
+def test_a_folder_that_may_not_be_listed_is_a_problem_beside_others(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = os.scandir
+
+    def refuse(path: Path) -> object:
+        if Path(path) == root / "a" / "masks":
+            raise PermissionError(13, "Permission denied")
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    (root / "b/masks/mask_1.png").write_bytes(b"")
+    first, second = problems(root)
+    assert f"{root / 'a' / 'masks'} cannot be listed (Permission denied)" in first
+    assert "mask_1.png" in second
+
+
+def test_names_that_are_not_utf8(root: Path, tmp_path: Path) -> None:
+    name = os.fsdecode(b"kern_\xe9")
+    try:
+        (root / "b/images/b.png").rename(root / f"b/images/{name}.png")
+        (root / "b/masks/mask_1.png").rename(root / f"b/masks/{name}.png")
+    except OSError:
+        pytest.skip("this file system has UTF-8 names alone")
+    reader = FoldersReader(root)
+    assert [summary.name for summary in load_all(reader, SampleCache(tmp_path / "cache"))] == ["a", name]
+    write_json(tmp_path / "names.json", [name])
+    assert json.loads((tmp_path / "names.json").read_text(encoding="utf-8")) == [name]
 
 
 def test_broken_files_are_all_named(root: Path) -> None:

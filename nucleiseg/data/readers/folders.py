@@ -15,11 +15,14 @@ from nucleiseg.data.readers.base import Reader, Record
 from nucleiseg.data.readers.images import CAMERA_DEPTHS, decode_image, decode_mask
 from nucleiseg.data.readers.listing import IMAGE_SUFFIXES, MASK_SUFFIXES, list_files, list_folders
 from nucleiseg.errors import InputError
+from nucleiseg.progress import say
 from nucleiseg.structures import Sample
 
 LAYOUT = "NAME/images/NAME.png and NAME/masks/*.png (one file a nucleus) for every image"
 VERSION = "folders 2"
 """Goes into every content key: raise it when the same files are to be read differently."""
+
+NAMES_SHOWN = 5
 
 MASKS_AT_ONCE = 64
 """Decoded masks that may wait for the packing: bounds the memory (1 MB each for 1000 x 1000 pixels)."""
@@ -63,14 +66,21 @@ class FoldersReader(Reader):
         if not root.is_dir():
             found = "is a file, not a folder" if root.exists() else "does not exist"
             raise InputError(f"The data folder {root} {found}: set data.root to a folder with {LAYOUT}.")
-        listed = [_list_record(folder) for folder in list_folders(root)]
+        folders = list_folders(root)
+        listed = [_list_or_problem(folder) for folder in folders]
         records = _mark_namesakes([record for record in listed if record is not None])
         if not records:
             raise InputError(f"The data folder {root} holds nothing to read: {_advice(root)}.")
         if not any(record.masks for record in records):
             problems = [record.problem for record in records if record.problem is not None]
-            none = f"None of the {len(records)} images in {root} has a mask: put a file for each nucleus in NAME/masks."
+            which = (
+                f"The only image in {root} has no"
+                if len(records) == 1
+                else f"None of the {len(records)} images in {root} has a"
+            )
+            none = f"{which} mask: put a file for each nucleus in NAME/masks."
             raise InputError([none, *problems])
+        _say_passed_over(root, [folder.name for folder, record in zip(folders, listed, strict=True) if record is None])
         return records
 
     def read(self, record: Record) -> Sample:
@@ -104,19 +114,32 @@ class FoldersReader(Reader):
         Raises:
             InputError: if a file cannot be read.
         """
-        digest = hashlib.sha256(f"{VERSION}\0{self.bits}\0{record.name}".encode())
+        digest = hashlib.sha256(_bytes(f"{VERSION}\0{self.bits}\0{record.name}"))
         for path in filter(None, (record.image, *record.masks)):
             try:
                 data = path.read_bytes()
             except OSError as error:
                 raise InputError(f"{path} cannot be read ({error.strerror}): check that it is there.") from error
-            digest.update(f"\0{path.name}\0{len(data)}\0".encode())
+            digest.update(_bytes(f"\0{path.name}\0{len(data)}\0"))
             digest.update(data)
         return digest.hexdigest()
 
     def empty_masks(self, record: Record, sample: Sample) -> int:
         """Return how many mask files mark no pixel."""
         return len(record.masks) - len(sample)
+
+
+def _bytes(text: str) -> bytes:
+    """Encode names as the disk has them: not every file's name is UTF-8."""
+    return text.encode(errors="surrogateescape")
+
+
+def _list_or_problem(folder: Path) -> Record | None:
+    """List one image's folder; one that may not be looked into is a problem of its own."""
+    try:
+        return _list_record(folder)
+    except InputError as error:
+        return Record(folder.name, problem=str(error))
 
 
 def _list_record(folder: Path) -> Record | None:
@@ -153,6 +176,13 @@ def _mark_namesakes(records: list[Record]) -> list[Record]:
     return marked
 
 
+def _say_passed_over(root: Path, names: Sequence[str]) -> None:
+    if names:
+        shown = ", ".join(names[:NAMES_SHOWN]) + (f" and {len(names) - NAMES_SHOWN} more" * (len(names) > NAMES_SHOWN))
+        folders = "1 folder in {} holds" if len(names) == 1 else f"{len(names)} folders in {{}} hold"
+        say(f"{folders.format(root)} no images/ and {'was' if len(names) == 1 else 'were'} passed over: {shown}.")
+
+
 def _advice(root: Path) -> str:
     """Say where a root without images probably went wrong."""
     if (root / "images").is_dir():
@@ -179,7 +209,9 @@ def _instances(record: Record, shape: tuple[int, int] | None, problems: list[str
             yield mask
     if misfits and shape is not None:
         path, found = misfits[0]
-        others = f" (and so do {len(misfits) - 1} other masks of this image)" if len(misfits) > 1 else ""
+        others = {1: "", 2: " (nor does 1 other mask of this image)"}.get(
+            len(misfits), f" (nor do {len(misfits) - 1} other masks of this image)"
+        )
         problems.append(
             f"{path} is {found[1]} x {found[0]} pixels and does not fit its image {record.image} of "
             f"{shape[1]} x {shape[0]}{others}: masks must have the size of their image."

@@ -5,6 +5,8 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
+from nucleiseg.errors import InputError
+
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 """Files that are taken for images (in any case)."""
 
@@ -36,9 +38,16 @@ def list_folders(folder: Path) -> list[Path]:
 
 
 def _visible(folder: Path) -> list[tuple[str, bool]]:
-    """Return (name, is a folder) of everything that is not hidden; `scandir` asks the disk once, not per file."""
-    if not folder.is_dir():
-        return []
-    with os.scandir(folder) as entries:
-        found = [(entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith(".")]
+    """Return (name, is a folder) of everything that is not hidden; `scandir` asks the disk once, not per file.
+
+    Raises:
+        InputError: if the folder may not be looked into.
+    """
+    try:
+        if not folder.is_dir():
+            return []
+        with os.scandir(folder) as entries:
+            found = [(entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise InputError(f"The folder {folder} cannot be listed ({error.strerror}): check its permissions.") from error
     return sorted(found, key=lambda item: natural_key(item[0]))
