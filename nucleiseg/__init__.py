@@ -17,11 +17,13 @@ def load(checkpoint: str | os.PathLike[str], device: str = "auto") -> "Predictor
         device: "auto" takes a CUDA GPU where there is one, else the CPU; or any name that torch knows.
 
     Returns:
-        The network with its thresholds and scale; `Predictor.from_checkpoint` can set these too.
+        The network with its thresholds and scale; `Predictor.from_checkpoint` takes other `PredictionSettings`.
 
     Raises:
         InputError: if the file is missing or is not such a checkpoint.
     """
-    from nucleiseg.inference.predictor import Predictor  # here, so that `import nucleiseg` does not wait for torch
+    # Here, so that `import nucleiseg` does not wait for torch.
+    from nucleiseg.inference.predictor import Predictor
+    from nucleiseg.inference.settings import PredictionSettings
 
-    return Predictor.from_checkpoint(checkpoint, device=device)
+    return Predictor.from_checkpoint(checkpoint, PredictionSettings(device=device))

@@ -1,11 +1,12 @@
 """From the plain keys of `conf/evaluate.yaml` to metrics: what `evaluate.py` calls, apart from Hydra."""
 
 import csv
-import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nucleiseg.data.cache import SampleCache
+from nucleiseg.doors.paths import require_writable_file, with_paths
 from nucleiseg.errors import InputError
 from nucleiseg.evaluation.coco_truth import read_coco
 from nucleiseg.evaluation.report import evaluate as evaluate_images
@@ -13,6 +14,8 @@ from nucleiseg.evaluation.results import read_results
 from nucleiseg.evaluation.truth import Truth, read_folder
 from nucleiseg.files import cache_folder, write_json
 from nucleiseg.inference.images import read_ids
+from nucleiseg.inference.settings import share_problems
+from nucleiseg.models.plain import from_mapping
 from nucleiseg.progress import say
 
 COUNT_THRESHOLD = 0.5
@@ -30,41 +33,57 @@ LINES = (
 """What is said at the end: a text, and the keys whose values stand behind it."""
 
 
-def evaluate(
-    *,
-    predictions: str | os.PathLike[str],
-    truth: str | os.PathLike[str],
-    ids: str | os.PathLike[str] | None = None,
-    output: str | os.PathLike[str] = "metrics.json",
-    count_threshold: float | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-) -> int:
-    """Evaluate a result file and write every metric; the keys are those of `conf/evaluate.yaml`.
+@dataclass(frozen=True, kw_only=True)
+class EvaluateKeys:
+    """The keys of `conf/evaluate.yaml`, which explains them."""
+
+    predictions: str
+    truth: str
+    ids: str | None = None
+    output: str = "metrics.json"
+    count_threshold: float | None = None
+    cache_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        if problems := share_problems(count_threshold=self.count_threshold):
+            raise InputError(problems)
+
+
+def evaluate(**keys: Any) -> int:  # noqa: ANN401
+    """Evaluate a result file and write every metric.
+
+    Args:
+        **keys: those of `EvaluateKeys`, as YAML gives them; paths may also be path objects.
 
     Returns:
         The number of images that are left out because their truth cannot be read.
 
     Raises:
-        InputError: if results or truth cannot be used, or do not fit each other.
+        InputError: if a key, the results or the truth cannot be used, or do not fit each other, or the output cannot
+            be written.
     """
-    results_file = Path(predictions)
-    threshold = _count_threshold(count_threshold, results_file)
-    known = _read_truth(Path(truth), _ids_file(ids, results_file), SampleCache(cache_dir or cache_folder()))
+    paths = with_paths(keys, "predictions", "truth", "ids", "output", "cache_dir")
+    settings = from_mapping(EvaluateKeys, paths, "")
+    require_writable_file(Path(settings.output))
+    results_file = Path(settings.predictions)
+    threshold = _count_threshold(settings.count_threshold, results_file)
+    cache = SampleCache(settings.cache_dir or cache_folder())
+    known = _read_truth(Path(settings.truth), _ids_file(settings.ids, results_file), cache)
     for image in known.unreadable:
         say("\n".join(image.problems))
     results = read_results(results_file, known)
     report = evaluate_images(known.images, results.images, threshold).to_dict()
     notes = [*known.notes, *results.notes]
     unreadable = {image.name: image.problems for image in known.unreadable}
-    given = {"predictions": str(predictions), "truth": str(truth)}
-    write_json(output, {**given, **report, "notes": notes, "unreadable": unreadable})
-    _say_summary(report, notes, output)
+    given = {"predictions": settings.predictions, "truth": settings.truth}
+    write_json(settings.output, {**given, **report, "notes": notes, "unreadable": unreadable})
+    _say_summary(report, notes, settings.output)
     if unreadable:
         say(f"Left out, because their truth cannot be read: {', '.join(unreadable)}.")
     return len(unreadable)
 
 
-def _ids_file(ids: str | os.PathLike[str] | None, predictions: Path) -> Path | None:
+def _ids_file(ids: str | None, predictions: Path) -> Path | None:
     """Return the file of image ids: the one that is given, else `images.json` beside the results."""
     if ids is not None:
         return Path(ids)
@@ -92,8 +111,6 @@ def _read_truth(path: Path, ids: Path | None, cache: SampleCache) -> Truth:
 def _count_threshold(wanted: float | None, predictions: Path) -> float:
     """Return the given threshold, else the one of `counts.csv` beside the results (all its lines agree), else 0.5."""
     if wanted is not None:
-        if not 0 <= wanted <= 1:
-            raise InputError(f"count_threshold={wanted} must lie between 0 and 1.")
         return wanted
     beside = predictions.parent / "counts.csv"
     try:
@@ -108,7 +125,7 @@ def _count_threshold(wanted: float | None, predictions: Path) -> float:
     return threshold
 
 
-def _say_summary(report: dict[str, Any], notes: list[str], output: str | os.PathLike[str]) -> None:
+def _say_summary(report: dict[str, Any], notes: list[str], output: str) -> None:
     for note in notes:
         say(f"Note: {note}")
     say(f"{report['images']} images, {report['truths']:,} truths, {report['results']:,} results:")

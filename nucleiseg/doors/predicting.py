@@ -1,13 +1,17 @@
 """From the plain keys of `conf/predict.yaml` to predictions: what `predict.py` calls, apart from Hydra."""
 
-import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nucleiseg.data.readers.demo import DemoReader, write_folders
+from nucleiseg.doors.paths import require_writable_folder, with_paths
 from nucleiseg.doors.prediction import predict_to_folder
 from nucleiseg.errors import InputError
 from nucleiseg.inference.images import find_images
 from nucleiseg.inference.predictor import Predictor
+from nucleiseg.inference.settings import PredictionSettings, share_problems
+from nucleiseg.models.plain import from_mapping
 from nucleiseg.progress import say
 from nucleiseg.training.tables import read_rows
 
@@ -16,41 +20,45 @@ DEMO = DemoReader(images=4, size=384, seed=1)
 are drawn from seed 0)."""
 
 
-def predict(
-    *,
-    checkpoint: str | os.PathLike[str],
-    input: str | os.PathLike[str],  # noqa: A002
-    output: str | os.PathLike[str] = "predictions",
-    ids: str | os.PathLike[str] | None = None,
-    score_threshold: float | None = 0.05,
-    count_threshold: float | None = None,
-    nms: float | None = None,
-    detections: int | None = None,
-    short: int | None = None,
-    long: int | None = None,
-    overlays: bool = True,
-    device: str = "auto",
-) -> int:
-    """Predict images with a checkpoint, and say what became of them; the keys are those of `conf/predict.yaml`.
+@dataclass(frozen=True, kw_only=True)
+class PredictKeys(PredictionSettings):
+    """The keys of `conf/predict.yaml`, which explains them: what to predict with what, beside how."""
+
+    checkpoint: str
+    input: str
+    output: str = "predictions"
+    ids: str | None = None
+    score_threshold: float | None = 0.05
+    count_threshold: float | None = None
+    overlays: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if problems := share_problems(count_threshold=self.count_threshold):
+            raise InputError(problems)
+
+
+def predict(**keys: Any) -> int:  # noqa: ANN401
+    """Predict images with a checkpoint, and say what became of them.
+
+    Args:
+        **keys: those of `PredictKeys`, as YAML gives them; paths may also be path objects.
 
     Returns:
         The number of images that failed.
 
     Raises:
-        InputError: if the checkpoint or the input cannot be used at all.
+        InputError: if a key, the checkpoint or the input cannot be used, or the output cannot be written.
     """
-    predictor = Predictor.from_checkpoint(
-        find_checkpoint(Path(checkpoint)),
-        short=short,
-        long=long,
-        score_threshold=score_threshold,
-        nms=nms,
-        detections=detections,
-        device=device,
-    )
-    folder = Path(output)
-    source = draw_demo(folder / "demo_data") if input == "demo" and not Path(input).exists() else Path(input)
-    summary = predict_to_folder(predictor, find_images(source, ids), folder, count_threshold, overlays)
+    settings = from_mapping(PredictKeys, with_paths(keys, "checkpoint", "input", "output", "ids"), "")
+    folder = Path(settings.output)
+    require_writable_folder(folder)
+    predictor = Predictor.from_checkpoint(find_checkpoint(Path(settings.checkpoint)), settings)
+    source = Path(settings.input)
+    if settings.input == "demo" and not source.exists():
+        source = draw_demo(folder / "demo_data")
+    images = find_images(source, settings.ids)
+    summary = predict_to_folder(predictor, images, folder, settings.count_threshold, settings.overlays)
     nuclei = sum(count.count for count in summary.counts)
     say(f"{summary.done} images with {nuclei:,} nuclei: {folder / 'answer.zip'}, counts.csv, images.json, overlays.")
     if summary.failed:

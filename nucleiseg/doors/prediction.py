@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from nucleiseg.errors import InputError
 from nucleiseg.files import write_json
 from nucleiseg.inference.box_masks import area, to_rle
 from nucleiseg.inference.images import ImageEntry, InputImage
@@ -66,9 +65,6 @@ def predict_to_folder(
 
     Returns:
         What became of each image.
-
-    Raises:
-        InputError: if `count_threshold` is out of its range.
     """
     folder = Path(output)
     threshold = _count_threshold(predictor, count_threshold)
@@ -100,8 +96,6 @@ def predict_to_folder(
 
 def _count_threshold(predictor: Predictor, wanted: float | None) -> float:
     if wanted is not None:
-        if not 0 <= wanted <= 1:
-            raise InputError(f"count_threshold={wanted} must lie between 0 and 1.")
         return wanted
     if predictor.metadata.score_threshold is not None:
         return predictor.metadata.score_threshold

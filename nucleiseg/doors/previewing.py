@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, overload
 
 from nucleiseg.data.cache import SampleCache
 from nucleiseg.data.datamodule import build_datamodule
 from nucleiseg.data.readers.base import Reader, Record
 from nucleiseg.doors.check import limits, say_data_check
+from nucleiseg.doors.paths import require_writable_folder, with_paths
 from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import build
 from nucleiseg.progress import say
@@ -44,8 +46,10 @@ def preview(config: dict[str, Any]) -> None:
         config: the composed configuration of `conf/preview.yaml` as plain Python.
 
     Raises:
-        InputError: for bad configuration or data.
+        InputError: for bad configuration or data, or an output that cannot be written.
     """
+    output = with_paths(config, "output")["output"]
+    require_writable_folder(Path(output))
     recipe = build_recipe(config["aug"])
     model = ModelConfig.from_dict(config["model"])
     data = {**config["data"], "val": "none", "fold": None}
@@ -58,7 +62,7 @@ def preview(config: dict[str, Any]) -> None:
     say_data_check(datamodule.summaries, recipe, network)
     bounds = limits(model)
     paths = write_preview(
-        config["output"],
+        output,
         LazySamples(datamodule.reader, datamodule.cache, datamodule.train_records),
         datamodule.summaries,
         recipe,

@@ -12,6 +12,7 @@ from torch import Tensor
 from nucleiseg.data.readers.images import decode_image
 from nucleiseg.errors import InputError
 from nucleiseg.inference.images import InputImage
+from nucleiseg.inference.settings import PredictionSettings
 from nucleiseg.models.checkpoint import Metadata, load
 from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.progress import say, track
@@ -19,8 +20,7 @@ from nucleiseg.structures import Prediction
 from nucleiseg.transforms.geometry import resize_image, to_tensor
 from nucleiseg.transforms.whole_image import WholeImage
 
-LONG = 1333
-"""Greatest length of an image's longer side where `short` is given (detectron2's INPUT.MAX_SIZE_TEST)."""
+DEFAULT_SETTINGS = PredictionSettings()
 
 SCALE_TOLERANCE = 1.25
 """Nuclei that appear larger or smaller by more than this factor than in training are worth a warning."""
@@ -33,80 +33,43 @@ class Predictor:
     as many pixels as the network has learnt to expect.
 
     Args:
-        network: the trained network. It is moved to the device and put into evaluation mode; the limits given here
-            are set on it.
+        network: the trained network. It is moved to the device and put into evaluation mode; the limits of the
+            settings are set on it.
         metadata: what the checkpoint says about it.
-        scale: network pixels per source pixel; None for the training scale.
-        short: instead of a scale, bring the shorter side to so many pixels (detectron2's rule, see
-            `transforms.geometry.resized_shape`).
-        long: with `short`, greatest length of the longer side in network pixels; 1333 by default.
-        score_threshold: keep detections with a score above this, 0 .. 1; None keeps the network's setting.
-        nms: IoU above which the less confident of two detections is dropped, 0 .. 1; None keeps the network's.
-        detections: most detections an image; None keeps the network's. The RPN's limits in prediction are raised
-            where they allow fewer proposals.
-        device: "auto" takes a CUDA GPU where there is one, else the CPU; or any name that torch knows.
+        settings: scale, limits and device; by default the network's own, at the training scale.
 
     Raises:
-        InputError: if an argument is out of its range, or the device does not exist.
+        InputError: if the device does not exist.
     """
 
-    def __init__(
-        self,
-        network: MaskRCNN,
-        metadata: Metadata,
-        *,
-        scale: float | None = None,
-        short: int | None = None,
-        long: int | None = None,
-        score_threshold: float | None = None,
-        nms: float | None = None,
-        detections: int | None = None,
-        device: str = "auto",
-    ) -> None:
-        _check_limits(
-            scale=scale, short=short, long=long, score_threshold=score_threshold, nms=nms, detections=detections
-        )
-        self.device = _device(device)
+    def __init__(self, network: MaskRCNN, metadata: Metadata, settings: PredictionSettings = DEFAULT_SETTINGS) -> None:
+        self.device = _device(settings.device)
         self.network = network.to(self.device).eval()
         self.metadata = metadata
-        self.resize = (
-            WholeImage(scale=metadata.scale if scale is None else scale)
-            if short is None
-            else WholeImage(short=short, long=long or LONG)
-        )
-        _override(network, score_threshold, nms, detections)
+        if settings.short is not None:
+            self.resize = WholeImage(short=settings.short, long=settings.long)
+        else:
+            self.resize = WholeImage(scale=metadata.scale if settings.scale is None else settings.scale)
+        _override(network, settings)
         self._has_warned = False
 
     @classmethod
-    def from_checkpoint(
-        cls,
-        path: str | os.PathLike[str],
-        *,
-        scale: float | None = None,
-        short: int | None = None,
-        long: int | None = None,
-        score_threshold: float | None = None,
-        nms: float | None = None,
-        detections: int | None = None,
-        device: str = "auto",
-    ) -> Self:
-        """Load a checkpoint; the other arguments are the class's.
+    def from_checkpoint(cls, path: str | os.PathLike[str], settings: PredictionSettings = DEFAULT_SETTINGS) -> Self:
+        """Load a checkpoint.
+
+        Args:
+            path: the file.
+            settings: scale, limits and device.
 
         Raises:
-            InputError: if the file is missing or no checkpoint of ours, or an argument is out of its range.
+            InputError: if the file is missing or no checkpoint of ours, or the device does not exist.
         """
-        network, metadata = load(Path(path))
-        return cls(
-            network,
-            metadata,
-            scale=scale,
-            short=short,
-            long=long,
-            score_threshold=score_threshold,
-            nms=nms,
-            detections=detections,
-            device=device,
-        )
+        return cls(*load(Path(path)), settings)
+
+    @property
+    def score_threshold(self) -> float:
+        """Detections of a lower score are not found."""
+        return self.network.roi_heads.score_thresh
 
     @property
     def detections(self) -> int:
@@ -189,31 +152,6 @@ def _check_image(image: np.ndarray) -> None:
         )
 
 
-def _check_limits(
-    *,
-    scale: float | None,
-    short: int | None,
-    long: int | None,
-    score_threshold: float | None,
-    nms: float | None,
-    detections: int | None,
-) -> None:
-    positive = {"scale": scale, "short": short, "long": long, "detections": detections}
-    shares = {"score_threshold": score_threshold, "nms": nms}
-    problems = [
-        f"{key}={value} must be more than 0." for key, value in positive.items() if value is not None and value <= 0
-    ]
-    problems += [
-        f"{key}={value} must lie between 0 and 1."
-        for key, value in shares.items()
-        if value is not None and not 0 <= value <= 1
-    ]
-    if scale is not None and short is not None:
-        problems.append(f"scale={scale} and short={short} both say how to resize: give one of them.")
-    if problems:
-        raise InputError(problems)
-
-
 def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -227,12 +165,16 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _override(network: MaskRCNN, score_threshold: float | None, nms: float | None, detections: int | None) -> None:
+def _override(network: MaskRCNN, settings: PredictionSettings) -> None:
     """Set the limits of the network's detections, under torchvision's names for them."""
-    settings = {"score_thresh": score_threshold, "nms_thresh": nms, "detections_per_img": detections}
-    for name, value in settings.items():
+    limits = {
+        "score_thresh": settings.score_threshold,
+        "nms_thresh": settings.nms,
+        "detections_per_img": settings.detections,
+    }
+    for name, value in limits.items():
         if value is not None:
             setattr(network.roi_heads, name, value)
-    if detections is not None:  # a detection comes from a proposal: more of them need as many proposals
-        for limits in (network.rpn._pre_nms_top_n, network.rpn._post_nms_top_n):
-            limits["testing"] = max(limits["testing"], detections)
+    if settings.detections is not None:  # a detection comes from a proposal: more of them need as many proposals
+        for proposals in (network.rpn._pre_nms_top_n, network.rpn._post_nms_top_n):
+            proposals["testing"] = max(proposals["testing"], settings.detections)

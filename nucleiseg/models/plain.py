@@ -17,7 +17,8 @@ def from_mapping(cls: type[Config], mapping: Mapping[str, Any], prefix: str) -> 
         cls: a dataclass whose fields are str, int, float, bool, Literal, tuples of these, `... | None`, dicts (taken
             as they are), or dataclasses of the same kind.
         mapping: plain Python (dicts, lists, numbers, strings), as YAML gives it.
-        prefix: the key under which the user knows the mapping ("model"), for error messages.
+        prefix: the key under which the user knows the mapping ("model"), for error messages; empty for the keys of a
+            whole configuration.
 
     Returns:
         An instance of `cls`; lists have become tuples and whole numbers floats where the field is a float.
@@ -29,16 +30,20 @@ def from_mapping(cls: type[Config], mapping: Mapping[str, Any], prefix: str) -> 
     if not isinstance(mapping, Mapping):
         raise InputError(f"{prefix} is {mapping!r}; it accepts {_described(cls)}.")
     hints = get_type_hints(cls)
+    where = f"{prefix}." if prefix else ""
     unknown = [str(key) for key in mapping if key not in hints]
     if unknown:
         raise InputError(
-            [f"{prefix}.{key} is not a known key; {prefix} accepts {', '.join(sorted(hints))}." for key in unknown]
+            [
+                f"{where}{key} is not a known key; {prefix or 'known'} accepts {', '.join(sorted(hints))}."
+                for key in unknown
+            ]
         )
-    values = {key: _converted(value, hints[key], f"{prefix}.{key}") for key, value in mapping.items()}
+    values = {key: _converted(value, hints[key], f"{where}{key}") for key, value in mapping.items()}
     try:
         return cls(**values)
     except TypeError as error:
-        raise InputError(f"{prefix} is incomplete: {error}; give the missing key.") from error
+        raise InputError(f"{prefix or 'The configuration'} is incomplete: {error}; give the missing key.") from error
 
 
 def to_mapping(config: Any) -> Any:  # noqa: ANN401

@@ -4,7 +4,7 @@ import json
 import runpy
 import subprocess
 import sys
-from inspect import Parameter, signature
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from nucleiseg.data.readers.demo import DemoReader, write_folders
-from nucleiseg.doors.evaluating import evaluate
+from nucleiseg.doors.evaluating import EvaluateKeys, evaluate
 from nucleiseg.errors import InputError
 from nucleiseg.evaluation.truth import sample_masks
 
@@ -99,8 +99,6 @@ def test_coco_truth_knows_its_ids(files: dict[str, Any], tmp_path: Path) -> None
 
 
 def test_what_is_refused(files: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"count_threshold=2 must lie between 0 and 1"):
-        evaluate(**files, count_threshold=2)
     with pytest.raises(InputError, match=r"truth=.*nowhere does not exist"):
         evaluate(**files | {"truth": tmp_path / "nowhere"})
     (tmp_path / "images.json").unlink()
@@ -109,12 +107,31 @@ def test_what_is_refused(files: dict[str, Any], tmp_path: Path) -> None:
     assert not files["output"].exists()
 
 
-def test_the_reference_card_has_the_keys_of_the_function() -> None:
+def test_the_reference_card_has_the_keys_of_the_door() -> None:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = compose("evaluate", overrides=["predictions=answer.json", "truth=masks"])
-    keys = signature(evaluate).parameters
-    assert list(config) == list(keys)
-    assert all(config[key] == keys[key].default for key in keys if keys[key].default is not Parameter.empty)
+    assert dict(config) == asdict(EvaluateKeys(predictions="answer.json", truth="masks"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("count_threshold", "high", "count_threshold is 'high'; it accepts a number"),
+        ("count_threshold", 2, "count_threshold=2.0 must lie between 0 and 1"),
+        ("treshold", 0.5, "treshold is not a known key"),
+    ],
+)
+def test_a_key_that_makes_no_sense_is_named(files: dict[str, Any], key: str, value: object, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        evaluate(**files | {key: value})
+
+
+def test_an_output_that_cannot_be_written_is_told_first(files: dict[str, Any], tmp_path: Path) -> None:
+    nothing = files | {"predictions": tmp_path / "nowhere.json"}
+    with pytest.raises(InputError, match=rf"output={tmp_path} is a folder; give a file"):
+        evaluate(**nothing | {"output": tmp_path})
+    with pytest.raises(InputError, match=r"counts\.csv is a file; give a folder"):
+        evaluate(**nothing | {"output": tmp_path / "counts.csv" / "metrics.json"})
 
 
 def test_the_script_ends_with_a_code_and_a_sentence(files: dict[str, Any], tmp_path: Path) -> None:

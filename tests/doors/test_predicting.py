@@ -1,5 +1,7 @@
 """The door of prediction: its keys, what they stand for, and what it says."""
 
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from nucleiseg.doors.predicting import predict
+from nucleiseg.doors.predicting import PredictKeys, predict
+from nucleiseg.errors import InputError
 from nucleiseg.models.checkpoint import Metadata, save
 from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import build
@@ -55,3 +58,49 @@ def test_demo_is_drawn_where_there_is_no_such_folder(
     assert predict(**keys, output="drawn") == 0
     assert (Path("drawn") / "images.json").read_text().count("demo_00") == 4
     assert "they are DRAWN, not photographed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("detections", "many", "detections is 'many'; it accepts a whole number"),
+        ("detections", 2.5, "detections is 2.5; it accepts a whole number"),
+        ("score_threshold", "high", "score_threshold is 'high'; it accepts a number"),
+        ("score_threshold", 1.5, "score_threshold=1.5 must lie between 0 and 1"),
+        ("count_threshold", "high", "count_threshold is 'high'; it accepts a number"),
+        ("count_threshold", 50, "count_threshold=50.0 must lie between 0 and 1"),
+        ("overlays", "maybe", "overlays is 'maybe'; it accepts true or false"),
+        ("overlay", True, "overlay is not a known key"),
+    ],
+)
+def test_a_key_that_makes_no_sense_is_named(key: str, value: object, sentence: str) -> None:
+    with pytest.raises(InputError, match=f"^{sentence}"):
+        predict(checkpoint="nowhere", input="nowhere", **{key: value})
+
+
+def test_the_reference_card_has_the_keys_of_the_door(composed: Callable[..., dict[str, Any]]) -> None:
+    keys = asdict(PredictKeys(checkpoint="c", input="i"))
+    assert keys.pop("scale") is None, "that of the training, unless a notebook says otherwise"
+    assert composed("predict", "checkpoint=c", "input=i") == keys
+
+
+def test_an_output_that_cannot_be_written_is_told_first(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for output in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(InputError, match=rf"output={output}: {tmp_path / 'file'} is a file"):
+            predict(checkpoint="nowhere", input="nowhere", output=output)
+
+
+def test_the_tilde_is_the_users_home(checkpoint: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(images.parent))
+    monkeypatch.setenv("USERPROFILE", str(images.parent))
+    (images.parent / "step.ckpt").write_bytes(checkpoint.read_bytes())
+    assert predict(checkpoint="~/step.ckpt", input="~/in", output="~/2024", overlays=False, device="cpu") == 0
+    assert (images.parent / "2024" / "answer.zip").exists()
+    assert not Path("~").exists()
+
+
+def test_digits_are_a_folders_name(checkpoint: Path, images: Path) -> None:
+    images.rename("2023")
+    assert predict(checkpoint=checkpoint, input=2023, output=2024, overlays=False, device="cpu") == 0
+    assert (Path("2024") / "answer.zip").exists()

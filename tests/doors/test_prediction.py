@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 
 from nucleiseg.doors.prediction import Summary, predict_to_folder
-from nucleiseg.errors import InputError
 from nucleiseg.inference.images import InputImage, find_images
 from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.structures import Prediction
@@ -102,12 +101,6 @@ def test_count_threshold(
     summary = predict(images[:1], tmp_path / "out", predictor, count_threshold=given, overlays=False)
     assert [counted.count for counted in summary.counts] == [count]
     assert ("no score threshold" in capsys.readouterr().err) == says
-
-
-def test_senseless_count_threshold_is_refused(images: list[InputImage], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="count_threshold=50 must lie between 0 and 1"):
-        predict(images, tmp_path / "out", FixedPredictor(), count_threshold=50)
-    assert not (tmp_path / "out").exists()
 
 
 def test_limit_on_detections_is_said_for_each_image(

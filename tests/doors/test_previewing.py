@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from nucleiseg.doors.previewing import preview
+from nucleiseg.errors import InputError
 
 
 def test_preview_checks_and_draws(
@@ -21,3 +22,10 @@ def test_preview_checks_and_draws(
     for path in tmp_path.iterdir():
         with Image.open(path) as figure:
             assert min(figure.size) > 300
+
+
+def test_an_output_that_is_a_file_is_told_first(composed: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    (tmp_path / "figures").write_text("a file")
+    config = composed("preview", "data=folders", "data.root=nowhere", f"output={tmp_path / 'figures'}")
+    with pytest.raises(InputError, match="figures is a file; give a folder"):
+        preview(config)

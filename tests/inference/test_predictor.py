@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from nucleiseg.errors import InputError
 from nucleiseg.inference.images import InputImage, find_images
 from nucleiseg.inference.predictor import Predictor, predict_all
+from nucleiseg.inference.settings import PredictionSettings
 from nucleiseg.models.checkpoint import Metadata, save
 from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import build
@@ -49,7 +50,7 @@ METADATA = Metadata(model={}, scale=1.25)
 
 
 def make(**settings: Any) -> Predictor:  # noqa: ANN401
-    return Predictor(HalfImageNetwork(), METADATA, device="cpu", **settings)
+    return Predictor(HalfImageNetwork(), METADATA, PredictionSettings(device="cpu", **settings))
 
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 80, 3), dtype=np.uint8)
@@ -101,7 +102,7 @@ def test_limits_are_set_on_the_network() -> None:
     predictor = make(score_threshold=0.2, nms=0.4, detections=700)
     heads = predictor.network.roi_heads
     assert (heads.score_thresh, heads.nms_thresh, heads.detections_per_img) == (0.2, 0.4, 700)
-    assert predictor.detections == 700
+    assert (predictor.detections, predictor.score_threshold) == (700, 0.2)
     assert predictor.network.rpn._post_nms_top_n == predictor.network.rpn._pre_nms_top_n == {"testing": 700}
     assert make(detections=20).network.rpn._post_nms_top_n == {"testing": 150}
     assert make().detections == 100
@@ -111,6 +112,7 @@ def test_limits_are_set_on_the_network() -> None:
     ("settings", "sentence"),
     [
         ({"scale": 0.0}, "scale=0.0 must be more than 0"),
+        ({"scale": float("nan")}, "scale=nan must be more than 0"),
         ({"detections": 0}, "detections=0 must be more than 0"),
         ({"score_threshold": 1.5}, "score_threshold=1.5 must lie between 0 and 1"),
         ({"nms": -1.0}, "nms=-1.0 must lie"),
@@ -124,7 +126,7 @@ def test_senseless_settings_are_refused(settings: dict[str, Any], sentence: str)
 
 def test_unknown_device_is_refused() -> None:
     with pytest.raises(InputError, match="device=warp cannot be used"):
-        Predictor(HalfImageNetwork(), METADATA, device="warp")
+        Predictor(HalfImageNetwork(), METADATA, PredictionSettings(device="warp"))
 
 
 @pytest.mark.parametrize(
@@ -178,9 +180,10 @@ def test_checkpoint_comes_back_as_the_same_predictor(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = build(config, num_classes=1)
     metadata = Metadata(model=config.to_dict(), scale=0.8, score_threshold=0.3)
-    expected = Predictor(network, metadata, detections=7, device="cpu").predict(IMAGE)
+    settings = PredictionSettings(detections=7, device="cpu")
+    expected = Predictor(network, metadata, settings).predict(IMAGE)
     save(tmp_path / "step.ckpt", network, metadata)
-    predictor = Predictor.from_checkpoint(tmp_path / "step.ckpt", detections=7, device="cpu")
+    predictor = Predictor.from_checkpoint(tmp_path / "step.ckpt", settings)
     found = predictor.predict(IMAGE)
     assert predictor.metadata == metadata
     assert 0 < len(found) <= 7

@@ -1,0 +1,59 @@
+"""How a trained network is used: at which scale, within which limits, on which device."""
+
+import math
+from dataclasses import dataclass
+
+from nucleiseg.errors import InputError
+
+LONG = 1333
+"""Greatest length of an image's longer side where `short` is given (detectron2's INPUT.MAX_SIZE_TEST)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionSettings:
+    """What can be set when a network predicts; everything has a default.
+
+    Attributes:
+        scale: network pixels per source pixel; None for the training scale.
+        short: instead of a scale, bring the shorter side to so many pixels (detectron2's rule, see
+            `transforms.geometry.resized_shape`).
+        long: with `short`, greatest length of the longer side in network pixels.
+        score_threshold: keep detections with a score above this, 0 .. 1; None keeps the network's setting.
+        nms: IoU above which the less confident of two detections is dropped, 0 .. 1; None keeps the network's.
+        detections: most detections an image; None keeps the network's. The RPN's limits in prediction are raised
+            where they allow fewer proposals.
+        device: "auto" takes a CUDA GPU where there is one, else the CPU; or any name that torch knows.
+
+    Raises:
+        InputError: if a value is out of its range, or `scale` and `short` are both given.
+    """
+
+    scale: float | None = None
+    short: int | None = None
+    long: int = LONG
+    score_threshold: float | None = None
+    nms: float | None = None
+    detections: int | None = None
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        positive = {"scale": self.scale, "short": self.short, "long": self.long, "detections": self.detections}
+        problems = [
+            f"{key}={value} must be more than 0."
+            for key, value in positive.items()
+            if value is not None and not 0 < value < math.inf
+        ]
+        problems += share_problems(score_threshold=self.score_threshold, nms=self.nms)
+        if self.scale is not None and self.short is not None:
+            problems.append(f"scale={self.scale} and short={self.short} both say how to resize: give one of them.")
+        if problems:
+            raise InputError(problems)
+
+
+def share_problems(**shares: float | None) -> list[str]:
+    """Return a sentence for each value that is no share, by the name of its key; None stands for a default."""
+    return [
+        f"{key}={value} must lie between 0 and 1."
+        for key, value in shares.items()
+        if value is not None and not 0 <= value <= 1
+    ]
