@@ -33,12 +33,8 @@ def from_mapping(cls: type[Config], mapping: Mapping[str, Any], prefix: str) -> 
     where = f"{prefix}." if prefix else ""
     unknown = [str(key) for key in mapping if key not in hints]
     if unknown:
-        raise InputError(
-            [
-                f"{where}{key} is not a known key; {prefix or 'known'} accepts {', '.join(sorted(hints))}."
-                for key in unknown
-            ]
-        )
+        known = f"{prefix} accepts {', '.join(sorted(hints))}" if prefix else f"known are {', '.join(sorted(hints))}"
+        raise InputError([f"{where}{key} is not a known key; {known}." for key in unknown])
     values = {key: _converted(value, hints[key], f"{where}{key}") for key, value in mapping.items()}
     try:
         return cls(**values)

@@ -10,6 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+from nucleiseg.data.readers.demo import DemoReader
+from nucleiseg.doors import predicting
 from nucleiseg.doors.predicting import PredictKeys, predict
 from nucleiseg.errors import InputError
 from nucleiseg.models.checkpoint import Metadata, save
@@ -47,8 +49,9 @@ def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_demo_is_drawn_where_there_is_no_such_folder(
-    checkpoint: Path, images: Path, capsys: pytest.CaptureFixture[str]
+    checkpoint: Path, images: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(predicting, "DEMO", DemoReader(images=2, size=72))
     keys = {"checkpoint": checkpoint, "input": "demo", "overlays": False, "device": "cpu"}
     images.rename("demo")
     assert predict(**keys, output="own") == 0
@@ -56,7 +59,7 @@ def test_demo_is_drawn_where_there_is_no_such_folder(
     assert "DRAWN" not in capsys.readouterr().err
     Path("demo").rename("elsewhere")
     assert predict(**keys, output="drawn") == 0
-    assert (Path("drawn") / "images.json").read_text().count("demo_00") == 4
+    assert (Path("drawn") / "images.json").read_text().count("demo_00") == 2
     assert "they are DRAWN, not photographed" in capsys.readouterr().err
 
 
@@ -70,7 +73,7 @@ def test_demo_is_drawn_where_there_is_no_such_folder(
         ("count_threshold", "high", "count_threshold is 'high'; it accepts a number"),
         ("count_threshold", 50, "count_threshold=50.0 must lie between 0 and 1"),
         ("overlays", "maybe", "overlays is 'maybe'; it accepts true or false"),
-        ("overlay", True, "overlay is not a known key"),
+        ("overlay", True, "overlay is not a known key; known are checkpoint"),
     ],
 )
 def test_a_key_that_makes_no_sense_is_named(key: str, value: object, sentence: str) -> None:
