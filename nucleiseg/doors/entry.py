@@ -14,7 +14,6 @@ from omegaconf.errors import OmegaConfBaseException
 from nucleiseg.errors import InputError
 from nucleiseg.progress import say
 
-
 QUOTED = """'input="Köln.png"'"""
 """A quoted value, as it is typed."""
 

@@ -2,16 +2,18 @@
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from omegaconf import OmegaConf
-from pytorch_lightning.utilities import rank_zero_only
 
 from nucleiseg.data.datamodule import NucleiDataModule, build_datamodule
 from nucleiseg.doors.check import run_plan, say_data_check
+from nucleiseg.doors.run_status import told_in_status
 from nucleiseg.errors import InputError
 from nucleiseg.files import write_json, write_text
 from nucleiseg.models.checkpoint import Metadata
@@ -21,52 +23,83 @@ from nucleiseg.models.norm import resolve_norm_and_freeze
 from nucleiseg.models.pretrained import Start, resolve_weights
 from nucleiseg.progress import say
 from nucleiseg.training import run
-from nucleiseg.training.callbacks.status import Status
 from nucleiseg.training.plan import CheckpointPlan
-from nucleiseg.training.resume import resume_point
+from nucleiseg.training.ranks import is_first_rank
+from nucleiseg.training.run_files import CONFIG, SPLITS
 from nucleiseg.training.settings import CheckpointSettings, OptimSettings, TrainerSettings, ValidationSettings
 from nucleiseg.transforms.recipe import Recipe, build_recipe
 from nucleiseg.transforms.whole_image import WholeImage
 
-CONFIG = "config.yaml"
-"""The configuration of a run, in its folder."""
 
-SPLITS = "splits.json"
-"""Which images train and which validate, with the fingerprint of the data, in the run's folder."""
+@dataclass(frozen=True)
+class _Settings:
+    """The configuration, each group as the typed settings of its room."""
+
+    data: Mapping[str, Any]
+    recipe: Recipe
+    model: ModelConfig
+    optim: OptimSettings
+    trainer: TrainerSettings
+    checkpoint: CheckpointSettings
+    validation: ValidationSettings
+    seed: int
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Take the composed configuration as plain Python; an InputError names what is not accepted."""
+        return cls(
+            data=config["data"],
+            recipe=build_recipe(config["aug"]),
+            model=ModelConfig.from_dict(config["model"]),
+            optim=OptimSettings.from_dict(config["optim"]),
+            trainer=TrainerSettings.from_dict(config["trainer"]),
+            checkpoint=CheckpointSettings.from_dict(config["checkpoint"]),
+            validation=ValidationSettings.from_dict(config["validation"]),
+            seed=config["seed"],
+        )
+
+    def metadata(self, datamodule: NucleiDataModule, network: MaskRCNN, weights: str) -> Metadata:
+        """Return what the run's checkpoints say of themselves; `weights` is what it starts from, in words."""
+        return Metadata(
+            model=network.config.to_dict(),
+            class_names=datamodule.class_names,
+            scale=training_scale(self.recipe, datamodule),
+            fingerprint=datamodule.fingerprint,
+            weights=weights,
+        )
 
 
-def train(config: dict[str, Any], run_dir: Path, *, resume: bool = False) -> None:
+def train(config: Mapping[str, Any], run_dir: Path, *, resume: bool = False) -> None:
     """Check everything, say what is about to happen, and train.
 
     Args:
-        config: the composed configuration of `conf/train.yaml` as plain Python.
+        config: the composed configuration of `conf/train.yaml` as plain Python; left as it is.
         run_dir: the run's folder.
         resume: go on where the run in `run_dir` stopped.
 
     Raises:
-        InputError: for bad configuration or data, before any training.
+        InputError: for bad configuration or data, before any training; `status.json` says why too.
     """
-    is_first = rank_zero_only.rank == 0
-    if is_first and not resume and (run_dir / CONFIG).exists():
-        raise InputError(f"{run_dir} holds a run already: resume={run_dir} goes on with it, or name another folder.")
-    if root := config["data"].get("root"):
-        config["data"]["root"] = str(Path(str(root)).resolve())  # the run can be resumed from any folder
-    # A run resumed with more steps keeps the schedule that it was started with.
-    config["optim"]["total_steps"] = config["optim"]["total_steps"] or config["trainer"]["max_steps"]
-    try:
-        settings = _Settings(config)
-        datamodule = _prepare_data(settings)
-        if resume:
-            _refuse_changed_data(run_dir / SPLITS, datamodule)
-        network, weights = _build_network(settings, datamodule, resumed=resume and resume_point(run_dir).step > 0)
-    except InputError as error:
-        Status(run_dir, of=config["trainer"]["max_steps"], every=1).write("failed", str(error))
-        raise
-    config["model"] = network.config.to_dict()  # what `auto` and null became, so that a resumed run asks nobody
+    with told_in_status(run_dir, config["trainer"]["max_steps"]):
+        _train(deepcopy(dict(config)), run_dir, resume=resume)
+
+
+def _train(config: dict[str, Any], run_dir: Path, *, resume: bool) -> None:
+    is_first = is_first_rank()
+    settings = _Settings.from_config(config)
+    point = run.starting_point(run_dir, settings.trainer, resume)
+    _fix_what_a_resume_must_find(config)
     if is_first and not resume:
-        write_text(run_dir / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config)))
-        write_json(run_dir / SPLITS, {**datamodule.split.to_dict(), "fingerprint": datamodule.fingerprint})
+        _write_config(run_dir, config)  # before the long look at the data: from here on the run can be resumed
+    datamodule = _prepare_data(settings)
+    if resume:
+        _refuse_changed_data(run_dir / SPLITS, datamodule)
+    network, weights = _build_network(settings, datamodule, resumed=point.step > 0)
+    config["model"] = network.config.to_dict()  # what `auto` and null became, so that a resumed run asks nobody
     if is_first:
+        _write_config(run_dir, config)
+        if not (resume and (run_dir / SPLITS).exists()):
+            write_json(run_dir / SPLITS, {**datamodule.split.to_dict(), "fingerprint": datamodule.fingerprint})
         _say_what_follows(settings, datamodule, network, run_dir)
     run.train(
         network,
@@ -82,35 +115,24 @@ def train(config: dict[str, Any], run_dir: Path, *, resume: bool = False) -> Non
     )
 
 
-def _say_what_follows(settings: "_Settings", datamodule: NucleiDataModule, network: MaskRCNN, run_dir: Path) -> None:
-    training = [summary for summary in datamodule.summaries if summary.name in datamodule.split.train]
+def _fix_what_a_resume_must_find(config: dict[str, Any]) -> None:
+    """Write out what depends on the working directory, or on a length that a resume may change."""
+    if root := config["data"].get("root"):
+        config["data"]["root"] = str(Path(root).resolve())
+    config["optim"]["total_steps"] = config["optim"].get("total_steps") or config["trainer"]["max_steps"]
+
+
+def _write_config(run_dir: Path, config: dict[str, Any]) -> None:
+    write_text(run_dir / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config)))
+
+
+def _say_what_follows(settings: _Settings, datamodule: NucleiDataModule, network: MaskRCNN, run_dir: Path) -> None:
+    names = set(datamodule.split.train)
+    training = [summary for summary in datamodule.summaries if summary.name in names]
     checkpoints = CheckpointPlan(settings.trainer.max_steps, settings.checkpoint.every, keep=settings.checkpoint.keep)
     plan = run_plan(network, datamodule, checkpoints, settings.optim, settings.trainer, run_dir)
     say(datamodule.split.description)
     say_data_check(training, settings.recipe, network, plan)
-
-
-class _Settings:
-    """The configuration, each group as the typed settings of its room."""
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.data: dict[str, Any] = config["data"]
-        self.recipe: Recipe = build_recipe(config["aug"])
-        self.model = ModelConfig.from_dict(config["model"])
-        self.optim = OptimSettings.from_dict(config["optim"])
-        self.trainer = TrainerSettings.from_dict(config["trainer"])
-        self.checkpoint = CheckpointSettings.from_dict(config["checkpoint"])
-        self.validation = ValidationSettings.from_dict(config["validation"])
-        self.seed: int = config["seed"]
-
-    def metadata(self, datamodule: NucleiDataModule, network: MaskRCNN, weights: str) -> Metadata:
-        return Metadata(
-            model=network.config.to_dict(),
-            class_names=datamodule.class_names,
-            scale=training_scale(self.recipe, datamodule),
-            fingerprint=datamodule.fingerprint,
-            weights=weights,
-        )
 
 
 def _build_network(settings: _Settings, datamodule: NucleiDataModule, *, resumed: bool) -> tuple[MaskRCNN, str]:

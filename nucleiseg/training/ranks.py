@@ -3,6 +3,7 @@
 from typing import Any, TypeVar
 
 import torch.distributed as dist
+from pytorch_lightning.utilities import rank_zero_only
 
 Value = TypeVar("Value")
 
@@ -14,3 +15,8 @@ def gathered(value: Value) -> list[Value]:
     values: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(values, value)
     return values
+
+
+def is_first_rank() -> bool:
+    """Return whether this is the first process of a run; known before the processes have met, from what started them."""
+    return getattr(rank_zero_only, "rank", 0) == 0

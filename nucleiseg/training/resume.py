@@ -7,10 +7,8 @@ from pathlib import Path
 import torch
 
 from nucleiseg.errors import InputError
+from nucleiseg.training.run_files import INDEX, LAST, METRICS
 from nucleiseg.training.tables import cut_rows, read_rows
-
-LAST = Path("checkpoints") / "last.ckpt"
-"""The full checkpoint of a run (weights, optimiser, schedule, loop), relative to its folder."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,8 @@ def wind_back(run_dir: Path, step: int) -> None:
     Rows of `metrics.csv` and `index.csv` after that step are cut, and step checkpoints that the index does not
     name (any more) are deleted: all of it will be written again. So are files that a kill left half written.
     """
-    cut_rows(run_dir / "metrics.csv", step)
-    index = run_dir / "index.csv"
+    cut_rows(run_dir / METRICS, step)
+    index = run_dir / INDEX
     cut_rows(index, step)
     kept = {row["path"] for row in read_rows(index)}
     for path in (run_dir / "checkpoints").glob("step_*.ckpt"):

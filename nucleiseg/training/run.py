@@ -23,7 +23,8 @@ from nucleiseg.training.callbacks.timing import Timing
 from nucleiseg.training.callbacks.validation import Validation
 from nucleiseg.training.module import NucleiModule
 from nucleiseg.training.plan import CheckpointPlan
-from nucleiseg.training.resume import LAST, ResumePoint, resume_point, wind_back
+from nucleiseg.training.resume import ResumePoint, resume_point, wind_back
+from nucleiseg.training.run_files import LAST, holds_run
 from nucleiseg.training.schedule import Schedule
 from nucleiseg.training.settings import CheckpointSettings, OptimSettings, TrainerSettings, ValidationSettings
 
@@ -83,7 +84,7 @@ def train(
     """
     optim, trainer = optim or OptimSettings(), trainer or TrainerSettings()
     checkpoint, validation = checkpoint or CheckpointSettings(), validation or ValidationSettings()
-    point = _starting_point(run_dir, trainer, resume)
+    point = starting_point(run_dir, trainer, resume)
     plan = CheckpointPlan(trainer.max_steps, checkpoint.every, validation.every_checkpoints, checkpoint.keep)
     if point.step >= trainer.max_steps:
         say(f"{run_dir} has done its {point.step} steps already: a larger trainer.max_steps goes on.")
@@ -98,9 +99,14 @@ def train(
     return "done"
 
 
-def _starting_point(run_dir: Path, trainer: TrainerSettings, resume: bool) -> ResumePoint:
+def starting_point(run_dir: Path, trainer: TrainerSettings, resume: bool) -> ResumePoint:
+    """Return where a run begins.
+
+    Raises:
+        InputError: if the folder holds a run already (without `resume`), or one that accumulated otherwise.
+    """
     if not resume:
-        if any((run_dir / name).exists() for name in ("metrics.csv", "index.csv", LAST)):
+        if holds_run(run_dir):
             raise InputError(f"{run_dir} holds a run already: resume={run_dir} goes on, another folder starts anew.")
         return ResumePoint()
     point = resume_point(run_dir)

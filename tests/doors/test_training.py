@@ -4,17 +4,21 @@ import csv
 import json
 import zipfile
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 from PIL import Image
 
 import nucleiseg
+from nucleiseg.doors import check, run_status, training
 from nucleiseg.doors.predicting import find_checkpoint, predict
 from nucleiseg.doors.training import resume, train
 from nucleiseg.errors import InputError
+from nucleiseg.training.callbacks.checkpoints import Checkpoints
 
 Composed = Callable[..., dict[str, Any]]
 
@@ -81,12 +85,89 @@ def test_a_runs_best_checkpoint_is_found(tmp_path: Path) -> None:
         find_checkpoint(tmp_path.parent)
 
 
-def test_a_run_is_not_resumed_on_other_data(composed: Composed, tiny: list[str], tmp_path: Path) -> None:
-    train(composed("train", *tiny, "trainer.max_steps=1", "validation.losses=false"), tmp_path)
+def status(run: Path) -> dict[str, Any]:
+    return json.loads((run / "status.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def short(composed: Composed, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A run of one step without validation; how long a step takes is not tried out."""
+    monkeypatch.setattr(check, "probe_step", lambda *_: 1.0)
+    return composed("train", *tiny, "trainer.max_steps=1", "validation.losses=false", "data.val=none")
+
+
+def test_a_resume_that_cannot_begin_leaves_the_run_as_it_is(short: dict[str, Any], tmp_path: Path) -> None:
+    given = deepcopy(short)
+    train(short, tmp_path)
+    assert short == given, "the caller's configuration is not ours to change"
+    before = status(tmp_path)
+    with pytest.raises(InputError, match="holds a run already"):
+        train(short, tmp_path)
     config = tmp_path / "config.yaml"
     config.write_text(config.read_text().replace("images: 4", "images: 5"))
+    changed = config.read_text()
     with pytest.raises(InputError, match="The data have changed"):
         resume([f"resume={tmp_path}", "trainer.max_steps=2"])
+    assert status(tmp_path) == before
+    assert config.read_text() == changed
+
+
+def test_what_a_resume_changes_is_written_down(short: dict[str, Any], tmp_path: Path) -> None:
+    train(short, tmp_path)
+    resume([f"resume={tmp_path}", "trainer.max_steps=2", "trainer.log_every=1"])
+    resume([f"resume={tmp_path}"])
+    config = OmegaConf.load(tmp_path / "config.yaml")
+    assert (config.trainer.max_steps, config.trainer.log_every, config.optim.total_steps) == (2, 1, 1)
+    assert status(tmp_path)["state"] == "done"
+    assert len(rows(tmp_path / "metrics.csv")) == 2
+
+
+def test_a_run_stopped_in_its_data_check_is_resumed(
+    short: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training, "_prepare_data", interrupt)
+        train(short, tmp_path)
+    assert status(tmp_path)["state"] == "interrupted"
+    assert f"python train.py resume={tmp_path} goes on." in capsys.readouterr().err
+    resume([f"resume={tmp_path}"])
+    assert status(tmp_path)["state"] == "done"
+    assert json.loads((tmp_path / "splits.json").read_text())["train"]
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_an_unexpected_error_is_told_in_the_status_by_the_first_rank(
+    short: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_first: bool
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("nothing to divide by")
+
+    monkeypatch.setattr(training, "_build_network", fail)
+    monkeypatch.setattr(run_status, "is_first_rank", lambda: is_first)
+    monkeypatch.setattr(training, "is_first_rank", lambda: is_first)
+    with pytest.raises(ZeroDivisionError):
+        train(short, tmp_path)
+    if is_first:
+        assert status(tmp_path) | {"state": "failed", "reason": "nothing to divide by"} == status(tmp_path)
+    assert (tmp_path / "status.json").exists() == (tmp_path / "config.yaml").exists() == is_first
+
+
+def test_what_the_loop_told_of_its_failure_stays(
+    short: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short["trainer"]["max_steps"] = 3
+
+    def fail(self: object, trainer: object, module: object, step: int) -> None:
+        if step == 2:
+            raise MemoryError("full")
+
+    monkeypatch.setattr(Checkpoints, "on_step_end", fail)
+    with pytest.raises(MemoryError):
+        train(short, tmp_path)
+    assert status(tmp_path) | {"state": "failed", "reason": "full", "steps": 1, "of": 3} == status(tmp_path)
 
 
 def test_a_resumed_run_keeps_its_configuration(tmp_path: Path) -> None:
@@ -100,7 +181,5 @@ def test_bad_data_are_told_in_the_status_too(composed: Composed, tmp_path: Path)
     config = composed("train", "data=folders", f"data.root={tmp_path / 'nowhere'}")
     with pytest.raises(InputError, match="nowhere does not exist"):
         train(config, tmp_path)
-    status = json.loads((tmp_path / "status.json").read_text())
-    assert status["state"] == "failed"
-    assert "nowhere does not exist" in status["reason"]
-    assert not (tmp_path / "config.yaml").exists()
+    assert status(tmp_path)["state"] == "failed"
+    assert "nowhere does not exist" in status(tmp_path)["reason"]

@@ -17,7 +17,7 @@ from nucleiseg.training.columns import INDEX_COLUMNS, as_text
 from nucleiseg.training.finite import stop_if_weights_not_finite
 from nucleiseg.training.module import NucleiModule
 from nucleiseg.training.plan import CheckpointPlan
-from nucleiseg.training.resume import LAST
+from nucleiseg.training.run_files import INDEX, LAST
 from nucleiseg.training.tables import read_rows, write_rows
 from nucleiseg.writers.overlay import draw_instances
 
@@ -67,7 +67,7 @@ class Checkpoints(StepCallback):
         entry = {key: value for key, value in as_text(row).items() if key in INDEX_COLUMNS}
         entry["path"] = path.relative_to(self.run_dir).as_posix()
         entry["time"] = datetime.now(UTC).isoformat(timespec="seconds")
-        index = self.run_dir / "index.csv"
+        index = self.run_dir / INDEX
         rows = [*read_rows(index), entry]
         kept = self.plan.kept(rows)
         write_rows(index, INDEX_COLUMNS, kept)

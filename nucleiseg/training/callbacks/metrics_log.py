@@ -13,6 +13,7 @@ from nucleiseg.training.callbacks.step import StepCallback
 from nucleiseg.training.callbacks.timing import Timing
 from nucleiseg.training.columns import METRICS_COLUMNS, as_text
 from nucleiseg.training.module import Batch
+from nucleiseg.training.run_files import METRICS
 from nucleiseg.training.tables import append_rows
 
 
@@ -35,7 +36,7 @@ class MetricsLog(StepCallback):
     def __init__(
         self, run_dir: Path, log_every: int, timing: Timing, is_checkpoint: Callable[[int], bool], start_step: int = 0
     ) -> None:
-        self.path = run_dir / "metrics.csv"
+        self.path = run_dir / METRICS
         self.log_every = log_every
         self.timing = timing
         self.is_checkpoint = is_checkpoint

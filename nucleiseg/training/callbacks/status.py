@@ -1,6 +1,7 @@
 """`status.json`: whether a run goes on, how far it is, and why it ended."""
 
 import os
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,7 @@ import pytorch_lightning as pl
 
 from nucleiseg.files import write_json
 from nucleiseg.training.callbacks.step import StepCallback
+from nucleiseg.training.run_files import STATUS
 
 State = Literal["running", "done", "failed", "interrupted"]
 
@@ -29,7 +31,7 @@ class Status(StepCallback):
     """
 
     def __init__(self, run_dir: Path, of: int, every: int, steps: int = 0) -> None:
-        self.path = run_dir / "status.json"
+        self.path = run_dir / STATUS
         self.of = of
         self.every = every
         self.steps = steps
@@ -40,6 +42,13 @@ class Status(StepCallback):
         times = {"started": self.started, "updated": _now()}
         progress = {"state": state, "steps": self.steps, "of": self.of}
         write_json(self.path, {**progress, **times, "pid": os.getpid(), "reason": reason})
+
+    def tell(self, error: BaseException, *, terminated: bool = False) -> None:
+        """Write how the run was stopped: by Ctrl-C or SIGTERM (`terminated`), or by an error."""
+        if isinstance(error, INTERRUPTIONS) or terminated:
+            self.write("interrupted", f"Stopped after step {self.steps} of {self.of}: {how_to_go_on(self.path.parent)}")
+        else:
+            self.write("failed", str(error) or type(error).__name__)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say that the run goes on."""
@@ -59,12 +68,13 @@ class Status(StepCallback):
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Say how the run was stopped."""
-        if not trainer.is_global_zero:
-            return
-        if isinstance(exception, INTERRUPTIONS) or trainer.received_sigterm:
-            self.write("interrupted", f"Stopped after step {self.steps} of {self.of}; train.py resume= goes on.")
-        else:
-            self.write("failed", str(exception) or type(exception).__name__)
+        if trainer.is_global_zero:
+            self.tell(exception, terminated=trainer.received_sigterm)
+
+
+def how_to_go_on(run_dir: Path) -> str:
+    """Return the command that resumes a run, as a sentence to be typed."""
+    return f"python train.py {shlex.quote(f'resume={run_dir}')} goes on."
 
 
 def _now() -> str:

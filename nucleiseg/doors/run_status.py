@@ -1,0 +1,33 @@
+"""How a run ended that never came to its loop, in `status.json`; its callbacks tell of all others."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from nucleiseg.progress import say
+from nucleiseg.training.callbacks.status import INTERRUPTIONS, Status, how_to_go_on
+from nucleiseg.training.ranks import is_first_rank
+from nucleiseg.training.run_files import CONFIG, holds_run, read_status
+
+
+@contextmanager
+def told_in_status(run_dir: Path, max_steps: int) -> Iterator[None]:
+    """Write why the body failed, where nobody has, and say how to go on after Ctrl-C.
+
+    The status of a run that has done steps stays as it is: a resume that could not begin has changed nothing.
+
+    Args:
+        run_dir: the run's folder.
+        max_steps: `trainer.max_steps`, not yet validated.
+    """
+    is_told_here = is_first_rank() and not holds_run(run_dir)
+    before = read_status(run_dir)
+    try:
+        yield
+    except BaseException as error:
+        if is_told_here and read_status(run_dir) == before:
+            with suppress(OSError):  # a full disk must not hide the error
+                Status(run_dir, of=max_steps, every=1).tell(error)
+        if isinstance(error, INTERRUPTIONS) and (run_dir / CONFIG).exists():
+            say(how_to_go_on(run_dir))
+        raise
