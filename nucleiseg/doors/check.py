@@ -23,7 +23,13 @@ from nucleiseg.transforms.recipe import Recipe
 
 def limits(model: ModelConfig) -> Limits:
     """Return how many boxes of an image the network goes on with."""
-    return Limits(model.rpn.post_nms_train, model.rpn.post_nms_test, model.detection.limit)
+    return Limits(
+        train_candidates=model.rpn.pre_nms_train,
+        test_candidates=model.rpn.pre_nms_test,
+        train_proposals=model.rpn.post_nms_train,
+        test_proposals=model.rpn.post_nms_test,
+        detections=model.detection.limit,
+    )
 
 
 def run_plan(

@@ -45,11 +45,15 @@ class Limits:
     """How many boxes of an image the network goes on with.
 
     Attributes:
+        train_candidates: on each map before NMS in training (`model.rpn.pre_nms_train`).
+        test_candidates: on each map before NMS in prediction (`model.rpn.pre_nms_test`).
         train_proposals: after NMS in training (`model.rpn.post_nms_train`).
         test_proposals: after NMS in prediction (`model.rpn.post_nms_test`).
         detections: in a prediction (`model.detection.limit`).
     """
 
+    train_candidates: int
+    test_candidates: int
     train_proposals: int
     test_proposals: int
     detections: int
@@ -177,11 +181,30 @@ def _check_limits(
         shares.append(height * width / (summary.height * summary.width))
     in_crop = np.ceil(counts * np.array(shares)).astype(np.int64)
     return [
-        _check_limit(
-            in_crop, limits.train_proposals, "proposals in an average training crop", "model.rpn.post_nms_train"
+        *_check_proposals(
+            in_crop, limits.train_candidates, limits.train_proposals, "proposals in an average training crop", "train"
         ),
-        _check_limit(counts, limits.test_proposals, "proposals in a whole image", "model.rpn.post_nms_test"),
+        *_check_proposals(counts, limits.test_candidates, limits.test_proposals, "proposals in a whole image", "test"),
         _check_limit(counts, limits.detections, "detections in a whole image", "model.detection.limit"),
+    ]
+
+
+def _check_proposals(counts: np.ndarray, candidates: int, proposals: int, what: str, mode: str) -> list[Finding]:
+    """Check both limits: a proposal was a candidate, and nuclei of one size have theirs on one map."""
+    before, after = f"model.rpn.pre_nms_{mode}", f"model.rpn.post_nms_{mode}"
+    short = candidates < counts.max()
+    finding = _check_limit(
+        counts, proposals, what, f"{after} and {before} (candidates on each map)" if short else after
+    )
+    if finding.level == "warning" or not short:
+        return [finding]
+    return [
+        finding,
+        Finding(
+            "warning",
+            f"The limit of {candidates:,} candidates on each map may cut nuclei all the same, where most have one "
+            f"size and so lie on one map: raise {before} above {counts.max():,}.",
+        ),
     ]
 
 

@@ -1,6 +1,6 @@
 """The sentences of the data check: the numbers in them, and when they warn."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from nucleiseg.report.data_check import Finding, Limits, RunPlan, data_check
 from nucleiseg.transforms.recipe import Recipe
 
 RECIPE = Recipe()
-WIDE = Limits(train_proposals=1000, test_proposals=1000, detections=1000)
+WIDE = Limits(*[1000] * 5)
 
 
 @dataclass
@@ -89,7 +89,7 @@ def test_several_maps_are_not_told_to_take_several_maps() -> None:
 
 
 def test_limits_say_how_much_they_cut_and_which_key_to_raise() -> None:
-    limits = Limits(train_proposals=20, test_proposals=100, detections=50)
+    limits = replace(WIDE, train_proposals=20, test_proposals=100, detections=50)
     train, test, detections = check([40, 90, 120], limits=limits)[3:]
     assert train.level == "warning"  # a crop of a quarter: 10, 23 and 30 nuclei
     assert "cuts 2 of 3 images and at least 13 of 63 nuclei: raise model.rpn.post_nms_train above 30" in train.sentence
@@ -99,9 +99,19 @@ def test_limits_say_how_much_they_cut_and_which_key_to_raise() -> None:
 
 
 def test_a_limit_equal_to_the_count_cuts_nothing() -> None:
-    findings = check([40], limits=Limits(10, 40, 40))
+    findings = check([40], limits=Limits(10, 40, 10, 40, 40))
     assert not warnings(findings)
     assert "(model.detection.limit) cuts no image: 40 nuclei at most" in findings[-1].sentence
+
+
+def test_candidates_are_named_where_they_limit_as_well() -> None:
+    (both,) = warnings(check([40, 120], limits=replace(WIDE, test_candidates=100, test_proposals=100)))
+    assert "raise model.rpn.post_nms_test and model.rpn.pre_nms_test (candidates on each map) above 120" in both
+    (alone,) = warnings(check([40, 120], limits=replace(WIDE, test_candidates=100)))
+    assert "100 candidates on each map may cut" in alone
+    assert "raise model.rpn.pre_nms_test above 120" in alone
+    (crop,) = warnings(check([40, 120], limits=replace(WIDE, train_candidates=29)))
+    assert "raise model.rpn.pre_nms_train above 30" in crop
 
 
 def test_disk_and_time() -> None:
