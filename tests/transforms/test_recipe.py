@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from nucleiseg.structures import Sample
-from nucleiseg.transforms.colour import saturate
+from nucleiseg.transforms.colour import STAINS, saturate
 from nucleiseg.transforms.recipe import Recipe
 
 STRONG = Recipe(
@@ -137,6 +138,51 @@ def test_flips_are_exact_involutions(key: str, axis: int) -> None:
         labels=sample.labels,
     )
     assert same(fixed(**{key: 1.0})(back, 5), fixed()(sample, 9))
+
+
+@pytest.mark.parametrize("crop", [None, (0.5, 0.75), (24, 20)])
+def test_image_and_planes_are_cut_flipped_and_turned_alike(crop: tuple[float, float] | None) -> None:
+    """The planes are the image's own red channel: they must show the same window in the same position."""
+    values = np.arange(1, 16 * 16 * 9 + 1, dtype=np.uint16).reshape(48, 48) % 256
+    image = np.stack([values.astype(np.uint8)] * 3, axis=2)
+    labels = np.ones(256, np.int64)
+    sample = Sample("alike", image, values[None], np.zeros(256, np.int64), labels)
+    height, width = Recipe(crop=crop).crop_shape(48, 48)
+    short, long = min(height, width), max(height, width)
+    recipe = Recipe(crop=crop, resize_short=short, resize_long=long, vflip=0.5, quarter_turns=True)
+    shown = set()
+    for seed in range(24):
+        tensor, target = recipe(sample, seed)
+        assert sorted(tensor.shape[1:]) == [short, long]
+        assert torch.equal(tensor[0].int(), target.layers[0])
+        shown.add(tensor.numpy().tobytes())
+    assert len(shown) >= (8 if crop is None else 16)
+
+
+def test_brightness_shifts_contrast_scales_and_stains_change_within_their_bounds() -> None:
+    grey = np.full((48, 64, 3), 100, np.uint8)
+    grey[:, 32:] = 160
+    sample = replace(make_sample(nuclei=0), image=grey)
+
+    def drawn(**jitter: float) -> np.ndarray:
+        """The two halves' RGB for each of 60 seeds, (60, 2, 3)."""
+        images = [fixed(**jitter)(sample, seed)[0].numpy().astype(float) for seed in range(60)]
+        return np.array([[image[:, 20, 10], image[:, 20, 50]] for image in images])
+
+    shifts = drawn(brightness=0.1) - [[[100], [160]]]
+    np.testing.assert_allclose(shifts[:, 0], shifts[:, 1], atol=1)
+    assert 20 < np.abs(shifts).max() <= 0.1 * 255 + 1
+    assert shifts.min() < -15 < 15 < shifts.max()
+
+    factors = drawn(contrast=0.1) / [[[100], [160]]]
+    np.testing.assert_allclose(factors[:, 0], factors[:, 1], atol=0.02)
+    assert 0.9 - 0.01 <= factors.min() < 0.93
+    assert 1.07 < factors.max() <= 1.1 + 0.01
+
+    amounts = -np.log(drawn(stain_jitter=0.2) / 255) @ np.linalg.inv(STAINS)
+    factors = amounts / (-np.log(grey[20, [10, 50]] / 255) @ np.linalg.inv(STAINS))
+    assert np.abs(factors[:, :, 0] - 1).max() <= 0.2 + 0.1  # rounding to levels
+    assert factors[:, :, 0].std() > 0.08
 
 
 def test_quarter_turns_reach_all_four() -> None:
