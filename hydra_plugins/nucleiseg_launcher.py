@@ -14,8 +14,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from nucleiseg.doors.entry import ExitCode
-from nucleiseg.doors.sweep import Job, job_name, print_table, run_jobs, varying_keys
+from nucleiseg.doors.sweep import Job, exit_code, job_name, print_table, run_jobs, varying_keys
 
 ConfigStore.instance().store(
     group="hydra/launcher",
@@ -34,13 +33,13 @@ class ProcessLauncher(Launcher):
         self._config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run the jobs, print the table of their outcomes, and exit with 1 if one failed."""
+        """Run the jobs, print the table of their outcomes, and exit: 1 if one failed, 130 after Ctrl-C."""
         start = time.monotonic()
         jobs = [self._job(initial_job_idx + i, overrides, job_overrides) for i, overrides in enumerate(job_overrides)]
         outcomes = run_jobs(jobs, Path(sys.argv[0]).resolve(), resume=self._config.sweep.resume)
         print_table(outcomes, time.monotonic() - start)
-        if any(outcome.state == "failed" for outcome in outcomes):
-            sys.exit(ExitCode.SOME_FAILED)
+        if code := exit_code(outcomes):
+            sys.exit(code)
         return [JobReturn(overrides=list(job.overrides), status=JobStatus.COMPLETED) for job in jobs]
 
     def _job(self, index: int, overrides: Sequence[str], batch: Sequence[Sequence[str]]) -> Job:

@@ -3,22 +3,32 @@
 A process of its own gives a job's memory back when it ends, and a job that fails or is killed takes nothing along.
 """
 
-import json
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from nucleiseg.doors.entry import ExitCode
 from nucleiseg.errors import InputError
 from nucleiseg.progress import duration, say
+from nucleiseg.training.run_files import holds_run, read_status
 
 SHORT_NAMES = {"aug.saturation": "sat"}
 """Keys whose folder name is not their last part."""
+
+OVERRIDES = Path(".hydra") / "overrides.yaml"
+"""The command line of a job, which Hydra keeps in its folder."""
+
+LONGEST_NAME = 100
+"""Characters of a job folder's name: file systems take 255, Windows 260 with everything above it."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +52,13 @@ class Outcome:
 
     Attributes:
         job: the job.
-        state: `done`, `failed`, or `skipped` where an earlier sweep had done it.
+        state: `done`, `failed`, `skipped` where an earlier sweep had done it; `interrupted` by Ctrl-C or SIGTERM, and
+            `not started` after that.
         reason: why it failed, else empty.
     """
 
     job: Job
-    state: str
+    state: Literal["done", "failed", "skipped", "interrupted", "not started"]
     reason: str = ""
 
 
@@ -58,6 +69,8 @@ def job_name(index: int, model: str, overrides: Sequence[str], varying: Sequence
 
         job_name(3, "r50_c4", ["model=r50_c4", "aug.saturation=[0.5,2]"], ["model", "aug.saturation"])
         -> "003_r50_c4_sat-0.5-2"
+
+    At most `LONGEST_NAME` characters; the number keeps longer ones apart.
 
     Args:
         index: the job's number.
@@ -71,7 +84,7 @@ def job_name(index: int, model: str, overrides: Sequence[str], varying: Sequence
         if key in varying and key != "model":
             label = SHORT_NAMES.get(key, key.rsplit(".", 1)[-1])
             parts.append(f"{label}-" + re.sub(r"[^A-Za-z0-9.+]+", "-", value).strip("-"))
-    return re.sub(r"[^A-Za-z0-9.+_-]+", "-", "_".join(parts))
+    return re.sub(r"[^A-Za-z0-9.+_-]+", "-", "_".join(parts))[:LONGEST_NAME].rstrip("-")
 
 
 def varying_keys(batch: Sequence[Sequence[str]]) -> list[str]:
@@ -94,10 +107,10 @@ def run_jobs(jobs: Sequence[Job], script: Path, *, resume: bool) -> list[Outcome
             go on from their last checkpoint, missing ones start.
 
     Returns:
-        How each job ended, in order.
+        How each job ended, in order; those that Ctrl-C or SIGTERM kept from starting too.
 
     Raises:
-        InputError: if a job's folder is taken already and `resume` is not set.
+        InputError: if a job's folder is taken already and `resume` is not set, or was begun with other overrides.
     """
     taken = [job.folder.name for job in jobs if job.folder.exists()]
     if taken and not resume:
@@ -105,11 +118,33 @@ def run_jobs(jobs: Sequence[Job], script: Path, *, resume: bool) -> list[Outcome
             f"{jobs[0].folder.parent} holds {', '.join(taken)} already: "
             "sweep.resume=true completes that sweep, another sweep.dir starts a new one."
         )
-    outcomes = []
-    for job in jobs:
-        say(f"Job {job.index} of {len(jobs)} ({job.folder.name}): {' '.join(job.overrides)}")
+    _refuse_other_overrides(jobs)
+    varying = varying_keys([job.overrides for job in jobs])
+    outcomes: list[Outcome] = []
+    for number, job in enumerate(jobs, 1):
+        if outcomes and outcomes[-1].state in ("interrupted", "not started"):
+            outcomes.append(Outcome(job, "not started"))
+            continue
+        shown = [override for override in job.overrides if override.partition("=")[0] in varying]
+        say(f"Job {number} of {len(jobs)} ({job.folder.name}): {' '.join(shown)}".removesuffix(": "))
         outcomes.append(_run_job(job, script))
     return outcomes
+
+
+def _refuse_other_overrides(jobs: Sequence[Job]) -> None:
+    """Refuse to complete a sweep with jobs that were begun, or done, with other settings than they have now."""
+    problems = []
+    for job in jobs:
+        file = job.folder / OVERRIDES
+        if holds_run(job.folder) and file.exists():
+            begun = {str(override) for override in OmegaConf.load(file)}
+            if changed := sorted(begun ^ set(job.overrides)):
+                problems.append(
+                    f"{job.folder} was begun with {' '.join(sorted(begun)) or 'no overrides'}; this sweep differs in "
+                    f"{', '.join(changed)}: repeat the first command, or give another sweep.dir."
+                )
+    if problems:
+        raise InputError(problems)
 
 
 def quoted(path: Path) -> str:
@@ -121,25 +156,55 @@ def quoted(path: Path) -> str:
 
 
 def _run_job(job: Job, script: Path) -> Outcome:
-    state = _status(job.folder).get("state")
-    if state == "done":
+    before = read_status(job.folder)
+    if before.get("state") == "done":
         return Outcome(job, "skipped")
-    can_resume = (job.folder / "config.yaml").exists()
-    arguments = [f"resume={job.folder}"] if can_resume else [*job.overrides, f"hydra.run.dir={quoted(job.folder)}"]
-    code = subprocess.run([sys.executable, str(script), *arguments], check=False).returncode
+    own = [*job.overrides, f"hydra.run.dir={quoted(job.folder)}"]
+    arguments = [f"resume={job.folder}"] if holds_run(job.folder) else own
+    code, stopped = _run_process([sys.executable, str(script), *arguments])
     if code == 0:
         return Outcome(job, "done")
-    reason = str(_status(job.folder).get("reason") or "")
+    status = read_status(job.folder)
+    # A status that the process did not write tells of an earlier try.
+    reason = str(status.get("reason") or "") if status != before else ""
+    if stopped:
+        return Outcome(job, "interrupted", reason)
     ending = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
     return Outcome(job, "failed", f"{ending}: {reason}" if reason else ending)
 
 
-def _status(folder: Path) -> dict[str, object]:
+def _run_process(command: Sequence[str]) -> tuple[int, bool]:
+    """Run a process to its end, which it comes to by itself after Ctrl-C, and after SIGTERM passed on to it.
+
+    Returns:
+        Its exit code, and whether this process was told to stop meanwhile.
+    """
+    stopped = False
+    process: subprocess.Popen[bytes] | None = None
+
+    def stop(number: int, _: object) -> None:
+        nonlocal stopped
+        stopped = True
+        if number == signal.SIGTERM and process is not None:  # the terminal sends Ctrl-C to both
+            process.terminate()
+
+    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        status = json.loads((folder / "status.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return status if isinstance(status, dict) else {}
+        process = subprocess.Popen(command)
+        if stopped:  # while it was being started
+            process.terminate()
+        return process.wait(), stopped
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def exit_code(outcomes: Sequence[Outcome]) -> ExitCode:
+    """Return what a sweep ends with."""
+    states = {outcome.state for outcome in outcomes}
+    if states & {"interrupted", "not started"}:
+        return ExitCode.INTERRUPTED
+    return ExitCode.SOME_FAILED if "failed" in states else ExitCode.DONE
 
 
 def print_table(outcomes: Sequence[Outcome], seconds: float) -> None:

@@ -18,5 +18,5 @@ def gathered(value: Value) -> list[Value]:
 
 
 def is_first_rank() -> bool:
-    """Return whether this is the first process of a run; known before the processes have met, from what started them."""
+    """Return whether this is the first process of a run, as its launcher says: known before they have met."""
     return getattr(rank_zero_only, "rank", 0) == 0

@@ -1,6 +1,8 @@
 """Sweeps: names of job folders, what is skipped, resumed and started, and how failures are told."""
 
+import signal
 import sys
+from dataclasses import replace
 from pathlib import Path, PureWindowsPath
 
 import pytest
@@ -8,11 +10,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nucleiseg.doors.sweep import Job, job_name, print_table, quoted, run_jobs, varying_keys
+from nucleiseg.doors.sweep import Job, Outcome, exit_code, job_name, print_table, quoted, run_jobs, varying_keys
 from nucleiseg.errors import InputError
 
 SCRIPT = """
-import json, os, pathlib, sys
+import json, os, pathlib, signal, sys, time
+def end(reason):
+    (folder / "status.json").write_text(json.dumps({"state": "interrupted", "reason": reason}))
+    sys.exit(130)
 arguments = dict(a.split("=", 1) for a in sys.argv[1:])
 folder = pathlib.Path(arguments.get("resume") or arguments["hydra.run.dir"].strip("'"))
 folder.mkdir(parents=True, exist_ok=True)
@@ -20,6 +25,15 @@ with (folder / "calls").open("a") as calls:
     calls.write(("resume" if "resume" in arguments else arguments["what"]) + "\\n")
 if arguments.get("what") == "die":
     os.kill(os.getpid(), 9)
+if arguments.get("what") == "silent":
+    sys.exit(3)
+if arguments.get("what", "").startswith("stop"):
+    number = int(arguments["what"][5:])
+    if number == signal.SIGTERM:  # which the sweep passes on; the job puts itself in order
+        signal.signal(number, lambda *_: end("in order"))
+    os.kill(os.getppid(), number)
+    time.sleep(0.2 if number == signal.SIGINT else 30)
+    end("in order")
 failed = arguments.get("what") == "fail"
 (folder / "status.json").write_text(json.dumps({"state": "failed" if failed else "done", "reason": "too hot"}))
 sys.exit(2 if failed else 0)
@@ -47,6 +61,12 @@ def test_the_name_says_number_model_and_what_varies() -> None:
 def test_no_name_breaks_hydra_or_globbing(key: str, value: str) -> None:
     name = job_name(1, "m", [f"{key}={value}"], [key.partition("=")[0]])
     assert not set(name) & set("=[]{}*?/\\:' \"")
+
+
+def test_a_name_stays_short_and_keeps_its_number() -> None:
+    name = job_name(12, "r50_c4", ["aug.saturation=" + "0.5," * 100, "seed=1"], ["aug.saturation", "seed"])
+    assert name.startswith("012_r50_c4_sat-0.5-")
+    assert len(name) <= 100
 
 
 @pytest.mark.parametrize(
@@ -80,11 +100,67 @@ def test_a_failing_and_a_killed_job_do_not_stop_the_others(tmp_path: Path, scrip
 def test_resume_completes_only_what_is_missing(tmp_path: Path, script: Path) -> None:
     sweep = jobs(tmp_path / "sweep", "work", "fail", "die")
     run_jobs(sweep, script, resume=False)
-    (sweep[1].folder / "config.yaml").write_text("")  # this one had started: it is resumed, not begun again
+    (sweep[1].folder / "metrics.csv").write_text("")  # this one has done steps: it is resumed, not begun again
+    (sweep[2].folder / "config.yaml").write_text("")  # this one only has its settings
     outcomes = run_jobs(sweep, script, resume=True)
     assert [outcome.state for outcome in outcomes] == ["skipped", "done", "failed"]
     calls = [(job.folder / "calls").read_text().split() for job in sweep]
     assert calls == [["work"], ["fail", "resume"], ["die", "die"]]
+
+
+def test_the_reason_of_an_earlier_try_is_not_told_again(tmp_path: Path, script: Path) -> None:
+    [job] = jobs(tmp_path / "sweep", "silent")
+    job.folder.mkdir(parents=True)
+    (job.folder / "status.json").write_text('{"state": "failed", "reason": "an old story"}')
+    [outcome] = run_jobs([job], script, resume=True)
+    assert outcome.reason == "exit code 3"
+
+
+def test_a_sweep_is_not_completed_with_other_settings(tmp_path: Path, script: Path) -> None:
+    sweep = jobs(tmp_path / "sweep", "fail", "work")
+    run_jobs(sweep, script, resume=False)
+    for job in sweep:
+        (job.folder / ".hydra").mkdir()
+        (job.folder / ".hydra" / "overrides.yaml").write_text("- what=fail\n- optim.lr=0.1\n")
+    (sweep[0].folder / "metrics.csv").write_text("")
+    job = replace(sweep[0], overrides=("what=fail", "optim.lr=0.2"))
+    with pytest.raises(
+        InputError, match=r"000_fail was begun with .*; this sweep differs in optim.lr=0.1, optim.lr=0.2"
+    ):
+        run_jobs([job, sweep[1]], script, resume=True)
+    run_jobs([replace(job, overrides=("optim.lr=0.1", "what=fail")), sweep[1]], script, resume=True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_sweep_lets_its_job_end_by_itself(
+    number: signal.Signals, tmp_path: Path, script: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The job itself stops the sweep's process; Ctrl-C from a terminal would reach both."""
+    sweep = jobs(tmp_path / "sweep", f"stop-{int(number)}", "work")
+    outcomes = run_jobs(sweep, script, resume=False)
+    assert [outcome.state for outcome in outcomes] == ["interrupted", "not started"]
+    assert outcomes[0].reason == "in order"
+    assert exit_code(outcomes) == 130
+    assert not sweep[1].folder.exists()
+    print_table(outcomes, 1.0)
+    assert "not started" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_exit_code_tells_of_failures() -> None:
+    done, failed = (Outcome(job, state) for job, state in zip(jobs(Path(), "a", "b"), ("done", "failed"), strict=True))
+    assert exit_code([done]) == 0
+    assert exit_code([done, failed]) == 1
+
+
+def test_jobs_are_counted_from_1_and_say_what_is_theirs(
+    tmp_path: Path, script: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = [replace(job, overrides=("seed=7", *job.overrides)) for job in jobs(tmp_path / "s", "work", "fail")]
+    run_jobs(sweep, script, resume=False)
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["Job 1 of 2 (000_work): what=work", "Job 2 of 2 (001_fail): what=fail"]
 
 
 def test_a_taken_folder_is_refused_unless_resumed(tmp_path: Path, script: Path) -> None:
