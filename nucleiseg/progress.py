@@ -35,6 +35,11 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """Return a number with its noun: `1 image`, `1,862 nuclei` (many: the plural, where it is not one + s)."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
     """Yield the items while showing how far they are.
 

@@ -94,3 +94,8 @@ def test_the_cache_folder_is_where_the_system_keeps_such_files(
     monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
     monkeypatch.setattr(files.sys, "platform", platform)
     assert cache_folder() == tmp_path / expected
+
+
+def test_numbers_agree_with_their_nouns() -> None:
+    assert [progress.counted(count, "image") for count in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
+    assert progress.counted(1862, "nucleus", "nuclei") == "1,862 nuclei"

@@ -11,15 +11,13 @@ from nucleiseg.errors import InputError
 from nucleiseg.evaluation.coco_truth import read_coco
 from nucleiseg.evaluation.report import evaluate as evaluate_images
 from nucleiseg.evaluation.results import read_results
+from nucleiseg.evaluation.thresholds import COUNT_THRESHOLD
 from nucleiseg.evaluation.truth import Truth, read_folder
 from nucleiseg.files import cache_folder, write_json
 from nucleiseg.inference.images import read_ids
 from nucleiseg.inference.settings import share_problems
 from nucleiseg.models.plain import from_mapping
-from nucleiseg.progress import say
-
-COUNT_THRESHOLD = 0.5
-"""Least score of a result that counts, where nobody says another."""
+from nucleiseg.progress import counted, say
 
 LINES = (
     ("AP, AP50, AP75 at all detections", ("ap", "ap50", "ap75")),
@@ -128,7 +126,8 @@ def _count_threshold(wanted: float | None, predictions: Path) -> float:
 def _say_summary(report: dict[str, Any], notes: list[str], output: str) -> None:
     for note in notes:
         say(f"Note: {note}")
-    say(f"{report['images']} images, {report['truths']:,} truths, {report['results']:,} results:")
+    counts = [counted(report[f"{noun}s"], noun) for noun in ("image", "truth", "result")]
+    say(f"{', '.join(counts)}:")
     for text, keys in LINES:
         values = ["undefined" if report[key] is None else f"{report[key]:.4f}" for key in keys]
         say(f"  {text:33} {'  '.join(values)}")

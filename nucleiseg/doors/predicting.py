@@ -6,13 +6,13 @@ from typing import Any
 
 from nucleiseg.data.readers.demo import DemoReader, write_folders
 from nucleiseg.doors.paths import require_writable_folder, with_paths
-from nucleiseg.doors.prediction import predict_to_folder
+from nucleiseg.doors.prediction import Summary, predict_to_folder
 from nucleiseg.errors import InputError
 from nucleiseg.inference.images import find_images
 from nucleiseg.inference.predictor import Predictor
 from nucleiseg.inference.settings import PredictionSettings, share_problems
 from nucleiseg.models.plain import from_mapping
-from nucleiseg.progress import say
+from nucleiseg.progress import counted, say
 from nucleiseg.training.tables import read_rows
 
 DEMO = DemoReader(images=4, size=384, seed=1)
@@ -59,11 +59,17 @@ def predict(**keys: Any) -> int:  # noqa: ANN401
         source = draw_demo(folder / "demo_data")
     images = find_images(source, settings.ids)
     summary = predict_to_folder(predictor, images, folder, settings.count_threshold, settings.overlays)
-    nuclei = sum(count.count for count in summary.counts)
-    say(f"{summary.done} images with {nuclei:,} nuclei: {folder / 'answer.zip'}, counts.csv, images.json, overlays.")
-    if summary.failed:
-        say(f"{len(summary.failed)} images failed: {', '.join(summary.failed)}.")
+    _say_summary(summary, folder, settings.overlays)
     return len(summary.failed)
+
+
+def _say_summary(summary: Summary, folder: Path, overlays: bool) -> None:
+    images = counted(summary.done, "image")
+    nuclei = counted(sum(count.count for count in summary.counts), "nucleus", "nuclei")
+    also = ", overlays" if overlays else ""
+    say(f"{images} with {nuclei}: {folder / 'answer.zip'}, counts.csv, images.json{also}.")
+    if summary.failed:
+        say(f"{counted(len(summary.failed), 'image')} failed: {', '.join(summary.failed)}.")
 
 
 def draw_demo(folder: Path) -> Path:
@@ -88,5 +94,7 @@ def find_checkpoint(path: Path) -> Path:
     if not rows:
         raise InputError(f"checkpoint={path} is a folder without index.csv; name a run, or a file of its checkpoints.")
     best = max(rows, key=lambda row: (float(row["val/ap50"] or -1), int(row["step"])))
-    say(f"Using {best['path']}, the best of {path} by val/ap50 ({best['val/ap50'] or 'not validated'}).")
+    score = best["val/ap50"]
+    why = f"the best of {path} by val/ap50 ({float(score):.4f})" if score else f"the last of {path}: none was validated"
+    say(f"Using {best['path']}, {why}.")
     return path / best["path"]

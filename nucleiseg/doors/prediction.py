@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from nucleiseg.evaluation.thresholds import COUNT_THRESHOLD
 from nucleiseg.files import write_json
 from nucleiseg.inference.box_masks import area, to_rle
 from nucleiseg.inference.images import ImageEntry, InputImage
@@ -15,9 +16,6 @@ from nucleiseg.progress import say
 from nucleiseg.writers.counts import Count, capped_sentence, count_instances, write_counts
 from nucleiseg.writers.overlay import write_overlay
 from nucleiseg.writers.submission import open_submission, to_results
-
-COUNT_THRESHOLD = 0.5
-"""Least score of a nucleus that counts, where validation chose none."""
 
 
 @dataclass
@@ -37,10 +35,10 @@ class Summary:
         """Number of images whose results were written."""
         return len(self.counts)
 
-    @property
-    def capped(self) -> list[str]:
-        """Names of the images whose detections were cut at the limit."""
-        return [count.image for count in self.counts if count.capped]
+    def fail(self, image: InputImage, sentence: str) -> None:
+        """Say why an image has no result, and keep it in mind."""
+        say(sentence)
+        self.failed[image.path.name] = sentence
 
 
 def predict_to_folder(
@@ -60,7 +58,8 @@ def predict_to_folder(
         predictor: finds the instances.
         images: what to predict (`inference.images.find_images`).
         output: the folder to write to; made where missing. Files of the same names are replaced.
-        count_threshold: 0 .. 1; None takes the checkpoint's, which validation chose, or 0.5 where it has none.
+        count_threshold: 0 .. 1; None takes the checkpoint's, which validation chose, or 0.5 where it has none. Never
+            less than the predictor's own: what it does not find cannot be counted.
         overlays: whether to draw the overlays.
 
     Returns:
@@ -70,23 +69,16 @@ def predict_to_folder(
     threshold = _count_threshold(predictor, count_threshold)
     summary = Summary()
     entries: list[ImageEntry] = []
-
-    def report(image: InputImage, sentence: str) -> None:
-        say(sentence)
-        summary.failed[image.path.name] = sentence
-
     with open_submission(folder) as submission:
-        for image, pixels, found in predict_all(predictor, images, report):
+        for image, pixels, found in predict_all(predictor, images, summary.fail):
             rles = to_rle(found)
             submission.add(to_results(found, rles, image.image_id))
+            entries.append(image.entry(*found.size))
             visible = found[torch.from_numpy(area(rles) > 0)]
-            capped = len(found) >= predictor.detections
-            if capped:
-                say(f"{image.name}: {capped_sentence(len(found), predictor.detections)}")
+            capped = _is_capped(image, len(found), predictor.detections)
             summary.counts.append(
                 count_instances(visible, image=image.name, image_id=image.image_id, threshold=threshold, capped=capped)
             )
-            entries.append(image.entry(*found.size))
             if overlays:
                 write_overlay(folder / "overlays" / f"{image.name}.png", pixels, visible, threshold, image.name)
     write_counts(folder / "counts.csv", summary.counts)
@@ -94,13 +86,26 @@ def predict_to_folder(
     return summary
 
 
+def _is_capped(image: InputImage, found: int, limit: int) -> bool:
+    """Tell whether an image's detections were cut at the limit, and say so."""
+    if found < limit:
+        return False
+    say(f"{image.name}: {capped_sentence(found, limit)}")
+    return True
+
+
 def _count_threshold(predictor: Predictor, wanted: float | None) -> float:
-    if wanted is not None:
-        return wanted
-    if predictor.metadata.score_threshold is not None:
-        return predictor.metadata.score_threshold
-    say(
-        f"The checkpoint holds no score threshold chosen on validation: counts and overlays use {COUNT_THRESHOLD} "
-        f"(count_threshold= sets another)."
-    )
-    return COUNT_THRESHOLD
+    """Return the threshold that is asked for, else the checkpoint's, else 0.5; not below that of the predictor."""
+    threshold = predictor.metadata.score_threshold if wanted is None else wanted
+    if threshold is None:
+        say(
+            f"The checkpoint holds no score threshold chosen on validation: counts and overlays use {COUNT_THRESHOLD} "
+            f"(count_threshold= sets another)."
+        )
+        threshold = COUNT_THRESHOLD
+    if threshold < predictor.score_threshold:
+        say(
+            f"Counts and overlays use the threshold {predictor.score_threshold:g} instead of {threshold:.4g}: "
+            f"score_threshold={predictor.score_threshold:g} leaves nothing below it."
+        )
+    return max(threshold, predictor.score_threshold)

@@ -11,6 +11,7 @@ from nucleiseg.evaluation.contingency import contingency_table
 from nucleiseg.evaluation.instance_metrics import InstanceMetrics, Tally, pool, tally
 from nucleiseg.evaluation.label_maps import paint
 from nucleiseg.evaluation.results import ImageResults
+from nucleiseg.evaluation.thresholds import COUNT_THRESHOLD
 from nucleiseg.evaluation.truth import ImageId, ImageTruth
 
 BOARD_LIMIT = 100
@@ -142,7 +143,7 @@ class Report:
 
 
 def evaluate(
-    truths: Sequence[ImageTruth], results: Mapping[ImageId, ImageResults], count_threshold: float = 0.5
+    truths: Sequence[ImageTruth], results: Mapping[ImageId, ImageResults], count_threshold: float = COUNT_THRESHOLD
 ) -> Report:
     """Compute every metric of a set of images.
 
@@ -169,7 +170,7 @@ def evaluate(
     )
 
 
-def evaluate_image(truth: ImageTruth, results: ImageResults, count_threshold: float = 0.5) -> ImageReport:
+def evaluate_image(truth: ImageTruth, results: ImageResults, count_threshold: float = COUNT_THRESHOLD) -> ImageReport:
     """Compute the numbers of one image.
 
     Args:

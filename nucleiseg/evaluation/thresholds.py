@@ -15,6 +15,9 @@ from pycocotools import mask as coco_mask
 from nucleiseg.evaluation.coco_ap import LabelLists, MaskLists
 from nucleiseg.inference.box_masks import RLE
 
+COUNT_THRESHOLD = 0.5
+"""Least score of an instance that counts and is drawn, where validation chose none and nobody says another."""
+
 
 class ThresholdChoice(NamedTuple):
     """A score threshold and what it achieves.

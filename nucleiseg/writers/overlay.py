@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from nucleiseg.files import atomic_path
 from nucleiseg.inference.box_masks import crops
+from nucleiseg.progress import counted
 from nucleiseg.structures import Prediction
 
 COLOURS = np.array([(240, 228, 66), (0, 235, 255), (0, 190, 130), (255, 255, 255), (240, 159, 0)], dtype=np.uint8)
@@ -82,9 +83,7 @@ def side_by_side(image: np.ndarray, prediction: Prediction, threshold: float = 0
     sheet[top : top + height, GUTTER : GUTTER + width] = panel
     sheet[top : top + height, 2 * GUTTER + width : 2 * (GUTTER + width)] = drawn
     count = int((prediction.scores >= threshold).sum())
-    found = f"{count:,} {'nucleus' if count == 1 else 'nuclei'}" + (
-        f", score {threshold:.2f} or more" if threshold > 0 else ""
-    )
+    found = counted(count, "nucleus", "nuclei") + (f", score {threshold:.2f} or more" if threshold > 0 else "")
     picture = Image.fromarray(sheet)
     _write_above(picture, GUTTER, title, width, font_size)
     _write_above(picture, 2 * GUTTER + width, found, width, font_size)

@@ -82,7 +82,8 @@ def test_an_image_that_cannot_be_read_is_left_out(files: dict[str, Any], capsys:
     assert evaluate(**files) == 1
     assert written(files)["images"] == 1
     assert damaged.name in written(files)["unreadable"]["demo_001"][0]
-    assert "Left out, because their truth cannot be read: demo_001." in capsys.readouterr().err
+    assert "1 image, " in (said := capsys.readouterr().err)
+    assert "Left out, because their truth cannot be read: demo_001." in said
 
 
 def test_coco_truth_knows_its_ids(files: dict[str, Any], tmp_path: Path) -> None:

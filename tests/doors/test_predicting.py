@@ -12,7 +12,7 @@ from PIL import Image
 
 from nucleiseg.data.readers.demo import DemoReader
 from nucleiseg.doors import predicting
-from nucleiseg.doors.predicting import PredictKeys, predict
+from nucleiseg.doors.predicting import PredictKeys, find_checkpoint, predict
 from nucleiseg.errors import InputError
 from nucleiseg.models.checkpoint import Metadata, save
 from nucleiseg.models.config import ModelConfig
@@ -107,3 +107,29 @@ def test_digits_are_a_folders_name(checkpoint: Path, images: Path) -> None:
     images.rename("2023")
     assert predict(checkpoint=checkpoint, input=2023, output=2024, overlays=False, device="cpu") == 0
     assert (Path("2024") / "answer.zip").exists()
+
+
+@pytest.mark.parametrize(("overlays", "ends"), [(False, "images.json.\n"), (True, "images.json, overlays.\n")])
+def test_the_end_says_what_was_written(
+    checkpoint: Path, images: Path, capsys: pytest.CaptureFixture[str], overlays: bool, ends: str
+) -> None:
+    (images / "bad.png").write_bytes(b"damaged")
+    predict(checkpoint=checkpoint, input=images, count_threshold=1, overlays=overlays, device="cpu")
+    said = capsys.readouterr().err
+    assert f"1 image with 0 nuclei: {Path('predictions') / 'answer.zip'}, counts.csv, {ends}" in said
+    assert "1 image failed: bad.png." in said
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ("1,a,0.7000000000000001\n2,b,0.5\n", "Using a, the best of {} by val/ap50 (0.7000).\n"),
+        ("1,a,\n2,b,\n", "Using b, the last of {}: none was validated.\n"),
+    ],
+)
+def test_the_chosen_checkpoint_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], rows: str, sentence: str
+) -> None:
+    (tmp_path / "index.csv").write_text("step,path,val/ap50\n" + rows)
+    find_checkpoint(tmp_path)
+    assert capsys.readouterr().err == sentence.format(tmp_path)

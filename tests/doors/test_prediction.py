@@ -19,8 +19,9 @@ from nucleiseg.structures import Prediction
 class FixedPredictor:
     """Finds three squares in every image; the last has a mask without a pixel."""
 
-    def __init__(self, detections: int = 100, score_threshold: float | None = None) -> None:
+    def __init__(self, detections: int = 100, score_threshold: float | None = None, least: float = 0.05) -> None:
         self.detections = detections
+        self.score_threshold = least
         self.metadata = Metadata(model={}, score_threshold=score_threshold)
 
     def predict(self, image: np.ndarray) -> Prediction:
@@ -56,7 +57,6 @@ def test_every_file_is_written_for_the_good_images(
     summary = predict(images, output, FixedPredictor(score_threshold=0.45))
     assert summary.done == 2
     assert list(summary.failed) == ["bad.png"]
-    assert summary.capped == []
     answer = json.loads((output / "answer.json").read_text())
     assert [(result["image_id"], round(result["score"], 3)) for result in answer] == [
         (4, 0.9), (4, 0.4), (2, 0.9), (2, 0.4),
@@ -103,11 +103,22 @@ def test_count_threshold(
     assert ("no score threshold" in capsys.readouterr().err) == says
 
 
+def test_what_the_predictor_leaves_out_is_not_counted_as_if_looked_for(
+    images: list[InputImage], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predictor = FixedPredictor(score_threshold=0.35, least=0.8)
+    summary = predict(images[:1], tmp_path / "out", predictor, overlays=False)
+    assert [count.threshold for count in summary.counts] == [0.8]
+    assert "use the threshold 0.8 instead of 0.35: score_threshold=0.8 leaves nothing below" in capsys.readouterr().err
+    predict(images[:1], tmp_path / "out", predictor, count_threshold=0.85, overlays=False)
+    assert "instead" not in capsys.readouterr().err
+
+
 def test_limit_on_detections_is_said_for_each_image(
     images: list[InputImage], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     summary = predict(images, tmp_path / "out", FixedPredictor(detections=3), overlays=False)
-    assert summary.capped == ["b", "a"]
+    assert [count.capped for count in summary.counts] == [True, True]
     assert capsys.readouterr().err.count("3 found, 3 allowed") == 2
     assert (tmp_path / "out" / "counts.csv").read_text().count("true") == 2
 
