@@ -40,6 +40,7 @@ class InputImage:
         image_id: what a submission calls it by.
         height: rows that the file of image ids announces, if any.
         width: columns that the file of image ids announces, if any.
+        places: every path that a listed image was looked for at, where it is at none of them.
     """
 
     name: str
@@ -47,6 +48,7 @@ class InputImage:
     image_id: int
     height: int | None = None
     width: int | None = None
+    places: tuple[Path, ...] = ()
 
     def read(self) -> np.ndarray:
         """Decode the image.
@@ -58,7 +60,8 @@ class InputImage:
             InputError: if the file is missing or no image, or its size is not the announced one.
         """
         if not self.path.is_file():
-            raise InputError(f"{self.path} does not exist, but the file of image ids lists it: put it there.")
+            places = " or ".join(map(str, self.places or (self.path,)))
+            raise InputError(f"{self.path.name} is listed in the file of image ids, but missing: put it at {places}.")
         image = decode_image(self.path)
         height, width = image.shape[:2]
         if (self.height or height, self.width or width) != (height, width):
@@ -139,9 +142,11 @@ def _check_entry(entry: Any, where: str) -> None:  # noqa: ANN401
 
 def _listed(entry: ImageEntry, folders: Iterable[Path]) -> InputImage:
     """Return the image of an entry in the first folder that holds it (or should have, where none does)."""
-    candidates = [folder / entry["file_name"] for folder in folders]
-    path = next((candidate for candidate in candidates if candidate.is_file()), candidates[-1])
-    return InputImage(path.stem, path, entry["id"], entry.get("height"), entry.get("width"))
+    places = tuple(folder / entry["file_name"] for folder in folders)
+    found = next((place for place in places if place.is_file()), None)
+    path = found or places[-1]
+    missing = () if found else places
+    return InputImage(path.stem, path, entry["id"], entry.get("height"), entry.get("width"), missing)
 
 
 def _image_files(folder: Path) -> list[Path]:

@@ -112,8 +112,9 @@ def test_ids_for_a_folder_and_for_one_file(tmp_path: Path) -> None:
 
 def test_missing_image_is_reported_when_it_is_read(tmp_path: Path) -> None:
     listed = find_images(put_ids(tmp_path / "ids.json", entry("gone.png", 1)))
-    with pytest.raises(InputError, match=r"gone\.png does not exist"):
+    with pytest.raises(InputError, match=r"gone\.png is listed .* missing: put it at ") as missing:
         listed[0].read()
+    assert str(missing.value).endswith(f"{tmp_path / 'gone.png'} or {tmp_path / 'test' / 'gone.png'}.")
 
 
 def test_another_size_than_announced_is_reported(tmp_path: Path) -> None:
