@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import NoReturn
 
 from torch import nn
 
@@ -9,7 +11,7 @@ from nucleiseg.errors import InputError
 from nucleiseg.training.ranks import gathered
 
 
-def diverged(step: int, what: str, lr: float, images: Sequence[str] = ()) -> InputError:
+def diverged(step: int, what: str, lr: float, images: Sequence[str] = (), *, saved: bool) -> InputError:
     """Return the error of a step that cannot be learned from.
 
     Args:
@@ -17,38 +19,49 @@ def diverged(step: int, what: str, lr: float, images: Sequence[str] = ()) -> Inp
         what: what is not finite, as a clause.
         lr: its learning rate.
         images: the images of the step, where they are known.
+        saved: whether the run has checkpoints.
     """
     names = f"; images of that step: {', '.join(images)}" if images else ""
+    kept = ", the checkpoints before it are kept" if saved else " before the first checkpoint"
     return InputError(
-        f"At step {step} {what} (learning rate {lr:.3g}{names}). Training stopped, "
-        "the checkpoints before it are kept. Start again with a lower optim.lr, a longer optim.warmup, or with clipped "
-        "gradients (trainer.clip_norm=10)."
+        f"At step {step}: {what} (learning rate {lr:.3g}{names}). Training stopped{kept}. Start again with a lower "
+        "optim.lr, a longer optim.warmup, or with clipped gradients (trainer.clip_norm=10)."
     )
 
 
-def stop_if_not_finite(rows: Sequence[Mapping[str, float]], images: Sequence[Sequence[str]]) -> None:
-    """Stop at the first step whose losses are not all finite; every rank must call it with the same rows.
+def first_not_finite(rows: Sequence[Mapping[str, float]]) -> int | None:
+    """Return the number of the first row of which not all `train/` losses are finite; None if there is none."""
+    return next((number for number, row in enumerate(rows) if _not_finite(row)), None)
+
+
+def stop_at(row: Mapping[str, float], images: Sequence[str], *, saved: bool) -> NoReturn:
+    """Stop at a step whose losses are not all finite; every rank must call it with the same row.
 
     Args:
-        rows: `step`, `lr` and the `train/` losses of each step, in order.
-        images: names of the images of each step, on this rank.
+        row: `step`, `lr` and the `train/` losses.
+        images: names of the images of the step, on this rank.
+        saved: whether the run has checkpoints.
 
     Raises:
         InputError: naming the step, the losses and the images of all ranks.
     """
-    for row, own in zip(rows, images, strict=True):
-        bad = [f"{key} is {value}" for key, value in row.items() if "train/" in key and not math.isfinite(value)]
-        if bad:
-            everywhere = [name for rank in gathered(list(own)) for name in rank]
-            raise diverged(int(row["step"]), ", ".join(bad), row["lr"], everywhere)
+    what = ", ".join(f"{key} is {row[key]}" for key in _not_finite(row))
+    everywhere = [name for rank in gathered(list(images)) for name in rank]
+    raise diverged(int(row["step"]), what, row["lr"], everywhere, saved=saved)
 
 
-def stop_if_weights_not_finite(network: nn.Module, step: int, lr: float) -> None:
+def stop_if_weights_not_finite(network: nn.Module, step: int, lr: float, *, saved: bool) -> None:
     """Stop before a checkpoint keeps what no run can go on from: a loss may be finite and its gradient not.
+
+    Running statistics count as weights: a step in training mode does not look at them.
 
     Raises:
         InputError: naming the step and the first of the weights.
     """
-    for name, parameter in network.named_parameters():
-        if not parameter.isfinite().all():
-            raise diverged(step, f"the weights {name} are not finite any more", lr)
+    for name, tensor in chain(network.named_parameters(), network.named_buffers()):
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise diverged(step, f"the weights {name} are not finite any more", lr, saved=saved)
+
+
+def _not_finite(row: Mapping[str, float]) -> list[str]:
+    return [key for key, value in row.items() if "train/" in key and not math.isfinite(value)]

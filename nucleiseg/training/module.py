@@ -1,6 +1,7 @@
 """The loop, kept boring: a sum of named losses, an optimiser, a schedule."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -14,6 +15,7 @@ from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.models.plain import to_mapping
 from nucleiseg.structures import Target
 from nucleiseg.training.finite import diverged
+from nucleiseg.training.run_files import INDEX
 from nucleiseg.training.schedule import Schedule
 from nucleiseg.training.settings import OptimSettings
 
@@ -64,7 +66,8 @@ class NucleiModule(pl.LightningModule):
             lr = self.trainer.optimizers[0].param_groups[0]["lr"]
             names = [target.name for target in targets]
             what = str(error).partition(":")[0]  # its first clause: the advice is given by `diverged`
-            raise diverged(self.trainer.global_step + 1, what, lr, names) from error
+            saved = (Path(self.trainer.default_root_dir) / INDEX).exists()
+            raise diverged(self.trainer.global_step + 1, what, lr, names, saved=saved) from error
         total = torch.stack([losses[name].float() for name in LOSSES]).sum()
         parts = [losses[name].detach().float() for name in LOSSES]
         return {"loss": total, "losses": torch.stack([total.detach(), *parts])}

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -23,11 +24,21 @@ def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
     write_text(path, _text(columns, rows, header=True))
 
 
-def append_rows(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
-    """Add rows at the end of a CSV file, which is made with its header where missing."""
+def append_rows(path: Path, columns: Sequence[str], rows: Sequence[Row], *, sync: bool = False) -> None:
+    """Add rows at the end of a CSV file, which is made with its header where missing.
+
+    Args:
+        path: the file.
+        columns: of the file.
+        rows: what to add.
+        sync: have all rows, earlier ones too, on the disk before it returns.
+    """
     text = _text(columns, rows, header=not path.exists())
     with path.open("a", encoding="utf-8", newline="") as file:
         file.write(text)
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def cut_rows(path: Path, step: int) -> None:

@@ -50,13 +50,13 @@ class Checkpoints(StepCallback):
             return
         with self.metrics.timing.paused():
             rows = self.metrics.fetch(trainer)
-            stop_if_weights_not_finite(module.network, step, rows[-1]["lr"])
+            stop_if_weights_not_finite(module.network, step, rows[-1]["lr"], saved=self.metrics.has_checkpoints)
             module.metadata = replace(module.metadata, step=step)
             if self.plan.is_validated(step) and (result := self.validation.run(trainer, module)):
                 rows[-1].update(result.columns)
                 module.metadata = replace(module.metadata, score_threshold=result.score_threshold)
                 self._tell(trainer, step, result)
-            self.metrics.write(rows)
+            self.metrics.write(rows, sync=True)  # `last.ckpt` must not outlive the rows that it counts as written
             if trainer.is_global_zero:
                 self._write_step(module, rows[-1])
             self._write_last(trainer)

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from nucleiseg.training.columns import TRAIN_COLUMNS
-from nucleiseg.training.finite import stop_if_not_finite
 
 
 class LossBuffer:
@@ -32,18 +31,19 @@ class LossBuffer:
         self._rows.append(row)
         self._batches, self._names = [], []
 
-    def fetch(self, trainer: pl.Trainer) -> list[dict[str, float]]:
-        """Empty the buffer with one copy from the device, the losses as means over all ranks.
+    def fetch(self, trainer: pl.Trainer) -> tuple[list[dict[str, float]], list[list[str]]]:
+        """Empty the buffer with one copy from the device.
 
         Every rank must call it at the same step.
+
+        Returns:
+            A row for each step, its losses as means over all ranks; and the names of its images on this rank.
         """
         rows, self._rows = self._rows, []
         losses, self._losses = self._losses, []
         images, self._images = self._images, []
-        if not rows:
-            return []
-        means = trainer.strategy.reduce(torch.stack(losses), reduce_op="mean")
-        for row, values in zip(rows, means.tolist(), strict=True):
-            row.update(zip(TRAIN_COLUMNS, values, strict=True))
-        stop_if_not_finite(rows, images)
-        return rows
+        if rows:
+            means = trainer.strategy.reduce(torch.stack(losses), reduce_op="mean")
+            for row, values in zip(rows, means.tolist(), strict=True):
+                row.update(zip(TRAIN_COLUMNS, values, strict=True))
+        return rows, images

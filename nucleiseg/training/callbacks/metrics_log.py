@@ -1,6 +1,7 @@
 """A row for each step in `metrics.csv` and TensorBoard, written every few steps."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from nucleiseg.training.callbacks.loss_buffer import LossBuffer
 from nucleiseg.training.callbacks.step import StepCallback
 from nucleiseg.training.callbacks.timing import Timing
 from nucleiseg.training.columns import METRICS_COLUMNS, as_text
+from nucleiseg.training.finite import first_not_finite, stop_at
 from nucleiseg.training.module import Batch
-from nucleiseg.training.run_files import METRICS
+from nucleiseg.training.run_files import INDEX, METRICS
 from nucleiseg.training.tables import append_rows
 
 
@@ -44,6 +46,7 @@ class MetricsLog(StepCallback):
         self.latest: dict[str, float] = {}
         self.writer: SummaryWriter | None = None
         self._buffer = LossBuffer()
+        self._unwritten: list[dict[str, float]] = []
         self._lr = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -77,20 +80,55 @@ class MetricsLog(StepCallback):
             self.write(self.fetch(trainer))
 
     def fetch(self, trainer: pl.Trainer) -> list[dict[str, float]]:
-        """Return the rows since the last flush; an InputError tells of a loss that is not finite."""
-        rows = self._buffer.fetch(trainer)
+        """Return the rows since the last flush; what stops the run before they are written leaves them to be written.
+
+        Raises:
+            InputError: telling of a loss that is not finite; the rows up to it are kept for `on_exception`.
+        """
+        rows, images = self._buffer.fetch(trainer)
+        self._unwritten = rows
+        if (bad := first_not_finite(rows)) is not None:
+            self._unwritten = rows[: bad + 1]
+            stop_at(rows[bad], images[bad], saved=self.has_checkpoints)
         self.latest = rows[-1]
         return rows
 
-    def write(self, rows: list[dict[str, float]]) -> None:
-        """Write rows to the CSV file and to TensorBoard, on the first rank alone."""
+    def write(self, rows: list[dict[str, float]], *, sync: bool = False) -> None:
+        """Write rows to the CSV file and to TensorBoard, on the first rank alone.
+
+        Args:
+            rows: as `fetch` returned them, with the `val/` columns where there are any.
+            sync: have the CSV file on the disk before it returns.
+        """
+        self._unwritten = []
         if self.writer is None:
             return
-        append_rows(self.path, METRICS_COLUMNS, [as_text(row) for row in rows])
+        append_rows(self.path, METRICS_COLUMNS, [as_text(row) for row in rows], sync=sync)
         for row in rows:
             for tag in row.keys() - {"step"}:
                 self.writer.add_scalar(tag, row[tag], int(row["step"]))
         self.writer.flush()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Close TensorBoard's events."""
+        self._close()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Write the rows that one wants to see now; not those whose means would need the other ranks."""
+        with suppress(OSError, RuntimeError):  # a full disk or a broken device must not hide the exception
+            rows = self._buffer.fetch(trainer)[0] if trainer.world_size == 1 else []
+            self.write([*self._unwritten, *rows])
+        self._close()
+
+    @property
+    def has_checkpoints(self) -> bool:
+        """Whether the run has written a step checkpoint."""
+        return self.path.with_name(INDEX.name).exists()
+
+    def _close(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+            self.writer = None
 
     def draw(self, name: str, picture: np.ndarray, step: int) -> None:
         """Show a (H, W, 3) uint8 picture in TensorBoard."""
