@@ -18,13 +18,14 @@ from nucleiseg.progress import say
 from nucleiseg.training.callbacks.checkpoints import Checkpoints
 from nucleiseg.training.callbacks.metrics_log import MetricsLog
 from nucleiseg.training.callbacks.progress_bar import ProgressBar
-from nucleiseg.training.callbacks.status import State, Status
+from nucleiseg.training.callbacks.status import Status
 from nucleiseg.training.callbacks.timing import Timing
 from nucleiseg.training.callbacks.validation import Validation
 from nucleiseg.training.module import NucleiModule
 from nucleiseg.training.plan import CheckpointPlan
+from nucleiseg.training.ranks import is_first_rank
 from nucleiseg.training.resume import ResumePoint, resume_point, wind_back
-from nucleiseg.training.run_files import LAST, holds_run
+from nucleiseg.training.run_files import LAST, holds_run, read_status
 from nucleiseg.training.schedule import Schedule
 from nucleiseg.training.settings import CheckpointSettings, OptimSettings, TrainerSettings, ValidationSettings
 
@@ -56,7 +57,7 @@ def train(
     validation: ValidationSettings | None = None,
     seed: int = 0,
     resume: bool = False,
-) -> State:
+) -> None:
     """Train a network, from the start or from where a run was stopped.
 
     The same arguments give the same weights, bit for bit on the CPU, however often the run is killed and resumed.
@@ -73,9 +74,6 @@ def train(
         seed: of everything that is drawn.
         resume: go on with the run in `run_dir`, from step 0 if it has saved nothing yet.
 
-    Returns:
-        `done`; a run that ends otherwise raises.
-
     Raises:
         InputError: if the folder holds a run already (without `resume`), a device is not there, or a loss is not
             finite.
@@ -88,7 +86,9 @@ def train(
     plan = CheckpointPlan(trainer.max_steps, checkpoint.every, validation.every_checkpoints, checkpoint.keep)
     if point.step >= trainer.max_steps:
         say(f"{run_dir} has done its {point.step} steps already: a larger trainer.max_steps goes on.")
-        return "done"
+        if is_first_rank() and read_status(run_dir).get("state") != "done":  # killed after its last checkpoint
+            Status(run_dir, of=point.step, every=1, steps=point.step).write("done")
+        return
     datamodule.start_step = point.step
     module = NucleiModule(network, metadata, optim, Schedule.of(optim, trainer.max_steps), seed)
     with _quiet_lightning():
@@ -96,7 +96,6 @@ def train(
         if fitter.is_global_zero:
             wind_back(run_dir, point.step)
         _fit(fitter, module, datamodule, run_dir / LAST if point.step else None)
-    return "done"
 
 
 def starting_point(run_dir: Path, trainer: TrainerSettings, resume: bool) -> ResumePoint:
@@ -177,8 +176,10 @@ def _fit(fitter: pl.Trainer, module: NucleiModule, datamodule: NucleiDataModule,
         fitter.fit(module, datamodule=datamodule, ckpt_path=resume_from, weights_only=True)
     except SIGTERMException as error:
         raise SystemExit(TERMINATED) from error
-    except SystemExit as error:  # what Lightning makes of Ctrl-C
-        raise KeyboardInterrupt from error
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning exits with 1 while it handles Ctrl-C
+            raise KeyboardInterrupt from error
+        raise
 
 
 @contextmanager

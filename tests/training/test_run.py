@@ -1,7 +1,9 @@
 """A run from its start to its end, killed in between, resumed, lengthened; its files, and what it refuses."""
 
 import json
+import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,11 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import TinyNetwork, final_weights, read, train_tiny, what_was_computed
+from torch.utils.tensorboard.writer import SummaryWriter
 
 from nucleiseg.errors import InputError
 from nucleiseg.structures import Target
+from nucleiseg.training import tables
 from nucleiseg.training.columns import METRICS_COLUMNS
 from nucleiseg.training.settings import OptimSettings, ValidationSettings
 
@@ -104,7 +108,7 @@ def test_checkpoints_are_plain_and_say_what_they_are(reference: Path) -> None:
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_failed_run_resumed_is_the_run_that_did_not_fail(reference: Path, tmp_path: Path, workers: int) -> None:
     with pytest.raises(RuntimeError, match="killed"):
-        train_tiny(tmp_path, network=TinyNetwork(fails_after=3), workers=workers)
+        train_tiny(tmp_path, network=TinyNetwork(fails_after=3), workers=workers, log_every=100)
     assert [row["step"] for row in read(tmp_path / "metrics.csv")] == ["1", "2", "3"]
     assert status(tmp_path) | {"state": "failed", "reason": "killed", "steps": 3} == status(tmp_path)
     train_tiny(tmp_path, network=TinyNetwork(seed=99), resume=True, workers=workers)
@@ -166,6 +170,29 @@ def test_a_finished_run_is_left_alone(reference: Path, capsys: pytest.CaptureFix
     assert (reference / "metrics.csv").stat().st_mtime_ns == before
 
 
+def test_a_run_killed_after_its_last_checkpoint_is_called_done(tmp_path: Path) -> None:
+    train_tiny(tmp_path, 2)
+    (tmp_path / "status.json").write_text('{"state": "running", "steps": 1}')
+    train_tiny(tmp_path, 2, resume=True)
+    assert status(tmp_path) | {"state": "done", "steps": 2, "of": 2} == status(tmp_path)
+
+
+def test_the_rows_are_on_the_disk_before_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(tables.os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    train_tiny(tmp_path, 2, log_every=1)
+    assert synced.count((tmp_path / "metrics.csv").stat().st_ino) == 1
+
+
+def test_tensorboards_file_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[SummaryWriter] = []
+    monkeypatch.setattr(SummaryWriter, "close", lambda self: closed.append(self))
+    train_tiny(tmp_path / "done", 2)
+    with pytest.raises(RuntimeError, match="killed"):
+        train_tiny(tmp_path / "failed", network=TinyNetwork(fails_after=1))
+    assert len(set(closed)) == 2
+
+
 def test_a_finished_run_can_be_lengthened(reference: Path, tmp_path: Path) -> None:
     """As if it had been planned so, but for the validated checkpoint at its first end."""
     optim = OptimSettings(lr=0.05, total_steps=6)
@@ -198,13 +225,24 @@ def test_only_the_best_checkpoints_are_kept(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_is_explained(tmp_path: Path) -> None:
     with pytest.raises(
-        InputError, match=r"At step 5 train/loss is inf, train/loss_mask is inf .*: demo_00\d, demo_00\d\)"
+        InputError, match=r"At step 5: train/loss is inf, train/loss_mask is inf .*: demo_00\d, demo_00\d\)"
     ):
         train_tiny(tmp_path, network=TinyNetwork(broken_after=4), log_every=1)
     assert status(tmp_path)["state"] == "failed"
     assert "optim.lr" in status(tmp_path)["reason"]
-    assert [row["step"] for row in read(tmp_path / "metrics.csv")] == ["1", "2", "3", "4"]
+    assert "the checkpoints before it are kept" in status(tmp_path)["reason"]
+    assert [row["step"] for row in read(tmp_path / "metrics.csv")] == ["1", "2", "3", "4", "5"]
+    assert read(tmp_path / "metrics.csv")[-1]["train/loss_mask"] == "inf"
     assert [row["step"] for row in read(tmp_path / "index.csv")] == ["2", "4"]
+
+
+def test_the_rows_up_to_the_first_bad_one_are_kept(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"At step 3: .*Training stopped before the first checkpoint\.") as caught:
+        train_tiny(tmp_path, network=TinyNetwork(broken_after=2), log_every=100, every=5)
+    assert "kept" not in str(caught.value)
+    assert [row["step"] for row in read(tmp_path / "metrics.csv")] == ["1", "2", "3"]
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert [event.step for event in events.Scalars("train/loss")] == [1, 2, 3]
 
 
 def test_no_checkpoint_is_written_of_a_broken_network(tmp_path: Path) -> None:
@@ -223,7 +261,7 @@ class Diverging(TinyNetwork):
 
 
 def test_a_network_that_diverges_is_explained(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"At step 5 3 of 50 proposals are not finite \(learning .*: demo_00\d,"):
+    with pytest.raises(InputError, match=r"At step 5: 3 of 50 proposals are not finite \(learning .*: demo_00\d,"):
         train_tiny(tmp_path, network=Diverging())
 
 
@@ -238,11 +276,33 @@ class Poisoned(TinyNetwork):
 
 
 def test_no_checkpoint_is_written_of_weights_that_are_not_finite(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"At step 4 the weights head.bias are not finite"):
+    with pytest.raises(InputError, match=r"At step 4: the weights head.bias are not finite"):
         train_tiny(tmp_path, network=Poisoned(), log_every=100)
+    assert [row["step"] for row in read(tmp_path / "metrics.csv")] == ["1", "2", "3", "4"]
     assert [path.name for path in (tmp_path / "checkpoints").glob("step_*")] == ["step_000002.ckpt"]
     train_tiny(tmp_path, resume=True)
     assert status(tmp_path)["state"] == "done"
+
+
+def test_no_checkpoint_is_written_of_statistics_that_are_not_finite(tmp_path: Path) -> None:
+    """No loss of training shows them, since a normalisation layer then takes those of the batch."""
+    network = TinyNetwork()
+    network.trunk[1].running_var.fill_(torch.inf)
+    with pytest.raises(InputError, match=r"At step 2: the weights trunk.1.running_var are not finite"):
+        train_tiny(tmp_path, network=network)
+
+
+class Leaving(TinyNetwork):
+    """Ends the process by itself."""
+
+    def losses(self, images: list[torch.Tensor], targets: list[Target]) -> dict[str, torch.Tensor]:
+        sys.exit(7)
+
+
+def test_an_exit_that_is_not_ctrl_c_stays_an_exit(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as caught:
+        train_tiny(tmp_path, network=Leaving())
+    assert caught.value.code == 7
 
 
 class Signalling(TinyNetwork):
@@ -269,7 +329,8 @@ def test_an_interrupted_run_says_so_and_goes_on(
     if number == signal.SIGTERM:
         assert caught.value.code == 143
     assert status(tmp_path)["state"] == "interrupted"
-    assert "resume" in status(tmp_path)["reason"]
+    assert f"python train.py resume={tmp_path} goes on." in status(tmp_path)["reason"]
+    assert [row["step"] for row in read(tmp_path / "metrics.csv")][:3] == ["1", "2", "3"]
     train_tiny(tmp_path, resume=True)
     assert_same_run(tmp_path, reference)
 
