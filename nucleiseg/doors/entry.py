@@ -25,7 +25,7 @@ class ExitCode(IntEnum):
     SOME_FAILED = 1
     """Some items (images, jobs) failed, each with a sentence; all others were done."""
     BAD_INPUT = 2
-    """Bad input or configuration; nothing was started."""
+    """Bad input or configuration, found before anything was started; or a training that diverged and stopped."""
     INTERRUPTED = 130
     """Ctrl-C, as shells count it (128 + SIGINT)."""
 
@@ -65,7 +65,7 @@ def run_door(main: Callable[[], None]) -> NoReturn:
     """Run a door's main function and exit: 0 done, 2 with sentences for bad input or configuration.
 
     Hydra would print its composition errors itself and exit with 1, which means something else here; asked for
-    full errors, it raises them instead.
+    full errors, it raises them instead. A file that cannot be read or written is the user's to mend, too.
 
     Args:
         main: the door, as decorated by `hydra.main`.
@@ -85,6 +85,12 @@ def run_door(main: Callable[[], None]) -> NoReturn:
         if "Config group override" not in str(error):  # Hydra's for model=null, of no class of its own
             raise
         say("Error in the configuration: a group cannot be null; name one of its files, as model=r18_fpn.")
+        sys.exit(ExitCode.BAD_INPUT)
+    except OSError as error:
+        if error.strerror is None:  # raised by a library for reasons of its own: the traceback tells more
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        say(f"Error: {where}{error.strerror}; check the path, its permissions and the free space.")
         sys.exit(ExitCode.BAD_INPUT)
     except KeyboardInterrupt:
         say("Interrupted.")

@@ -19,6 +19,12 @@ def raising(error: BaseException) -> None:
         (InputError(["one.", "two."]), 2, "Error: one.\nError: two.\n"),
         (ConfigCompositionException("no such group"), 2, "no such group"),
         (ValueError("Config group override must be a string or a list. Got NoneType"), 2, "a group cannot be null"),
+        (
+            PermissionError(13, "Permission denied", "runs/a"),
+            2,
+            "Error: runs/a: Permission denied; check the path, its permissions and the free space.\n",
+        ),
+        (OSError(28, "No space left on device"), 2, "Error: No space left on device; check"),
         (KeyboardInterrupt(), 130, "Interrupted"),
         (SystemExit(1), 1, ""),
     ],
@@ -49,9 +55,10 @@ def test_done_is_zero() -> None:
     assert stop.value.code == 0
 
 
-def test_an_unexpected_error_keeps_its_traceback() -> None:
-    with pytest.raises(ZeroDivisionError):
-        run_door(lambda: raising(ZeroDivisionError()))
+@pytest.mark.parametrize("error", [ZeroDivisionError(), OSError("cannot identify this")])
+def test_an_unexpected_error_keeps_its_traceback(error: Exception) -> None:
+    with pytest.raises(type(error)):
+        run_door(lambda: raising(error))
     with pytest.raises(ValueError, match="of ours"):
         run_door(lambda: raising(ValueError("of ours")))
 
