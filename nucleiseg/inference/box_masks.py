@@ -1,4 +1,4 @@
-"""Masks inside their boxes: pasting, run-length encoding and painting without an array of the image per instance.
+"""Masks inside their boxes: pasting and run-length encoding without an array of the image per instance.
 
 A prediction holds M x M probabilities on a regular grid over each box. The rule that makes pixels of them is
 detectron2's `paste_masks_in_image` (Mask R-CNN, He et al. 2017, section 3.1, "resized to the RoI size and binarized
@@ -147,24 +147,6 @@ def area(rles: list[RLE]) -> np.ndarray:
     # pycocotools with numpy 2 cannot take more than 255 masks at once (it puts their number into a uint8).
     parts = [coco_mask.area(rles[start : start + 255]) for start in range(0, len(rles), 255)]
     return np.concatenate([np.zeros(0), *parts]).astype(np.int64)
-
-
-def paint(prediction: Prediction, threshold: float = 0.0) -> np.ndarray:
-    """Paint the instances into one label map, the most confident on top.
-
-    Args:
-        prediction: instances in pixels of an image of `prediction.size`, in descending score.
-        threshold: instances of a lower score are left out.
-
-    Returns:
-        (H, W) int32: 0 is background, instance i (counted from 0) has the value i + 1. Overlaps are resolved by
-        painting in ascending score; an instance hidden by others has no pixel.
-    """
-    label_map = np.zeros(prediction.size, dtype=np.int32)
-    shown = prediction[prediction.scores >= threshold]
-    for value, crop in reversed(list(enumerate(crops(shown), 1))):
-        label_map[crop.window][crop.mask] = value
-    return label_map
 
 
 def _soft_crops(masks: np.ndarray, boxes: np.ndarray, height: int, width: int) -> Iterator[tuple[int, int, np.ndarray]]:

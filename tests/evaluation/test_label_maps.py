@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from drawn_masks import encode, rectangle
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,9 +9,7 @@ from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
 
 from nucleiseg.evaluation.label_maps import decode, paint, sound
-from nucleiseg.inference import box_masks
 from nucleiseg.inference.box_masks import RLE
-from nucleiseg.structures import Prediction
 
 MASKS = st.tuples(st.integers(1, 9), st.integers(1, 70)).flatmap(
     lambda shape: st.lists(arrays(np.bool_, shape), min_size=1, max_size=5)
@@ -83,20 +80,6 @@ def test_painting_is_in_ascending_score_then_descending_area(masks: list[np.ndar
     rles = [encode(mask) for mask in masks]
     np.testing.assert_array_equal(paint(rles, *masks[0].shape, scores), naive_paint(masks, scores))
     np.testing.assert_array_equal(paint(rles, *masks[0].shape), naive_paint(masks, [0] * len(masks)))
-
-
-def test_painting_equals_that_of_predictions() -> None:
-    generator = torch.Generator().manual_seed(0)
-    corners = torch.rand((12, 2), generator=generator) * 40
-    prediction = Prediction(
-        boxes=torch.cat([corners, corners + 5 + torch.rand((12, 2), generator=generator) * 15], dim=1),
-        scores=torch.linspace(0.9, 0.1, 12),
-        labels=torch.ones(12, dtype=torch.int64),
-        masks=torch.rand((12, 7, 7), generator=generator) + 0.2,
-        size=(50, 60),
-    )
-    painted = paint(box_masks.to_rle(prediction), 50, 60, prediction.scores.tolist())
-    np.testing.assert_array_equal(painted, box_masks.paint(prediction))
 
 
 def test_a_full_image_is_one_run() -> None:

@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 from torch.nn import functional as F
 
 from nucleiseg.inference import box_masks
-from nucleiseg.inference.box_masks import Crop, area, compress, crops, paint, paste, run_lengths, to_rle
+from nucleiseg.inference.box_masks import Crop, area, compress, crops, paste, run_lengths, to_rle
 from nucleiseg.structures import Prediction
 
 FAMILIES = ("c4_r50", "c4_r101", "dc5_r50", "fpn_r50", "fpn_x101")
@@ -112,7 +112,6 @@ def test_no_instance_gives_no_mask() -> None:
     prediction = make_prediction(np.zeros((0, 4)), np.zeros((0, 14, 14)), (5, 6))
     assert to_rle(prediction) == []
     assert area([]).shape == (0,)
-    np.testing.assert_array_equal(paint(prediction), np.zeros((5, 6), dtype=np.int32))
 
 
 def test_area_of_more_masks_than_pycocotools_takes_at_once() -> None:
@@ -128,15 +127,3 @@ def test_chunks_do_not_change_the_masks(monkeypatch: pytest.MonkeyPatch) -> None
     expected = to_rle(prediction)
     monkeypatch.setattr(box_masks, "CHUNK", 4)
     assert to_rle(prediction) == expected
-
-
-def test_paint_puts_the_most_confident_on_top_and_respects_the_threshold() -> None:
-    boxes = np.array([[0, 0, 4, 4], [2, 2, 6, 6], [4, 0, 8, 2]])
-    prediction = make_prediction(boxes, np.ones((3, 14, 14)), (6, 8))
-    label_map = paint(prediction, threshold=0.4)
-    expected = np.zeros((6, 8), dtype=np.int32)
-    expected[2:6, 2:6] = 2
-    expected[0:4, 0:4] = 1
-    np.testing.assert_array_equal(label_map, expected)
-    assert label_map.dtype == np.int32
-    assert set(np.unique(paint(prediction))) == {0, 1, 2, 3}
