@@ -1,6 +1,10 @@
 """Errors a user can act on: one sentence a problem, all problems of one cause together."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+MOST_PROBLEMS = 10
+"""Problems of one file that are printed: one mistake in a script makes thousands of the same."""
 
 
 class InputError(Exception):
@@ -20,3 +24,21 @@ class InputError(Exception):
     def __reduce__(self) -> tuple[type["InputError"], tuple[list[str]]]:
         """Pickle by the list of problems, so that the error crosses from a worker process unharmed."""
         return type(self), (self.problems,)
+
+
+def raise_problems(problems: Sequence[str]) -> None:
+    """Raise all problems of a file as one error, the first ones in full; do nothing if there are none.
+
+    Raises:
+        InputError: with at most `MOST_PROBLEMS` sentences and the number of the others.
+    """
+    if not problems:
+        return
+    more = len(problems) - MOST_PROBLEMS
+    raise InputError([*problems[:MOST_PROBLEMS], *([f"{more} more problems of this file are not shown."] * (more > 0))])
+
+
+def some(values: Iterable[object], count: int = 5) -> str:
+    """Return the first values as text: `1, 2, 3, 4, 5, ...`."""
+    shown = list(islice(values, count + 1))
+    return ", ".join([str(value) for value in shown[:count]] + ["..."] * (len(shown) > count))

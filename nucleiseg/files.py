@@ -1,4 +1,7 @@
-"""Files that are whole or absent: written to a temporary name beside the target, then renamed. The cache folder."""
+"""Files that are whole or absent: written to a temporary name beside the target, then renamed.
+
+Also JSON that others wrote, read with sentences instead of tracebacks, and the user's cache folder.
+"""
 
 import json
 import os
@@ -8,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+
+from nucleiseg.errors import InputError
 
 
 @contextmanager
@@ -48,6 +53,35 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def write_json(path: str | os.PathLike[str], value: Any, indent: int | None = 2) -> None:  # noqa: ANN401
     """Write a JSON file, whole or not at all; `value` is anything `json.dumps` takes."""
     write_text(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401
+    """Read a JSON file.
+
+    Raises:
+        InputError: if it is missing or no JSON.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): check the path.") from error
+    return parse_json(data, str(path))
+
+
+def parse_json(data: bytes, where: str) -> Any:  # noqa: ANN401
+    """Parse JSON in UTF-8 (with or without a byte order mark), UTF-16 or UTF-32.
+
+    Args:
+        data: the file's content.
+        where: what the error calls it.
+
+    Raises:
+        InputError: if it is no JSON.
+    """
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where} is no JSON file ({error}): it may be cut off, or of another kind.") from error
 
 
 def cache_folder() -> Path:

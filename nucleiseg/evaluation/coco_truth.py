@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nucleiseg.errors import InputError
-from nucleiseg.evaluation.json_files import raise_problems, read_json, some
+from nucleiseg.errors import InputError, raise_problems, some
 from nucleiseg.evaluation.label_maps import decode, sound
 from nucleiseg.evaluation.segmentations import to_rle
 from nucleiseg.evaluation.truth import ImageId, ImageTruth, Truth
+from nucleiseg.files import read_json
 from nucleiseg.inference.box_masks import RLE
 
 FORM = 'a COCO file with "images", "annotations" and "categories"'

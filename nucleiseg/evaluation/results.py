@@ -8,11 +8,11 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from nucleiseg.errors import InputError
-from nucleiseg.evaluation.json_files import parse_json, raise_problems, read_json, some
+from nucleiseg.errors import InputError, raise_problems, some
 from nucleiseg.evaluation.label_maps import sound
 from nucleiseg.evaluation.segmentations import to_rle
 from nucleiseg.evaluation.truth import ImageId, ImageTruth, Truth
+from nucleiseg.files import parse_json, read_json
 from nucleiseg.inference.box_masks import RLE
 
 FORM = 'a COCO result file: a list of {"image_id", "category_id", "segmentation", "score"}'

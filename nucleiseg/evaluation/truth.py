@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 from nucleiseg.data.cache import SampleCache
 from nucleiseg.data.readers.folders import FoldersReader
-from nucleiseg.errors import InputError
-from nucleiseg.evaluation.json_files import raise_problems, some
+from nucleiseg.errors import InputError, raise_problems, some
 from nucleiseg.inference.box_masks import RLE, Crop, compress, run_lengths
 from nucleiseg.inference.images import ImageEntry
 from nucleiseg.label_maps import measure

@@ -5,7 +5,6 @@ file with such a list under "images". The ids are what a submission calls the im
 are numbered from 1 in natural order.
 """
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -17,7 +16,8 @@ import numpy as np
 
 from nucleiseg.data.readers.images import decode_image
 from nucleiseg.data.readers.listing import IMAGE_SUFFIXES, list_files, list_folders
-from nucleiseg.errors import InputError
+from nucleiseg.errors import InputError, some
+from nucleiseg.files import read_json
 from nucleiseg.progress import say
 
 
@@ -117,10 +117,7 @@ def read_ids(path: Path) -> list[ImageEntry]:
     Raises:
         InputError: naming the first entry that is not so.
     """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as a JSON file of image ids: {error}.") from error
+    document = read_json(path)
     entries = document.get("images") if isinstance(document, dict) else document
     if not isinstance(entries, list) or not entries:
         raise InputError(f'{path}: expected a list of {{"file_name", "id", "height", "width"}}, found none.')
@@ -191,17 +188,14 @@ def _with_ids(files: list[Path], entries: list[ImageEntry], source: Path) -> lis
     by_name = {file.name: file for file in files}
     known = [entry for entry in entries if Path(entry["file_name"]).name in by_name]
     if not known:
-        raise InputError(f"No image of {source} is listed in the file of image ids; it lists {_some(entries)}.")
+        raise InputError(
+            f"No image of {source} is listed in the file of image ids; it lists {some(entry['file_name'] for entry in entries)}."
+        )
     return [
         InputImage(path.stem, path, entry["id"], entry.get("height"), entry.get("width"))
         for entry in (entries if source.is_dir() else known)
         for path in [by_name.get(Path(entry["file_name"]).name, source / entry["file_name"])]
     ]
-
-
-def _some(entries: list[ImageEntry]) -> str:
-    names = [entry["file_name"] for entry in entries[:3]]
-    return ", ".join(names) + (f" and {len(entries) - 3} more" if len(entries) > 3 else "")
 
 
 def _refuse_duplicates(images: list[InputImage]) -> None:

@@ -133,7 +133,7 @@ def test_damaged_image_is_reported(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("document", "sentence"),
     [
-        ("{", "cannot be read as a JSON"),
+        ("{", "is no JSON file"),
         ("[]", "expected a list"),
         ('{"info": 1}', "expected a list"),
         ("[3]", "entry 1 is 3"),
@@ -148,6 +148,12 @@ def test_malformed_ids(tmp_path: Path, document: str, sentence: str) -> None:
     path.write_text(document)
     with pytest.raises(InputError, match=sentence):
         read_ids(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_ids_in_the_encodings_of_windows(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "ids.json").write_text('[{"file_name": "é.png", "id": 1}]', encoding=encoding)
+    assert read_ids(tmp_path / "ids.json") == [{"file_name": "é.png", "id": 1}]
 
 
 def test_nothing_to_predict(tmp_path: Path) -> None:
