@@ -188,9 +188,8 @@ def _with_ids(files: list[Path], entries: list[ImageEntry], source: Path) -> lis
     by_name = {file.name: file for file in files}
     known = [entry for entry in entries if Path(entry["file_name"]).name in by_name]
     if not known:
-        raise InputError(
-            f"No image of {source} is listed in the file of image ids; it lists {some(entry['file_name'] for entry in entries)}."
-        )
+        listed = some(entry["file_name"] for entry in entries)
+        raise InputError(f"No image of {source} is listed in the file of image ids; it lists {listed}.")
     return [
         InputImage(path.stem, path, entry["id"], entry.get("height"), entry.get("width"))
         for entry in (entries if source.is_dir() else known)
