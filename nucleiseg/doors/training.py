@@ -26,7 +26,13 @@ from nucleiseg.training import run
 from nucleiseg.training.plan import CheckpointPlan
 from nucleiseg.training.ranks import is_first_rank
 from nucleiseg.training.run_files import CONFIG, SPLITS
-from nucleiseg.training.settings import CheckpointSettings, OptimSettings, TrainerSettings, ValidationSettings
+from nucleiseg.training.settings import (
+    CheckpointSettings,
+    OptimSettings,
+    TrainerSettings,
+    ValidationSettings,
+    checked_seed,
+)
 from nucleiseg.transforms.recipe import Recipe, build_recipe
 from nucleiseg.transforms.whole_image import WholeImage
 
@@ -55,7 +61,7 @@ class _Settings:
             trainer=TrainerSettings.from_dict(config["trainer"]),
             checkpoint=CheckpointSettings.from_dict(config["checkpoint"]),
             validation=ValidationSettings.from_dict(config["validation"]),
-            seed=config["seed"],
+            seed=checked_seed(config["seed"]),
         )
 
     def metadata(self, datamodule: NucleiDataModule, network: MaskRCNN, weights: str) -> Metadata:

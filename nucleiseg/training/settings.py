@@ -1,5 +1,6 @@
 """The keys `optim`, `trainer`, `checkpoint` and `validation` of `conf/train.yaml` as frozen dataclasses."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -46,14 +47,30 @@ class OptimSettings:
     total_steps: int | None = None
 
     def __post_init__(self) -> None:
+        shares = {name: getattr(self, name) for name in ("warmup_factor", "final_factor")}
+        decays = {name: getattr(self, name) for name in ("weight_decay", "weight_decay_norm")}
         _refuse(
-            (self.lr > 0, f"optim.lr is {self.lr}; it accepts a number above 0."),
+            (0 < self.lr < math.inf, f"optim.lr is {self.lr}; it accepts a number above 0."),
+            (0 <= self.momentum < 1, f"optim.momentum is {self.momentum}; it accepts a number from 0 to below 1."),
+            (
+                all(0 <= beta < 1 for beta in self.betas),
+                f"optim.betas is {list(self.betas)}; it accepts two numbers from 0 to below 1.",
+            ),
+            *(
+                (0 <= value < math.inf, f"optim.{name} is {value}; it accepts a number from 0.")
+                for name, value in decays.items()
+            ),
             (0 <= self.warmup < 1, f"optim.warmup is {self.warmup}; it accepts a fraction of the run from 0 to 1."),
+            *(
+                (0 <= value <= 1, f"optim.{name} is {value}; it accepts a fraction of optim.lr from 0 to 1.")
+                for name, value in shares.items()
+            ),
             (
                 all(0 < milestone < 1 for milestone in self.milestones),
                 f"optim.milestones is {list(self.milestones)}; it accepts fractions of the run between 0 and 1 "
                 "(step 480 of 2400 is 0.2).",
             ),
+            (0 < self.gamma <= 1, f"optim.gamma is {self.gamma}; it accepts a number above 0, up to 1."),
             (
                 self.total_steps is None or self.total_steps >= 1,
                 f"optim.total_steps is {self.total_steps}; it accepts a whole number from 1, or null.",
@@ -187,6 +204,13 @@ class ValidationSettings:
     def from_dict(cls, mapping: Mapping[str, Any]) -> Self:
         """Build from plain Python; an InputError names an unknown key or a value that is not accepted."""
         return from_mapping(cls, mapping, "validation")
+
+
+def checked_seed(value: object) -> int:
+    """Return `seed`, which torch and NumPy must both take; an InputError says what it accepts."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
+        raise InputError(f"seed is {value!r}; it accepts a whole number from 0 to 2**63 - 1.")
+    return value
 
 
 def _refuse(*checks: tuple[bool, str]) -> None:

@@ -1,9 +1,17 @@
 """What the keys of a run accept."""
 
+import math
+
 import pytest
 
 from nucleiseg.errors import InputError
-from nucleiseg.training.settings import CheckpointSettings, OptimSettings, TrainerSettings, ValidationSettings
+from nucleiseg.training.settings import (
+    CheckpointSettings,
+    OptimSettings,
+    TrainerSettings,
+    ValidationSettings,
+    checked_seed,
+)
 
 SETTINGS = [OptimSettings, TrainerSettings, CheckpointSettings, ValidationSettings]
 
@@ -22,6 +30,18 @@ def test_an_unknown_key_is_named_with_those_accepted(settings: type) -> None:
     [
         (OptimSettings, "lr", 0.0),
         (OptimSettings, "lr", -1.0),
+        (OptimSettings, "lr", math.nan),
+        (OptimSettings, "lr", math.inf),
+        (OptimSettings, "momentum", -1),
+        (OptimSettings, "momentum", 1),
+        (OptimSettings, "betas", [0.9, 1.0]),
+        (OptimSettings, "betas", [0.9]),
+        (OptimSettings, "weight_decay", -1e-4),
+        (OptimSettings, "weight_decay_norm", -1e-4),
+        (OptimSettings, "gamma", 0),
+        (OptimSettings, "gamma", 10),
+        (OptimSettings, "warmup_factor", 2),
+        (OptimSettings, "final_factor", -0.1),
         (OptimSettings, "name", "lion"),
         (OptimSettings, "warmup", 72),
         (OptimSettings, "milestones", [480, 1200]),
@@ -45,6 +65,13 @@ def test_a_bad_value_is_refused_with_its_key(settings: type, key: str, value: ob
     group = settings.__name__.removesuffix("Settings").lower()
     with pytest.raises(InputError, match=rf"{group}\.{key} is .*accepts"):
         settings.from_dict({key: value})
+
+
+@pytest.mark.parametrize("seed", ["abc", None, -1, 1.5, True, 2**63])
+def test_a_bad_seed_is_refused(seed: object) -> None:
+    with pytest.raises(InputError, match="seed is .* accepts a whole number from 0"):
+        checked_seed(seed)
+    assert checked_seed(2**63 - 1) == 2**63 - 1
 
 
 def test_precision_may_be_written_as_a_number() -> None:
