@@ -1,10 +1,13 @@
 """Every file in conf/ and every study composes, and every room takes the keys that they give it."""
 
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 
 from nucleiseg.data.datamodule import build_datamodule
 from nucleiseg.models.config import ModelConfig
@@ -53,6 +56,21 @@ def test_every_study_composes_and_is_explained(study: str, composed: Callable[..
         del config["data"]["root"]
     check(config)
     assert f"experiment={study}" in (ROOT / "experiments" / study / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("option", ["optim=sgd", "optim=adamw"])
+def test_every_key_of_the_optimiser_can_be_given_with_either(
+    option: str, composed: Callable[..., dict[str, Any]]
+) -> None:
+    assert composed("train", option)["optim"].keys() == {field.name for field in fields(OptimSettings)}
+
+
+def test_another_launcher_numbers_the_jobs_too() -> None:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("train", ["model=r50_c4"], return_hydra_config=True)
+    config.hydra.job.num = 7
+    HydraConfig.instance().set_config(config)
+    assert config.hydra.sweep.subdir == "7_r50_c4"
 
 
 def test_the_missions_overrides_compose(composed: Callable[..., dict[str, Any]]) -> None:
