@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nucleiseg.doors.entry import ExitCode
+from nucleiseg.doors.overrides import quoted
 from nucleiseg.errors import InputError
 from nucleiseg.progress import duration, say
 from nucleiseg.training.run_files import holds_run, read_status
@@ -145,14 +146,6 @@ def _refuse_other_overrides(jobs: Sequence[Job]) -> None:
                 )
     if problems:
         raise InputError(problems)
-
-
-def quoted(path: Path) -> str:
-    """Return a path as a quoted value of Hydra's command line, whose grammar gives `ü ( = [ , # &` other meanings.
-
-    Backslashes are doubled where a quote follows, and only there, as Hydra reads them.
-    """
-    return "'" + re.sub(r"(\\+)(?='|$)", r"\1\1", str(path)).replace("'", "\\'") + "'"
 
 
 def _run_job(job: Job, script: Path) -> Outcome:

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from nucleiseg.data.datamodule import NucleiDataModule, build_datamodule
 from nucleiseg.doors.check import run_plan, say_data_check
+from nucleiseg.doors.overrides import override
 from nucleiseg.doors.run_status import told_in_status
 from nucleiseg.errors import InputError
 from nucleiseg.files import write_json, write_text
@@ -94,6 +95,7 @@ def _train(config: dict[str, Any], run_dir: Path, *, resume: bool) -> None:
     is_first = is_first_rank()
     settings = _Settings.from_config(config)
     point = run.starting_point(run_dir, settings.trainer, resume)
+    say(f"The run's folder: {run_dir}")
     _fix_what_a_resume_must_find(config)
     if is_first and not resume:
         _write_config(run_dir, config)  # before the long look at the data: from here on the run can be resumed
@@ -119,6 +121,8 @@ def _train(config: dict[str, Any], run_dir: Path, *, resume: bool) -> None:
         seed=settings.seed,
         resume=resume,
     )
+    checkpoint = override("checkpoint", run_dir)
+    say(f"Done: python predict.py {checkpoint} input=FILE_OR_FOLDER")
 
 
 def _fix_what_a_resume_must_find(config: dict[str, Any]) -> None:
@@ -205,10 +209,11 @@ def resume(arguments: Sequence[str]) -> None:
             f"A resumed run keeps its configuration, so {refused[0]} cannot be given; only trainer.* can. "
             "To train with other settings, start a new run."
         )
-    run_dir = Path(next(argument for argument in arguments if argument.startswith("resume=")).removeprefix("resume="))
+    given = next(argument for argument in arguments if argument.startswith("resume=")).removeprefix("resume=")
+    run_dir = Path(given).resolve()
     file = run_dir / CONFIG
     if not file.is_file():
-        raise InputError(f"resume={run_dir}: there is no {CONFIG} in it; name the folder of a run, such as runs/NAME.")
+        raise InputError(f"resume={given}: there is no {CONFIG} in it; name the folder of a run, such as runs/NAME.")
     config = OmegaConf.to_container(OmegaConf.merge(OmegaConf.load(file), OmegaConf.from_dotlist(changes)))
     assert isinstance(config, dict)
     train({str(key): value for key, value in config.items()}, run_dir, resume=True)

@@ -3,14 +3,13 @@
 import signal
 import sys
 from dataclasses import replace
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 import pytest
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nucleiseg.doors.sweep import Job, Outcome, exit_code, job_name, print_table, quoted, run_jobs, varying_keys
+from nucleiseg.doors.sweep import Job, Outcome, exit_code, job_name, print_table, run_jobs, varying_keys
 from nucleiseg.errors import InputError
 
 SCRIPT = """
@@ -67,21 +66,6 @@ def test_a_name_stays_short_and_keeps_its_number() -> None:
     name = job_name(12, "r50_c4", ["aug.saturation=" + "0.5," * 100, "seed=1"], ["aug.saturation", "seed"])
     assert name.startswith("012_r50_c4_sat-0.5-")
     assert len(name) <= 100
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        Path("/home/jörg (1)/a=b/[x]/it's/#1 & {c}, d"),
-        Path("ends with a backslash\\"),
-        Path("a\\'b"),
-        PureWindowsPath("C:\\runs\\it's"),
-    ],
-)
-def test_hydra_reads_a_quoted_path_as_it_is(path: Path) -> None:
-    override = OverridesParser.create().parse_override(f"hydra.run.dir={quoted(path)}")
-    assert override.value() == str(path)
-    assert not override.is_sweep_override()
 
 
 def test_varying_keys_are_those_with_several_values() -> None:

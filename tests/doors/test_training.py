@@ -36,6 +36,8 @@ def test_train_resume_and_predict(
     train(composed("train", *tiny, "trainer.max_steps=3", "checkpoint.every=2"), run)
 
     said = capsys.readouterr().err
+    assert f"The run's folder: {run}\n" in said
+    assert said.endswith(f"Done: python predict.py checkpoint={run} input=FILE_OR_FOLDER\n")
     assert "the data are DRAWN" in said
     assert "nothing is frozen" in said
     assert "3 steps of" in said

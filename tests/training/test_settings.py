@@ -69,7 +69,7 @@ def test_a_bad_value_is_refused_with_its_key(settings: type, key: str, value: ob
 
 @pytest.mark.parametrize("seed", ["abc", None, -1, 1.5, True, 2**63])
 def test_a_bad_seed_is_refused(seed: object) -> None:
-    with pytest.raises(InputError, match="seed is .* accepts a whole number from 0"):
+    with pytest.raises(InputError, match=r"seed is .* accepts a whole number from 0"):
         checked_seed(seed)
     assert checked_seed(2**63 - 1) == 2**63 - 1
 
