@@ -63,14 +63,53 @@ def average_precision(
     Raises:
         ValueError: if the lists do not fit one another.
     """
+    (result,) = average_precisions(
+        truths,
+        predictions,
+        scores,
+        limits=(max_detections,),
+        truth_labels=truth_labels,
+        prediction_labels=prediction_labels,
+    )
+    return result
+
+
+def average_precisions(
+    truths: MaskLists,
+    predictions: MaskLists,
+    scores: Sequence[Sequence[float]],
+    *,
+    limits: Sequence[int | None],
+    truth_labels: LabelLists | None = None,
+    prediction_labels: LabelLists | None = None,
+) -> list[APResult]:
+    """Compute what `average_precision` does for several limits on detections, matching masks once.
+
+    That gives the same numbers: the matches of the most confident detections do not depend on the others.
+
+    Args:
+        truths: for each image, the true masks.
+        predictions: for each image, the predicted masks.
+        scores: for each image, the confidence of each predicted mask.
+        limits: for each result, how many detections of each image and class count; None counts all.
+        truth_labels: for each image, the class of each true mask.
+        prediction_labels: for each image, the class of each predicted mask.
+
+    Returns:
+        One result a limit, in their order.
+
+    Raises:
+        ValueError: if the lists do not fit one another.
+    """
     truth_labels = truth_labels or [[1] * len(masks) for masks in truths]
     prediction_labels = prediction_labels or [[1] * len(masks) for masks in predictions]
     _check_lengths(truths, predictions, scores, truth_labels, prediction_labels)
     if not any(truths):
-        return APResult(math.nan, math.nan, math.nan)
+        return [APResult(math.nan, math.nan, math.nan)] * len(limits)
     if not any(predictions):
-        return APResult(0.0, 0.0, 0.0)
-    limit = max_detections or max(len(masks) for masks in predictions)
+        return [APResult(0.0, 0.0, 0.0)] * len(limits)
+    most = max(len(masks) for masks in predictions)
+    numbers = [limit or most for limit in limits]
     categories = sorted({label for labels in truth_labels for label in labels})
     engine = COCOeval_faster(
         _dataset(truths, truth_labels, categories),
@@ -78,11 +117,16 @@ def average_precision(
         iouType="segm",
         print_function=_silent,
     )
-    engine.params.maxDets = [limit]
+    engine.params.maxDets = sorted(set(numbers))
     engine.params.areaRng, engine.params.areaRngLbl = [[0, 1e10]], ["all"]
     engine.evaluate()
     engine.accumulate()
-    precision = np.asarray(engine.eval["precision"])[:, :, :, 0, 0]  # IoU thresholds x recalls x classes
+    precision = np.asarray(engine.eval["precision"])[:, :, :, 0]  # IoU thresholds x recalls x classes x limits
+    return [_means(precision[..., engine.params.maxDets.index(number)]) for number in numbers]
+
+
+def _means(precision: np.ndarray) -> APResult:
+    """Average the (IoU thresholds, recalls, classes) precision of one limit."""
     return APResult(float(precision.mean()), float(precision[0].mean()), float(precision[5].mean()))
 
 

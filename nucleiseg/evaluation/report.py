@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from nucleiseg.evaluation.coco_ap import APResult, average_precision, ceiling
+from nucleiseg.evaluation.coco_ap import APResult, average_precisions, ceiling
 from nucleiseg.evaluation.contingency import contingency_table
 from nucleiseg.evaluation.instance_metrics import InstanceMetrics, Tally, pool, tally
 from nucleiseg.evaluation.label_maps import paint
@@ -159,10 +159,11 @@ def evaluate(
     if not truths:
         raise ValueError("metrics need at least one image")
     found = [results.get(truth.image_id, ImageResults()) for truth in truths]
+    of_all, of_100 = _average_precisions(truths, found, None, BOARD_LIMIT)
     return Report(
         count_threshold=count_threshold,
-        ap=_average_precision(truths, found),
-        ap_100=_average_precision(truths, found, BOARD_LIMIT),
+        ap=of_all,
+        ap_100=of_100,
         ap50_100_ceiling=ceiling(
             [truth.masks for truth in truths], BOARD_LIMIT, labels=[truth.labels for truth in truths]
         ),
@@ -194,19 +195,19 @@ def evaluate_image(truth: ImageTruth, results: ImageResults, count_threshold: fl
         truths=len(truth.masks),
         results=len(results.masks),
         count=len(shown),
-        ap=_average_precision([truth], [results]),
+        ap=_average_precisions([truth], [results], None)[0],
         tally=tally(table),
     )
 
 
-def _average_precision(
-    truths: Sequence[ImageTruth], results: Sequence[ImageResults], limit: int | None = None
-) -> APResult:
-    return average_precision(
+def _average_precisions(
+    truths: Sequence[ImageTruth], results: Sequence[ImageResults], *limits: int | None
+) -> list[APResult]:
+    return average_precisions(
         [truth.masks for truth in truths],
         [result.masks for result in results],
         [result.scores for result in results],
-        max_detections=limit,
+        limits=limits,
         truth_labels=[truth.labels for truth in truths],
         prediction_labels=[result.labels for result in results],
     )

@@ -9,7 +9,8 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from nucleiseg.evaluation.coco_ap import average_precision, ceiling
+from nucleiseg.evaluation import coco_ap
+from nucleiseg.evaluation.coco_ap import average_precision, average_precisions, ceiling
 from nucleiseg.inference.box_masks import RLE
 
 
@@ -87,6 +88,23 @@ def test_all_detections_equal_pycocotools_with_an_extended_limit() -> None:
     everything = measure(case, None, 1)
     np.testing.assert_allclose(everything, oracle(case, 500), atol=1e-6)
     assert measure(case, 100, 1).ap50 < everything.ap50
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_one_run_gives_every_limit(classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = random_case(11, classes)
+    runs: list[object] = []
+    evaluate = coco_ap.COCOeval_faster.evaluate
+    monkeypatch.setattr(coco_ap.COCOeval_faster, "evaluate", lambda self: (runs.append(self), evaluate(self)))
+    limits = (None, 100, 15, 12, 15)
+    columns = case["truths"], case["predictions"], case["scores"]
+    labels = {"truth_labels": case["truth_labels"], "prediction_labels": case["labels"]} if classes > 1 else {}
+    results = average_precisions(*columns, limits=limits, **labels)
+    assert len(runs) == 1
+    if classes == 1:
+        case["truth_labels"], case["labels"] = ([[1] * len(m) for m in case[key]] for key in ("truths", "predictions"))
+    for limit, result in zip(limits, results, strict=True):
+        np.testing.assert_allclose(result, oracle(case, limit or 500), atol=1e-6)
 
 
 def test_perfect_prediction_scores_one() -> None:
