@@ -34,23 +34,27 @@ def states(sweep: Path) -> dict[str, str]:
 
 
 def test_a_sweep_goes_on_after_a_failure_and_completes_on_resume(tiny: list[str], tmp_path: Path) -> None:
+    """In a folder whose name has another meaning in Hydra's grammar."""
+    folder = tmp_path / "Jörg's [runs], a=1 (2)"
+    folder.mkdir()
     short = [*tiny, "trainer.max_steps=2", "validation.losses=false"]
     sweep = ["-m", *short, "sweep.dir=runs/two", "aug.saturation=null,[0.5,2]", "optim.lr=0.001,1e30"]
-    ended = run("train.py", *sweep, folder=tmp_path)
+    ended = run("train.py", *sweep, folder=folder)
     assert ended.returncode == 1, ended.stderr
     assert "4 jobs in" in ended.stderr
     assert "2 failed" in ended.stderr
-    assert states(tmp_path / "runs" / "two") == {
+    assert states(folder / "runs" / "two") == {
         "000_r18_fpn_sat-null_lr-0.001": "done",
         "001_r18_fpn_sat-null_lr-1e+30": "failed",
         "002_r18_fpn_sat-0.5-2_lr-0.001": "done",
         "003_r18_fpn_sat-0.5-2_lr-1e+30": "failed",
     }
-    assert (
-        "finite" in json.loads((tmp_path / "runs/two/001_r18_fpn_sat-null_lr-1e+30/status.json").read_text())["reason"]
-    )
-    again = run("train.py", *sweep, "sweep.resume=true", folder=tmp_path)
+    assert "finite" in json.loads((folder / "runs/two/001_r18_fpn_sat-null_lr-1e+30/status.json").read_text())["reason"]
+    again = run("train.py", *sweep, "sweep.resume=true", folder=folder)
     assert again.stderr.count("skipped") == 2
+    other = run("train.py", *sweep, "sweep.resume=true", "trainer.log_every=3", folder=folder)
+    assert other.returncode == 2
+    assert "this sweep differs in trainer.log_every=3" in other.stderr
 
 
 def test_bad_input_ends_with_two_and_a_sentence(tmp_path: Path) -> None:
