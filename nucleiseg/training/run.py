@@ -85,9 +85,7 @@ def train(
     point = starting_point(run_dir, trainer, resume)
     plan = CheckpointPlan(trainer.max_steps, checkpoint.every, validation.every_checkpoints, checkpoint.keep)
     if point.step >= trainer.max_steps:
-        say(f"{run_dir} has done its {point.step} steps already: a larger trainer.max_steps goes on.")
-        if is_first_rank() and read_status(run_dir).get("state") != "done":  # killed after its last checkpoint
-            Status(run_dir, of=point.step, every=1, steps=point.step).write("done")
+        _call_done(run_dir, point.step)
         return
     datamodule.start_step = point.step
     module = NucleiModule(network, metadata, optim, Schedule.of(optim, trainer.max_steps), seed)
@@ -96,6 +94,13 @@ def train(
         if fitter.is_global_zero:
             wind_back(run_dir, point.step)
         _fit(fitter, module, datamodule, run_dir / LAST if point.step else None)
+
+
+def _call_done(run_dir: Path, steps: int) -> None:
+    """Say that nothing is left to do, in the status too: a kill after the last checkpoint left it at `running`."""
+    say(f"{run_dir} has done its {steps} steps already: a larger trainer.max_steps goes on.")
+    if is_first_rank() and read_status(run_dir).get("state") != "done":
+        Status(run_dir, of=steps, every=1, steps=steps).write("done")
 
 
 def starting_point(run_dir: Path, trainer: TrainerSettings, resume: bool) -> ResumePoint:
