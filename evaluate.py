@@ -1,5 +1,6 @@
 """Score anybody's results: `python evaluate.py predictions=FILE truth=FILE_OR_FOLDER [key=value ...]`.
 
+Or a checkpoint on a data set: `python evaluate.py checkpoint=FILE_OR_RUN data=folders data.root=DIR [key=value ...]`.
 `python evaluate.py --help` lists every key.
 """
 

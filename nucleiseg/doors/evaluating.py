@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from nucleiseg.data.cache import SampleCache
+from nucleiseg.doors.evaluating_checkpoint import predict_data
 from nucleiseg.doors.paths import require_writable_file, with_paths
 from nucleiseg.errors import InputError
 from nucleiseg.evaluation.coco_truth import read_coco
 from nucleiseg.evaluation.report import evaluate as evaluate_images
-from nucleiseg.evaluation.results import read_results
+from nucleiseg.evaluation.results import Results, read_results
 from nucleiseg.evaluation.thresholds import COUNT_THRESHOLD
 from nucleiseg.evaluation.truth import Truth, read_folder
 from nucleiseg.files import cache_folder, write_json
@@ -35,20 +36,29 @@ LINES = (
 class EvaluateKeys:
     """The keys of `conf/evaluate.yaml`, which explains them."""
 
-    predictions: str
-    truth: str
+    predictions: str | None = None
+    truth: str | None = None
     ids: str | None = None
+    checkpoint: str | None = None
+    data: dict[str, Any] | None = None
     output: str = "metrics.json"
     count_threshold: float | None = None
     cache_dir: str | None = None
 
     def __post_init__(self) -> None:
-        if problems := share_problems(count_threshold=self.count_threshold):
+        problems = share_problems(count_threshold=self.count_threshold)
+        given = [key for key in ("predictions", "truth", "ids", "checkpoint", "data") if getattr(self, key) is not None]
+        if given not in (["predictions", "truth"], ["predictions", "truth", "ids"], ["checkpoint", "data"]):
+            problems.append(
+                f"{' and '.join(given) or 'Nothing'} cannot be scored: give predictions=FILE truth=FILE_OR_FOLDER for "
+                f"a file of results, or checkpoint=FILE_OR_RUN data=folders data.root=DIR for a checkpoint."
+            )
+        if problems:
             raise InputError(problems)
 
 
 def evaluate(**keys: Any) -> int:  # noqa: ANN401
-    """Evaluate a result file and write every metric.
+    """Evaluate a result file, or a checkpoint on a data set, and write every metric.
 
     Args:
         **keys: those of `EvaluateKeys`, as YAML gives them; paths may also be path objects.
@@ -60,25 +70,35 @@ def evaluate(**keys: Any) -> int:  # noqa: ANN401
         InputError: if a key, the results or the truth cannot be used, or do not fit each other, or the output cannot
             be written.
     """
-    paths = with_paths(keys, "predictions", "truth", "ids", "output", "cache_dir")
+    paths = with_paths(keys, "predictions", "truth", "ids", "checkpoint", "output", "cache_dir")
     settings = from_mapping(EvaluateKeys, paths, "")
     require_writable_file(Path(settings.output))
+    known, results, threshold = _material(settings)
+    report = evaluate_images(known.images, results.images, threshold).to_dict()
+    notes = [*known.notes, *results.notes]
+    unreadable = {image.name: image.problems for image in known.unreadable}
+    sources = {key: getattr(settings, key) for key in ("predictions", "truth", "checkpoint", "data")}
+    given = {key: value for key, value in sources.items() if value is not None}
+    write_json(settings.output, {**given, **report, "notes": notes, "unreadable": unreadable})
+    _say_summary(report, notes, settings.output)
+    if unreadable:
+        say(f"Left out, because their truth cannot be read: {', '.join(unreadable)}.")
+    return len(unreadable)
+
+
+def _material(settings: EvaluateKeys) -> tuple[Truth, Results, float]:
+    """Return the truth, what was found, and the threshold that counts."""
+    if settings.checkpoint is not None and settings.data is not None:
+        return predict_data(settings.checkpoint, settings.data, settings.count_threshold)
+    assert settings.predictions is not None
+    assert settings.truth is not None
     results_file = Path(settings.predictions)
     threshold = _count_threshold(settings.count_threshold, results_file)
     cache = SampleCache(settings.cache_dir or cache_folder())
     known = _read_truth(Path(settings.truth), _ids_file(settings.ids, results_file), cache)
     for image in known.unreadable:
         say("\n".join(image.problems))
-    results = read_results(results_file, known)
-    report = evaluate_images(known.images, results.images, threshold).to_dict()
-    notes = [*known.notes, *results.notes]
-    unreadable = {image.name: image.problems for image in known.unreadable}
-    given = {"predictions": settings.predictions, "truth": settings.truth}
-    write_json(settings.output, {**given, **report, "notes": notes, "unreadable": unreadable})
-    _say_summary(report, notes, settings.output)
-    if unreadable:
-        say(f"Left out, because their truth cannot be read: {', '.join(unreadable)}.")
-    return len(unreadable)
+    return known, read_results(results_file, known), threshold
 
 
 def _ids_file(ids: str | None, predictions: Path) -> Path | None:

@@ -11,7 +11,7 @@ from nucleiseg.errors import InputError
 def with_paths(keys: Mapping[str, Any], *paths: str) -> dict[str, Any]:
     """Return the keys with those that are paths as text: `~` becomes the user's home, and 2024 a name.
 
-    The shell leaves the `~` of `output=~/results` alone, and Hydra takes digits for a number.
+    Some shells leave the `~` of `output=~/results` to the program, and Hydra takes digits for a number.
 
     Args:
         keys: a door's keys with their values.

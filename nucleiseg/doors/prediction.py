@@ -66,7 +66,7 @@ def predict_to_folder(
         What became of each image.
     """
     folder = Path(output)
-    threshold = _count_threshold(predictor, count_threshold)
+    threshold = counting_threshold(predictor, count_threshold)
     summary = Summary()
     entries: list[ImageEntry] = []
     with open_submission(folder) as submission:
@@ -94,7 +94,7 @@ def _is_capped(image: InputImage, found: int, limit: int) -> bool:
     return True
 
 
-def _count_threshold(predictor: Predictor, wanted: float | None) -> float:
+def counting_threshold(predictor: Predictor, wanted: float | None) -> float:
     """Return the threshold that is asked for, else the checkpoint's, else 0.5; not below that of the predictor."""
     threshold = predictor.metadata.score_threshold if wanted is None else wanted
     if threshold is None:

@@ -111,7 +111,9 @@ def test_what_is_refused(files: dict[str, Any], tmp_path: Path) -> None:
 def test_the_reference_card_has_the_keys_of_the_door() -> None:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = compose("evaluate", overrides=["predictions=answer.json", "truth=masks"])
-    assert dict(config) == asdict(EvaluateKeys(predictions="answer.json", truth="masks"))
+    keys = asdict(EvaluateKeys(predictions="answer.json", truth="masks"))
+    assert keys.pop("data") is None
+    assert dict(config) == keys
 
 
 @pytest.mark.parametrize(
@@ -125,6 +127,12 @@ def test_the_reference_card_has_the_keys_of_the_door() -> None:
 def test_a_key_that_makes_no_sense_is_named(files: dict[str, Any], key: str, value: object, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         evaluate(**files | {key: value})
+
+
+@pytest.mark.parametrize("given", [[], ["predictions"], ["checkpoint"], ["predictions", "truth", "checkpoint"]])
+def test_half_of_what_is_needed_is_told(given: list[str]) -> None:
+    with pytest.raises(InputError, match=r"cannot be scored: give predictions=FILE truth=.* or checkpoint="):
+        evaluate(**dict.fromkeys(given, "file"))
 
 
 def test_an_output_that_cannot_be_written_is_told_first(files: dict[str, Any], tmp_path: Path) -> None:

@@ -1,0 +1,79 @@
+"""From a checkpoint and a data set to what is scored: the truth of its images, and what the network finds there."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nucleiseg.data.datamodule import NucleiDataModule, build_datamodule
+from nucleiseg.doors.predicting import find_checkpoint
+from nucleiseg.doors.prediction import counting_threshold
+from nucleiseg.errors import InputError
+from nucleiseg.evaluation.results import ImageResults, Results
+from nucleiseg.evaluation.truth import ImageTruth, Truth
+from nucleiseg.inference.box_masks import area, to_rle
+from nucleiseg.inference.predictor import Predictor
+from nucleiseg.progress import say, track
+from nucleiseg.structures import Prediction
+from nucleiseg.transforms.whole_image import WholeImage
+
+
+def predict_data(
+    checkpoint: str, data: Mapping[str, Any], count_threshold: float | None
+) -> tuple[Truth, Results, float]:
+    """Predict the images that `data.val` and `data.fold` hold out, or all of them for `data.val=none`.
+
+    Args:
+        checkpoint: a file, or a run's folder.
+        data: the keys of the `data` group.
+        count_threshold: 0 .. 1; None takes the checkpoint's.
+
+    Returns:
+        The truth, what was found (image ids count from 1), and the threshold that counts.
+
+    Raises:
+        InputError: if the checkpoint or the data cannot be used, or do not have the same classes.
+    """
+    predictor = Predictor.from_checkpoint(find_checkpoint(Path(checkpoint)))
+    threshold = counting_threshold(predictor, count_threshold)
+    images = WholeImage(scale=1.0)  # not asked for: the predictor resizes
+    datamodule = build_datamodule(data, train_transform=images, val_transform=images, seed=0, total_steps=1)
+    datamodule.setup()
+    _refuse_other_classes(predictor, datamodule)
+    if datamodule.reader.drawn:
+        say("NOTE: the data are DRAWN, not photographed. What is measured here says nothing about real tissue.")
+    truths: list[ImageTruth] = []
+    found: dict[int | str, ImageResults] = {}
+    for number, record in enumerate(track(datamodule.val_records or datamodule.train_records, "Predicting images"), 1):
+        sample = datamodule.cache.load(datamodule.reader, record)
+        truths.append(ImageTruth.of(sample, number))
+        found[number] = _results(predictor.predict(sample.image))
+    categories = dict(enumerate(datamodule.class_names, 1))
+    return Truth(tuple(truths), categories, notes=_notes(predictor, datamodule)), Results(found), threshold
+
+
+def _results(prediction: Prediction) -> ImageResults:
+    """Take the instances that have a pixel, as a result file would."""
+    masks = to_rle(prediction)
+    kept = area(masks).nonzero()[0].tolist()
+    scores, labels = prediction.scores.tolist(), prediction.labels.tolist()
+    return ImageResults([masks[i] for i in kept], [scores[i] for i in kept], [labels[i] for i in kept])
+
+
+def _notes(predictor: Predictor, datamodule: NucleiDataModule) -> tuple[str, ...]:
+    """Say whether the network has seen the images in training, as far as fingerprints tell."""
+    is_its_own = predictor.metadata.fingerprint == datamodule.fingerprint
+    if not datamodule.val_records:
+        return ("The checkpoint was trained on these very images: expect less on others.",) if is_its_own else ()
+    note = f"Of the data set, the {len(datamodule.val_records)} images that data.val or data.fold hold out are scored"
+    if is_its_own:
+        return (f"{note}, those of the checkpoint's own validation.",)
+    return (f"{note} (data.val=none: all). The checkpoint was trained on other data or another split of them.",)
+
+
+def _refuse_other_classes(predictor: Predictor, datamodule: NucleiDataModule) -> None:
+    of_network, of_data = predictor.metadata.class_names, datamodule.class_names
+    if tuple(of_network) != tuple(of_data):
+        raise InputError(
+            f"The checkpoint knows the classes {', '.join(of_network)}; the data have {', '.join(of_data)}: "
+            "give data of the same classes in the same order."
+        )
