@@ -50,7 +50,7 @@ class EvaluateKeys:
         given = [key for key in ("predictions", "truth", "ids", "checkpoint", "data") if getattr(self, key) is not None]
         if given not in (["predictions", "truth"], ["predictions", "truth", "ids"], ["checkpoint", "data"]):
             problems.append(
-                f"{' and '.join(given) or 'Nothing'} cannot be scored: give predictions=FILE truth=FILE_OR_FOLDER for "
+                f"Given is {' and '.join(given) or 'nothing'} to score: give predictions=FILE truth=FILE_OR_FOLDER for "
                 f"a file of results, or checkpoint=FILE_OR_RUN data=folders data.root=DIR for a checkpoint."
             )
         if problems:

@@ -131,7 +131,7 @@ def test_a_key_that_makes_no_sense_is_named(files: dict[str, Any], key: str, val
 
 @pytest.mark.parametrize("given", [[], ["predictions"], ["checkpoint"], ["predictions", "truth", "checkpoint"]])
 def test_half_of_what_is_needed_is_told(given: list[str]) -> None:
-    with pytest.raises(InputError, match=r"cannot be scored: give predictions=FILE truth=.* or checkpoint="):
+    with pytest.raises(InputError, match=r"to score: give predictions=FILE truth=.* or checkpoint="):
         evaluate(**dict.fromkeys(given, "file"))
 
 
