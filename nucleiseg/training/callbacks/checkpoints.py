@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
+from nucleiseg.evaluation.thresholds import COUNT_THRESHOLD
 from nucleiseg.files import atomic_path
 from nucleiseg.models.checkpoint import save
 from nucleiseg.progress import duration, say
@@ -20,9 +21,6 @@ from nucleiseg.training.plan import CheckpointPlan
 from nucleiseg.training.run_files import INDEX, LAST
 from nucleiseg.training.tables import read_rows, write_rows
 from nucleiseg.writers.overlay import draw_instances
-
-MIDDLE = 0.5
-"""Score from which nuclei are drawn while nothing has been found to choose a threshold by."""
 
 
 class Checkpoints(StepCallback):
@@ -88,6 +86,6 @@ class Checkpoints(StepCallback):
         shown = [f"{key} {result.columns[key]:.4f}" for key in INDEX_COLUMNS if key in result.columns]
         took = duration(result.columns["val/time"])
         say(f"step {step}  {'  '.join(shown)}  ({result.images} validation images in {took})")
-        threshold = result.score_threshold or MIDDLE
+        threshold = result.score_threshold or COUNT_THRESHOLD
         for sample, prediction in result.pictures:
             self.metrics.draw(sample.name, draw_instances(sample.image, prediction, threshold), step)
