@@ -112,7 +112,7 @@ def test_weights_that_cannot_be_had_end_the_run_before_it_starts(
     source.unlink()
     with pytest.raises(InputError, match="cannot be downloaded"):
         train(composed("train", *tiny, f"model.weights={NAME}"), tmp_path)
-    assert not (tmp_path / "config.yaml").exists()
+    assert not (tmp_path / "splits.json").exists()
     assert "cannot be downloaded" in (tmp_path / "status.json").read_text()
 
 
