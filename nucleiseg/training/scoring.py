@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nucleiseg.evaluation.coco_ap import average_precision
+from nucleiseg.evaluation.coco_ap import average_precisions
 from nucleiseg.evaluation.thresholds import choose_threshold
 from nucleiseg.evaluation.truth import sample_masks
 from nucleiseg.inference.box_masks import RLE, to_rle
@@ -63,16 +63,13 @@ def score(results: Sequence[ImageResult]) -> tuple[dict[str, float], float | Non
     truths = [result.truth.masks for result in results]
     found = [result.masks for result in results]
     scores = [result.scores for result in results]
-    labels = [result.truth.labels for result in results], [result.labels for result in results]
-
-    def ap50(limit: int | None) -> float:
-        of_truth, of_found = labels
-        return average_precision(
-            truths, found, scores, max_detections=limit, truth_labels=of_truth, prediction_labels=of_found
-        ).ap50
-
-    columns = {"val/ap50": ap50(None), "val/ap50_100": ap50(100), **mean_losses(results)}
-    chosen = choose_threshold(truths, found, scores, truth_labels=labels[0], prediction_labels=labels[1])
+    labels = {
+        "truth_labels": [result.truth.labels for result in results],
+        "prediction_labels": [result.labels for result in results],
+    }
+    of_all, of_100 = average_precisions(truths, found, scores, limits=(None, 100), **labels)
+    columns = {"val/ap50": of_all.ap50, "val/ap50_100": of_100.ap50, **mean_losses(results)}
+    chosen = choose_threshold(truths, found, scores, **labels)
     return {key: value for key, value in columns.items() if not math.isnan(value)}, chosen.threshold
 
 
