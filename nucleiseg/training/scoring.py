@@ -63,13 +63,12 @@ def score(results: Sequence[ImageResult]) -> tuple[dict[str, float], float | Non
     truths = [result.truth.masks for result in results]
     found = [result.masks for result in results]
     scores = [result.scores for result in results]
-    labels = {
-        "truth_labels": [result.truth.labels for result in results],
-        "prediction_labels": [result.labels for result in results],
-    }
-    of_all, of_100 = average_precisions(truths, found, scores, limits=(None, 100), **labels)
+    true_labels, labels = [result.truth.labels for result in results], [result.labels for result in results]
+    of_all, of_100 = average_precisions(
+        truths, found, scores, limits=(None, 100), truth_labels=true_labels, prediction_labels=labels
+    )
     columns = {"val/ap50": of_all.ap50, "val/ap50_100": of_100.ap50, **mean_losses(results)}
-    chosen = choose_threshold(truths, found, scores, **labels)
+    chosen = choose_threshold(truths, found, scores, truth_labels=true_labels, prediction_labels=labels)
     return {key: value for key, value in columns.items() if not math.isnan(value)}, chosen.threshold
 
 
