@@ -117,6 +117,7 @@ def test_a_sweep_is_not_completed_with_other_settings(tmp_path: Path, script: Pa
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.usefixtures("heeded_interrupts")
 def test_a_stopped_sweep_lets_its_job_end_by_itself(
     number: signal.Signals, tmp_path: Path, script: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
