@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco
 from torchvision.ops import roi_align
 
+from nucleiseg.label_maps import measure
 from nucleiseg.models.mask_targets import mask_targets
 from nucleiseg.structures import Target
 
@@ -92,6 +93,13 @@ def test_equal_to_detectron2s_crops(golden: Path, size: int) -> None:
     target = target_of(layers, list(range(len(masks))), [1] * len(masks))
     targets = mask_targets(target, boxes, torch.arange(len(masks)), size)
     assert np.array_equal(targets.numpy().astype(np.uint8), expected)
+
+
+def test_tight_boxes_are_detectron2s(golden: Path) -> None:
+    encoded = json.loads((golden / "units" / "units.json").read_text(encoding="utf-8"))["crop_masks_rle"]
+    layers = np.stack([coco.decode(rle).astype(np.int32) * number for number, rle in enumerate(encoded, 1)])
+    with np.load(golden / "units" / "units.npz") as archive:
+        assert np.array_equal(measure(layers).boxes, archive["crop_tight_boxes"])
 
 
 def test_a_box_as_large_as_its_grid_copies_the_mask() -> None:

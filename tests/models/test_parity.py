@@ -13,13 +13,16 @@ import numpy as np
 import pytest
 import torch
 from golden_weights import FAMILIES, GoldenFamily
+from PIL import Image
 from pycocotools import mask as coco
 from torch import Tensor, nn
 
+from nucleiseg.inference.box_masks import to_rle
 from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.models.mask_targets import mask_targets
 from nucleiseg.models.weights.names import detectron2_name
 from nucleiseg.structures import Prediction, Target
+from nucleiseg.transforms.geometry import resize_image, resized_shape
 
 
 @dataclasses.dataclass
@@ -140,6 +143,19 @@ def test_detections_in_pixels_of_the_picture(run: Run) -> None:
     found = run.prediction.rescaled((160, 192))
     expected = torch.cat([run.golden("final_boxes"), run.golden("final_classes")[:, None] * 1000.0], dim=1)
     aligned(torch.cat([found.boxes, (found.labels[:, None] - 1) * 1000.0], dim=1), expected)
+
+
+def test_masks_pasted_into_the_picture(run: Run) -> None:
+    found = run.prediction.rescaled((160, 192))
+    order = aligned(found.boxes, run.golden("final_boxes"))
+    ours = coco.decode([to_rle(found)[index] for index in order])  # type: ignore[arg-type]
+    assert (ours != coco.decode(run.family.scalars["masks_rle"])).sum() <= 50
+
+
+def test_the_input_is_the_picture_resized(run: Run, golden: Path) -> None:
+    with Image.open(golden / "input.png") as picture:
+        resized = resize_image(np.array(picture.convert("RGB")), resized_shape(160, 192, 200, 1333))
+    assert np.array_equal(resized.transpose(2, 0, 1), run.family.image().numpy())
 
 
 def training_samples(run: Run) -> tuple[Tensor, Tensor, Tensor, Target]:
