@@ -141,7 +141,7 @@ class ModelConfig:
     """A whole network.
 
     Attributes:
-        name: what the leaderboard calls it.
+        name: what tables and run folders call it.
         family: where the RoI heads get their features: `fpn` a pyramid, `c4` res4 with res5 in the head, `dc5` a
             dilated res5.
         trunk: the ResNet below.
