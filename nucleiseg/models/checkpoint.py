@@ -1,7 +1,6 @@
 """Checkpoints that rebuild themselves: weights, what the network is made of, and what it learned from."""
 
 import os
-import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from nucleiseg.files import atomic_path
 from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN, build
 from nucleiseg.models.plain import from_mapping, to_mapping
+from nucleiseg.models.torch_files import read_torch
 
 KEY = "nucleiseg"
 """Where a checkpoint file, ours or Lightning's, holds the metadata."""
@@ -75,7 +75,7 @@ def load(path: str | os.PathLike[str]) -> tuple[MaskRCNN, Metadata]:
     try:
         network = build(ModelConfig.from_dict(metadata.model), len(metadata.class_names))
         network.load_state_dict(weights)
-    except (InputError, RuntimeError) as error:
+    except (InputError, RuntimeError, AttributeError, TypeError, ValueError) as error:
         raise _unfit(path, error) from error
     return network.eval(), metadata
 
@@ -95,31 +95,29 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], Metadata]:
     content = _read(Path(path))
     try:
         return _network_weights(content["state_dict"]), from_mapping(Metadata, content[KEY], KEY)
-    except (InputError, KeyError, AttributeError) as error:
+    except (InputError, KeyError, AttributeError, TypeError) as error:
         raise _unfit(path, error) from error
 
 
 def is_checkpoint(path: str | os.PathLike[str]) -> bool:
     """Tell whether a file is one that `load` should be asked about, from its contents alone."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, ValueError):
+        content = read_torch(path, what="a checkpoint", mmap=True)
+    except InputError:
         return False
     return isinstance(content, dict) and KEY in content
 
 
 def _unfit(path: str | os.PathLike[str], error: Exception) -> InputError:
-    return InputError(f"{path} does not fit nucleiseg {__version__}: {str(error).splitlines()[0]}")
+    return InputError(
+        f"{path} does not fit nucleiseg {__version__}: {(str(error) or type(error).__name__).splitlines()[0]}"
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path} is not a file; give a checkpoint such as RUN/checkpoints/step_000200.ckpt.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} cannot be read as a checkpoint ({reason}); it may be damaged.") from error
+    content = read_torch(path, what="a checkpoint")
     if not isinstance(content, dict) or KEY not in content or "state_dict" not in content:
         raise InputError(f"{path} is not a checkpoint of nucleiseg (no key '{KEY}'); give a file that train.py wrote.")
     return content

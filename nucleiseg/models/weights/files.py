@@ -1,8 +1,6 @@
 """Files of weights: pickles and torch's own, told apart by their first bytes, not by their names."""
 
 import os
-import pickle
-import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +11,8 @@ import torch
 from torch import Tensor
 
 from nucleiseg.errors import InputError
-from nucleiseg.models.weights.restricted_pickle import PickledArray, read_pickle, refusal
+from nucleiseg.models.torch_files import read_torch
+from nucleiseg.models.weights.restricted_pickle import PickledArray, read_pickle
 
 ZIP = b"PK\x03\x04"
 """How torch's files begin since version 1.6."""
@@ -73,7 +72,8 @@ def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
     with path.open("rb") as handle:
         start = handle.read(len(LEGACY_TORCH))
     zipped = start.startswith(ZIP)
-    content = _read_torch(path, zipped) if zipped or start == LEGACY_TORCH else read_pickle(path)
+    by_torch = zipped or start == LEGACY_TORCH
+    content = read_torch(path, what="weights", mmap=zipped) if by_torch else read_pickle(path)
     if not isinstance(content, dict):
         raise InputError(f"{path} holds a {type(content).__name__}, not a dictionary of named arrays.")
     inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), content)
@@ -99,21 +99,3 @@ def _without_prefix(arrays: dict[str, Any]) -> dict[str, Any]:
     if not all(name.startswith("module.") for name in arrays):
         return arrays
     return {name.removeprefix("module."): value for name, value in arrays.items()}
-
-
-def _read_torch(path: Path, zipped: bool) -> Any:  # noqa: ANN401
-    """Read what `torch.save` wrote, on the CPU; a zipped file is mapped, so that only what is used takes memory."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if found:
-            raise refusal(path, found[1]) from None
-        raise _damaged(path, error) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> InputError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return InputError(f"{path} cannot be read as weights ({reason}); it may be damaged or cut off.")
