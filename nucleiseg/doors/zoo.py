@@ -11,8 +11,8 @@ from rich.table import Table
 from nucleiseg.errors import InputError
 from nucleiseg.files import write_text
 from nucleiseg.models import checkpoint
-from nucleiseg.models.download import UnavailableError, path_in_cache
 from nucleiseg.models.download import fetch as fetch_file
+from nucleiseg.models.download import path_in_cache
 from nucleiseg.models.weights.detectron2_config import config_text
 from nucleiseg.models.weights.exporter import save_detectron2
 from nucleiseg.models.zoo import ZOO, ZooEntry, close_names
@@ -55,7 +55,7 @@ def zoo(
 
 
 def fetch_ahead(names: Sequence[str]) -> int:
-    """Download weights into the cache, all that can be had.
+    """Download weights into the cache, all that can be had; a damaged file there does not stop the others.
 
     Args:
         names: of the zoo.
@@ -72,7 +72,7 @@ def fetch_ahead(names: Sequence[str]) -> int:
     for name in names:
         try:
             say(f"{name} is at {fetch_file(ZOO[name])}.")
-        except UnavailableError as error:
+        except InputError as error:
             say(str(error))
             failed += 1
     return failed

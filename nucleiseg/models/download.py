@@ -23,7 +23,7 @@ CHUNK = 1_000_000
 
 
 class UnavailableError(InputError):
-    """Weights that are not on this computer and cannot be fetched: no network, or nothing at the address."""
+    """Weights that are not on this computer and cannot be fetched: no network, nothing at the address, or no place."""
 
 
 def path_in_cache(entry: ZooEntry, folder: str | os.PathLike[str] | None = None) -> Path:
@@ -47,8 +47,9 @@ def fetch(entry: ZooEntry, folder: str | os.PathLike[str] | None = None) -> Path
         folder: as in `path_in_cache`.
 
     Raises:
-        UnavailableError: it is not in the cache and cannot be downloaded; with the address and the path to put it at.
-        InputError: the file is there and damaged, or the cache cannot be written.
+        UnavailableError: it is not in the cache and cannot be downloaded, with the address and the path to put it at;
+            or the cache cannot be written.
+        InputError: the file is there and damaged.
     """
     path = path_in_cache(entry, folder)
     if not path.exists():
@@ -59,9 +60,9 @@ def fetch(entry: ZooEntry, folder: str | os.PathLike[str] | None = None) -> Path
                     _download(entry, path)
                     return path
         except OSError as error:
-            raise InputError(
-                f"The folder {path.parent} cannot be written ({error.strerror or error}): set the environment variable "
-                "NUCLEISEG_CACHE to a folder with free space."
+            raise UnavailableError(
+                f"{entry.name} is not on this computer, and the folder {path.parent} cannot be written "
+                f"({error.strerror or error}): set the environment variable NUCLEISEG_CACHE to a folder with free space."
             ) from error
     if problem := _wrong_digest(entry, path):
         raise InputError(f"{path} is not {entry.name}: {problem}. Delete it, and it will be downloaded again.")

@@ -75,6 +75,18 @@ def test_what_cannot_be_fetched_is_said_and_the_rest_is_fetched(
     assert f"{THERE} is at" in said
 
 
+def test_a_damaged_file_in_the_cache_is_said_and_the_rest_is_fetched(
+    capsys: pytest.CaptureFixture[str], tiny_zoo: Path
+) -> None:
+    damaged = tiny_zoo / table.ZOO[HERE].file_name
+    tiny_zoo.mkdir(parents=True)
+    damaged.write_bytes(b"half a file")
+    assert zoo(fetch=[HERE, THERE]) == 1
+    said = capsys.readouterr().err
+    assert f"{damaged} is not {HERE}" in said
+    assert f"{THERE} is at" in said
+
+
 def test_an_unknown_name_is_refused_before_any_download(tiny_zoo: Path) -> None:
     with pytest.raises(InputError) as caught:
         zoo(fetch=[HERE, "r50_fpn", "nothing like it"])

@@ -128,6 +128,17 @@ def test_a_name_without_a_network_ends_the_run(tmp_path: Path) -> None:
         resolve_weights(small_config(weights=NAME), tmp_path)
 
 
+@pytest.mark.usefixtures("server")
+def test_a_cache_that_cannot_be_written_stops_a_name_and_not_auto(tmp_path: Path) -> None:
+    (tmp_path / "weights").write_text("a file where the folder should be")
+    start = resolve_weights(small_config(weights="auto"), tmp_path / "weights")
+    assert start.words == "random"
+    assert f"{tmp_path / 'weights'} cannot be written" in start.sentences[0]
+    assert "FROM SCRATCH" in start.sentences[1]
+    with pytest.raises(InputError, match="cannot be written"):
+        resolve_weights(small_config(weights=NAME), tmp_path / "weights")
+
+
 def test_a_damaged_file_ends_the_run_even_under_auto(server: Server, tmp_path: Path) -> None:
     (tmp_path / "model_final_f10217.pkl").write_bytes(b"half a file")
     with pytest.raises(InputError, match="Delete it"):
