@@ -12,11 +12,14 @@ plane, however many nuclei they have:
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from torch import Tensor
+
+Pasting = Literal["detectron2", "torchvision"]
+"""Whose rule makes pixels of the masks in their boxes; `inference.pasting` has both."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,7 @@ class Prediction:
         labels: (N,) int64, 1 .. number of classes.
         masks: (N, M, M) float32 probabilities on a regular grid over each box. `inference.box_masks` pastes them.
         size: (height, width) of the image that the boxes refer to.
+        pasting: the rule of pasting that the masks were learnt for.
     """
 
     boxes: Tensor
@@ -122,6 +126,7 @@ class Prediction:
     labels: Tensor
     masks: Tensor
     size: tuple[int, int]
+    pasting: Pasting = "detectron2"
 
     def __post_init__(self) -> None:
         counts = {len(self.boxes), len(self.scores), len(self.labels), len(self.masks)}

@@ -1,5 +1,7 @@
 """The containers: their invariants, moving between devices, rescaling."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -91,3 +93,9 @@ def test_choosing_keeps_the_rows_together() -> None:
     assert chosen.masks[:, 0, 0].tolist() == [2, 0]
     assert len(found[found.scores > 0.45]) == 2
     assert found.to("meta").masks.device.type == "meta"
+
+
+def test_a_prediction_keeps_its_rule_of_pasting() -> None:
+    found = replace(prediction([[1, 2, 3, 4], [2, 2, 5, 5]], (10, 10)), pasting="torchvision")
+    kept = [found[:1], found.to("cpu"), found.rescaled((20, 5))]
+    assert [other.pasting for other in kept] == ["torchvision"] * 3

@@ -1,12 +1,7 @@
 """Masks inside their boxes: pasting and run-length encoding without an array of the image per instance.
 
-A prediction holds M x M probabilities on a regular grid over each box. The rule that makes pixels of them is
-detectron2's `paste_masks_in_image` (Mask R-CNN, He et al. 2017, section 3.1, "resized to the RoI size and binarized
-at a threshold of 0.5"): the centre of a pixel, mapped into the grid, is sampled bilinearly with zeros around the grid.
-Bilinear sampling on a regular grid is separable, so a crop is the product of two small matrices and the grid:
-
-    crop (h, w) = rows (h, M) @ mask (M, M) @ columns (w, M)^T,   rows[y, i] = max(0, 1 - |position(y) - i|)
-
+A prediction holds M x M probabilities on a regular grid over each box. `inference.pasting` resamples them to pixels, by
+the rule that the prediction names, in the part of the image that the box reaches. Here they are cut at a threshold,
 and the run-length code of the whole image follows from the column runs of the crop alone.
 """
 
@@ -17,13 +12,11 @@ from typing import TypedDict
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from nucleiseg.structures import Prediction
+from nucleiseg.inference.pasting import SOFT_CROPS
+from nucleiseg.structures import Pasting, Prediction
 
 MASK_THRESHOLD = 0.5
-"""Probability at which a pixel belongs to the instance (detectron2's `paste_masks_in_image`)."""
-
-CHUNK = 64
-"""Instances whose sampling matrices are made in one go: enough to amortise numpy's call overhead, small in memory."""
+"""Probability at which a pixel belongs to the instance (Mask R-CNN, He et al. 2017, section 3.1)."""
 
 
 class RLE(TypedDict):
@@ -54,7 +47,9 @@ class Crop:
         return slice(self.row, self.row + height), slice(self.column, self.column + width)
 
 
-def paste(mask: np.ndarray, box: np.ndarray, height: int, width: int) -> tuple[int, int, np.ndarray]:
+def paste(
+    mask: np.ndarray, box: np.ndarray, height: int, width: int, pasting: Pasting = "detectron2"
+) -> tuple[int, int, np.ndarray]:
     """Paste one mask into its part of the image.
 
     Args:
@@ -62,24 +57,24 @@ def paste(mask: np.ndarray, box: np.ndarray, height: int, width: int) -> tuple[i
         box: (4,) x1, y1, x2, y2 in pixels of the image (a full image is 0, 0, width, height).
         height: rows of the image.
         width: columns of the image.
+        pasting: whose rule to follow.
 
     Returns:
-        (first row, first column, (h, w) bool crop). The crop spans floor(box) - 1 to ceil(box) + 1, clipped to the
-        image; it is empty for a box without area.
+        (first row, first column, (h, w) bool crop). The mask has no pixel outside the crop, which may be empty.
     """
-    row, column, soft = next(_soft_crops(np.asarray(mask)[None], np.asarray(box)[None], height, width))
+    row, column, soft = next(SOFT_CROPS[pasting](np.asarray(mask)[None], np.asarray(box)[None], height, width))
     return row, column, soft >= MASK_THRESHOLD
 
 
 def crops(prediction: Prediction) -> Iterator[Crop]:
-    """Yield the pasted crop of each instance, in the prediction's order.
+    """Yield the pasted crop of each instance, in the prediction's order, by its rule of pasting.
 
     Args:
         prediction: instances in pixels of an image of `prediction.size`.
     """
     masks = prediction.masks.detach().float().cpu().numpy()
     boxes = prediction.boxes.detach().cpu().numpy()
-    for row, column, soft in _soft_crops(masks, boxes, *prediction.size):
+    for row, column, soft in SOFT_CROPS[prediction.pasting](masks, boxes, *prediction.size):
         yield Crop(row, column, soft >= MASK_THRESHOLD)
 
 
@@ -147,36 +142,3 @@ def area(rles: list[RLE]) -> np.ndarray:
     # pycocotools with numpy 2 cannot take more than 255 masks at once (it puts their number into a uint8).
     parts = [coco_mask.area(rles[start : start + 255]) for start in range(0, len(rles), 255)]
     return np.concatenate([np.zeros(0), *parts]).astype(np.int64)
-
-
-def _soft_crops(masks: np.ndarray, boxes: np.ndarray, height: int, width: int) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Yield (first row, first column, (h, w) float32 probabilities) of each instance."""
-    grid = masks.shape[-1]
-    for start in range(0, len(masks), CHUNK):
-        chunk = boxes[start : start + CHUNK].astype(np.float64)
-        first_rows, row_weights = _sampling_matrices(chunk[:, 1], chunk[:, 3], height, grid)
-        first_columns, column_weights = _sampling_matrices(chunk[:, 0], chunk[:, 2], width, grid)
-        for index, mask in enumerate(masks[start : start + CHUNK]):
-            soft = row_weights[index] @ mask @ column_weights[index].T
-            yield first_rows[index], first_columns[index], soft
-
-
-def _sampling_matrices(low: np.ndarray, high: np.ndarray, limit: int, grid: int) -> tuple[list[int], list[np.ndarray]]:
-    """Return, along one axis, the first pixel of each crop and its (pixels, grid) float32 bilinear weights.
-
-    Args:
-        low: (N,) lower box edges.
-        high: (N,) upper box edges.
-        limit: pixels of the image along this axis.
-        grid: cells of the mask along this axis.
-    """
-    sides = high - low
-    first = np.clip(np.floor(low) - 1, 0, limit).astype(np.int64)
-    last = np.clip(np.ceil(high) + 1, first, limit).astype(np.int64)
-    lengths = np.where(sides > 0, last - first, 0)
-    ends = np.cumsum(lengths)
-    owner = np.repeat(np.arange(len(low)), lengths)
-    pixel = np.arange(len(owner)) - (ends - lengths)[owner] + first[owner]
-    position = (pixel + 0.5 - low[owner]) / sides[owner] * grid - 0.5  # cell centres at 0 .. grid - 1
-    weights = np.maximum(0, 1 - np.abs(position.astype(np.float32)[:, None] - np.arange(grid, dtype=np.float32)))
-    return first.tolist(), np.split(weights, ends[:-1])

@@ -7,6 +7,8 @@ under the other, mostly on small objects (half a pixel is much of a nucleus). Ev
 
 from dataclasses import dataclass
 
+from nucleiseg.structures import Pasting
+
 
 @dataclass(frozen=True)
 class Numerics:
@@ -41,8 +43,8 @@ class Numerics:
         background_deltas: the box head predicts 4 deltas for the background as well, 4(K + 1) columns instead of 4K.
         soft_mask_targets: mask targets keep the fractions that resampling gives; else they are 1 where >= 0.5.
         detection_min_size: detections need sides of at least this many pixels; 0 keeps all.
-        paste_soft: masks are pasted from a padded grid into a box of whole pixels and stay probabilities
-            (torchvision); else sampled at pixel centres in the exact box and compared with 0.5.
+        pasting: predicted masks are resized, with a border of zeros, to a box of whole pixels (torchvision) or
+            sampled at pixel centres in the exact box (detectron2); both are then cut at 0.5.
     """
 
     name: str
@@ -62,7 +64,7 @@ class Numerics:
     background_deltas: bool
     soft_mask_targets: bool
     detection_min_size: float
-    paste_soft: bool
+    pasting: Pasting
 
 
 DETECTRON2 = Numerics(
@@ -83,7 +85,7 @@ DETECTRON2 = Numerics(
     background_deltas=False,
     soft_mask_targets=False,
     detection_min_size=0.0,
-    paste_soft=False,
+    pasting="detectron2",
 )
 """What the model zoo's weights were trained with; the default."""
 
@@ -105,7 +107,7 @@ TORCHVISION = Numerics(
     background_deltas=True,
     soft_mask_targets=True,
     detection_min_size=1e-2,
-    paste_soft=True,
+    pasting="torchvision",
 )
 """What torchvision's own COCO weights (FPN models) were trained with."""
 

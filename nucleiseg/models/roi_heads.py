@@ -189,7 +189,14 @@ class RoIHeads(TorchvisionRoIHeads):
         class_logits, deltas = (torch.cat(parts) for parts in zip(*outputs, strict=True))
         boxes, scores, labels = self.select(class_logits, deltas, proposals, size)
         masks = [self._masks(features, *chunk) for chunk in zip(boxes.split(CHUNK), labels.split(CHUNK), strict=True)]
-        return Prediction(boxes=boxes, scores=scores, labels=labels, masks=torch.cat(masks), size=size)
+        return Prediction(
+            boxes=boxes,
+            scores=scores,
+            labels=labels,
+            masks=torch.cat(masks),
+            size=size,
+            pasting=self.numerics.pasting,
+        )
 
     def select(
         self, class_logits: Tensor, deltas: Tensor, proposals: Tensor, size: tuple[int, int]

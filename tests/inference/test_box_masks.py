@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 from torch.nn import functional as F
 
-from nucleiseg.inference import box_masks
+from nucleiseg.inference import pasting
 from nucleiseg.inference.box_masks import Crop, area, compress, crops, paste, run_lengths, to_rle
 from nucleiseg.structures import Prediction
 
@@ -40,7 +40,7 @@ def test_paste_equals_recorded_soft_values_and_bits(golden: Path, grid: int) -> 
     units = np.load(golden / "units" / "units.npz")
     masks, boxes = units[f"paste{grid}_probs"], units[f"paste{grid}_boxes"]
     recorded = np.unpackbits(units[f"paste{grid}_out"], axis=1)[:, : 48 * 64].reshape(-1, 48, 64).astype(bool)
-    for index, (row, column, soft) in enumerate(box_masks._soft_crops(masks, boxes, 48, 64)):
+    for index, (row, column, soft) in enumerate(pasting.detectron2_crops(masks, boxes, 48, 64)):
         full = np.zeros((48, 64), dtype=np.float32)
         full[row : row + soft.shape[0], column : column + soft.shape[1]] = soft
         np.testing.assert_allclose(full, units[f"paste{grid}_soft"][index], atol=1e-5)
@@ -125,5 +125,5 @@ def test_chunks_do_not_change_the_masks(monkeypatch: pytest.MonkeyPatch) -> None
     boxes = np.concatenate([corners, corners + generator.uniform(1, 15, (11, 2))], axis=1)
     prediction = make_prediction(boxes, generator.random((11, 28, 28)), (30, 30))
     expected = to_rle(prediction)
-    monkeypatch.setattr(box_masks, "CHUNK", 4)
+    monkeypatch.setattr(pasting, "CHUNK", 4)
     assert to_rle(prediction) == expected

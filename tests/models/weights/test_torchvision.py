@@ -2,21 +2,27 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torchvision
+from pycocotools import mask as coco_mask
 from small_networks import image, small_network
 from torch import Tensor, nn
 from torchvision.models.detection import maskrcnn_resnet50_fpn, maskrcnn_resnet50_fpn_v2
 from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from nucleiseg.errors import InputError
+from nucleiseg.inference.box_masks import to_rle
 from nucleiseg.models.config import DetectionConfig, ModelConfig, RPNConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN, build
 from nucleiseg.models.weights.importer import load_torchvision, load_torchvision_backbone, normalisation
 from nucleiseg.models.weights.settings import TORCHVISION
+from nucleiseg.structures import Prediction
 
 PIXELS = {"pixel_mean": TORCHVISION.pixel_mean, "pixel_std": TORCHVISION.pixel_std, "stride_in_1x1": False}
 
@@ -75,6 +81,16 @@ def detections(network: nn.Module, picture: Tensor) -> Mapping[str, Tensor]:
         return network([picture / 255])[0]
 
 
+def pasted_by_torchvision(network: nn.Module, detected: Mapping[str, Tensor], size: tuple[int, int]) -> np.ndarray:
+    """(N, H, W) probabilities that torchvision's own post-processing makes of what it detected."""
+    (result,) = GeneralizedRCNNTransform.postprocess(network.transform, [dict(detected)], [size], [size])
+    return result["masks"][:, 0].numpy()
+
+
+def pasted(prediction: Prediction) -> np.ndarray:
+    return np.stack([coco_mask.decode(rle) for rle in to_rle(prediction)]).astype(bool)
+
+
 @pytest.fixture(scope="module")
 def with_their_weights(theirs: nn.Module) -> MaskRCNN:
     network = ours().eval()
@@ -96,6 +112,12 @@ def test_stock_maskrcnn_resnet50_fpn_predicts_the_same_in_ours(
     torch.testing.assert_close(found.boxes, expected["boxes"], rtol=0, atol=1e-4)
     torch.testing.assert_close(found.scores, expected["scores"], rtol=0, atol=1e-5)
     torch.testing.assert_close(found.masks, expected["masks"][:, 0], rtol=0, atol=1e-4)
+    soft = pasted_by_torchvision(theirs, expected, found.size)
+    decided = np.abs(soft - 0.5) > 1e-3
+    np.testing.assert_array_equal(pasted(found)[decided], soft[decided] >= 0.5)
+    same_numbers = replace(found, boxes=expected["boxes"], masks=expected["masks"][:, 0])
+    np.testing.assert_array_equal(pasted(same_numbers), soft >= 0.5)
+    assert (soft >= 0.5).any()
 
 
 def shapes_alone(network: nn.Module) -> dict[str, Tensor]:
