@@ -32,24 +32,33 @@ class Normalisation:
         pixel_std: RGB.
         stride_in_1x1: bottlenecks subsample in their first 1x1 convolution (else in the 3x3).
         bgr: the first convolution expects BGR images. Importing turns it, so that RGB goes in always.
+        assumed: the file says nothing of this, and detectron2's defaults were taken.
     """
 
     pixel_mean: RGB | None = None
     pixel_std: RGB | None = None
     stride_in_1x1: bool | None = None
     bgr: bool = False
+    assumed: bool = False
 
     def remarks(self, config: ModelConfig) -> list[str]:
-        """Return a sentence for each setting of a network that is not the weights'."""
-        sentences = []
+        """Return a sentence for each setting of a network that is not the weights', and one if these were assumed."""
+        sentences = [self._assumption()] if self.assumed else []
         for key in RECORDED:
             wanted, found = getattr(self, key), getattr(config, key)
             if wanted is not None and found is not None and not _same(wanted, found):
                 sentences.append(
                     f"model.{key} is {_say(found)}, but weights of this kind are trained with {_say(wanted)}: "
-                    f"set model.{key}={_say(wanted)}, or expect features unlike those they learned."
+                    f"set model.{key}={_say(wanted)}, or expect features unlike those that the weights learned."
                 )
         return sentences
+
+    def _assumption(self) -> str:
+        taken = [f"model.{key}={_say(getattr(self, key))}" for key in RECORDED[1:] if getattr(self, key) is not None]
+        return (
+            f"The file does not say how it was trained: taken for {', '.join(['BGR images', *taken])}, detectron2's "
+            "defaults; model.pixel_std and model.stride_in_1x1 set others, and pixel_mean in the file says RGB."
+        )
 
 
 TORCHVISION = Normalisation(PIXEL_MEAN, PIXEL_STD, stride_in_1x1=False)
@@ -72,14 +81,16 @@ def implied_settings(file: WeightsFile) -> Normalisation:
         return TORCHVISION
     mean, std = (_stored(file, f"pixel_{key}") for key in ("mean", "std"))
     bgr = mean is None or mean[0] <= mean[2]  # the mean of red is the greater one, in nature and in ImageNet
+    assumed = mean is None and not file.author and not caffe2
     first = next((name for name in names if re.search(r"(^|\.)res2\.0\.conv2\.weight$", name)), None)
     if first is None or not any(re.search(r"(^|\.)res2\.0\.conv3\.weight$", name) for name in names):
-        return Normalisation(mean and _rgb(mean, bgr), std and _rgb(std, bgr), None, bgr)  # ResNet-18 has no one origin
+        # ResNet-18 has no one origin
+        return Normalisation(mean and _rgb(mean, bgr), std and _rgb(std, bgr), None, bgr, assumed)
     shape = file.shape(names[first])
     grouped = shape[1] < shape[0]
     usual = PIXEL_STD if grouped else NO_STD
     deviation = _rgb(std, bgr) if std else usual
-    return Normalisation(_rgb(mean, bgr) if mean else PIXEL_MEAN, deviation, deviation == NO_STD, bgr)
+    return Normalisation(_rgb(mean, bgr) if mean else PIXEL_MEAN, deviation, deviation == NO_STD, bgr, assumed)
 
 
 def _recorded(file: WeightsFile) -> Normalisation:

@@ -95,7 +95,7 @@ def test_other_classes_start_anew_and_nothing_else_does(golden: Path, name: str)
     kept = {name for name in before if any(layer in name for layer in PREDICTORS)}
     assert set(report.loaded) == set(before) - kept
     assert kept <= same(before, network.state_dict())
-    assert same(family.weights, network.state_dict()) >= set(report.loaded) if family.num_classes == 7 else True
+    assert same(family.weights, network.state_dict()) >= set(report.loaded)
     (sentence,) = report.sentences()
     assert all(layer in sentence for layer in PREDICTORS)
     assert f"the file has {family.num_classes} classes, this network 7" in sentence
@@ -310,6 +310,28 @@ def test_what_a_file_says_of_its_pixels_comes_first(
     load_detectron2(network, read_weights(path))
     stem = torch.from_numpy(family.raw["backbone.stem.conv1.weight"])
     assert torch.equal(network.backbone.body.conv1.weight, stem.flip(1) if bgr else stem)
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [
+        ("c4_r50", "BGR images, model.pixel_std=[1,1,1], model.stride_in_1x1=true, detectron2's"),
+        ("fpn_x101", "BGR images, model.pixel_std=[58.395,57.12,57.375], model.stride_in_1x1=false, detectron2's"),
+    ],
+)
+def test_what_is_assumed_of_a_file_that_says_nothing_is_said(
+    golden: Path, tmp_path: Path, name: str, taken: str
+) -> None:
+    family = GoldenFamily.load(golden, name)
+    path = tmp_path / "mine.pth"
+    weights = {key: torch.from_numpy(array) for key, array in without(family.raw, "pixel_").items()}
+    torch.save({"model": weights}, path)
+    (sentence,) = load_detectron2(family.random_network(), path).sentences()
+    assert "does not say how it was trained" in sentence
+    assert taken in sentence
+    torch.save({"model": {**weights, "pixel_mean": torch.tensor([123.675, 116.28, 103.53])}}, path)
+    assert not normalisation(path).assumed
+    assert not normalisation(path).bgr
 
 
 def test_resnet_18_has_no_one_origin(tmp_path: Path) -> None:
