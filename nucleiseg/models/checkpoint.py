@@ -109,9 +109,8 @@ def is_checkpoint(path: str | os.PathLike[str]) -> bool:
 
 
 def _unfit(path: str | os.PathLike[str], error: Exception) -> InputError:
-    return InputError(
-        f"{path} does not fit nucleiseg {__version__}: {(str(error) or type(error).__name__).splitlines()[0]}"
-    )
+    reason = str(error) or type(error).__name__
+    return InputError(f"{path} does not fit nucleiseg {__version__}: {reason.splitlines()[0]}")
 
 
 def _read(path: Path) -> dict[str, Any]:

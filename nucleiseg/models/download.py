@@ -62,7 +62,7 @@ def fetch(entry: ZooEntry, folder: str | os.PathLike[str] | None = None) -> Path
         except OSError as error:
             raise UnavailableError(
                 f"{entry.name} is not on this computer, and the folder {path.parent} cannot be written "
-                f"({error.strerror or error}): set the environment variable NUCLEISEG_CACHE to a folder with free space."
+                f"({error.strerror or error}): set the environment variable NUCLEISEG_CACHE to one with free space."
             ) from error
     if problem := _wrong_digest(entry, path):
         raise InputError(f"{path} is not {entry.name}: {problem}. Delete it, and it will be downloaded again.")

@@ -5,11 +5,16 @@ an array, a scalar and a dtype. Here each of them stands for a function of this 
 shape, dtype and bytes; any other name is refused before it is looked up, so that it is not even imported. Arrays stay
 views of the bytes that were read until somebody asks for them, which keeps memory near the size of the file.
 
+The opcodes EXT1, EXT2 and EXT4 name functions by numbers of `copyreg`'s registry, and its cache would hand them out
+without asking for the name: it is cleared before a file is read, so that what a number stands for is refused by name
+as well.
+
 A hostile file can still waste memory (a few bytes can ask for many), but it cannot act.
 
 Pickles of Python 2 and 3 (protocols up to 5), of numpy 1 (`numpy.core`) and 2 (`numpy._core`) are understood.
 """
 
+import copyreg
 import math
 import os
 import pickle
@@ -22,13 +27,16 @@ import numpy as np
 
 from nucleiseg.errors import InputError
 
+_NUMBERS = re.compile(r"\?|b1|[iu][1248]|f[248]")
+"""Dtypes that are read: bool, int8 to int64, uint8 to uint64, float16 to float64. torch has no others of numpy's."""
+
 
 class _RefusedError(pickle.UnpicklingError):
     """The pickle asks for this."""
 
 
 class PickledDtype:
-    """A dtype of a pickle: numbers and truth values alone.
+    """A dtype of a pickle: bool, int8 to int64, uint8 to uint64, float16 to float64; all others are refused.
 
     Args:
         code: such as `f4`, as numpy writes it.
@@ -37,8 +45,8 @@ class PickledDtype:
     __slots__ = ("dtype",)
 
     def __init__(self, code: str, *_: object) -> None:
-        if not isinstance(code, str) or not re.fullmatch(r"[?biufc]\d*", code):
-            raise _RefusedError(f"a numpy array of dtype {code!r}")
+        if not isinstance(code, str) or not _NUMBERS.fullmatch(code):
+            raise _RefusedError(f"a numpy array of dtype {code!r} (bool, int, uint and float to 64 bits are read)")
         self.dtype = np.dtype(code)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
@@ -129,7 +137,7 @@ def _array_from_buffer(
     return PickledArray().fill(data, dtype, shape, order, axes)
 
 
-def _scalar(dtype: PickledDtype, data: bytes | str) -> bool | int | float | complex:
+def _scalar(dtype: PickledDtype, data: bytes | str) -> bool | int | float:
     return PickledArray().fill(data, dtype, (), "C").numpy().item()
 
 
@@ -203,6 +211,7 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:  # noqa: ANN401
             no pickle, or cut off.
     """
     with Path(path).open("rb") as handle:
+        copyreg.clear_extension_cache()
         try:
             return _Unpickler(handle, encoding="latin1").load()
         except _RefusedError as error:
