@@ -1,12 +1,10 @@
 """Going on with a stopped run: what `last.ckpt` knows, and a folder wound back to it."""
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from nucleiseg.errors import InputError
+from nucleiseg.models.torch_files import read_torch
 from nucleiseg.training.run_files import INDEX, LAST, METRICS
 from nucleiseg.training.tables import cut_rows, read_rows
 
@@ -34,10 +32,10 @@ def resume_point(run_dir: Path) -> ResumePoint:
     if not path.exists():
         return ResumePoint()
     try:
-        checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        checkpoint = read_torch(path, what="a checkpoint to resume from", mmap=True)
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
         return ResumePoint(int(checkpoint["global_step"]), int(progress["total"]["processed"]))
-    except (OSError, RuntimeError, pickle.UnpicklingError, KeyError, TypeError, EOFError) as error:
+    except (InputError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path} cannot be resumed from ({error}): delete it to start the run from step 0 in the same folder, "
             "or start a new run."
