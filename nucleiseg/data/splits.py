@@ -77,9 +77,9 @@ def split(
     Raises:
         InputError: for an unknown name, a number out of range, or too few groups for what is asked.
     """
-    order = sorted(range(len(names)), key=lambda i: names[i])
-    ordered = [names[i] for i in order]
-    sizes = np.array([counts[i] for i in order], dtype=np.int64)
+    pairs = sorted(zip(names, counts, strict=True))
+    ordered = [name for name, _ in pairs]
+    sizes = np.array([count for _, count in pairs], dtype=np.int64)
     if len(set(ordered)) != len(ordered):
         raise ValueError(f"names repeat: {ordered}")
     if not ordered:
@@ -92,9 +92,7 @@ def split(
         )
     if fold is not None:
         if wanted is not None:
-            raise InputError(
-                f"data.fold={fold} and data.val={val} contradict each other: leave data.val at a fraction."
-            )
+            raise InputError(f"data.fold={fold} and data.val={val} contradict each other: leave data.val a fraction.")
         chosen, how = _fold(ordered, sizes, fold, folds, group)
     elif wanted is None:
         chosen, how = _hold_out(ordered, sizes, val, group)
