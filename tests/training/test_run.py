@@ -17,6 +17,7 @@ from nucleiseg.errors import InputError
 from nucleiseg.structures import Target
 from nucleiseg.training import tables
 from nucleiseg.training.columns import METRICS_COLUMNS
+from nucleiseg.training.memory import peak_memory_mb
 from nucleiseg.training.settings import OptimSettings, ValidationSettings
 
 
@@ -52,6 +53,22 @@ def test_the_files_of_a_run(reference: Path) -> None:
     assert others == {"checkpoints", "metrics.csv", "index.csv", "status.json"}
     assert status(reference)["state"] == "done"
     assert status(reference)["steps"] == status(reference)["of"] == 6
+
+
+def test_the_status_names_the_device_and_the_peak_of_its_memory(reference: Path) -> None:
+    """The process had the peak already, or reached it in the run: the status says what `getrusage` says afterwards."""
+    assert status(reference)["device"] == "cpu"
+    here = peak_memory_mb(torch.device("cpu"))
+    assert here is not None
+    assert 50 < status(reference)["peak_memory_mb"] <= here
+
+
+def test_a_resumed_run_keeps_an_earlier_peak(tmp_path: Path) -> None:
+    train_tiny(tmp_path, 2)
+    told = status(tmp_path)
+    (tmp_path / "status.json").write_text(json.dumps({**told, "peak_memory_mb": 1e6}))
+    train_tiny(tmp_path, 4, resume=True)
+    assert status(tmp_path)["peak_memory_mb"] == 1e6
 
 
 def test_metrics_have_a_row_for_each_step(reference: Path) -> None:

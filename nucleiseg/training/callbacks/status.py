@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Literal
 
 import pytorch_lightning as pl
+import torch
 
 from nucleiseg.files import write_json
 from nucleiseg.training.callbacks.step import StepCallback
-from nucleiseg.training.run_files import STATUS
+from nucleiseg.training.memory import device_name, peak_memory_mb
+from nucleiseg.training.run_files import STATUS, read_status
 
 State = Literal["running", "done", "failed", "interrupted"]
 
@@ -28,6 +30,10 @@ class Status(StepCallback):
         of: steps of the whole run.
         every: steps between two updates.
         steps: steps already done.
+
+    Attributes:
+        machine: the device, and the peak of its memory in MB, over all the sessions of a run that was resumed;
+            empty before the loop starts.
     """
 
     def __init__(self, run_dir: Path, of: int, every: int, steps: int = 0) -> None:
@@ -36,12 +42,14 @@ class Status(StepCallback):
         self.every = every
         self.steps = steps
         self.started = _now()
+        self.machine: dict[str, object] = {}
+        self._earlier_peak = 0.0
 
     def write(self, state: State, reason: str = "") -> None:
         """Write the state, and for `failed` and `interrupted` the reason in a sentence."""
         times = {"started": self.started, "updated": _now()}
         progress = {"state": state, "steps": self.steps, "of": self.of}
-        write_json(self.path, {**progress, **times, "pid": os.getpid(), "reason": reason})
+        write_json(self.path, {**progress, **times, **self.machine, "pid": os.getpid(), "reason": reason})
 
     def tell(self, error: BaseException, *, terminated: bool = False) -> None:
         """Write how the run was stopped: by Ctrl-C or SIGTERM (`terminated`), or by an error."""
@@ -52,24 +60,36 @@ class Status(StepCallback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say that the run goes on."""
+        before = read_status(self.path.parent).get("peak_memory_mb")
+        self._earlier_peak = before if self.steps and isinstance(before, float) else 0.0
         if trainer.is_global_zero:
+            self._look_at_machine(pl_module.device)
             self.write("running")
 
     def on_step_end(self, trainer: pl.Trainer, module: pl.LightningModule, step: int) -> None:
         """Say how far the run is, now and then."""
         self.steps = step
         if trainer.is_global_zero and step % self.every == 0:
+            self._look_at_machine(module.device)
             self.write("running")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say that the run is done."""
         if trainer.is_global_zero:
+            self._look_at_machine(pl_module.device)
             self.write("done")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Say how the run was stopped."""
         if trainer.is_global_zero:
             self.tell(exception, terminated=trainer.received_sigterm)
+
+    def _look_at_machine(self, device: torch.device) -> None:
+        peak = peak_memory_mb(device)
+        self.machine = {
+            "device": device_name(device),
+            "peak_memory_mb": None if peak is None else max(peak, self._earlier_peak),
+        }
 
 
 def how_to_go_on(run_dir: Path) -> str:
