@@ -1,10 +1,14 @@
 """Files that are whole or absent: written to a temporary name beside the target, then renamed.
 
-Also JSON that others wrote, read with sentences instead of tracebacks, and the user's cache folder.
+Also JSON that others wrote, read with sentences instead of tracebacks, CSV without the row that a kill cut in two,
+names in the order that people expect, and the user's cache folder.
 """
 
+import csv
+import io
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,6 +86,21 @@ def parse_json(data: bytes, where: str) -> Any:  # noqa: ANN401
         return json.loads(data)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where} is no JSON file ({error}): it may be cut off, or of another kind.") from error
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV file; none if there is no file. A last line without its end is not a row."""
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8")
+    return list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1])))
+
+
+def natural_key(name: str) -> tuple[list[str | int], str]:
+    """Return a sort key by which mask_2 comes before mask_10; equal numbers written differently stay apart."""
+    parts: list[str | int] = list(re.split(r"([0-9]+)", name))  # text and digits in turn, beginning with text
+    parts[1::2] = [int(digits) for digits in parts[1::2]]
+    return parts, name
 
 
 def cache_folder() -> Path:

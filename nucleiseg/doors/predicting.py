@@ -8,12 +8,12 @@ from nucleiseg.data.readers.demo import DemoReader, write_folders
 from nucleiseg.doors.paths import require_writable_folder, with_paths
 from nucleiseg.doors.prediction import Summary, predict_to_folder
 from nucleiseg.errors import InputError
+from nucleiseg.files import read_rows
 from nucleiseg.inference.images import find_images
 from nucleiseg.inference.predictor import Predictor
 from nucleiseg.inference.settings import PredictionSettings, share_problems
 from nucleiseg.models.plain import from_mapping
 from nucleiseg.progress import counted, say
-from nucleiseg.training.tables import read_rows
 
 DEMO = DemoReader(images=4, size=384, seed=1)
 """What `input=demo` stands for, where there is no file or folder of that name: images that no demo run has seen (those

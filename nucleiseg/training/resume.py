@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nucleiseg.errors import InputError
+from nucleiseg.files import read_rows
 from nucleiseg.models.torch_files import read_torch
 from nucleiseg.training.run_files import INDEX, LAST, METRICS
-from nucleiseg.training.tables import cut_rows, read_rows
+from nucleiseg.training.tables import cut_rows
 
 
 @dataclass(frozen=True)

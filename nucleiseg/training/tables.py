@@ -1,4 +1,4 @@
-"""The CSV files of a run: appended row by row, read back without the row that a kill cut in two."""
+"""The CSV files of a run: written whole, appended row by row, and cut back to a step."""
 
 import csv
 import io
@@ -6,17 +6,9 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from nucleiseg.files import write_text
+from nucleiseg.files import read_rows, write_text
 
 Row = Mapping[str, str]
-
-
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a CSV file; none if there is no file. A last line without its end is not a row."""
-    if not path.exists():
-        return []
-    text = path.read_text(encoding="utf-8")
-    return list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1])))
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:

@@ -15,9 +15,9 @@ from nucleiseg.data.layers import unpack
 from nucleiseg.data.readers import READERS
 from nucleiseg.data.readers.base import Record
 from nucleiseg.data.readers.folders import FoldersReader
-from nucleiseg.data.readers.listing import list_files, natural_key
+from nucleiseg.data.readers.listing import list_files
 from nucleiseg.errors import InputError
-from nucleiseg.files import write_json
+from nucleiseg.files import natural_key, write_json
 
 SHAPE = (8, 10)
 IMAGE = np.random.default_rng(0).integers(0, 255, (*SHAPE, 3), dtype=np.uint8)

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nucleiseg.files import read_rows
 from nucleiseg.training.resume import wind_back
-from nucleiseg.training.tables import append_rows, cut_rows, read_rows, write_rows
+from nucleiseg.training.tables import append_rows, cut_rows, write_rows
 
 
 def rows(count: int) -> list[dict[str, str]]:

@@ -1,11 +1,11 @@
 """Listing files as people name them, past what file managers and notebooks leave lying about."""
 
 import os
-import re
 from collections.abc import Collection
 from pathlib import Path
 
 from nucleiseg.errors import InputError
+from nucleiseg.files import natural_key
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 """Files that are taken for images (in any case)."""
@@ -13,13 +13,6 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 """Files that are taken for masks: lossless ones. JPEG and WebP smear small values around an edge, and every
 value but 0 is the nucleus."""
-
-
-def natural_key(name: str) -> tuple[list[str | int], str]:
-    """Return a sort key by which mask_2 comes before mask_10; equal numbers written differently stay apart."""
-    parts: list[str | int] = list(re.split(r"([0-9]+)", name))  # text and digits in turn, beginning with text
-    parts[1::2] = [int(digits) for digits in parts[1::2]]
-    return parts, name
 
 
 def list_files(folder: Path, suffixes: Collection[str]) -> list[Path]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from nucleiseg.evaluation.thresholds import COUNT_THRESHOLD
-from nucleiseg.files import atomic_path
+from nucleiseg.files import atomic_path, read_rows
 from nucleiseg.models.checkpoint import save
 from nucleiseg.progress import duration, say
 from nucleiseg.training.callbacks.metrics_log import MetricsLog
@@ -19,7 +19,7 @@ from nucleiseg.training.finite import stop_if_weights_not_finite
 from nucleiseg.training.module import NucleiModule
 from nucleiseg.training.plan import CheckpointPlan
 from nucleiseg.training.run_files import INDEX, LAST
-from nucleiseg.training.tables import read_rows, write_rows
+from nucleiseg.training.tables import write_rows
 from nucleiseg.writers.overlay import draw_instances
 
 

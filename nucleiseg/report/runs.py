@@ -1,0 +1,177 @@
+"""Runs as their folders tell them: settings, split, curves and checkpoints, read without importing the training."""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nucleiseg.errors import InputError
+from nucleiseg.files import natural_key, read_rows
+
+CONFIG = "config.yaml"
+"""The file that makes a folder a run's: it is written before the first step."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run, as far as it has come.
+
+    Attributes:
+        folder: its folder.
+        name: what it is called: the folder's name, with as many of those above it as tell it from others.
+        config: `config.yaml`, nested plain Python.
+        index: the rows of `index.csv`, one for each step checkpoint.
+        metrics: the rows of `metrics.csv`, one for each step.
+        status: `status.json`; empty where there is none.
+        splits: `splits.json`; empty where there is none.
+    """
+
+    folder: Path
+    name: str
+    config: Mapping[str, Any]
+    index: list[dict[str, str]]
+    metrics: list[dict[str, str]]
+    status: dict[str, Any]
+    splits: dict[str, Any]
+
+    @property
+    def checkpoints(self) -> list[tuple[int, Path]]:
+        """The step checkpoints that the index lists, as (optimiser steps done, file)."""
+        return [(int(row["step"]), self.folder / row["path"]) for row in self.index]
+
+
+def read_run(folder: Path, name: str | None = None) -> Run:
+    """Read the small files of a run's folder. A run that was killed, or still goes on, is one too.
+
+    Args:
+        folder: the run's folder.
+        name: what to call it; by default as its folder.
+
+    Raises:
+        InputError: if there is no run in the folder, or one of its files is damaged.
+    """
+    if not (folder / CONFIG).is_file():
+        raise InputError(f"{folder} holds no {CONFIG}, so it is no run; name a run's folder, such as runs/NAME.")
+    return Run(
+        folder=folder,
+        name=folder.resolve().name if name is None else name,
+        config=_read_mapping(folder / CONFIG, yaml.safe_load),
+        index=_read_rows(folder / "index.csv"),
+        metrics=_read_rows(folder / "metrics.csv"),
+        status=_read_mapping(folder / "status.json", json.loads),
+        splits=_read_mapping(folder / "splits.json", json.loads),
+    )
+
+
+def find_runs(what: str | Sequence[str], report: Callable[[str], None] | None = None) -> list[Run]:
+    """Find runs.
+
+    Args:
+        what: a run's folder, a folder with runs in it at any depth (a sweep's), a glob of such folders, or a list of
+            these. A path that exists is never read as a glob, so it may hold brackets.
+        report: called with a sentence for each run that cannot be read, which is left out; None: the first one raises.
+
+    Returns:
+        The runs in natural order of their paths for each thing asked for, each once.
+
+    Raises:
+        InputError: if one of the things asked for does not exist or holds no run.
+    """
+    asked = [what] if isinstance(what, str) else list(what)
+    folders = list(dict.fromkeys(folder.resolve() for text in asked for folder in _run_folders(text)))
+    runs = []
+    for folder, name in zip(folders, _names(folders), strict=True):
+        try:
+            runs.append(read_run(folder, name))
+        except InputError as error:
+            if report is None:
+                raise
+            report(str(error))
+    return runs
+
+
+def _run_folders(text: str) -> list[Path]:
+    places = _expand(Path(text).expanduser())
+    if not places:
+        raise InputError(f"runs={text}: there is no such folder, and as a glob it matches none; check the path.")
+    found = [folder for place in places for folder in _runs_below(place)]
+    if not found:
+        raise InputError(
+            f"runs={text}: there is no run in it (a folder with {CONFIG}); name the folder of a run, or one that runs "
+            "lie in."
+        )
+    return found
+
+
+def _expand(pattern: Path) -> list[Path]:
+    """Return the paths that a glob matches, in natural order; a part that exists as it stands is taken literally."""
+    places = [Path(pattern.anchor)]
+    for part in pattern.relative_to(pattern.anchor).parts:
+        places = [
+            match
+            for place in places
+            for match in ([place / part] if (place / part).exists() else _matches(place, part))
+        ]
+    return places
+
+
+def _matches(folder: Path, pattern: str) -> list[Path]:
+    return sorted(folder.glob(pattern), key=lambda path: natural_key(str(path))) if folder.is_dir() else []
+
+
+def _runs_below(place: Path) -> list[Path]:
+    """Return the place itself if it is a run's folder, else the runs at any depth below it, without hidden folders."""
+    if not place.is_dir():
+        return []
+    if (place / CONFIG).is_file():
+        return [place]
+    inner = sorted((path for path in place.iterdir() if not path.name.startswith(".")), key=_by_name)
+    return [run for path in inner for run in _runs_below(path)]
+
+
+def _by_name(path: Path) -> tuple[list[str | int], str]:
+    return natural_key(path.name)
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """Return the folders' names; namesakes get the names of folders above them in front, until all differ."""
+    depths = [1] * len(folders)
+    while True:
+        names = ["/".join(folder.parts[-depth:]) for folder, depth in zip(folders, depths, strict=True)]
+        counts = Counter(names)
+        if max(counts.values(), default=1) == 1:
+            return names
+        depths = [depth + (counts[name] > 1) for depth, name in zip(depths, names, strict=True)]
+
+
+def _read_rows(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV file, none where there is no file."""
+    try:
+        return read_rows(path)
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read ({error}): the run is left out.") from error
+
+
+def _read_mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+    """Return the mapping that a YAML or JSON file holds; an empty one where there is no file."""
+    if not path.exists():
+        return {}
+    try:
+        value = parse(_read_text(path))
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        raise InputError(f"{path} is damaged ({str(error).splitlines()[0]}): the run cannot be read.") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path} holds no mapping: the run cannot be read.")
+    return value
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({error}): the run is left out.") from error
