@@ -14,6 +14,7 @@ from nucleiseg.inference.predictor import Predictor
 from nucleiseg.inference.settings import PredictionSettings, share_problems
 from nucleiseg.models.plain import from_mapping
 from nucleiseg.progress import counted, say
+from nucleiseg.writers.origin import CheckpointOrigin, Origin, answer_digest, write_origin
 
 DEMO = DemoReader(images=4, size=384, seed=1)
 """What `input=demo` stands for, where there is no file or folder of that name: images that no demo run has seen (those
@@ -53,14 +54,35 @@ def predict(**keys: Any) -> int:  # noqa: ANN401
     settings = from_mapping(PredictKeys, with_paths(keys, "checkpoint", "input", "output", "ids"), "")
     folder = Path(settings.output)
     require_writable_folder(folder)
-    predictor = Predictor.from_checkpoint(find_checkpoint(Path(settings.checkpoint)), settings)
+    checkpoint = find_checkpoint(Path(settings.checkpoint))
+    predictor = Predictor.from_checkpoint(checkpoint, settings)
+    made_by = CheckpointOrigin.of(checkpoint, predictor.metadata)
     source = Path(settings.input)
     if settings.input == "demo" and not source.exists():
         source = draw_demo(folder / "demo_data")
     images = find_images(source, settings.ids)
     summary = predict_to_folder(predictor, images, folder, settings.count_threshold, settings.overlays)
+    write_origin(folder, _origin(made_by, predictor, summary, folder))
     _say_summary(summary, folder, settings.overlays)
     return len(summary.failed)
+
+
+def _origin(made_by: CheckpointOrigin, predictor: Predictor, summary: Summary, folder: Path) -> Origin:
+    """Return where the answer in `folder` came from, for its sidecar."""
+    resize = predictor.resize
+    return Origin(
+        **vars(made_by),
+        score_threshold=predictor.score_threshold,
+        count_threshold=summary.count_threshold,
+        nms=predictor.network.roi_heads.nms_thresh,
+        detections=predictor.detections,
+        scale=resize.scale if isinstance(resize.scale, float) else None,
+        short=resize.short,
+        long=resize.long,
+        images=summary.done,
+        results=summary.results,
+        answer_sha256=answer_digest(folder / "answer.json"),
+    )
 
 
 def _say_summary(summary: Summary, folder: Path, overlays: bool) -> None:

@@ -14,6 +14,7 @@ from nucleiseg.inference.images import ImageEntry, InputImage
 from nucleiseg.inference.predictor import Predictor, predict_all
 from nucleiseg.progress import say
 from nucleiseg.writers.counts import Count, capped_sentence, count_instances, write_counts
+from nucleiseg.writers.origin import remove_origin
 from nucleiseg.writers.overlay import write_overlay
 from nucleiseg.writers.submission import open_submission, to_results
 
@@ -23,10 +24,14 @@ class Summary:
     """What became of the images.
 
     Attributes:
+        count_threshold: least score of a detection that was counted and drawn.
+        results: number of results in `answer.json`.
         counts: one for each image that was predicted, in the order of the input.
         failed: image file name -> sentence, for those that were not.
     """
 
+    count_threshold: float
+    results: int = 0
     counts: list[Count] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
 
@@ -52,7 +57,7 @@ def predict_to_folder(
 
     `answer.json` holds every detection that the predictor keeps and whose mask has a pixel; counts and overlays are
     of those with a score of at least `count_threshold`. An image that cannot be read is reported and is in none of
-    the files.
+    the files. The sidecar of an answer that is replaced goes with it (`doors.predicting` writes the new one).
 
     Args:
         predictor: finds the instances.
@@ -67,12 +72,14 @@ def predict_to_folder(
     """
     folder = Path(output)
     threshold = counting_threshold(predictor, count_threshold)
-    summary = Summary()
+    summary = Summary(threshold)
     entries: list[ImageEntry] = []
     with open_submission(folder) as submission:
         for image, pixels, found in predict_all(predictor, images, summary.fail):
             rles = to_rle(found)
-            submission.add(to_results(found, rles, image.image_id))
+            results = to_results(found, rles, image.image_id)
+            submission.add(results)
+            summary.results += len(results)
             entries.append(image.entry(*found.size))
             visible = found[torch.from_numpy(area(rles) > 0)]
             capped = _is_capped(image, len(found), predictor.detections)
@@ -81,6 +88,7 @@ def predict_to_folder(
             )
             if overlays:
                 write_overlay(folder / "overlays" / f"{image.name}.png", pixels, visible, threshold, image.name)
+        remove_origin(folder)
     write_counts(folder / "counts.csv", summary.counts)
     write_json(folder / "images.json", entries)
     return summary

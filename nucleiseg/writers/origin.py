@@ -1,0 +1,195 @@
+"""Where an answer came from: `answer.origin.json`, the sidecar of `answer.json` and `answer.zip`.
+
+A board returns a number for a file; weeks later the sidecar still tells which checkpoint made the file, and how. It
+names the answer by the digest of its bytes, so that it is never believed of another one.
+"""
+
+import hashlib
+import json
+import zipfile
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Self
+
+from nucleiseg import __version__
+from nucleiseg.errors import InputError
+from nucleiseg.files import read_json, write_json
+from nucleiseg.models.checkpoint import Metadata
+from nucleiseg.models.plain import from_mapping, to_mapping
+
+ORIGIN = "answer.origin.json"
+"""The sidecar's name, beside the answer."""
+
+RUN_CONFIG = "config.yaml"
+"""The configuration in a run's folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointOrigin:
+    """The checkpoint behind an answer.
+
+    Attributes:
+        checkpoint: its path, as it was given.
+        checkpoint_sha256: digest of the file.
+        step: optimiser steps done.
+        run: name of the run's folder, for a file of its `checkpoints/`; None for any other.
+        config_digest: SHA-256 of the model's configuration, and of the run's `config.yaml` where there is one.
+        weights: what the training started from, in words.
+    """
+
+    checkpoint: str
+    checkpoint_sha256: str
+    step: int
+    run: str | None
+    config_digest: str
+    weights: str
+
+    @classmethod
+    def of(cls, path: Path, metadata: Metadata) -> Self:
+        """Describe a checkpoint that was just read: a training that goes on replaces its `last.ckpt`.
+
+        Args:
+            path: the file.
+            metadata: what it says of itself.
+
+        Raises:
+            InputError: if it cannot be read.
+        """
+        place = path.resolve()
+        run = place.parent.parent if place.parent.name == "checkpoints" else None
+        return cls(
+            checkpoint=str(path),
+            checkpoint_sha256=file_digest(path),
+            step=metadata.step,
+            run=run.name if run else None,
+            config_digest=_config_digest(metadata, run),
+            weights=metadata.weights,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin(CheckpointOrigin):
+    """All that `answer.origin.json` says: the checkpoint, how it was used, and which answer is meant.
+
+    Attributes:
+        score_threshold: the answer holds detections of a score above this.
+        count_threshold: least score of a detection in `counts.csv` and the overlays.
+        nms: IoU above which the less confident of two detections was dropped.
+        detections: most detections an image.
+        scale: network pixels per source pixel; None where `short` was given.
+        short: network pixels of the images' shorter side; None where a scale was given.
+        long: with `short`, most network pixels of the longer side.
+        images: number of images in the answer, those without results too.
+        results: number of results in it.
+        answer_sha256: digest of `answer.json`.
+        version: of nucleiseg, that wrote it.
+        time: when, in UTC, as ISO 8601.
+    """
+
+    score_threshold: float
+    count_threshold: float
+    nms: float
+    detections: int
+    scale: float | None
+    short: int | None
+    long: int | None
+    images: int
+    results: int
+    answer_sha256: str
+    version: str = field(default=__version__)
+    time: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def write_origin(folder: Path, origin: Origin) -> None:
+    """Write the sidecar of the answer in a folder, whole or not at all."""
+    write_json(folder / ORIGIN, to_mapping(origin))
+
+
+def remove_origin(folder: Path) -> None:
+    """Remove the sidecar of an answer that is about to be replaced: an answer has its own or none."""
+    (folder / ORIGIN).unlink(missing_ok=True)
+
+
+def read_origin(answer: Path) -> Origin | None:
+    """Read the sidecar of an answer.
+
+    Args:
+        answer: an `answer.json`, or a zip with one in it. Its sidecar lies beside it, named `answer.origin.json`, or as
+            the answer itself where somebody renamed both (`r50_c4.zip`, `r50_c4.origin.json`).
+
+    Returns:
+        What it says; None if there is none.
+
+    Raises:
+        InputError: if it is of another answer or damaged, or the answer cannot be read.
+    """
+    digest = answer_digest(answer)
+    own = answer.with_suffix(".origin.json")
+    path = own if own.exists() else answer.with_name(ORIGIN)
+    if not path.exists():
+        return None
+    origin = _parse(path)
+    if origin.answer_sha256 != digest:
+        raise InputError(
+            f"{path} is the sidecar of another answer than {answer}: their digests differ, so one of the two was "
+            "replaced or edited. Put back the answer that it was written with, or remove it if it does not belong here."
+        )
+    return origin
+
+
+def answer_digest(answer: Path) -> str:
+    """Return the SHA-256 of an answer: of the file itself, or of the `answer.json` in a zip.
+
+    Raises:
+        InputError: if there is no such file, or the zip does not hold one answer.
+    """
+    if not zipfile.is_zipfile(answer):
+        return file_digest(answer)
+    with zipfile.ZipFile(answer) as archive:
+        names = [name for name in archive.namelist() if _is_answer(name)]
+        if len(names) != 1:
+            raise InputError(f"{answer} holds {len(names)} files called answer.json; expected is one.")
+        try:
+            with archive.open(names[0]) as handle:
+                return _digest(handle)
+        except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError) as error:
+            raise InputError(f"{answer}: {names[0]} cannot be unpacked ({error}).") from error
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    try:
+        with path.open("rb") as handle:
+            return _digest(handle)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): check the path.") from error
+
+
+def _digest(handle: IO[bytes]) -> str:
+    return hashlib.file_digest(handle, "sha256").hexdigest()  # type: ignore[arg-type]
+
+
+def _is_answer(name: str) -> bool:
+    """Tell whether a member of a zip is the answer, in whatever folder, but none of the shadows that macOS adds."""
+    return name.rpartition("/")[2] == "answer.json" and not name.startswith("__MACOSX/")
+
+
+def _config_digest(metadata: Metadata, run: Path | None) -> str:
+    digest = hashlib.sha256(json.dumps(metadata.model, sort_keys=True).encode())
+    if run and (run / RUN_CONFIG).is_file():
+        digest.update((run / RUN_CONFIG).read_bytes())
+    return digest.hexdigest()
+
+
+def _parse(path: Path) -> Origin:
+    """Read a sidecar; what a later version may have added to it is left out."""
+    content = read_json(path)
+    known = {item.name for item in fields(Origin)}
+    if not isinstance(content, dict) or not known.issubset(content):
+        raise InputError(f"{path} is no sidecar of an answer: it lacks what predict.py writes. Predict again.")
+    return from_mapping(Origin, {key: content[key] for key in known}, str(path))
