@@ -6,34 +6,16 @@ looks at the 100 most confident detections of each image and class and says noth
 found by anybody. So the limit is an argument here, and `ceiling` tells the best score that it allows.
 """
 
-import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
-import numpy as np
-from faster_coco_eval import COCO, COCOeval_faster
-
-from nucleiseg.inference.box_masks import RLE, area
+from nucleiseg.evaluation.engine import APResult, Instances, Matching
+from nucleiseg.inference.box_masks import RLE
 
 MaskLists = Sequence[Sequence[RLE]]
 """For each image, the masks of its instances."""
 
 LabelLists = Sequence[Sequence[int]]
 """For each image, the labels of its instances."""
-
-
-class APResult(NamedTuple):
-    """Average precision of masks, 0 .. 1; NaN where there is no truth to find.
-
-    Attributes:
-        ap: mean over IoU thresholds 0.50, 0.55 .. 0.95.
-        ap50: at IoU threshold 0.50.
-        ap75: at IoU threshold 0.75.
-    """
-
-    ap: float
-    ap50: float
-    ap75: float
 
 
 def average_precision(
@@ -104,30 +86,13 @@ def average_precisions(
     truth_labels = truth_labels or [[1] * len(masks) for masks in truths]
     prediction_labels = prediction_labels or [[1] * len(masks) for masks in predictions]
     _check_lengths(truths, predictions, scores, truth_labels, prediction_labels)
-    if not any(truths):
-        return [APResult(math.nan, math.nan, math.nan)] * len(limits)
-    if not any(predictions):
-        return [APResult(0.0, 0.0, 0.0)] * len(limits)
-    most = max(len(masks) for masks in predictions)
-    numbers = [limit or most for limit in limits]
-    categories = sorted({label for labels in truth_labels for label in labels})
-    engine = COCOeval_faster(
-        _dataset(truths, truth_labels, categories),
-        _dataset(predictions, prediction_labels, categories, scores),
-        iouType="segm",
-        print_function=_silent,
+    matching = Matching(
+        [Instances(*columns) for columns in zip(truths, truth_labels, strict=True)],
+        [Instances(*columns) for columns in zip(predictions, prediction_labels, scores, strict=True)],
+        limits=[limit for limit in limits if limit is not None],
     )
-    engine.params.maxDets = sorted(set(numbers))
-    engine.params.areaRng, engine.params.areaRngLbl = [[0, 1e10]], ["all"]
-    engine.evaluate()
-    engine.accumulate()
-    precision = np.asarray(engine.eval["precision"])[:, :, :, 0]  # IoU thresholds x recalls x classes x limits
-    return [_means(precision[..., engine.params.maxDets.index(number)]) for number in numbers]
-
-
-def _means(precision: np.ndarray) -> APResult:
-    """Average the (IoU thresholds, recalls, classes) precision of one limit."""
-    return APResult(float(precision.mean()), float(precision[0].mean()), float(precision[5].mean()))
+    precision = matching.pooled()
+    return [precision.result(limit) for limit in limits]
 
 
 def ceiling(truths: MaskLists, max_detections: int = 100, *, labels: LabelLists | None = None) -> float:
@@ -164,36 +129,3 @@ def _check_lengths(
                 f"image {index}: {len(true)} truths with {len(true_label)} labels, "
                 f"{len(found)} predictions with {len(score)} scores and {len(label)} labels"
             )
-
-
-def _dataset(
-    masks: MaskLists,
-    labels: LabelLists,
-    categories: list[int],
-    scores: Sequence[Sequence[float]] | None = None,
-) -> COCO:
-    """Build the engine's data set; predictions (those with scores) of classes without a truth are left out."""
-    images: list[dict[str, int]] = []
-    annotations: list[dict[str, Any]] = []
-    for image_id, image_masks in enumerate(masks, 1):
-        images.append({"id": image_id, "height": 0, "width": 0})
-        for index, pixels in enumerate(area(list(image_masks)).tolist()):
-            annotation = {
-                "id": len(annotations) + 1,
-                "image_id": image_id,
-                "category_id": int(labels[image_id - 1][index]),
-                "segmentation": image_masks[index],
-                "area": pixels,
-                "iscrowd": 0,
-            }
-            if scores is not None:
-                annotation["score"] = float(scores[image_id - 1][index])
-            annotations.append(annotation)
-    return COCO(
-        {"images": images, "annotations": annotations, "categories": [{"id": i, "name": str(i)} for i in categories]},
-        print_function=_silent,
-    )
-
-
-def _silent(*_: object) -> None:
-    """Take the engine's progress lines and keep them off the terminal."""

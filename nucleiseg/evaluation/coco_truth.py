@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleiseg.errors import InputError, raise_problems, some
+from nucleiseg.evaluation.boxes import Box, given_or_tight, read_box
 from nucleiseg.evaluation.label_maps import decode, sound
 from nucleiseg.evaluation.segmentations import to_rle
 from nucleiseg.evaluation.truth import ImageId, ImageTruth, Truth
@@ -21,6 +22,7 @@ class _Annotation:
     """Place in the file, counted from 1."""
     label: int
     segmentation: Any
+    box: Box | None
 
 
 def read_coco(path: Path) -> Truth:
@@ -87,7 +89,12 @@ def _annotations(
                 f"truth={path}: annotation {number} is a crowd region (iscrowd): only instances count here."
             )
         else:
-            grouped.setdefault(image_id, []).append(_Annotation(number, label, fields["segmentation"]))
+            try:
+                annotation = _Annotation(number, label, fields["segmentation"], read_box(fields))
+            except ValueError as error:
+                problems.append(f"truth={path}: annotation {number} {error}.")
+            else:
+                grouped.setdefault(image_id, []).append(annotation)
     raise_problems(problems)
     return grouped
 
@@ -108,7 +115,14 @@ def _with_masks(image: ImageTruth, annotations: Sequence[_Annotation], where: st
         problems.append(f"{where}: the run lengths of annotations {numbers} (image {image.name}) are damaged.")
         return image
     kept = decode(masks).areas(len(masks)).nonzero()[0].tolist()
-    return replace(image, masks=[masks[index] for index in kept], labels=[annotations[index].label for index in kept])
+    masks = [masks[index] for index in kept]
+    annotations = [annotations[index] for index in kept]
+    return replace(
+        image,
+        masks=masks,
+        labels=[annotation.label for annotation in annotations],
+        boxes=given_or_tight([annotation.box for annotation in annotations], masks),
+    )
 
 
 def _categories(document: dict[str, Any], images: Sequence[ImageTruth]) -> dict[int, str]:

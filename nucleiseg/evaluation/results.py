@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleiseg.errors import InputError, raise_problems, some
+from nucleiseg.evaluation.boxes import Box, given_or_tight, read_box
 from nucleiseg.evaluation.label_maps import sound
 from nucleiseg.evaluation.segmentations import to_rle
 from nucleiseg.evaluation.truth import ImageId, ImageTruth, Truth
@@ -27,11 +28,13 @@ class ImageResults:
         masks: M masks over the image.
         scores: M confidences.
         labels: M classes.
+        boxes: M boxes; None where the file gives none: they are the tight boxes of the masks.
     """
 
     masks: list[RLE] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
+    boxes: list[Box] | None = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,10 @@ def _problem(entry: Any) -> str | None:  # noqa: ANN401
         return f"has the image_id {entry['image_id']!r} and the category_id {entry['category_id']!r}"
     if not isinstance(entry["score"], int | float) or not isfinite(entry["score"]):
         return f"has the score {entry['score']!r}"
+    try:
+        read_box(entry)
+    except ValueError as error:
+        return str(error)
     return None
 
 
@@ -171,8 +178,12 @@ def _image_results(
             f"{where}: the mask of result {number} (image {image.name}, id {image.image_id}) {reason}: masks must "
             f"be in pixels of the image itself.{more}"
         )
+        return ImageResults()
     return ImageResults(
-        masks, [float(entry["score"]) for _, entry in entries], [entry["category_id"] for _, entry in entries]
+        masks=masks,
+        scores=[float(entry["score"]) for _, entry in entries],
+        labels=[entry["category_id"] for _, entry in entries],
+        boxes=given_or_tight([read_box(entry) for _, entry in entries], masks),
     )
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from nucleiseg.data.cache import SampleCache
 from nucleiseg.data.readers.folders import FoldersReader
 from nucleiseg.errors import InputError, raise_problems, some
+from nucleiseg.evaluation.boxes import Box
 from nucleiseg.inference.box_masks import RLE, Crop, compress, run_lengths
 from nucleiseg.inference.images import ImageEntry
 from nucleiseg.label_maps import measure
@@ -30,6 +31,7 @@ class ImageTruth:
         width: columns of the image.
         masks: N masks over the image, each with a pixel.
         labels: N classes.
+        boxes: N boxes; None where the file gives none: they are the tight boxes of the masks.
     """
 
     name: str
@@ -38,6 +40,7 @@ class ImageTruth:
     width: int
     masks: list[RLE]
     labels: list[int]
+    boxes: list[Box] | None = None
 
     @classmethod
     def of(cls, sample: Sample, image_id: ImageId) -> "ImageTruth":

@@ -9,7 +9,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from nucleiseg.evaluation import coco_ap
+from nucleiseg.evaluation import engine
 from nucleiseg.evaluation.coco_ap import average_precision, average_precisions, ceiling
 from nucleiseg.inference.box_masks import RLE
 
@@ -94,8 +94,8 @@ def test_all_detections_equal_pycocotools_with_an_extended_limit() -> None:
 def test_one_run_gives_every_limit(classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     case = random_case(11, classes)
     runs: list[object] = []
-    evaluate = coco_ap.COCOeval_faster.evaluate
-    monkeypatch.setattr(coco_ap.COCOeval_faster, "evaluate", lambda self: (runs.append(self), evaluate(self)))
+    evaluate = engine.Matching.evaluate
+    monkeypatch.setattr(engine.Matching, "evaluate", lambda self: (runs.append(self), evaluate(self)))
     limits = (None, 100, 15, 12, 15)
     columns = case["truths"], case["predictions"], case["scores"]
     labels = {"truth_labels": case["truth_labels"], "prediction_labels": case["labels"]} if classes > 1 else {}

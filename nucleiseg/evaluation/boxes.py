@@ -1,0 +1,57 @@
+"""Boxes as COCO has them: x, y, width, height in pixels of the image, x and y those of the top left corner."""
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from typing import Any
+
+from pycocotools import mask as coco_mask
+
+from nucleiseg.inference.box_masks import RLE
+
+Box = tuple[float, float, float, float]
+"""x, y, width, height in pixels of the image."""
+
+
+def tight_boxes(masks: Sequence[RLE]) -> list[Box]:
+    """Return the smallest box around each mask; a mask of one pixel has a box of 1 x 1."""
+    return [tuple(box) for box in coco_mask.toBbox(list(masks)).tolist()] if masks else []
+
+
+def read_box(entry: Mapping[str, Any]) -> Box | None:
+    """Take the box of an annotation or a result.
+
+    Args:
+        entry: the annotation or result, as JSON gives it.
+
+    Returns:
+        Its "bbox"; None if it has none, or an empty one, as some tools write.
+
+    Raises:
+        ValueError: saying what is wrong with it, as the end of a sentence on the entry.
+    """
+    values = entry.get("bbox")
+    if values is None or values == []:
+        return None
+    if not isinstance(values, list) or len(values) != 4 or not all(map(_is_number, values)) or min(values[2:]) < 0:
+        raise ValueError(f"has the bbox {values!r:.60} instead of [x, y, width, height] in pixels")
+    x, y, width, height = map(float, values)
+    return x, y, width, height
+
+
+def given_or_tight(given: Sequence[Box | None], masks: Sequence[RLE]) -> list[Box] | None:
+    """Put tight boxes where no box is given.
+
+    Args:
+        given: for each mask its box, or None.
+        masks: the masks.
+
+    Returns:
+        A box for each mask; None if no box is given at all.
+    """
+    if all(box is None for box in given):
+        return None
+    return [tight if box is None else box for box, tight in zip(given, tight_boxes(masks), strict=True)]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and isfinite(value)

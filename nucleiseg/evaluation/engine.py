@@ -1,0 +1,158 @@
+"""faster-coco-eval behind one class: IoU and matching once, then precision for any images, classes, sizes and limits.
+
+No other file knows the library. It does what pycocotools does, in C++, and honours any number of detections.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from faster_coco_eval import COCO, COCOeval_faster
+
+from nucleiseg.evaluation.boxes import Box, tight_boxes
+from nucleiseg.evaluation.sizes import ALL_SIZES, SizeRange
+from nucleiseg.inference.box_masks import RLE, area
+
+
+class APResult(NamedTuple):
+    """Average precision, 0 .. 1; NaN where there is no truth to find.
+
+    Attributes:
+        ap: mean over IoU thresholds 0.50, 0.55 .. 0.95.
+        ap50: at IoU threshold 0.50.
+        ap75: at IoU threshold 0.75.
+    """
+
+    ap: float
+    ap50: float
+    ap75: float
+
+
+@dataclass(frozen=True)
+class Instances:
+    """The instances of one image, true or found.
+
+    Attributes:
+        masks: N masks.
+        labels: N classes.
+        scores: N confidences, in any order; None for truths.
+        boxes: N boxes; None takes the tight boxes of the masks.
+    """
+
+    masks: Sequence[RLE]
+    labels: Sequence[int]
+    scores: Sequence[float] | None = None
+    boxes: Sequence[Box] | None = None
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Interpolated precision of a set of images.
+
+    Attributes:
+        values: (IoU thresholds 10, recalls 101, classes, sizes, limits) float64, -1 where there is no truth.
+        labels: the classes.
+        limits: the limits on detections, ascending.
+    """
+
+    values: np.ndarray
+    labels: list[int]
+    limits: list[int]
+
+    def result(self, limit: int | None = None, *, label: int | None = None, size: int = 0) -> APResult:
+        """Average over recalls, and over the classes that have a truth.
+
+        Args:
+            limit: how many detections of each image and class count, one of those that were matched for; None: all.
+            label: the class; None averages over all.
+            size: index of the range of sizes.
+        """
+        if label is not None and label not in self.labels:
+            return APResult(np.nan, np.nan, np.nan)
+        classes = slice(None) if label is None else [self.labels.index(label)]
+        chosen = self.values[:, :, classes, size, -1 if limit is None or not self.labels else self.limits.index(limit)]
+        return APResult(*map(_mean, (chosen, chosen[0], chosen[5])))
+
+
+class Matching(COCOeval_faster):
+    """The matches of all detections of a set of images.
+
+    Args:
+        truths: for each image, what there is to find.
+        found: for each image (same order), what was found.
+        kind: whether IoU is that of masks or of boxes.
+        limits: limits on the detections of an image and class that `Precision.result` will be asked for; all of them
+            can be asked for always.
+        sizes: ranges of size. As in COCO, truths outside a range are neither found nor missed, and neither are
+            detections outside it that match nothing; the size is always that of the mask.
+    """
+
+    def __init__(
+        self,
+        truths: Sequence[Instances],
+        found: Sequence[Instances],
+        *,
+        kind: Literal["segm", "bbox"] = "segm",
+        limits: Sequence[int] = (),
+        sizes: Sequence[SizeRange] = (ALL_SIZES,),
+    ) -> None:
+        self.labels = sorted({int(label) for image in truths for label in image.labels})
+        datasets = (_dataset(images, self.labels, kind) for images in (truths, found))
+        super().__init__(*datasets, iouType=kind, print_function=_silent, separate_eval=True)
+        most = max([1, *limits, *(len(image.masks) for image in found)])
+        self.params.maxDets = sorted({*limits, most})
+        self.params.areaRng = [[size.least, size.most] for size in sizes]
+        self.params.areaRngLbl = [size.name for size in sizes]
+        self._images = len(truths)
+        if self.labels:
+            self.evaluate()
+            self._all_matches = self._evalImgs_cpp  # image by image within a size, size by size within a class
+
+    def pooled(self) -> Precision:
+        """Return the precision of all images together."""
+        return self._precision(slice(None), range(self._images))
+
+    def of_image(self, index: int) -> Precision:
+        """Return the precision of one image by itself, from the same matches."""
+        return self._precision(slice(index, None, self._images), [index])
+
+    def _precision(self, matches: slice, images: Sequence[int]) -> Precision:
+        if not self.labels:
+            return Precision(np.full((10, 101, 0, len(self.params.areaRng), 1), -1.0), [], [])
+        self._evalImgs_cpp = self._all_matches[matches]
+        self._paramsEval.imgIds = [index + 1 for index in images]
+        self.accumulate()
+        return Precision(np.asarray(self.eval["precision"]), self.labels, self.params.maxDets)
+
+
+def _mean(precision: np.ndarray) -> float:
+    defined = precision[precision > -1]
+    return float(defined.mean()) if defined.size else np.nan
+
+
+def _dataset(images: Sequence[Instances], labels: list[int], kind: str) -> COCO:
+    """Build the engine's data set; what is of a class without a truth is left out by the engine."""
+    annotations: list[dict[str, Any]] = []
+    for image_id, image in enumerate(images, 1):
+        boxes = (image.boxes or tight_boxes(image.masks)) if kind == "bbox" else [None] * len(image.masks)
+        for index, pixels in enumerate(area(list(image.masks)).tolist()):
+            annotation = {
+                "id": len(annotations) + 1,
+                "image_id": image_id,
+                "category_id": int(image.labels[index]),
+                "segmentation": image.masks[index],
+                "bbox": boxes[index],
+                "area": pixels,
+                "iscrowd": 0,
+            }
+            if image.scores is not None:
+                annotation["score"] = float(image.scores[index])
+            annotations.append(annotation)
+    entries = [{"id": image_id, "height": 0, "width": 0} for image_id in range(1, len(images) + 1)]
+    categories = [{"id": label, "name": str(label)} for label in labels]
+    return COCO({"images": entries, "annotations": annotations, "categories": categories}, print_function=_silent)
+
+
+def _silent(*_: object) -> None:
+    """Take the engine's progress lines and keep them off the terminal."""
