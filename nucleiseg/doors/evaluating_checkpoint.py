@@ -1,10 +1,13 @@
 """From a checkpoint and a data set to what is scored: the truth of its images, and what the network finds there."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nucleiseg.data.datamodule import NucleiDataModule, build_datamodule
+from nucleiseg.data.readers.base import Record
 from nucleiseg.doors.predicting import find_checkpoint
 from nucleiseg.doors.prediction import counting_threshold
 from nucleiseg.errors import InputError
@@ -13,7 +16,6 @@ from nucleiseg.evaluation.truth import ImageTruth, Truth
 from nucleiseg.inference.box_masks import area, to_rle
 from nucleiseg.inference.predictor import Predictor
 from nucleiseg.progress import say, track
-from nucleiseg.structures import Prediction
 from nucleiseg.transforms.whole_image import WholeImage
 
 
@@ -35,24 +37,48 @@ def predict_data(
     """
     predictor = Predictor.from_checkpoint(find_checkpoint(Path(checkpoint)))
     threshold = counting_threshold(predictor, count_threshold)
-    images = WholeImage(scale=1.0)  # not asked for: the predictor resizes
-    datamodule = build_datamodule(data, train_transform=images, val_transform=images, seed=0, total_steps=1)
-    datamodule.setup()
-    _refuse_other_classes(predictor, datamodule)
-    if datamodule.reader.drawn:
-        say("NOTE: the data are DRAWN, not photographed. What is measured here says nothing about real tissue.")
+    datamodule = set_up_data(data)
+    refuse_other_classes(predictor.metadata.class_names, datamodule.class_names)
     truths: list[ImageTruth] = []
     found: dict[int | str, ImageResults] = {}
-    for number, record in enumerate(track(datamodule.val_records or datamodule.train_records, "Predicting images"), 1):
+    for number, record in enumerate(track(scored_records(datamodule), "Predicting images"), 1):
         sample = datamodule.cache.load(datamodule.reader, record)
         truths.append(ImageTruth.of(sample, number))
-        found[number] = _results(predictor.predict(sample.image))
+        found[number] = predict_results(predictor, sample.image)
     categories = dict(enumerate(datamodule.class_names, 1))
     return Truth(tuple(truths), categories, notes=_notes(predictor, datamodule)), Results(found), threshold
 
 
-def _results(prediction: Prediction) -> ImageResults:
-    """Take the instances that have a pixel, as a result file would."""
+def set_up_data(data: Mapping[str, Any]) -> NucleiDataModule:
+    """List, check and split the data of a configuration, as training would, and say so where they are drawn.
+
+    Args:
+        data: the keys of the `data` group.
+
+    Raises:
+        InputError: with every problem of the data, or of what is asked of them.
+    """
+    images = WholeImage(scale=1.0)  # not asked for: the predictor resizes
+    datamodule = build_datamodule(data, train_transform=images, val_transform=images, seed=0, total_steps=1)
+    datamodule.setup()
+    if datamodule.reader.drawn:
+        say("NOTE: the data are DRAWN, not photographed. What is measured here says nothing about real tissue.")
+    return datamodule
+
+
+def scored_records(datamodule: NucleiDataModule) -> tuple[Record, ...]:
+    """Return the images that are held out; where none is (`data.val=none`), all."""
+    return datamodule.val_records or datamodule.train_records
+
+
+def predict_results(predictor: Predictor, image: np.ndarray) -> ImageResults:
+    """Predict an image and take the instances that have a pixel, as a result file would.
+
+    Args:
+        predictor: finds the instances.
+        image: (H, W, 3) uint8 RGB.
+    """
+    prediction = predictor.predict(image)
     masks = to_rle(prediction)
     kept = area(masks).nonzero()[0].tolist()
     scores, labels = prediction.scores.tolist(), prediction.labels.tolist()
@@ -70,8 +96,12 @@ def _notes(predictor: Predictor, datamodule: NucleiDataModule) -> tuple[str, ...
     return (f"{note} (data.val=none: all). The checkpoint was trained on other data or another split of them.",)
 
 
-def _refuse_other_classes(predictor: Predictor, datamodule: NucleiDataModule) -> None:
-    of_network, of_data = predictor.metadata.class_names, datamodule.class_names
+def refuse_other_classes(of_network: Sequence[str], of_data: Sequence[str]) -> None:
+    """Refuse a checkpoint that knows other classes than the data have.
+
+    Raises:
+        InputError: with both.
+    """
     if tuple(of_network) != tuple(of_data):
         raise InputError(
             f"The checkpoint knows the classes {', '.join(of_network)}; the data have {', '.join(of_data)}: "

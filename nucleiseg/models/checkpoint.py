@@ -1,6 +1,7 @@
 """Checkpoints that rebuild themselves: weights, what the network is made of, and what it learned from."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,9 +55,14 @@ class Metadata:
 
 def save(path: str | os.PathLike[str], network: MaskRCNN, metadata: Metadata) -> None:
     """Write weights and metadata, whole or not at all; no optimiser, so a file can be used but not resumed."""
-    weights = {name: value.detach().cpu() for name, value in network.state_dict().items()}
+    write(path, network.state_dict(), metadata)
+
+
+def write(path: str | os.PathLike[str], weights: Mapping[str, Tensor], metadata: Metadata) -> None:
+    """Write what `read` returns, whole or not at all."""
+    state = {name: value.detach().cpu() for name, value in weights.items()}
     with atomic_path(path) as temporary:
-        torch.save({"state_dict": weights, KEY: metadata.to_dict()}, temporary)
+        torch.save({"state_dict": state, KEY: metadata.to_dict()}, temporary)
 
 
 def load(path: str | os.PathLike[str]) -> tuple[MaskRCNN, Metadata]:

@@ -1,0 +1,1 @@
+"""From the plain keys of `conf/leaderboard.yaml` to ranked checkpoints: what `leaderboard.py` calls."""

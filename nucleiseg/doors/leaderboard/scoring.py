@@ -1,0 +1,68 @@
+"""One checkpoint on one set of images: predicted, evaluated, and the score threshold that suits them."""
+
+import time
+from pathlib import Path
+from statistics import median
+
+from nucleiseg.doors.evaluating_checkpoint import predict_results, refuse_other_classes
+from nucleiseg.doors.leaderboard.cache import Evaluation, Facts
+from nucleiseg.doors.leaderboard.images import ImageSet
+from nucleiseg.evaluation.leaderboard.record import EvaluationRecord
+from nucleiseg.evaluation.results import ImageResults
+from nucleiseg.evaluation.thresholds import COUNT_THRESHOLD, choose_threshold
+from nucleiseg.evaluation.truth import ImageId
+from nucleiseg.inference.predictor import Predictor
+from nucleiseg.inference.settings import PredictionSettings
+from nucleiseg.models.checkpoint import Metadata, load
+from nucleiseg.models.mask_rcnn import MaskRCNN
+from nucleiseg.training.memory import device_name
+
+
+def score_checkpoint(file: Path, images: ImageSet, settings: PredictionSettings) -> Evaluation:
+    """Predict the images with a checkpoint and evaluate what it finds.
+
+    Args:
+        file: the checkpoint.
+        images: what it is scored on.
+        settings: how it predicts.
+
+    Raises:
+        InputError: if the file is no checkpoint, or knows other classes than the images have.
+    """
+    return score_network(*load(file), images, settings)
+
+
+def score_network(network: MaskRCNN, metadata: Metadata, images: ImageSet, settings: PredictionSettings) -> Evaluation:
+    """Do the same with a network in memory.
+
+    Counts and label maps use the checkpoint's own score threshold; where it has none, the one that is best here.
+    """
+    refuse_other_classes(metadata.class_names, images.datamodule.class_names)
+    predictor = Predictor(network, metadata, settings)
+    found: dict[ImageId, ImageResults] = {}
+    seconds = []
+    for truth in images.truths:
+        pixels = images.pixels(truth.name)
+        start = time.perf_counter()
+        found[truth.image_id] = predict_results(predictor, pixels)
+        seconds.append(time.perf_counter() - start)
+    chosen = _best_threshold(images, found)
+    stored = metadata.score_threshold
+    threshold = next((value for value in (stored, chosen) if value is not None), COUNT_THRESHOLD)
+    record = EvaluationRecord.of(
+        images.truths, found, max(threshold, predictor.score_threshold), median(seconds), device_name(predictor.device)
+    )
+    parameters = sum(weight.numel() for weight in network.parameters()) / 1e6
+    return Evaluation(record, Facts(parameters, metadata.weights, stored, chosen))
+
+
+def _best_threshold(images: ImageSet, found: dict[ImageId, ImageResults]) -> float | None:
+    """Return the score threshold with the best F1 of all images together, as validation in training chooses it."""
+    results = [found[truth.image_id] for truth in images.truths]
+    return choose_threshold(
+        [truth.masks for truth in images.truths],
+        [result.masks for result in results],
+        [result.scores for result in results],
+        truth_labels=[truth.labels for truth in images.truths],
+        prediction_labels=[result.labels for result in results],
+    ).threshold
