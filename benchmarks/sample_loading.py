@@ -1,105 +1,206 @@
-"""How long one training sample takes: read from the cache, crop, resize, saturation, flip, boxes; on one core.
+"""How long one training sample takes: a crop of half each side, resized to 608, saturation, flip, boxes; on one core.
 
-    python -m benchmarks.sample_loading                          # images drawn from a seed
-    python -m benchmarks.sample_loading data=ROOT                # the sparsest, the median and the densest image there
-    python -m benchmarks.sample_loading data=ROOT images=A,B     # these images
+    python -m benchmarks.sample_loading                              # 294, 480 and 1,862 drawn nuclei in 1000 x 1000
+    python -m benchmarks.sample_loading nuclei=50,5000 stock_repeats=0
+    python -m benchmarks.sample_loading data=ROOT                    # the sparsest, the median and the densest image
+    python -m benchmarks.sample_loading data=ROOT images=A,B         # these images
 
-The cost must not grow with the number of nuclei.
+Ours reads the sample from the cache and augments its planes. Stock gives Albumentations a list with a mask of each
+nucleus, which it keeps decoded in memory, or (as most people do, since they do not fit) reads from one PNG each. The
+cost of ours must not grow with the number of nuclei.
 """
 
-import statistics
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
+import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
+from PIL import Image
 
-from nucleiseg.data.cache import SampleCache, Summary, load_all
+from benchmarks import options
+from benchmarks.drawing import as_sample, draw_discs
+from benchmarks.measure import Cost, in_child, measure
+from benchmarks.result import Result, Row, relation
+from benchmarks.stock import MaskFilesDataset, MaskListDataset
+from nucleiseg.data.cache import SampleCache
+from nucleiseg.data.layers import unpack
 from nucleiseg.data.readers.base import Reader, Record
-from nucleiseg.data.readers.demo import DemoReader
 from nucleiseg.data.readers.folders import FoldersReader
 from nucleiseg.errors import InputError
+from nucleiseg.structures import Sample
 from nucleiseg.transforms.recipe import Recipe
 
-REPEATS = 100
 RECIPE = Recipe(saturation=(0.5, 2.0))
 
+IMAGE, MASKS = "image.png", "masks"
+"""Where stock finds an image and its masks."""
 
-def main(arguments: Sequence[str]) -> None:
-    """Measure and print a table.
+
+@dataclass(frozen=True)
+class Options:
+    """Keys of the command line.
+
+    Attributes:
+        nuclei: how many to draw into an image each, without `data`.
+        size: side of a drawn image in pixels.
+        data: folder of a data set as the reader `folders` takes it; empty: draw.
+        images: names of images of it; none: the sparsest, the median and the densest.
+        repeats: calls of ours that count.
+        stock_repeats: calls of stock that count; 0 leaves it out.
+    """
+
+    nuclei: tuple[int, ...] = (294, 480, 1862)
+    size: int = 1000
+    data: str = ""
+    images: tuple[str, ...] = ()
+    repeats: int = 100
+    stock_repeats: int = 5
+
+
+@dataclass(frozen=True)
+class DiscReader(Reader):
+    """Draws images with exact numbers of nuclei; their names are these numbers.
 
     Args:
-        arguments: `key=value` words as on the command line.
+        counts: nuclei of each image.
+        size: side of each in pixels.
     """
-    options = dict(argument.partition("=")[::2] for argument in arguments)
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    reader: Reader = FoldersReader(options["data"]) if "data" in options else DemoReader(images=6, size=1000)
-    with tempfile.TemporaryDirectory() as folder:
-        cache = SampleCache(Path(folder))
-        summaries = choose(load_all(reader, cache), options.get("images"))
-        records = {record.name: record for record in reader.records()}
-        rows = [(summary, measure(reader, records[summary.name], cache)) for summary in summaries]
-        Console(width=100).print(as_table(rows))
+
+    counts: tuple[int, ...]
+    size: int
+
+    class_names: ClassVar[tuple[str, ...]] = ("nucleus",)
+    drawn: ClassVar[bool] = True
+
+    def records(self) -> list[Record]:
+        """List the images' names."""
+        return [Record(name=str(count)) for count in self.counts]
+
+    def read(self, record: Record) -> Sample:
+        """Draw an image."""
+        return as_sample(draw_discs(int(record.name), self.size), record.name)
+
+    def key(self, record: Record) -> str:
+        """Return what the image is drawn from."""
+        return f"{record.name}x{self.size}"
 
 
-def choose(summaries: list[Summary], names: str | None) -> list[Summary]:
-    """Return the named images (separated by commas), or the sparsest, the median and the densest.
+@dataclass(frozen=True)
+class Case:
+    """One image.
+
+    Attributes:
+        reader: of the data set.
+        record: the image.
+        folder: holds it decoded, and as a file for each mask in `masks` where stock reads them.
+        repeats: calls that count.
+    """
+
+    reader: Reader
+    record: Record
+    folder: Path
+    repeats: int
+
+
+def main(chosen: Options) -> Result:
+    """Measure every image in all implementations.
+
+    Raises:
+        InputError: if an image is asked for that does not exist.
+    """
+    reader: Reader = FoldersReader(chosen.data) if chosen.data else DiscReader(chosen.nuclei, chosen.size)
+    rows: list[Row] = []
+    for record in choose(reader, chosen):
+        with tempfile.TemporaryDirectory() as folder:
+            rows.append(row(Case(reader, record, Path(folder), chosen.repeats), chosen.stock_repeats))
+    for cells in rows:
+        cells["growth of ours"] = relation(cells, rows[0], "ours, ms")
+    repeats = f"median of {chosen.repeats} (stock {chosen.stock_repeats})"
+    return Result("sample_loading", f"One training sample on one core: CPU milliseconds, {repeats}", rows)
+
+
+def choose(reader: Reader, chosen: Options) -> list[Record]:
+    """Return what is to be measured: all drawn images; of a data set the named ones, or the sparsest to densest.
 
     Raises:
         InputError: if a name is not among the images.
     """
-    by_count = sorted(summaries, key=len)
-    if names is None:
-        return [by_count[0], by_count[len(by_count) // 2], by_count[-1]]
-    known = {summary.name: summary for summary in summaries}
-    wanted = names.split(",")
-    if missing := [name for name in wanted if name not in known]:
-        raise InputError(f"No image named {', '.join(missing)}; there are {', '.join(sorted(known))}.")
-    return [known[name] for name in wanted]
+    records = {record.name: record for record in reader.records()}
+    if missing := [name for name in chosen.images if name not in records]:
+        raise InputError(f"No image named {', '.join(missing)}; there are {', '.join(sorted(records))}.")
+    if not chosen.data:
+        return list(records.values())
+    by_masks = sorted(records.values(), key=lambda record: len(record.masks))
+    ends = [by_masks[0], by_masks[len(by_masks) // 2], by_masks[-1]]
+    return [records[name] for name in chosen.images] or ends
 
 
-def measure(reader: Reader, record: Record, cache: SampleCache) -> tuple[float, float, float]:
-    """Return median milliseconds of reading, of the recipe, and of both; another crop each time."""
-    sample = cache.load(reader, record)
-    reading = median_milliseconds(lambda _: cache.load(reader, record))
-    augmenting = median_milliseconds(lambda seed: RECIPE(sample, seed))
-    return reading, augmenting, median_milliseconds(lambda seed: RECIPE(cache.load(reader, record), seed))
+def row(case: Case, stock_repeats: int) -> Row:
+    """Measure one image; each implementation in a process of its own."""
+    nuclei, ours = in_child(measure_ours, case)
+    cells: Row = {"nuclei": nuclei, "ours, ms": 1000 * ours.cpu_seconds, "ours, MB": ours.memory_mb}
+    if stock_repeats:
+        case = replace(case, repeats=stock_repeats)
+        in_child(write_masks, case)
+        for name, function in (("stock from memory", stock_from_memory), ("stock from files", stock_from_files)):
+            stock = in_child(function, case)
+            cells |= {
+                f"{name}, ms": 1000 * stock.cpu_seconds,
+                f"{name}, MB": stock.memory_mb,
+                f"{name} / ours": stock.cpu_seconds / ours.cpu_seconds,
+            }
+    return cells
 
 
-def median_milliseconds(work: Callable[[int], object]) -> float:
-    """Return the median CPU time of `work(0)`, `work(1)`, ... after a first call that is not counted.
-
-    CPU time of this process, so that other programs on the machine do not matter.
-    """
-    work(0)
-    times = []
-    for seed in range(REPEATS):
-        start = time.process_time()
-        work(seed)
-        times.append(time.process_time() - start)
-    return 1000 * statistics.median(times)
+def measure_ours(case: Case) -> tuple[int, Cost]:
+    """Load from the cache and augment, another crop each time; also return the number of nuclei."""
+    _one_thread()
+    cache = SampleCache(case.folder)
+    summary = cache.prepare(case.reader, case.record)
+    return len(summary), measure(lambda seed: RECIPE(cache.load(case.reader, case.record), seed), case.repeats)
 
 
-def as_table(rows: list[tuple[Summary, tuple[float, float, float]]]) -> Table:
-    """Return the measurements as a table; the last column relates each image to the first."""
-    table = Table(title=f"One training sample: CPU milliseconds, median of {REPEATS}")
-    for column in ("image", "nuclei", "read", "augment", "in all", "relative"):
-        table.add_column(column, justify="left" if column == "image" else "right")
-    first = rows[0][1][2]
-    for summary, times in rows:
-        cells = [f"{milliseconds:.1f}" for milliseconds in times]
-        table.add_row(summary.name, f"{len(summary):,}", *cells, f"{times[2] / first:.2f}")
-    return table
+def write_masks(case: Case) -> None:
+    """Write image and masks as files for stock: PNG."""
+    sample = _sample(case)
+    (case.folder / MASKS).mkdir()
+    Image.fromarray(sample.image).save(case.folder / IMAGE)
+    for number, mask in enumerate(unpack(sample.layers, sample.layer_index)):
+        Image.fromarray(255 * mask.astype(np.uint8)).save(case.folder / MASKS / f"{number:05d}.png")
+
+
+def stock_from_memory(case: Case) -> Cost:
+    """Augment a list of masks that is kept in memory, another crop each time."""
+    _one_thread()
+    sample = _sample(case)
+    masks = [mask.astype(np.uint8) for mask in unpack(sample.layers, sample.layer_index)]
+    data = MaskListDataset([np.array(sample.image)], [masks], crop=_crop(sample))
+    return measure(lambda _: data[0], case.repeats)
+
+
+def stock_from_files(case: Case) -> Cost:
+    """Read the image and each mask, then augment the list, another crop each time."""
+    _one_thread()
+    files = sorted((case.folder / MASKS).iterdir())
+    data = MaskFilesDataset([case.folder / IMAGE], [files], crop=_crop(_sample(case)))
+    return measure(lambda _: data[0], case.repeats)
+
+
+def _sample(case: Case) -> Sample:
+    return SampleCache(case.folder).load(case.reader, case.record)
+
+
+def _crop(sample: Sample) -> int:
+    return min(sample.image.shape[:2]) // 2
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except InputError as error:
-        sys.exit(str(error))
+    options.run(Options, main)

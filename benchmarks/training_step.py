@@ -1,150 +1,204 @@
-"""How long a training step takes and how much memory it needs, as nuclei become many.
+"""How long a training step takes and how much memory it needs as nuclei become many: ours and stock torchvision.
 
-    python -m benchmarks.training_step                                    # r18_fpn, one crop of 608 x 608
-    python -m benchmarks.training_step model=r50_fpn crop=608 batch=1 nuclei=50,600,2000
-    python -m benchmarks.training_step crop=320 batch=2 nuclei=60 threads=2
+    python -m benchmarks.training_step                                   # r18_fpn, 608 x 608, 50, 600, 2,000 nuclei
+    python -m benchmarks.training_step models=r50_fpn,r50_fpn_torchvision,stock_fpn nuclei=50,150,600,2000 steps=3
+    python -m benchmarks.training_step models=r50_c4,stock_c4 nuclei=150
+    python -m benchmarks.training_step models=r50_fpn precision=bf16 device=cuda batch=8
 
-Each number of nuclei is measured in a process of its own, so that its peak of memory is its own. Neither time nor
-memory should grow with the number of nuclei. On a machine with other work to do, the CPU seconds of one thread
-(threads=1) are the number to trust. Peak memory comes from `getrusage`, so this runs on Linux and macOS.
+Forward, backward and SGD on images that wait in memory. Neither time nor memory should grow with the nuclei. A model
+is a file of conf/model; `NAME_torchvision` is the same in torchvision's numerics; `stock_fpn` and `stock_c4` are
+torchvision's own R50-FPN, and R50-C4 of its parts, with the same stages frozen. `benchmarks.networks` says what makes
+untrained networks work as hard as trained ones.
 """
 
-import multiprocessing
-import resource
-import statistics
-import sys
-import time
 from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
+from benchmarks import options
+from benchmarks.drawing import as_mask_stack, as_target, draw_discs, noise_image
+from benchmarks.measure import Cost, chosen_device, in_child, measure
+from benchmarks.networks import Calibration, Proposals, build_network, is_stock
+from benchmarks.result import Result, Row, relation
 from nucleiseg.errors import InputError
-from nucleiseg.models.config import ModelConfig
-from nucleiseg.models.mask_rcnn import build
-from nucleiseg.structures import Target
 
-MODELS = Path(__file__).parents[1] / "conf" / "model"
-RADIUS = 6
-"""Pixels of a nucleus: 2,000 of them just fit into 608 x 608."""
+PRECISIONS = ("float32", "tf32", "bf16")
+"""Arithmetic of convolutions and products: exact float32; NVIDIA's 19-bit inputs; autocast to bfloat16."""
 
-DEFAULTS = {"model": "r18_fpn", "crop": "608", "batch": "1", "nuclei": "50,600,2000", "steps": "5", "threads": "2"}
+LEARNING_RATE = 1e-5
+"""So small that no untrained network diverges within a few steps; its value costs nothing."""
 
 
-class Case(NamedTuple):
-    """What to measure: see `DEFAULTS`."""
+@dataclass(frozen=True)
+class Options:
+    """Keys of the command line.
+
+    Attributes:
+        models: what to compare; see the module.
+        nuclei: in each image.
+        crop: side of each image in pixels.
+        batch: images a step.
+        steps: steps that count.
+        threads: of the CPU.
+        precision: one of `PRECISIONS`.
+        device: auto takes a CUDA GPU where there is one.
+    """
+
+    models: tuple[str, ...] = ("r18_fpn",)
+    nuclei: tuple[int, ...] = (50, 600, 2000)
+    crop: int = 608
+    batch: int = 1
+    steps: int = 5
+    threads: int = 2
+    precision: str = "float32"
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row: see `Options`."""
 
     model: str
+    nuclei: int
     crop: int
     batch: int
-    nuclei: int
     steps: int
     threads: int
+    precision: str
+    device: str
 
 
-class Cost(NamedTuple):
-    """Median seconds of a step by the clock and of CPU time, and the process's peak of memory in MB."""
+class Batch(NamedTuple):
+    """What a network trains on, on its device.
 
-    clock: float
-    cpu: float
-    memory: float
+    Attributes:
+        images: (3, side, side): ours uint8, stock's float32 in 0 .. 1.
+        targets: ours `Target`, stock's dicts with masks.
+        boxes: (N, 4) of each image's nuclei.
+    """
+
+    images: list[Tensor]
+    targets: list[Any]
+    boxes: tuple[Tensor, ...]
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Measure every number of nuclei and print a table.
+class Step:
+    """Training steps of one case.
 
     Args:
-        arguments: `key=value` words as on the command line.
+        case: what to train on what.
+
+    Attributes:
+        network: in training mode, on the case's device, calibrated.
+    """
+
+    def __init__(self, case: Case) -> None:
+        torch.set_num_threads(case.threads)
+        torch.manual_seed(0)
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = case.precision == "tf32"
+        self.case = case
+        self.network = build_network(case.model, case.crop).to(case.device).train()
+        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        self.optimiser = torch.optim.SGD(trained, lr=LEARNING_RATE, momentum=0.9)
+        self.proposals = Proposals()
+        self.network.rpn.register_forward_hook(self.proposals)
+        with torch.no_grad(), Calibration(self.network):
+            self.losses(self.batch(0))
+
+    def __call__(self, batch: Batch) -> None:
+        """Take one step."""
+        torch.stack(list(self.losses(batch).values())).sum().backward()
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the network's losses."""
+        self.proposals.boxes = batch.boxes
+        with autocast(self.case.device, self.case.precision):
+            return self.network(batch.images, batch.targets)
+
+    def batch(self, number: int) -> Batch:
+        """Draw the images of step `number`, each with other nuclei."""
+        seeds = range(number * self.case.batch, (number + 1) * self.case.batch)
+        images, targets = zip(*(self._example(seed) for seed in seeds), strict=True)
+        boxes = (target["boxes"] if isinstance(target, dict) else target.boxes for target in targets)
+        return Batch(list(images), list(targets), tuple(boxes))
+
+    def _example(self, seed: int) -> tuple[Tensor, Any]:
+        case = self.case
+        image = torch.from_numpy(noise_image(case.crop, seed)).permute(2, 0, 1).contiguous()
+        discs = draw_discs(case.nuclei, case.crop, seed)
+        if is_stock(case.model):
+            masks = as_mask_stack(discs)
+            return (image.float() / 255).to(case.device), {key: masks[key].to(case.device) for key in masks}
+        return image.to(case.device), as_target(discs, seed).to(case.device)
+
+
+def autocast(device: str, precision: str) -> AbstractContextManager[object]:
+    """Return the context in which a precision's passes run.
 
     Raises:
-        InputError: for an unknown key.
+        InputError: for an unknown precision.
     """
-    given = dict(argument.partition("=")[::2] for argument in arguments)
-    if unknown := given.keys() - DEFAULTS.keys():
-        raise InputError(f"Not a key: {', '.join(sorted(unknown))}; there are {', '.join(DEFAULTS)}.")
-    options = DEFAULTS | given
-    numbers = {key: int(options[key]) for key in ("crop", "batch", "steps", "threads")}
-    cases = [Case(model=options["model"], nuclei=int(count), **numbers) for count in options["nuclei"].split(",")]
-    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        costs = pool.map(measure, cases, chunksize=1)
-    Console(width=100).print(as_table(cases, costs))
+    if precision not in PRECISIONS:
+        raise InputError(f"precision={precision} is not known: choose one of {', '.join(PRECISIONS)}.")
+    return torch.autocast(torch.device(device).type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
-def measure(case: Case) -> Cost:
-    """Take training steps (forward, backward, SGD) after a first one that is not counted."""
-    torch.set_num_threads(case.threads)
-    torch.manual_seed(0)
-    network = build(model_config(case.model), num_classes=1).train()
-    optimiser = torch.optim.SGD(network.parameters(), lr=1e-3)
-    clock, cpu = [], []
-    for step in range(case.steps + 1):
-        images = [torch.randint(0, 256, (3, case.crop, case.crop), dtype=torch.uint8) for _ in range(case.batch)]
-        targets = [discs(case.nuclei, case.crop, seed=step * case.batch + i) for i in range(case.batch)]
-        start = time.perf_counter(), time.process_time()
-        losses: dict[str, Tensor] = network(images, targets)
-        torch.stack(list(losses.values())).sum().backward()
-        optimiser.step()
-        optimiser.zero_grad()
-        clock.append(time.perf_counter() - start[0])
-        cpu.append(time.process_time() - start[1])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kB on Linux, bytes on macOS
-    memory = peak / (1e6 if sys.platform == "darwin" else 1e3)
-    return Cost(statistics.median(clock[1:]), statistics.median(cpu[1:]), memory)
+def main(chosen: Options) -> Result:
+    """Measure every model with every number of nuclei, each case in a process of its own."""
+    shared = {name: getattr(chosen, name) for name in ("crop", "batch", "steps", "threads", "precision")}
+    cases = [
+        Case(model=model, nuclei=count, device=chosen_device(chosen.device), **shared)
+        for model in chosen.models
+        for count in chosen.nuclei
+    ]
+    rows = [row(case) for case in cases]
+    images = f"{chosen.batch} x {chosen.crop} x {chosen.crop}"
+    title = f"A training step, {images}, {chosen.precision}, {chosen.threads} threads, median of {chosen.steps}"
+    return Result("training_step", title, related(rows))
 
 
-def model_config(name: str) -> ModelConfig:
-    """Read a file of conf/model."""
-    if not (MODELS / f"{name}.yaml").is_file():
-        known = sorted(path.stem for path in MODELS.glob("*.yaml"))
-        raise InputError(f"No model named {name}; there are {', '.join(known)}.")
-    with initialize_config_dir(str(MODELS), version_base="1.3"):
-        values = OmegaConf.to_container(compose(name), resolve=True)
-    return ModelConfig.from_dict(values)  # type: ignore[arg-type]
+def row(case: Case) -> Row:
+    """Measure one case."""
+    cost = in_child(measure_step, case)
+    return {
+        "model": case.model,
+        "nuclei in each": case.nuclei,
+        "seconds": cost.seconds,
+        "CPU seconds": cost.cpu_seconds,
+        "peak memory, MB": cost.memory_mb,
+    }
 
 
-def discs(count: int, side: int, seed: int) -> Target:
-    """Draw nuclei of one size on the cells of a grid, chosen at random."""
-    pitch = 2 * RADIUS + 1
-    columns = side // pitch
-    if count > columns**2:
-        raise InputError(f"{count} nuclei do not fit into {side} x {side}; at most {columns**2} do.")
-    cells = torch.randperm(columns**2, generator=torch.Generator().manual_seed(seed))[:count]
-    offsets = torch.arange(pitch) - RADIUS
-    disc = offsets[:, None] ** 2 + offsets**2 <= RADIUS**2
-    layers = torch.zeros(1, side, side, dtype=torch.int32)
-    corners = torch.stack([cells % columns, cells // columns], dim=1) * pitch
-    for value, (x, y) in enumerate(corners.tolist(), 1):
-        layers[0, y : y + pitch, x : x + pitch][disc] = value
-    return Target(
-        boxes=torch.cat([corners, corners + pitch], dim=1).float(),
-        labels=torch.ones(count, dtype=torch.int64),
-        layers=layers,
-        layer_index=torch.zeros(count, dtype=torch.int64),
-        values=torch.arange(1, count + 1),
-        seed=seed,
-    )
+def measure_step(case: Case) -> Cost:
+    """Take steps after a first one that does not count."""
+    step = Step(case)
+    return measure(step, case.steps, prepare=step.batch, device=case.device)
 
 
-def as_table(cases: list[Case], costs: list[Cost]) -> Table:
-    """Return the measurements as a table."""
-    case = cases[0]
-    images = f"{case.batch} x {case.crop} x {case.crop}"
-    table = Table(title=f"{case.model}, {images}, {case.threads} threads: a training step, median of {case.steps}")
-    for column in ("nuclei in each", "seconds", "CPU seconds", "peak memory, MB"):
-        table.add_column(column, justify="right")
-    for measured, cost in zip(cases, costs, strict=True):
-        table.add_row(f"{measured.nuclei:,}", f"{cost.clock:.2f}", f"{cost.cpu:.2f}", f"{cost.memory:,.0f}")
-    return table
+def related(rows: Sequence[Row]) -> list[Row]:
+    """Add to each row its growth over its model's first row, and its share of stock's with as many nuclei."""
+    by_case = {(cells["model"], cells["nuclei in each"]): cells for cells in rows}
+    columns = {"time": "seconds", "memory": "peak memory, MB"}
+    whole = []
+    for cells in rows:
+        first = next(other for other in rows if other["model"] == cells["model"])
+        stock = by_case.get((stock_of(str(cells["model"])), cells["nuclei in each"]))
+        growth = {f"growth of {name}": relation(cells, first, column) for name, column in columns.items()}
+        share = {f"{name} / stock": relation(cells, stock, column) for name, column in columns.items()}
+        whole.append({**cells, **growth, **share})
+    return whole
+
+
+def stock_of(model: str) -> str:
+    """Return the stock model that one of ours is compared with."""
+    return "stock_c4" if "c4" in model else "stock_fpn"
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except InputError as error:
-        sys.exit(str(error))
+    options.run(Options, main)

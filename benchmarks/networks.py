@@ -1,0 +1,153 @@
+"""The networks that are compared, made to behave as trained ones do, without weights to download.
+
+With random weights a step costs what it costs with trained ones only if as many RoIs reach the heads: a trained RPN
+proposes several boxes for every nucleus, and its masks are blobs, not noise. So, in ours and in stock alike, the
+proposals are replaced after they were computed, frozen normalisation gets the statistics of a first batch (at their
+initial values nothing is normalised, and activations grow to thousands), and in prediction masks are given a blob.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+from torchvision.models.detection import MaskRCNN as StockMaskRCNN
+from torchvision.ops import FrozenBatchNorm2d
+
+from benchmarks import stock
+from nucleiseg.errors import InputError
+from nucleiseg.models.config import ModelConfig
+from nucleiseg.models.mask_rcnn import build
+
+MODELS = Path(__file__).parents[1] / "conf" / "model"
+
+STOCK = {"stock_fpn": stock.build_fpn, "stock_c4": stock.build_c4}
+"""What a benchmark calls stock torchvision's R50-FPN, and R50-C4 of torchvision's parts."""
+
+AS_TORCHVISION = "_torchvision"
+"""After one of our models' names: the same in torchvision's numerics, stride in the 3x3: stock's very network."""
+
+PRETRAINED = {"detectron2": "detectron2", "torchvision": "torchvision"}
+"""Any names of weights, which are not loaded: networks that expect pretrained weights freeze the stem, res2 and
+normalisation."""
+
+
+def is_stock(name: str) -> bool:
+    """Return whether a name is one of `STOCK`."""
+    return name in STOCK
+
+
+def build_network(name: str, side: int, detections: int = 500, proposals: int = 1000) -> StockMaskRCNN:
+    """Build a network for one class.
+
+    Args:
+        name: a file of conf/model, that with `AS_TORCHVISION`, or one of `STOCK`.
+        side: of the square images in pixels; stock resizes others.
+        detections: the most an image.
+        proposals: the most an image in prediction.
+
+    Raises:
+        InputError: for an unknown name.
+    """
+    if is_stock(name):
+        return STOCK[name](side, detections, proposals)
+    config = model_config(name.removesuffix(AS_TORCHVISION))
+    numerics = "torchvision" if name.endswith(AS_TORCHVISION) else config.numerics
+    if config.weights is not None:
+        config = replace(config, weights=PRETRAINED[numerics])
+    return build(
+        replace(
+            config,
+            numerics=numerics,
+            detection=replace(config.detection, limit=detections),
+            rpn=replace(config.rpn, post_nms_test=proposals),
+        ),
+        num_classes=1,
+    )
+
+
+def model_config(name: str) -> ModelConfig:
+    """Read a file of conf/model.
+
+    Raises:
+        InputError: for an unknown name.
+    """
+    if not (MODELS / f"{name}.yaml").is_file():
+        known = sorted(path.stem for path in MODELS.glob("*.yaml"))
+        raise InputError(f"No model named {name}; there are {', '.join([*known, *STOCK])}.")
+    with initialize_config_dir(str(MODELS), version_base="1.3"):
+        values = OmegaConf.to_container(compose(name), resolve=True)
+    return ModelConfig.from_dict(values)  # type: ignore[arg-type]
+
+
+class Calibration:
+    """While open, every frozen normalisation takes the statistics of its first input.
+
+    Args:
+        network: what to calibrate by the batches that go through it.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self._layers = [module for module in network.modules() if isinstance(module, FrozenBatchNorm2d)]
+
+    def __enter__(self) -> None:
+        self._hooks = [layer.register_forward_pre_hook(_take_statistics) for layer in self._layers]
+
+    def __exit__(self, *exception: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+
+def _take_statistics(layer: nn.Module, inputs: tuple[Tensor]) -> None:
+    features = inputs[0].detach().float()
+    layer.running_mean.copy_(features.mean(dim=(0, 2, 3)))  # type: ignore[operator]
+    layer.running_var.copy_(features.var(dim=(0, 2, 3), correction=0))  # type: ignore[operator]
+
+
+@dataclass
+class Proposals:
+    """A forward hook of an RPN: proposals as a trained one's, in place of those that it computed.
+
+    Half of them lie around the nuclei, several on each, the others anywhere.
+
+    Args:
+        count: proposals an image.
+
+    Attributes:
+        boxes: set before each pass: (N, 4) boxes of the nuclei of each image, on the network's device.
+    """
+
+    count: int = 1000
+    boxes: tuple[Tensor, ...] = ()
+
+    def __call__(self, module: nn.Module, inputs: Any, output: tuple[list[Tensor], Any]) -> tuple[list[Tensor], Any]:  # noqa: ANN401
+        """Return the RPN's output with other proposals; its losses stay."""
+        return [self._around(boxes) for boxes in self.boxes], output[1]
+
+    def _around(self, boxes: Tensor) -> Tensor:
+        chosen = boxes[torch.arange(self.count, device=boxes.device) % len(boxes)]
+        sides = (chosen[:, 2:] - chosen[:, :2]).repeat(1, 2)
+        spread = torch.full((self.count, 1), 0.1, device=boxes.device)
+        spread[1::2] = 3.0
+        shift = torch.randn(self.count, 2, device=boxes.device).repeat(1, 2)
+        return (chosen + spread * sides * shift).clamp(min=0, max=float(boxes.max()))
+
+
+def as_trained(network: StockMaskRCNN) -> None:
+    """Let an untrained network predict what it is proposed: every box stays, is a nucleus, and holds a blob."""
+    predictor = network.roi_heads.box_predictor
+    for layer in (predictor.cls_score, predictor.bbox_pred):
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    with torch.no_grad():
+        predictor.cls_score.bias[1] = 3.0  # 0.95 after the softmax
+    network.roi_heads.mask_predictor.register_forward_hook(_add_blob)
+
+
+def _add_blob(module: nn.Module, inputs: Any, logits: Tensor) -> Tensor:  # noqa: ANN401
+    """Add a disc that fills the box: 4 in its middle, 0 at its border, negative in the corners."""
+    positions = torch.linspace(-1, 1, logits.shape[-1], device=logits.device, dtype=logits.dtype)
+    return logits * 0.1 + 4 * (1 - positions[:, None] ** 2 - positions**2)

@@ -1,0 +1,60 @@
+"""The command line of every benchmark: `key=value` words into a frozen dataclass, and a table and JSON out of it."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import Any, TypeVar, get_origin, get_type_hints
+
+from benchmarks.result import Result, publish
+from nucleiseg.errors import InputError
+from nucleiseg.models.plain import from_mapping
+
+Options = TypeVar("Options")
+
+
+def parse(options: type[Options], arguments: Sequence[str]) -> Options:
+    """Build a dataclass of options from `key=value` words.
+
+    Args:
+        options: a dataclass with a default for each field; a tuple takes values separated by commas.
+        arguments: words as on the command line.
+
+    Raises:
+        InputError: for a word that is no `key=value`, an unknown key, or a value of the wrong type.
+    """
+    hints = get_type_hints(options)
+    given: dict[str, Any] = {}
+    for argument in arguments:
+        key, separator, value = argument.partition("=")
+        if not separator:
+            known = ", ".join(field.name for field in fields(options))  # type: ignore[arg-type]
+            raise InputError(f"{argument} is no key=value; the keys are {known}.")
+        given[key] = _read(value, hints.get(key))
+    return from_mapping(options, given, "")
+
+
+def _read(text: str, hint: Any) -> Any:  # noqa: ANN401
+    """Return a value as its field's type wants it, as far as its text tells; `from_mapping` judges it."""
+    if get_origin(hint) is tuple:
+        return [_read(part, None) for part in text.split(",")]
+    if hint is str:
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def run(options: type[Options], benchmark: Callable[[Options], Result]) -> None:
+    """Run a benchmark with the words of the command line, print its table, and its JSON or write that to `json=FILE`.
+
+    An `InputError` is printed as its sentences; the exit code is then 2.
+    """
+    files = [word.removeprefix("json=") for word in sys.argv[1:] if word.startswith("json=")]
+    words = [word for word in sys.argv[1:] if not word.startswith("json=")]
+    try:
+        publish(benchmark(parse(options, words)), words, files[-1] if files else None)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
