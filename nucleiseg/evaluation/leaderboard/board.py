@@ -1,9 +1,19 @@
 """The ranked leaderboard: settings and steps, their metrics, and which of them chance alone could have swapped."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from nucleiseg.errors import InputError
+from nucleiseg.evaluation.leaderboard.bootstrap import Interval, interval, resampled_rows
 from nucleiseg.evaluation.leaderboard.candidates import Candidate, Kind
+from nucleiseg.evaluation.leaderboard.entries import Entry, entries
+from nucleiseg.evaluation.leaderboard.metrics import Metric, find_metric
+from nucleiseg.evaluation.leaderboard.sentences import notes, verdict
+
+TIE_BREAKERS = ("ap", "pq", "ap50")
+"""Metrics that decide between rows with exactly the same value of what is ranked by; then fewer steps win."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +41,8 @@ class Row:
     kind: Kind
     candidates: tuple[Candidate, ...]
     values: Mapping[str, float]
-    interval: tuple[float, float]
-    difference: tuple[float, float]
+    interval: Interval
+    difference: Interval
     tied: bool
     facts: Mapping[str, float | str | None]
 
@@ -86,5 +96,95 @@ class Leaderboard:
 def rank(
     candidates: Sequence[Candidate], rank_by: str = "ap50", *, resamples: int = 2000, seed: int = 0
 ) -> Leaderboard:
-    """Rank candidates."""
-    raise NotImplementedError
+    """Rank candidates: one row for each setting, step and kind, one table for each collection of image sets.
+
+    Within a table a metric is averaged over the seeds of an image set, then over the image sets (folds). A metric
+    with a ceiling ranks by its share of each image set's ceiling; with one image set that is the order of its values.
+
+    Args:
+        candidates: what was evaluated, in any order.
+        rank_by: the metric that ranks, a key of `metrics.METRICS`.
+        resamples: number of resamples of the bootstrap.
+        seed: seeds the resamples: the same call gives the same leaderboard.
+
+    Raises:
+        InputError: if there is no candidate, or no such metric; the sentence names the accepted ones.
+    """
+    metric = find_metric(rank_by)
+    if not candidates:
+        raise InputError("There is nothing to rank: no checkpoint was evaluated.")
+    found = entries(candidates)
+    covers: dict[tuple[str, ...], list[Entry]] = {}
+    for entry in found:
+        covers.setdefault(entry.image_sets, []).append(entry)
+    tables = [_table(rows, metric, resamples, seed) for rows in covers.values()]
+    best_first = sorted(
+        tables,
+        key=lambda table: (
+            -len(table.images),
+            -metric.goodness(table.rows[0].values[table.measure]),
+            table.image_sets,
+        ),
+    )
+    return Leaderboard(tuple(best_first), notes(found))
+
+
+def _table(found: Sequence[Entry], metric: Metric, resamples: int, seed: int) -> Table:
+    """Rank entries of the same image sets."""
+    ordered = _ordered([(entry, entry.values()) for entry in found], metric)
+    image_sets = ordered[0][0].image_sets
+    names = [_names(ordered[0][0], image_set) for image_set in image_sets]
+    sizes = [len(images) for images in names]
+    measured = resampled_rows([entry.candidates for entry, _ in ordered], metric, resamples, seed)
+    differences = metric.comparable(measured) - metric.comparable(measured[:1])
+    rows = [
+        _row(place, *pair, interval(measured[place - 1], sizes), interval(differences[place - 1], sizes))
+        for place, pair in enumerate(ordered, 1)
+    ]
+    return Table(
+        image_sets=image_sets,
+        images=tuple(name for images in names for name in images),
+        rank_by=metric.key,
+        measure=metric.measure,
+        rows=tuple(rows),
+        sentence=verdict(
+            metric.key,
+            tied=[row.rank for row in rows if row.tied],
+            rows=len(rows),
+            images=sizes,
+            seeds=min(entry.seeds for entry in found),
+            defined=not math.isnan(rows[0].values[metric.measure]),
+        ),
+    )
+
+
+def _row(place: int, entry: Entry, values: Mapping[str, float], own: Interval, difference: Interval) -> Row:
+    return Row(
+        rank=place,
+        setting=entry.setting,
+        step=entry.step,
+        kind=entry.kind,
+        candidates=entry.candidates,
+        values=values,
+        interval=own,
+        difference=difference,
+        tied=not (difference[0] > 0 or difference[1] < 0),  # without an interval nothing can be told
+        facts=entry.facts(),
+    )
+
+
+def _ordered(found: Sequence[tuple[Entry, dict[str, float]]], metric: Metric) -> list[tuple[Entry, dict[str, float]]]:
+    """Return entries with their values, the best first; what decides does not depend on the order of `found`."""
+
+    def key(pair: tuple[Entry, dict[str, float]]) -> tuple[Any, ...]:
+        entry, values = pair
+        others = [-find_metric(name).goodness(values[name]) for name in TIE_BREAKERS]
+        return -metric.goodness(values[metric.measure]), *others, entry.step, entry.kind, entry.setting_key
+
+    return sorted(found, key=key)
+
+
+def _names(entry: Entry, image_set: str) -> list[str]:
+    """Return the names of the images of one image set."""
+    record = next(candidate.record for candidate in entry.candidates if candidate.image_set == image_set)
+    return [image.name for image in record.images]

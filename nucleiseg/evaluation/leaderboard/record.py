@@ -150,13 +150,20 @@ def _header(image: ImageRecord) -> dict[str, Any]:
     """Return what is no array of an image."""
     fields = ("name", "image_id", "height", "width", "truths", "count", "tally")
     plain = {key: getattr(image, key) for key in fields}
-    return {**plain, "detections": len(image.results.masks), "truths_by_label": list(image.matches.truths.items())}
+    return {
+        **plain,
+        "detections": len(image.results.masks),
+        "has_boxes": image.results.boxes is not None,
+        "truths_by_label": list(image.matches.truths.items()),
+    }
 
 
 def _arrays(images: Sequence[ImageRecord]) -> dict[str, Any]:
     """Return the detections of all images as arrays, one image after the other."""
     masks = [mask["counts"] for image in images for mask in image.results.masks]
     found = [image.matches.true_positive for image in images]
+    no_box = (0.0, 0.0, 0.0, 0.0)
+    boxes = [np.array(image.results.boxes or [no_box] * len(image.results.masks)) for image in images]
     return {
         "scores": _join([image.matches.scores for image in images], np.float64),
         "labels": _join([image.matches.labels for image in images], np.int64),
@@ -166,6 +173,7 @@ def _arrays(images: Sequence[ImageRecord]) -> dict[str, Any]:
         ),
         "result_scores": _join([image.results.scores for image in images], np.float64),
         "result_labels": _join([image.results.labels for image in images], np.int64),
+        "result_boxes": _join([rows.reshape(-1, 4) for rows in boxes], np.float64, (4,)),
         "mask_lengths": np.array([len(text) for text in masks], dtype=np.int64),
         "masks": _bytes("".join(masks)),
     }
@@ -185,15 +193,21 @@ def _images(headers: Sequence[dict[str, Any]], arrays: Mapping[str, np.ndarray])
         columns = {key: arrays[key][mine] for key in ("scores", "labels", "ranks")}
         truths = dict(header.pop("truths_by_label"))
         matches = ImageMatches(**columns, true_positive=found[:, mine], truths=truths)
-        scores, labels = arrays["result_scores"][mine].tolist(), arrays["result_labels"][mine].tolist()
-        results = ImageResults([RLE(size=size.copy(), counts=counts) for counts in masks[mine]], scores, labels)
+        boxes = [tuple(box) for box in arrays["result_boxes"][mine].tolist()] if header.pop("has_boxes") else None
+        results = ImageResults(
+            masks=[RLE(size=size.copy(), counts=counts) for counts in masks[mine]],
+            scores=arrays["result_scores"][mine].tolist(),
+            labels=arrays["result_labels"][mine].tolist(),
+            boxes=boxes,
+        )
         tally = Tally(*header.pop("tally"))
         images.append(ImageRecord(**header, tally=tally, matches=matches, results=results))
     return tuple(images)
 
 
-def _join(columns: Sequence[Any], dtype: type[np.generic]) -> np.ndarray:
-    return np.concatenate([np.zeros(0, dtype), *(np.asarray(column, dtype=dtype) for column in columns)])
+def _join(columns: Sequence[Any], dtype: type[np.generic], shape: tuple[int, ...] = ()) -> np.ndarray:
+    """Join the columns of all images, each of (detections, *shape); there may be no image."""
+    return np.concatenate([np.zeros((0, *shape), dtype), *(np.asarray(column, dtype=dtype) for column in columns)])
 
 
 def _bytes(text: str) -> np.ndarray:
