@@ -1,0 +1,25 @@
+"""Rank every checkpoint of runs: `python leaderboard.py runs=RUN_OR_SWEEP_OR_GLOB [key=value ...]`.
+
+`python leaderboard.py --help` lists every key.
+"""
+
+import sys
+
+import hydra
+from omegaconf import DictConfig
+
+from nucleiseg.doors.entry import ExitCode, plain, run_door, sentences
+from nucleiseg.doors.leaderboard.ranking import leaderboard
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="leaderboard")
+def main(config: DictConfig) -> None:
+    """Rank as the configuration says; exit with 1 if some runs or checkpoints could not be evaluated."""
+    with sentences():
+        failed = leaderboard(**plain(config))
+    if failed:
+        sys.exit(ExitCode.SOME_FAILED)
+
+
+if __name__ == "__main__":
+    run_door(main)

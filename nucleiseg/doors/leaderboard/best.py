@@ -1,0 +1,54 @@
+"""`best.ckpt`: the best checkpoint as a file of its own, with the score threshold that suits the images it won on."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from nucleiseg.doors.leaderboard.cache import EvaluationCache
+from nucleiseg.doors.leaderboard.candidates import Scored
+from nucleiseg.evaluation.leaderboard.board import Row
+from nucleiseg.evaluation.leaderboard.metrics import Metric
+from nucleiseg.files import atomic_path
+
+BEST = "best.ckpt"
+
+
+def goodness(scored: Scored, metric: Metric) -> float:
+    """Return how good a checkpoint is on its images, the higher the better."""
+    record = scored.evaluation.record
+    return metric.goodness(float(metric.measured(record, np.ones((1, len(record.images))))[0]))
+
+
+def best_of(row: Row, scored: Sequence[Scored], metric: Metric) -> Scored:
+    """Return the best checkpoint of a row; of equal ones the first.
+
+    Args:
+        row: of a leaderboard of these checkpoints.
+        scored: the evaluated checkpoints.
+        metric: what it is ranked by.
+    """
+    files = {candidate.checkpoint for candidate in row.candidates}
+    return max((one for one in scored if one.job.file in files), key=lambda one: goodness(one, metric))
+
+
+def write_best(best: Scored, path: Path, cache: EvaluationCache) -> None:
+    """Write a checkpoint with the threshold chosen on the images that it was scored on; nothing if it is there.
+
+    Args:
+        best: the checkpoint.
+        path: the file to write.
+        cache: knows the digests of files.
+    """
+    facts, source = best.evaluation.facts, best.job.file
+    if facts.chosen_threshold in (None, facts.stored_threshold):
+        if not path.is_file() or cache.digest(path) != cache.digest(source):
+            with atomic_path(path) as temporary:
+                shutil.copyfile(source, temporary)
+        return
+    from nucleiseg.models.checkpoint import read, write
+
+    weights, metadata = read(source)
+    write(path, weights, replace(metadata, score_threshold=facts.chosen_threshold))

@@ -1,0 +1,100 @@
+"""From runs to a leaderboard, its files and its best checkpoint."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from nucleiseg.doors.leaderboard.averages import average_best
+from nucleiseg.doors.leaderboard.best import BEST, best_of, write_best
+from nucleiseg.doors.leaderboard.cache import EvaluationCache
+from nucleiseg.doors.leaderboard.candidates import Scored, evaluate_jobs, list_jobs
+from nucleiseg.doors.leaderboard.keys import LeaderboardKeys
+from nucleiseg.doors.leaderboard.notes import notes_on
+from nucleiseg.doors.leaderboard.terminal import print_leaderboard
+from nucleiseg.doors.leaderboard.uploads import remember_upload
+from nucleiseg.doors.leaderboard.writing import write_files
+from nucleiseg.doors.overrides import override
+from nucleiseg.doors.paths import require_writable_folder
+from nucleiseg.errors import InputError
+from nucleiseg.evaluation.leaderboard.board import Leaderboard, rank
+from nucleiseg.evaluation.leaderboard.metrics import find_metric
+from nucleiseg.inference.settings import PredictionSettings
+from nucleiseg.progress import counted, say
+from nucleiseg.report.runs import Run, find_runs
+
+
+@dataclass
+class Failures:
+    """What could not be used: each said once, when it is found."""
+
+    sentences: list[str] = field(default_factory=list)
+
+    def __call__(self, sentence: str) -> None:
+        """Say why something is left out, and keep it in mind."""
+        say(sentence)
+        self.sentences.append(sentence)
+
+
+def leaderboard(**keys: Any) -> int:  # noqa: ANN401
+    """Evaluate and rank every checkpoint of runs, and write the leaderboard.
+
+    Args:
+        **keys: those of `LeaderboardKeys`, as YAML gives them; paths may also be path objects.
+
+    Returns:
+        The number of runs, checkpoints and averages that could not be evaluated.
+
+    Raises:
+        InputError: if a key cannot be used, there is no run, none of the checkpoints can be evaluated, or the output
+            cannot be written.
+    """
+    settings = LeaderboardKeys.of(keys)
+    find_metric(settings.rank_by)  # before hours of predicting
+    failures = Failures()
+    runs = find_runs(settings.runs, failures)
+    output = _output(settings, runs)
+    require_writable_folder(output)
+    board, scored = _rank(settings, runs, output, failures)
+    board = replace(board, notes=(*board.notes, *notes_on(runs, settings.data), *failures.sentences))
+    best = best_of(board.best, scored, find_metric(settings.rank_by))
+    write_best(best, output / BEST, EvaluationCache(settings.cache))
+    remember_upload(settings, output, board)
+    files = write_files(output, board, runs, best, EvaluationCache(settings.cache), figures=settings.figures)
+    print_leaderboard(board)
+    say(f"Written to {output}: {', '.join(files)}, {BEST} ({board.best.name}).")
+    say(f"python predict.py {override('checkpoint', output / BEST)} input=FILE_OR_FOLDER")
+    if failures.sentences:
+        say(f"{counted(len(failures.sentences), 'problem')}; the rest is ranked.")
+    return len(failures.sentences)
+
+
+def _rank(
+    settings: LeaderboardKeys, runs: Sequence[Run], output: Path, fail: Failures
+) -> tuple[Leaderboard, list[Scored]]:
+    """Evaluate what is not in the cache and rank it, with averages of weights where they are asked for."""
+    cache = EvaluationCache(settings.cache)
+    prediction = PredictionSettings(device=settings.device)
+    scored = evaluate_jobs(list_jobs(runs, settings.data, prediction, cache, fail), prediction, cache, fail)
+    if not scored:
+        raise InputError(fail.sentences or "The runs have no checkpoint yet: come back after the first one.")
+    board = rank([one.candidate for one in scored], settings.rank_by)
+    if settings.average_top is not None:
+        averages = average_best(board.tables[0], scored, settings.average_top, output, prediction, cache, fail)
+        scored += averages
+        board = rank([one.candidate for one in scored], settings.rank_by)
+    return board, scored
+
+
+def _output(settings: LeaderboardKeys, runs: Sequence[Run]) -> Path:
+    """Return the folder to write to: the one that is given, else the one place that the runs lie in."""
+    if settings.output is not None:
+        return Path(settings.output)
+    places = [Path(place).expanduser() for place in settings.runs]
+    if len(places) == 1 and places[0].is_dir():
+        return places[0]
+    if len(runs) == 1:
+        return runs[0].folder
+    raise InputError(
+        f"runs= names several places ({counted(len(runs), 'run')}): say where the leaderboard goes, output=FOLDER."
+    )

@@ -1,0 +1,51 @@
+"""The files of a leaderboard: tables, figures and the report."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nucleiseg.doors.leaderboard.cache import EvaluationCache
+from nucleiseg.doors.leaderboard.candidates import Scored
+from nucleiseg.doors.leaderboard.page import gallery_of, summaries_of
+from nucleiseg.doors.leaderboard.uploads import SUBMISSIONS
+from nucleiseg.evaluation.leaderboard.board import Leaderboard
+from nucleiseg.files import write_text
+from nucleiseg.report.figures import write_figures
+from nucleiseg.report.ledger import read_ledger
+from nucleiseg.report.page import Page, write_page
+from nucleiseg.report.runs import Run
+from nucleiseg.report.tables import to_latex, to_markdown, write_csv
+
+
+def write_files(
+    folder: Path, board: Leaderboard, runs: Sequence[Run], best: Scored, cache: EvaluationCache, *, figures: bool
+) -> list[str]:
+    """Write `leaderboard.csv leaderboard.md leaderboard.tex report.html` and, if asked for, `figures/`.
+
+    Args:
+        folder: where to.
+        board: what is written.
+        runs: the runs behind it.
+        best: whose images the report shows.
+        cache: of what the report shows.
+        figures: whether the charts are written as SVG and PDF files, too.
+
+    Returns:
+        The names of what was written.
+    """
+    write_csv(folder / "leaderboard.csv", board)
+    write_text(folder / "leaderboard.md", to_markdown(board))
+    write_text(folder / "leaderboard.tex", to_latex(board))
+    summaries = summaries_of(best.job.images, cache)
+    page = Page(
+        title=folder.resolve().name,
+        leaderboard=board,
+        runs=runs,
+        summaries=summaries,
+        gallery=gallery_of(best, cache),
+        ledger=read_ledger(folder / SUBMISSIONS),
+        notes=board.notes,
+    )
+    write_page(folder / "report.html", page)
+    if figures:
+        write_figures(folder / "figures", board, runs, summaries)
+    return ["leaderboard.csv", "leaderboard.md", "leaderboard.tex", "report.html", *(["figures"] if figures else [])]
