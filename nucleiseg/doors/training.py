@@ -24,6 +24,7 @@ from nucleiseg.models.norm import resolve_norm_and_freeze
 from nucleiseg.models.pretrained import Start, resolve_weights
 from nucleiseg.progress import say
 from nucleiseg.training import run
+from nucleiseg.training.callbacks.trackers import TrackerName, checked_logger, make_tracker
 from nucleiseg.training.plan import CheckpointPlan
 from nucleiseg.training.ranks import is_first_rank
 from nucleiseg.training.run_files import CONFIG, SPLITS
@@ -50,6 +51,7 @@ class _Settings:
     checkpoint: CheckpointSettings
     validation: ValidationSettings
     seed: int
+    logger: TrackerName | None
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -63,6 +65,7 @@ class _Settings:
             checkpoint=CheckpointSettings.from_dict(config["checkpoint"]),
             validation=ValidationSettings.from_dict(config["validation"]),
             seed=checked_seed(config["seed"]),
+            logger=checked_logger(config.get("logger")),  # a run that was begun without the key is resumed
         )
 
     def metadata(self, datamodule: NucleiDataModule, network: MaskRCNN, weights: str) -> Metadata:
@@ -120,6 +123,7 @@ def _train(config: dict[str, Any], run_dir: Path, *, resume: bool) -> None:
         validation=settings.validation,
         seed=settings.seed,
         resume=resume,
+        tracker=make_tracker(settings.logger, run_dir, config) if settings.logger else None,
     )
     checkpoint = override("checkpoint", run_dir)
     say(f"Done: python predict.py {checkpoint} input=FILE_OR_FOLDER")

@@ -18,6 +18,7 @@ from nucleiseg.progress import say
 from nucleiseg.training.callbacks.checkpoints import Checkpoints
 from nucleiseg.training.callbacks.metrics_log import MetricsLog
 from nucleiseg.training.callbacks.progress_bar import ProgressBar
+from nucleiseg.training.callbacks.sinks import Sink, TensorBoardSink
 from nucleiseg.training.callbacks.status import Status
 from nucleiseg.training.callbacks.timing import Timing
 from nucleiseg.training.callbacks.validation import Validation
@@ -57,6 +58,7 @@ def train(
     validation: ValidationSettings | None = None,
     seed: int = 0,
     resume: bool = False,
+    tracker: Sink | None = None,
 ) -> None:
     """Train a network, from the start or from where a run was stopped.
 
@@ -73,6 +75,7 @@ def train(
         validation: how much is validated.
         seed: of everything that is drawn.
         resume: go on with the run in `run_dir`, from step 0 if it has saved nothing yet.
+        tracker: gets rows and pictures as TensorBoard does (`callbacks.trackers`).
 
     Raises:
         InputError: if the folder holds a run already (without `resume`), a device is not there, or a loss is not
@@ -90,7 +93,8 @@ def train(
     datamodule.start_step = point.step
     module = NucleiModule(network, metadata, optim, Schedule.of(optim, trainer.max_steps), seed)
     with _quiet_lightning():
-        fitter = make_trainer(run_dir, trainer, callbacks(run_dir, trainer, plan, validation, point.step))
+        acts = callbacks(run_dir, trainer, plan, validation, point.step, tracker)
+        fitter = make_trainer(run_dir, trainer, acts)
         if fitter.is_global_zero:
             wind_back(run_dir, point.step)
         _fit(fitter, module, datamodule, run_dir / LAST if point.step else None)
@@ -123,7 +127,12 @@ def starting_point(run_dir: Path, trainer: TrainerSettings, resume: bool) -> Res
 
 
 def callbacks(
-    run_dir: Path, trainer: TrainerSettings, plan: CheckpointPlan, validation: ValidationSettings, start_step: int = 0
+    run_dir: Path,
+    trainer: TrainerSettings,
+    plan: CheckpointPlan,
+    validation: ValidationSettings,
+    start_step: int = 0,
+    tracker: Sink | None = None,
 ) -> list[pl.Callback]:
     """Return the callbacks of a run, in the order in which they must act at the end of a step.
 
@@ -131,7 +140,8 @@ def callbacks(
     what the others found.
     """
     timing = Timing()
-    metrics = MetricsLog(run_dir, trainer.log_every, timing, plan.is_checkpoint, start_step)
+    sinks: list[Sink] = [TensorBoardSink(run_dir, start_step), *([tracker] if tracker else [])]
+    metrics = MetricsLog(run_dir, trainer.log_every, timing, plan.is_checkpoint, sinks)
     return [
         timing,
         metrics,

@@ -18,6 +18,9 @@ METRICS = Path("metrics.csv")
 INDEX = Path("index.csv")
 """A row for each step checkpoint."""
 
+TRACKED = Path("tracked.json")
+"""Where the run is kept at W&B or MLflow, for a resume to go on with it."""
+
 LAST = Path("checkpoints") / "last.ckpt"
 """The full checkpoint of a run: weights, optimiser, schedule, loop."""
 

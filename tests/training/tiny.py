@@ -19,6 +19,7 @@ from nucleiseg.models.config import DetectionConfig, MaskConfig, ModelConfig, Ro
 from nucleiseg.models.mask_rcnn import MaskRCNN, build
 from nucleiseg.structures import Prediction, Target
 from nucleiseg.training import run
+from nucleiseg.training.callbacks.sinks import Sink
 from nucleiseg.training.module import LOSSES
 from nucleiseg.training.settings import CheckpointSettings, OptimSettings, TrainerSettings, ValidationSettings
 from nucleiseg.transforms.recipe import Recipe
@@ -127,6 +128,7 @@ def train_tiny(
     every: int = 2,
     keep: int | None = None,
     validation: ValidationSettings | None = None,
+    tracker: Sink | None = None,
     **trainer: object,
 ) -> TinyNetwork:
     """Train a network, by default a tiny one, into `folder`, and return it."""
@@ -146,6 +148,7 @@ def train_tiny(
         validation=validation or ValidationSettings(),
         seed=5,
         resume=resume,
+        tracker=tracker,
     )
     return network
 

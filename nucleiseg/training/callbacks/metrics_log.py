@@ -1,15 +1,15 @@
-"""A row for each step in `metrics.csv` and TensorBoard, written every few steps."""
+"""A row for each step in `metrics.csv`, TensorBoard and whatever else takes it, written every few steps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
-from torch.utils.tensorboard.writer import SummaryWriter
 
 from nucleiseg.training.callbacks.loss_buffer import LossBuffer
+from nucleiseg.training.callbacks.sinks import Sink
 from nucleiseg.training.callbacks.step import StepCallback
 from nucleiseg.training.callbacks.timing import Timing
 from nucleiseg.training.columns import METRICS_COLUMNS, as_text
@@ -28,31 +28,36 @@ class MetricsLog(StepCallback):
         timing: where the seconds come from.
         is_checkpoint: whether a checkpoint follows a step: `Checkpoints` then flushes the log itself, so that the
             step's row carries the validation.
-        start_step: steps that a resumed run has done; TensorBoard forgets the later ones.
+        sinks: who gets the rows beside `metrics.csv`, on the first rank of a running fit.
 
     Attributes:
         latest: the last row that was fetched from the device.
-        writer: TensorBoard's, on the first rank of a running fit.
     """
 
     def __init__(
-        self, run_dir: Path, log_every: int, timing: Timing, is_checkpoint: Callable[[int], bool], start_step: int = 0
+        self,
+        run_dir: Path,
+        log_every: int,
+        timing: Timing,
+        is_checkpoint: Callable[[int], bool],
+        sinks: Sequence[Sink] = (),
     ) -> None:
         self.path = run_dir / METRICS
         self.log_every = log_every
         self.timing = timing
         self.is_checkpoint = is_checkpoint
-        self.start_step = start_step
+        self.sinks = sinks
         self.latest: dict[str, float] = {}
-        self.writer: SummaryWriter | None = None
+        self._is_open = False
         self._buffer = LossBuffer()
         self._unwritten: list[dict[str, float]] = []
         self._lr = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Open TensorBoard's events."""
-        if trainer.is_global_zero:
-            self.writer = SummaryWriter(str(self.path.parent), purge_step=self.start_step + 1)
+        """Open the sinks, on the first rank alone."""
+        self._is_open = trainer.is_global_zero
+        for sink in self.sinks if self._is_open else ():
+            sink.open()
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
@@ -94,43 +99,41 @@ class MetricsLog(StepCallback):
         return rows
 
     def write(self, rows: list[dict[str, float]], *, sync: bool = False) -> None:
-        """Write rows to the CSV file and to TensorBoard, on the first rank alone.
+        """Write rows to the CSV file and hand them to the sinks, on the first rank alone.
 
         Args:
             rows: as `fetch` returned them, with the `val/` columns where there are any.
             sync: have the CSV file on the disk before it returns.
         """
         self._unwritten = []
-        if self.writer is None:
+        if not self._is_open:
             return
         append_rows(self.path, METRICS_COLUMNS, [as_text(row) for row in rows], sync=sync)
-        for row in rows:
-            for tag in row.keys() - {"step"}:
-                self.writer.add_scalar(tag, row[tag], int(row["step"]))
-        self.writer.flush()
+        for sink in self.sinks:
+            sink.log(rows)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Close TensorBoard's events."""
-        self._close()
+        """Close the sinks."""
+        self._close(failed=False)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Write the rows that one wants to see now; not those whose means would need the other ranks."""
         with suppress(OSError, RuntimeError):  # a full disk or a broken device must not hide the exception
             rows = self._buffer.fetch(trainer)[0] if trainer.world_size == 1 else []
             self.write([*self._unwritten, *rows])
-        self._close()
+        self._close(failed=True)
 
     @property
     def has_checkpoints(self) -> bool:
         """Whether the run has written a step checkpoint."""
         return self.path.with_name(INDEX.name).exists()
 
-    def _close(self) -> None:
-        if self.writer is not None:
-            self.writer.close()
-            self.writer = None
-
     def draw(self, name: str, picture: np.ndarray, step: int) -> None:
-        """Show a (H, W, 3) uint8 picture in TensorBoard."""
-        if self.writer is not None:
-            self.writer.add_image(f"val/{name}", picture, step, dataformats="HWC")
+        """Show a (H, W, 3) uint8 RGB picture of a validation image."""
+        for sink in self.sinks if self._is_open else ():
+            sink.draw(f"val/{name}", picture, step)
+
+    def _close(self, *, failed: bool) -> None:
+        for sink in self.sinks if self._is_open else ():
+            sink.close(failed=failed)
+        self._is_open = False
