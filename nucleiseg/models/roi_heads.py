@@ -12,6 +12,7 @@ from nucleiseg.models.config import DetectionConfig, RoIConfig
 from nucleiseg.models.losses import box_regression_loss, classification_loss, mask_loss
 from nucleiseg.models.mask_targets import mask_targets
 from nucleiseg.models.matching import match_boxes
+from nucleiseg.models.normalisers import divisors
 from nucleiseg.models.numerics import DETECTRON2, Numerics
 from nucleiseg.models.roi_pool import RoIPool
 from nucleiseg.models.sampling import Stream, image_generator, sample_balanced
@@ -146,12 +147,13 @@ class RoIHeads(TorchvisionRoIHeads):
         columns = self._columns(labels[foreground])
         deltas = _by_class(deltas)[foreground, columns]
         mask_logits = mask_logits[torch.arange(len(columns), device=columns.device), columns]
+        sampled, positive = divisors((len(labels), len(foreground)), labels.device, training=self.training)
+        delta_targets = self._delta_targets(samples, targets)
+        masks = self._mask_targets(samples, targets, mask_logits.shape[-1])
         return {
-            "loss_cls": classification_loss(class_logits, labels),
-            "loss_box_reg": box_regression_loss(
-                deltas, self._delta_targets(samples, targets), len(labels), self.smooth_l1_beta
-            ),
-            "loss_mask": mask_loss(mask_logits, self._mask_targets(samples, targets, mask_logits.shape[-1])),
+            "loss_cls": classification_loss(class_logits, labels, sampled),
+            "loss_box_reg": box_regression_loss(deltas, delta_targets, sampled, self.smooth_l1_beta),
+            "loss_mask": mask_loss(mask_logits, masks, positive),
         }
 
     def _delta_targets(self, samples: list[RoISamples], targets: list[Target]) -> Tensor:

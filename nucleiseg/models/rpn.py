@@ -12,6 +12,7 @@ from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from nucleiseg.models.anchors import AnchorGrid, GridAnchorGenerator
 from nucleiseg.models.matching import match_anchors
+from nucleiseg.models.normalisers import divisors
 from nucleiseg.models.numerics import DETECTRON2, Numerics
 from nucleiseg.models.sampling import Stream, image_generator, sample_balanced
 from nucleiseg.structures import Target
@@ -200,8 +201,9 @@ class ProposalNetwork(RegionProposalNetwork):
             sampled_deltas.append(image_deltas[positive])
             wanted_deltas.append(self.box_coder.encode_single(target.boxes[gt], anchors[positive]))
         sampled = torch.cat(sampled_logits)
-        constant = self.numerics.rpn_loss_over_constant
-        divisor = self.batch_size * len(targets) if constant else max(len(sampled), 1)
+        divisor: Tensor | int = self.batch_size * len(targets)
+        if not self.numerics.rpn_loss_over_constant:
+            [divisor] = divisors((len(sampled),), sampled.device, training=self.training)
         cls = F.binary_cross_entropy_with_logits(sampled, torch.cat(classes), reduction="sum")
         loc = F.smooth_l1_loss(
             torch.cat(sampled_deltas), torch.cat(wanted_deltas), reduction="sum", beta=self.smooth_l1_beta

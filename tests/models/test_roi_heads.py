@@ -50,8 +50,8 @@ def test_at_most_a_quarter_is_foreground_and_the_seed_chooses() -> None:
 def test_classification_loss_is_the_mean_over_all_rois() -> None:
     logits, labels = torch.randn(7, 4), torch.tensor([0, 0, 1, 3, 2, 0, 0])
     naive = sum(-logits[i].log_softmax(0)[label] for i, label in enumerate(labels.tolist())) / 7
-    torch.testing.assert_close(classification_loss(logits, labels), naive)
-    assert classification_loss(logits[:0], labels[:0]) == 0
+    torch.testing.assert_close(classification_loss(logits, labels, 7), naive)
+    assert classification_loss(logits[:0], labels[:0], 1) == 0
 
 
 @pytest.mark.parametrize("beta", [0.0, 1 / 9])
@@ -66,7 +66,7 @@ def test_box_loss_is_over_the_number_of_all_rois(beta: float) -> None:
 def test_mask_loss_is_the_mean_over_pixels() -> None:
     logits, targets = torch.randn(3, 5, 5), torch.rand(3, 5, 5).round()
     naive = -(targets * F.logsigmoid(logits) + (1 - targets) * F.logsigmoid(-logits)).mean()
-    torch.testing.assert_close(mask_loss(logits, targets), naive)
+    torch.testing.assert_close(mask_loss(logits, targets, 3), naive)
 
 
 @pytest.mark.parametrize("family", ["fpn", "dc5", "c4"])
