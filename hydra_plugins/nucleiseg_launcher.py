@@ -1,4 +1,4 @@
-"""Hydra's door to `nucleiseg.doors.sweep`: a launcher that starts one process a job.
+"""Hydra's door to `nucleiseg.doors.sweep`: launchers whose jobs are processes of their own.
 
 Hydra finds launchers in the namespace package `hydra_plugins` alone, hence the folder.
 """
@@ -12,9 +12,23 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
+from hydra.utils import get_class
 from omegaconf import DictConfig
 
-from nucleiseg.doors.sweep import Job, exit_code, job_name, print_table, run_jobs, varying_keys
+from nucleiseg.doors.overrides import quoted
+from nucleiseg.doors.sweep import (
+    Job,
+    Outcome,
+    check_folders,
+    exit_code,
+    is_done,
+    job_name,
+    print_table,
+    run_jobs,
+    varying_keys,
+)
+from nucleiseg.doors.swept_job import JobProcess
+from nucleiseg.errors import InputError
 
 ConfigStore.instance().store(
     group="hydra/launcher",
@@ -31,19 +45,71 @@ class ProcessLauncher(Launcher):
         """Keep what Hydra hands to a launcher; the task function is not called in this process."""
         self._context = hydra_context
         self._config = config
+        self._script = Path(sys.argv[0]).resolve()
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs, print the table of their outcomes, and exit: 1 if one failed, 130 after Ctrl-C."""
         start = time.monotonic()
         jobs = [self._job(initial_job_idx + i, overrides, job_overrides) for i, overrides in enumerate(job_overrides)]
-        outcomes = run_jobs(jobs, Path(sys.argv[0]).resolve(), resume=self._config.sweep.resume)
+        outcomes = self._run(jobs, resume=self._config.sweep.resume)
         print_table(outcomes, time.monotonic() - start)
         if code := exit_code(outcomes):
             sys.exit(code)
         return [JobReturn(overrides=list(job.overrides), status=JobStatus.COMPLETED) for job in jobs]
 
+    def _run(self, jobs: list[Job], *, resume: bool) -> list[Outcome]:
+        return run_jobs(jobs, self._script, resume=resume)
+
     def _job(self, index: int, overrides: Sequence[str], batch: Sequence[Sequence[str]]) -> Job:
         config = self._context.config_loader.load_sweep_config(self._config, list(overrides))
         name = job_name(index, config.model.name, overrides, varying_keys(batch))
-        own = tuple(override for override in overrides if not override.startswith(("hydra.", "sweep.")))
+        own = tuple(override for override in overrides if not override.startswith(("hydra.", "hydra/", "sweep.")))
         return Job(index, own, Path(config.hydra.sweep.dir).resolve() / name)
+
+
+class ThroughLauncher(ProcessLauncher):
+    """Hands the jobs of a multirun to another launcher, whose workers start the same processes.
+
+    Args:
+        through: the other launcher's class.
+        extra: what of `pip install 'nucleiseg[EXTRA]'` brings it.
+        settings: its own keys.
+    """
+
+    def __init__(self, through: str, extra: str, **settings: object) -> None:
+        self._through = through
+        self._extra = extra
+        self._settings = settings
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Make the other launcher.
+
+        Raises:
+            InputError: if it is not installed.
+        """
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        try:
+            self._other: Launcher = get_class(self._through)(**self._settings)
+        except ImportError as error:
+            raise InputError(
+                f"hydra/launcher={config.hydra.runtime.choices['hydra/launcher']} needs a package that is not "
+                f"installed ({error.__cause__ or error}): pip install -e '.[{self._extra}]'."
+            ) from error
+
+    def _run(self, jobs: list[Job], *, resume: bool) -> list[Outcome]:
+        """Hand over what is not done yet; Hydra's own files are left to the process of the job."""
+        check_folders(jobs, resume=resume)
+        outcomes = {job.index: Outcome(job, "skipped") for job in jobs if is_done(job)}
+        left = tuple(job for job in jobs if job.index not in outcomes)
+        if left:
+            task = JobProcess(left, left[0].index, self._script, Path.cwd())
+            self._other.setup(hydra_context=self._context, task_function=task, config=self._config)
+            batch = [[*job.overrides, *_folder_overrides(job)] for job in left]
+            returns = self._other.launch(batch, initial_job_idx=left[0].index)
+            outcomes |= {job.index: result.return_value for job, result in zip(left, returns, strict=True)}
+        return [outcomes[job.index] for job in jobs]
+
+
+def _folder_overrides(job: Job) -> list[str]:
+    folder = [f"hydra.sweep.dir={quoted(job.folder.parent)}", f"hydra.sweep.subdir={quoted(Path(job.folder.name))}"]
+    return [*folder, "hydra.output_subdir=null"]

@@ -3,11 +3,14 @@
 A process of its own gives a job's memory back when it ends, and a job that fails or is killed takes nothing along.
 """
 
+import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -27,6 +30,9 @@ SHORT_NAMES = {"aug.saturation": "sat"}
 
 OVERRIDES = Path(".hydra") / "overrides.yaml"
 """The command line of a job, which Hydra keeps in its folder."""
+
+SLURM_TASKS = "SLURM_NTASKS"
+"""From which Lightning concludes that SLURM starts the processes of a run; here the job's own process does."""
 
 LONGEST_NAME = 100
 """Characters of a job folder's name: file systems take 255, Windows 260 with everything above it."""
@@ -113,13 +119,7 @@ def run_jobs(jobs: Sequence[Job], script: Path, *, resume: bool) -> list[Outcome
     Raises:
         InputError: if a job's folder is taken already and `resume` is not set, or was begun with other overrides.
     """
-    taken = [job.folder.name for job in jobs if job.folder.exists()]
-    if taken and not resume:
-        raise InputError(
-            f"{jobs[0].folder.parent} holds {', '.join(taken)} already: "
-            "sweep.resume=true completes that sweep, another sweep.dir starts a new one."
-        )
-    _refuse_other_overrides(jobs)
+    check_folders(jobs, resume=resume)
     varying = varying_keys([job.overrides for job in jobs])
     outcomes: list[Outcome] = []
     for number, job in enumerate(jobs, 1):
@@ -128,8 +128,28 @@ def run_jobs(jobs: Sequence[Job], script: Path, *, resume: bool) -> list[Outcome
             continue
         shown = [override for override in job.overrides if override.partition("=")[0] in varying]
         say(f"Job {number} of {len(jobs)} ({job.folder.name}): {' '.join(shown)}".removesuffix(": "))
-        outcomes.append(_run_job(job, script))
+        outcomes.append(run_job(job, script))
     return outcomes
+
+
+def check_folders(jobs: Sequence[Job], *, resume: bool) -> None:
+    """Refuse to begin a sweep in another one's folder, or to complete one with other settings.
+
+    Raises:
+        InputError: as `run_jobs`.
+    """
+    taken = [job.folder.name for job in jobs if job.folder.exists()]
+    if taken and not resume:
+        raise InputError(
+            f"{jobs[0].folder.parent} holds {', '.join(taken)} already: "
+            "sweep.resume=true completes that sweep, another sweep.dir starts a new one."
+        )
+    _refuse_other_overrides(jobs)
+
+
+def is_done(job: Job) -> bool:
+    """Return whether an earlier sweep has finished the job."""
+    return read_status(job.folder).get("state") == "done"
 
 
 def _refuse_other_overrides(jobs: Sequence[Job]) -> None:
@@ -148,13 +168,20 @@ def _refuse_other_overrides(jobs: Sequence[Job]) -> None:
         raise InputError(problems)
 
 
-def _run_job(job: Job, script: Path) -> Outcome:
+def run_job(job: Job, script: Path, folder: Path | None = None) -> Outcome:
+    """Do what is left of a job in a process of its own: all of it, what follows its last checkpoint, or nothing.
+
+    Args:
+        job: the job.
+        script: the door to start.
+        folder: the process's working directory; None: this one's.
+    """
     before = read_status(job.folder)
-    if before.get("state") == "done":
+    if is_done(job):
         return Outcome(job, "skipped")
     own = [*job.overrides, f"hydra.run.dir={quoted(job.folder)}"]
     arguments = [f"resume={job.folder}"] if holds_run(job.folder) else own
-    code, stopped = _run_process([sys.executable, str(script), *arguments])
+    code, stopped = _run_process([sys.executable, str(script), *arguments], folder)
     if code == 0:
         return Outcome(job, "done")
     status = read_status(job.folder)
@@ -166,7 +193,7 @@ def _run_job(job: Job, script: Path) -> Outcome:
     return Outcome(job, "failed", f"{ending}: {reason}" if reason else ending)
 
 
-def _run_process(command: Sequence[str]) -> tuple[int, bool]:
+def _run_process(command: Sequence[str], folder: Path | None = None) -> tuple[int, bool]:
     """Run a process to its end, which it comes to by itself after Ctrl-C, and after SIGTERM passed on to it.
 
     Returns:
@@ -181,15 +208,25 @@ def _run_process(command: Sequence[str]) -> tuple[int, bool]:
         if number == signal.SIGTERM and process is not None:  # the terminal sends Ctrl-C to both
             process.terminate()
 
-    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        process = subprocess.Popen(command)
+    environment = {key: value for key, value in os.environ.items() if key != SLURM_TASKS}
+    with _handled(stop):
+        process = subprocess.Popen(command, cwd=folder, env=environment)
         if stopped:  # while it was being started
             process.terminate()
         return process.wait(), stopped
+
+
+@contextmanager
+def _handled(handler: Callable[[int, object], None]) -> Iterator[None]:
+    """Give Ctrl-C and SIGTERM to a handler, where Python lets one: in the main thread."""
+    here = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGINT, signal.SIGTERM) if here else ()
+    handlers = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        for number, before in handlers.items():
+            signal.signal(number, before)
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> ExitCode:
