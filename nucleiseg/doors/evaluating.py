@@ -74,7 +74,7 @@ def evaluate(**keys: Any) -> int:  # noqa: ANN401
     settings = from_mapping(EvaluateKeys, paths, "")
     require_writable_file(Path(settings.output))
     known, results, threshold = _material(settings)
-    report = evaluate_images(known.images, results.images, threshold).to_dict()
+    report = evaluate_images(known.images, results.images, threshold, known.categories).to_dict()
     notes = [*known.notes, *results.notes]
     unreadable = {image.name: image.problems for image in known.unreadable}
     sources = {key: getattr(settings, key) for key in ("predictions", "truth", "checkpoint", "data")}

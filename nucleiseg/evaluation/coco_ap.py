@@ -89,7 +89,7 @@ def average_precisions(
     matching = Matching(
         [Instances(*columns) for columns in zip(truths, truth_labels, strict=True)],
         [Instances(*columns) for columns in zip(predictions, prediction_labels, scores, strict=True)],
-        limits=[limit for limit in limits if limit is not None],
+        limits=limits,
     )
     precision = matching.pooled()
     return [precision.result(limit) for limit in limits]

@@ -3,7 +3,7 @@
 No other file knows the library. It does what pycocotools does, in C++, and honours any number of detections.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -52,26 +52,24 @@ class Precision:
 
     Attributes:
         values: (IoU thresholds 10, recalls 101, classes, sizes, limits) float64, -1 where there is no truth.
-        labels: the classes.
-        limits: the limits on detections, ascending.
+        labels: the classes, in their order in `values`.
+        limits: limit on detections -> its index in `values`.
     """
 
     values: np.ndarray
-    labels: list[int]
-    limits: list[int]
+    labels: Sequence[int]
+    limits: Mapping[int | None, int]
 
     def result(self, limit: int | None = None, *, label: int | None = None, size: int = 0) -> APResult:
         """Average over recalls, and over the classes that have a truth.
 
         Args:
-            limit: how many detections of each image and class count, one of those that were matched for; None: all.
+            limit: one of the limits that the matching was made with.
             label: the class; None averages over all.
             size: index of the range of sizes.
         """
-        if label is not None and label not in self.labels:
-            return APResult(np.nan, np.nan, np.nan)
-        classes = slice(None) if label is None else [self.labels.index(label)]
-        chosen = self.values[:, :, classes, size, -1 if limit is None or not self.labels else self.limits.index(limit)]
+        classes = [label is None or label == known for known in self.labels]
+        chosen = self.values[:, :, classes, size, self.limits[limit]]
         return APResult(*map(_mean, (chosen, chosen[0], chosen[5])))
 
 
@@ -82,11 +80,13 @@ class Matching(COCOeval_faster):
         truths: for each image, what there is to find.
         found: for each image (same order), what was found.
         kind: whether IoU is that of masks or of boxes.
-        limits: limits on the detections of an image and class that `Precision.result` will be asked for; all of them
-            can be asked for always.
+        limits: how many detections of each image and class count, the most confident first; None counts all.
         sizes: ranges of size. As in COCO, truths outside a range are neither found nor missed, and neither are
             detections outside it that match nothing; the size is always that of the mask.
     """
+
+    _evalImgs_cpp: list[Any]  # noqa: N815
+    """What the engine accumulates: image by image within a size, size by size within a class."""
 
     def __init__(
         self,
@@ -94,20 +94,22 @@ class Matching(COCOeval_faster):
         found: Sequence[Instances],
         *,
         kind: Literal["segm", "bbox"] = "segm",
-        limits: Sequence[int] = (),
+        limits: Sequence[int | None] = (None,),
         sizes: Sequence[SizeRange] = (ALL_SIZES,),
     ) -> None:
         self.labels = sorted({int(label) for image in truths for label in image.labels})
         datasets = (_dataset(images, self.labels, kind) for images in (truths, found))
         super().__init__(*datasets, iouType=kind, print_function=_silent, separate_eval=True)
-        most = max([1, *limits, *(len(image.masks) for image in found)])
-        self.params.maxDets = sorted({*limits, most})
+        most = max([1, *(len(image.masks) for image in found)])
+        numbers = {limit: limit or most for limit in limits}
+        self.params.maxDets = sorted(set(numbers.values()))
+        self._limits = {limit: self.params.maxDets.index(number) for limit, number in numbers.items()}
         self.params.areaRng = [[size.least, size.most] for size in sizes]
         self.params.areaRngLbl = [size.name for size in sizes]
         self._images = len(truths)
         if self.labels:
             self.evaluate()
-            self._all_matches = self._evalImgs_cpp  # image by image within a size, size by size within a class
+            self._all_matches: list[Any] = self._evalImgs_cpp
 
     def pooled(self) -> Precision:
         """Return the precision of all images together."""
@@ -119,11 +121,12 @@ class Matching(COCOeval_faster):
 
     def _precision(self, matches: slice, images: Sequence[int]) -> Precision:
         if not self.labels:
-            return Precision(np.full((10, 101, 0, len(self.params.areaRng), 1), -1.0), [], [])
+            shape = (10, 101, 0, len(self.params.areaRng), len(self.params.maxDets))
+            return Precision(np.zeros(shape), self.labels, self._limits)
         self._evalImgs_cpp = self._all_matches[matches]
         self._paramsEval.imgIds = [index + 1 for index in images]
         self.accumulate()
-        return Precision(np.asarray(self.eval["precision"]), self.labels, self.params.maxDets)
+        return Precision(np.asarray(self.eval["precision"]), self.labels, self._limits)
 
 
 def _mean(precision: np.ndarray) -> float:
@@ -135,14 +138,14 @@ def _dataset(images: Sequence[Instances], labels: list[int], kind: str) -> COCO:
     """Build the engine's data set; what is of a class without a truth is left out by the engine."""
     annotations: list[dict[str, Any]] = []
     for image_id, image in enumerate(images, 1):
-        boxes = (image.boxes or tight_boxes(image.masks)) if kind == "bbox" else [None] * len(image.masks)
+        boxes = (image.boxes or tight_boxes(image.masks)) if kind == "bbox" else [()] * len(image.masks)
         for index, pixels in enumerate(area(list(image.masks)).tolist()):
             annotation = {
                 "id": len(annotations) + 1,
                 "image_id": image_id,
                 "category_id": int(image.labels[index]),
                 "segmentation": image.masks[index],
-                "bbox": boxes[index],
+                "bbox": list(boxes[index]),
                 "area": pixels,
                 "iscrowd": 0,
             }

@@ -113,7 +113,7 @@ def test_average_precision_is_that_of_all_images_together() -> None:
     expected = average_precision(
         [truth.masks for truth in truths], [r.masks for r in results.values()], [r.scores for r in results.values()]
     )
-    assert evaluate(truths, results).ap == expected
+    assert evaluate(truths, results).ap.at_all.masks == expected
 
 
 def test_metrics_of_no_image() -> None:
