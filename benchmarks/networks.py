@@ -6,7 +6,7 @@ proposals are replaced after they were computed, frozen normalisation gets the s
 initial values nothing is normalised, and activations grow to thousands), and in prediction masks are given a blob.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,22 +83,20 @@ def model_config(name: str) -> ModelConfig:
     return ModelConfig.from_dict(values)  # type: ignore[arg-type]
 
 
-class Calibration:
-    """While open, every frozen normalisation takes the statistics of its first input.
+@torch.no_grad()
+def calibrate(network: StockMaskRCNN, images: list[Tensor], targets: list[Any]) -> None:
+    """Give every frozen normalisation the statistics of its input, in one pass in training mode.
 
     Args:
-        network: what to calibrate by the batches that go through it.
+        network: left in training mode.
+        images: as in training.
+        targets: as in training.
     """
-
-    def __init__(self, network: nn.Module) -> None:
-        self._layers = [module for module in network.modules() if isinstance(module, FrozenBatchNorm2d)]
-
-    def __enter__(self) -> None:
-        self._hooks = [layer.register_forward_pre_hook(_take_statistics) for layer in self._layers]
-
-    def __exit__(self, *exception: object) -> None:
-        for hook in self._hooks:
-            hook.remove()
+    layers = [module for module in network.modules() if isinstance(module, FrozenBatchNorm2d)]
+    hooks = [layer.register_forward_pre_hook(_take_statistics) for layer in layers]
+    network.train()(images, targets)
+    for hook in hooks:
+        hook.remove()
 
 
 def _take_statistics(layer: nn.Module, inputs: tuple[Tensor]) -> None:
@@ -107,43 +105,54 @@ def _take_statistics(layer: nn.Module, inputs: tuple[Tensor]) -> None:
     layer.running_var.copy_(features.var(dim=(0, 2, 3), correction=0))  # type: ignore[operator]
 
 
-@dataclass
-class Proposals:
-    """A forward hook of an RPN: proposals as a trained one's, in place of those that it computed.
+class TrainedProposals:
+    """Replaces what an untrained RPN proposes by what a trained one would: half around the nuclei, half anywhere.
 
-    Half of them lie around the nuclei, several on each, the others anywhere.
+    The RPN does all its work, and its losses stay. In training the nuclei are those of the targets.
 
     Args:
+        network: gets two hooks, which stay.
         count: proposals an image.
-
-    Attributes:
-        boxes: set before each pass: (N, 4) boxes of the nuclei of each image, on the network's device.
     """
 
-    count: int = 1000
-    boxes: tuple[Tensor, ...] = ()
+    def __init__(self, network: StockMaskRCNN, count: int = 1000) -> None:
+        self.count = count
+        self._nuclei: list[Tensor] = []
+        network.register_forward_pre_hook(self._look)
+        network.rpn.register_forward_hook(self._replace)
 
-    def __call__(self, module: nn.Module, inputs: Any, output: tuple[list[Tensor], Any]) -> tuple[list[Tensor], Any]:  # noqa: ANN401
-        """Return the RPN's output with other proposals; its losses stay."""
-        return [self._around(boxes) for boxes in self.boxes], output[1]
+    def _look(self, network: nn.Module, inputs: tuple[Any, ...]) -> None:
+        self._nuclei = [target["boxes"] if isinstance(target, dict) else target.boxes for target in inputs[1]]
+
+    def _replace(self, rpn: nn.Module, inputs: Any, output: tuple[list[Tensor], Any]) -> tuple[list[Tensor], Any]:  # noqa: ANN401
+        return [self._around(boxes) for boxes in self._nuclei], output[1]
 
     def _around(self, boxes: Tensor) -> Tensor:
+        """Shift boxes by a tenth of their side, and every second one by three sides, in normal distribution."""
         chosen = boxes[torch.arange(self.count, device=boxes.device) % len(boxes)]
-        sides = (chosen[:, 2:] - chosen[:, :2]).repeat(1, 2)
-        spread = torch.full((self.count, 1), 0.1, device=boxes.device)
-        spread[1::2] = 3.0
-        shift = torch.randn(self.count, 2, device=boxes.device).repeat(1, 2)
-        return (chosen + spread * sides * shift).clamp(min=0, max=float(boxes.max()))
+        spread = (chosen[:, 2:] - chosen[:, :2]) * 0.1
+        spread[1::2] *= 30
+        shifts = torch.randn(self.count, 2, device=boxes.device) * spread
+        return (chosen + shifts.repeat(1, 2)).clamp(min=0, max=float(boxes.max()))
 
 
-def as_trained(network: StockMaskRCNN) -> None:
-    """Let an untrained network predict what it is proposed: every box stays, is a nucleus, and holds a blob."""
+def let_detect(network: StockMaskRCNN, boxes: Tensor) -> None:
+    """Let an untrained network detect exactly these boxes in every image, each with a blob for a mask.
+
+    The network does all its work. Proposals are these boxes, over and over until there are as many as the RPN may hand
+    on; the box head leaves each where it is and calls it a nucleus, so that suppression keeps one of each.
+
+    Args:
+        network: gets two hooks, which stay.
+        boxes: (N, 4) without overlap, in network pixels.
+    """
     predictor = network.roi_heads.box_predictor
     for layer in (predictor.cls_score, predictor.bbox_pred):
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)
-    with torch.no_grad():
-        predictor.cls_score.bias[1] = 3.0  # 0.95 after the softmax
+    nn.init.constant_(predictor.cls_score.bias[1:], 3.0)  # a score of 0.95
+    proposals = boxes[torch.arange(network.rpn._post_nms_top_n["testing"]) % len(boxes)]
+    network.rpn.register_forward_hook(lambda rpn, inputs, output: ([proposals.to(output[0][0].device)], output[1]))
     network.roi_heads.mask_predictor.register_forward_hook(_add_blob)
 
 

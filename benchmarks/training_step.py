@@ -14,7 +14,7 @@ untrained networks work as hard as trained ones.
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,12 +22,16 @@ from torch import Tensor
 from benchmarks import options
 from benchmarks.drawing import as_mask_stack, as_target, draw_discs, noise_image
 from benchmarks.measure import Cost, chosen_device, in_child, measure
-from benchmarks.networks import Calibration, Proposals, build_network, is_stock
+from benchmarks.networks import TrainedProposals, build_network, calibrate, is_stock
 from benchmarks.result import Result, Row, relation
 from nucleiseg.errors import InputError
 
 PRECISIONS = ("float32", "tf32", "bf16")
 """Arithmetic of convolutions and products: exact float32; NVIDIA's 19-bit inputs; autocast to bfloat16."""
+
+Batch = tuple[list[Tensor], list[Any]]
+"""Images (3, side, side) on the network's device (ours uint8, stock's float32 in 0 .. 1) and targets (ours `Target`s,
+stock's dicts with masks)."""
 
 LEARNING_RATE = 1e-5
 """So small that no untrained network diverges within a few steps; its value costs nothing."""
@@ -72,20 +76,6 @@ class Case:
     device: str
 
 
-class Batch(NamedTuple):
-    """What a network trains on, on its device.
-
-    Attributes:
-        images: (3, side, side): ours uint8, stock's float32 in 0 .. 1.
-        targets: ours `Target`, stock's dicts with masks.
-        boxes: (N, 4) of each image's nuclei.
-    """
-
-    images: list[Tensor]
-    targets: list[Any]
-    boxes: tuple[Tensor, ...]
-
-
 class Step:
     """Training steps of one case.
 
@@ -104,10 +94,8 @@ class Step:
         self.network = build_network(case.model, case.crop).to(case.device).train()
         trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         self.optimiser = torch.optim.SGD(trained, lr=LEARNING_RATE, momentum=0.9)
-        self.proposals = Proposals()
-        self.network.rpn.register_forward_hook(self.proposals)
-        with torch.no_grad(), Calibration(self.network):
-            self.losses(self.batch(0))
+        TrainedProposals(self.network)
+        calibrate(self.network, *self.batch(0))
 
     def __call__(self, batch: Batch) -> None:
         """Take one step."""
@@ -117,16 +105,14 @@ class Step:
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the network's losses."""
-        self.proposals.boxes = batch.boxes
         with autocast(self.case.device, self.case.precision):
-            return self.network(batch.images, batch.targets)
+            return self.network(*batch)
 
     def batch(self, number: int) -> Batch:
         """Draw the images of step `number`, each with other nuclei."""
         seeds = range(number * self.case.batch, (number + 1) * self.case.batch)
         images, targets = zip(*(self._example(seed) for seed in seeds), strict=True)
-        boxes = (target["boxes"] if isinstance(target, dict) else target.boxes for target in targets)
-        return Batch(list(images), list(targets), tuple(boxes))
+        return list(images), list(targets)
 
     def _example(self, seed: int) -> tuple[Tensor, Any]:
         case = self.case

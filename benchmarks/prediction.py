@@ -1,0 +1,212 @@
+"""How long the prediction of one image takes, whole and in parts, and how its memory grows with the detections.
+
+    python -m benchmarks.prediction                                   # r50_fpn and stock, 1000 x 1000, 50, 500, 2,000
+    python -m benchmarks.prediction models=r50_fpn_torchvision,stock_fpn detections=500 repeats=5
+    python -m benchmarks.prediction models=r50_c4 device=cuda precision=bf16
+
+From an image in memory to one run-length code a nucleus. Ours is `inference.Predictor` and `to_rle`; stock is the
+network's soft masks of the image's size, cut at 0.5 and encoded one by one. Both detect the same boxes (see
+`benchmarks.networks.let_detect`). `NAME_torchvision` is ours in torchvision's numerics, with stock's own weights in the
+last column: how many of the masks are the same to the bit.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.models.detection import MaskRCNN as StockMaskRCNN
+
+from benchmarks import options, stock
+from benchmarks.drawing import Discs, as_mask_stack, as_target, draw_discs, noise_image
+from benchmarks.measure import chosen_device, in_child, measure
+from benchmarks.networks import AS_TORCHVISION, build_network, calibrate, is_stock, let_detect
+from benchmarks.result import Result, Row, relation
+from benchmarks.stopwatch import Stopwatch
+from benchmarks.training_step import autocast, stock_of
+from nucleiseg.inference.box_masks import to_rle
+from nucleiseg.inference.predictor import Predictor
+from nucleiseg.inference.settings import PredictionSettings
+from nucleiseg.models.checkpoint import Metadata
+from nucleiseg.models.mask_rcnn import MaskRCNN
+
+LEAST_PROPOSALS = 1000
+"""Of every network here in prediction; where more detections are asked for, as many."""
+
+NETWORK, PASTE, ENCODE = "network", "paste", "encode"
+
+Answer = list[dict[str, Any]]
+"""One COCO run-length code a detection."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Keys of the command line.
+
+    Attributes:
+        models: see `benchmarks.training_step`.
+        detections: in the image.
+        size: side of the image in pixels, which is the network's scale too.
+        repeats: predictions that count.
+        threads: of the CPU.
+        precision: float32, tf32 or bf16.
+        device: auto takes a CUDA GPU where there is one.
+        compare: also say how many masks are equal, for models in torchvision's numerics.
+    """
+
+    models: tuple[str, ...] = ("r50_fpn", "stock_fpn")
+    detections: tuple[int, ...] = (50, 500, 2000)
+    size: int = 1000
+    repeats: int = 3
+    threads: int = 2
+    precision: str = "float32"
+    device: str = "auto"
+    compare: bool = True
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row: see `Options`."""
+
+    model: str
+    detections: int
+    size: int
+    repeats: int
+    threads: int
+    precision: str
+    device: str
+
+
+def main(chosen: Options) -> Result:
+    """Measure every model with every number of detections, each case in a process of its own."""
+    shared = {name: getattr(chosen, name) for name in ("size", "repeats", "threads", "precision")}
+    rows = []
+    for model in chosen.models:
+        for count in chosen.detections:
+            case = Case(model, count, device=chosen_device(chosen.device), **shared)
+            cells = in_child(measure_prediction, case)
+            if chosen.compare:
+                cells["same masks, %"] = in_child(same_masks, case) if model.endswith(AS_TORCHVISION) else None
+            rows.append(cells)
+    title = f"Prediction of {chosen.size} x {chosen.size}, {chosen.precision}, median of {chosen.repeats}"
+    return Result("prediction", title, related(rows))
+
+
+def related(rows: list[Row]) -> list[Row]:
+    """Add to each row its shares of stock's time and memory with as many detections."""
+    by_case = {(cells["model"], cells["detections"]): cells for cells in rows}
+    whole = []
+    for cells in rows:
+        theirs = by_case.get((stock_of(str(cells["model"])), cells["detections"]))
+        shares = {
+            "time / stock": relation(cells, theirs, "seconds"),
+            "paste + RLE / stock": relation(cells, theirs, "paste + RLE, s"),
+            "memory / stock": relation(cells, theirs, "peak memory, MB"),
+        }
+        whole.append({**cells, **shares})
+    return whole
+
+
+def measure_prediction(case: Case) -> Row:
+    """Predict one image several times."""
+    watch = Stopwatch(case.device)
+    predict = prepare(case, watch)
+    found = predict()
+    watch.reset()
+    cost = measure(lambda _: predict(), case.repeats, device=case.device, warmup=0)
+    parts = {name: seconds / case.repeats for name, seconds in watch.seconds().items()}
+    paste = parts[ENCODE] + parts.get(PASTE, 0)
+    return {
+        "model": case.model,
+        "detections": len(found),
+        "seconds": cost.seconds,
+        "network, s": parts[NETWORK] - parts.get(PASTE, 0),
+        "paste + RLE, s": paste,
+        "peak memory, MB": cost.memory_mb,
+    }
+
+
+def prepare(case: Case, watch: Stopwatch, weights: dict[str, Tensor] | None = None) -> Callable[[], Answer]:
+    """Return a function that predicts the case's image.
+
+    Args:
+        case: what to predict with.
+        watch: times the parts: the network (stock pastes inside it), pasting and encoding.
+        weights: of another network of the same layers; None takes random ones.
+    """
+    torch.set_num_threads(case.threads)
+    torch.manual_seed(0)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = case.precision == "tf32"
+    network = build(case, weights)
+    image = noise_image(case.size)
+    return (
+        predict_stock(network, image, case, watch)
+        if is_stock(case.model)
+        else predict_ours(network, image, case, watch)
+    )
+
+
+def build(case: Case, weights: dict[str, Tensor] | None = None) -> StockMaskRCNN:
+    """Return a network that detects the case's boxes."""
+    discs = draw_discs(case.detections, case.size)
+    network = build_network(case.model, case.size, case.detections, max(LEAST_PROPOSALS, case.detections))
+    if weights is None:
+        small = draw_discs(4, min(case.size, 256))
+        calibrate(network, *_example(small, case.model))
+    else:
+        network.load_state_dict(weights)
+    let_detect(network, torch.from_numpy(discs.boxes))
+    return network.to(case.device).eval()
+
+
+def _example(discs: Discs, model: str) -> tuple[list[Tensor], list[Any]]:
+    image = torch.from_numpy(noise_image(discs.side)).permute(2, 0, 1)
+    return ([image / 255], [as_mask_stack(discs)]) if is_stock(model) else ([image], [as_target(discs)])
+
+
+def predict_ours(network: StockMaskRCNN, image: np.ndarray, case: Case, watch: Stopwatch) -> Callable[[], Answer]:
+    """Return our prediction: masks stay in their boxes until each is encoded."""
+    assert isinstance(network, MaskRCNN)
+    settings = PredictionSettings(device=case.device)
+    predictor = Predictor(network, Metadata(network.config.to_dict()), settings)
+
+    def predict() -> Answer:
+        with watch.part(NETWORK), autocast(case.device, case.precision):
+            prediction = predictor.predict(image)
+        with watch.part(ENCODE):
+            return to_rle(prediction)  # type: ignore[return-value]
+
+    return predict
+
+
+def predict_stock(network: StockMaskRCNN, image: np.ndarray, case: Case, watch: Stopwatch) -> Callable[[], Answer]:
+    """Return stock's prediction: the network pastes a soft mask of the image's size for each detection."""
+    watch.wrap(network.transform, "postprocess", PASTE)
+
+    def predict() -> Answer:
+        with watch.part(NETWORK), torch.no_grad(), autocast(case.device, case.precision):
+            tensor = torch.from_numpy(image).permute(2, 0, 1).float().div(255).to(case.device)
+            masks = network([tensor])[0]["masks"].float()
+        with watch.part(ENCODE):
+            return stock.encode(masks)
+
+    return predict
+
+
+def same_masks(case: Case) -> float:
+    """Return the share of masks, in per cent, that ours gives as stock does to the bit, with stock's weights."""
+    theirs = Case(**{**vars(case), "model": stock_of(case.model)})
+    weights = build(theirs).state_dict()
+    expected, found = (prepare(each, Stopwatch(), weights)() for each in (theirs, case))
+    texts = [[_text(rle["counts"]) for rle in answer] for answer in (expected, found)]
+    return 100 * len(set(texts[0]) & set(texts[1])) / max(map(len, texts))
+
+
+def _text(counts: str | bytes) -> str:
+    return counts.decode("ascii") if isinstance(counts, bytes) else counts
+
+
+if __name__ == "__main__":
+    options.run(Options, main)
