@@ -1,0 +1,187 @@
+"""The leaderboard in files for papers: full precision in one, readable numbers in the others."""
+
+import csv
+import math
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nucleiseg.evaluation.leaderboard.board import Leaderboard, Row, Table
+from nucleiseg.evaluation.leaderboard.candidates import Candidate
+from nucleiseg.evaluation.leaderboard.record import EvaluationRecord
+from nucleiseg.report.latex import escape_latex, to_latex
+from nucleiseg.report.table_cells import Cell, columns, number
+from nucleiseg.report.tables import escape_markdown, to_markdown, write_tables
+
+NAN = math.nan
+RECORD = EvaluationRecord((), 0.5, {}, NAN, "cpu")
+BOARD = {"ap50_100": 0.24412, "ap50_100_ceiling": 0.25738, "ap50_100_share": 0.9485, "count_mae": 12.25}
+FACTS = {
+    "parameters": 43_912_345,
+    "seconds_per_step": 1.1,
+    "peak_memory_mb": 3200.0,
+    "device": "a GPU",
+    "weights": None,
+}
+
+
+def make_row(rank: int, values: Mapping[str, float], **changes: object) -> Row:
+    folder = Path("runs") / f"00{rank}_x"
+    candidates = tuple(
+        Candidate(folder.name, "", "", seed, 600, "step", folder / f"{seed}.ckpt", "", RECORD) for seed in (0, 1)
+    )
+    standard: dict[str, object] = {
+        "rank": rank,
+        "setting": "r50_c4, saturation 0.5–2",
+        "step": 600,
+        "kind": "step",
+        "candidates": candidates,
+        "values": values,
+        "interval": (0.7149, 0.7801),
+        "difference": (-0.01, 0.02),
+        "tied": rank == 1,
+        "facts": FACTS,
+    }
+    return Row(**(standard | changes))  # type: ignore[arg-type]
+
+
+def make_board(*rows: Row, measure: str = "ap50", notes: tuple[str, ...] = ()) -> Leaderboard:
+    table = Table(("s",), ("a", "b"), measure.removesuffix("_share"), measure, rows, "Rows 2 and 3 are one model.")
+    return Leaderboard((table,), notes)
+
+
+@pytest.fixture
+def board() -> Leaderboard:
+    return make_board(
+        make_row(1, {"ap50": 0.74612345678901234, "pq": 0.5, **BOARD}),
+        make_row(2, {"ap50": 0.74, "pq": 0.6, **BOARD, "count_mae": 9.0}, tied=True, setting="100 % | #1_{x}\n[new]"),
+        make_row(3, {"ap50": NAN, "pq": 0.4}, kind="average", interval=(NAN, NAN), facts={}),
+        notes=("A <b>note</b>.",),
+    )
+
+
+def cells(board: Leaderboard) -> dict[str, list[str]]:
+    return {column.head: [cell.text for cell in column.cells] for column in columns(board.tables[0])}
+
+
+def test_numbers_as_people_read_them(board: Leaderboard) -> None:
+    assert cells(board) == {
+        "Rank": ["1", "2", "3"],
+        "Setting": ["r50_c4, saturation 0.5–2", "100 % | #1_{x}\n[new]", "r50_c4, saturation 0.5–2"],
+        "Step": ["600", "600", "600 (averaged)"],
+        "AP50": ["0.746 [0.71, 0.78]", "0.740 [0.71, 0.78]", "–"],
+        "AP50 at 100": ["0.2441 of at most 0.2574", "0.2441 of at most 0.2574", "–"],
+        "PQ": ["0.5000", "0.6000", "0.4000"],
+        "Count MAE": ["12.2", "9.0", "–"],
+        "Parameters": ["43.9 M", "43.9 M", "–"],
+        "Training step": ["1.1 s", "1.1 s", "–"],
+        "Peak memory": ["3.2 GB", "3.2 GB", "–"],
+    }
+    assert number(-1.0) == "-1.0000"
+    assert number(0.99996, 3) == "1.000"
+
+
+def test_best_and_tied_are_marked(board: Leaderboard) -> None:
+    shown = {column.head: column.cells for column in columns(board.tables[0])}
+    best = {head: [cell.is_best for cell in column] for head, column in shown.items()}
+    assert best["AP50"] == best["Setting"] == [True, False, False]
+    assert best["PQ"] == [False, True, False]
+    assert best["Count MAE"] == [False, True, False], "the smaller error is the better one"
+    assert best["AP50 at 100"] == [True, True, False], "both of two equal ones"
+    assert not any(best["Parameters"])
+    assert [cell.is_tied for cell in shown["Setting"]] == [False, True, False]
+
+
+def test_a_ranking_by_share_of_the_ceiling() -> None:
+    board = make_board(make_row(1, {"ap50": 0.7, **BOARD}, interval=(0.9, 1.0)), measure="ap50_100_share")
+    shown = cells(board)
+    assert shown["AP50 at 100 / ceiling"] == ["0.949 [0.90, 1.00]"]
+    assert shown["AP50 at 100"] == ["0.2441 of at most 0.2574"]
+    assert "share of the most that any result can get" in to_markdown(board)
+
+
+def test_the_csv_has_everything_to_full_precision(board: Leaderboard, tmp_path: Path) -> None:
+    second = Table(("t",), ("c",), "ap50", "ap50", (make_row(1, {"ap50": 0.1, "box_ap": 1 / 3}),), "")
+    write_tables(tmp_path, Leaderboard((*board.tables, second), ()))
+    with (tmp_path / "leaderboard.csv").open(encoding="utf-8", newline="") as file:
+        first, tied, undefined, other = csv.DictReader(file)
+    assert float(first["ap50"]) == board.best.values["ap50"]
+    assert (float(first["score_low"]), float(first["difference_high"])) == (0.7149, 0.02)
+    assert (first["parameters"], first["device"], first["seeds"], first["images"]) == ("43912345", "a GPU", "2", "2")
+    assert first["runs"] == "001_x"
+    assert first["checkpoints"].split("; ") == [str(Path("runs") / "001_x" / f"{seed}.ckpt") for seed in (0, 1)]
+    assert (tied["tied"], tied["setting"]) == ("true", "100 % | #1_{x}\n[new]")
+    assert (undefined["ap50"], undefined["score_low"], undefined["parameters"]) == ("", "", "")
+    assert (other["table"], float(other["box_ap"]), first["box_ap"]) == ("2", 1 / 3, "")
+
+
+def test_markdown_is_a_table_with_its_words(board: Leaderboard) -> None:
+    text = to_markdown(board)
+    table = [line for line in text.splitlines() if line.startswith("| ")]
+    assert len(table) == 5
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {len(columns(board.tables[0])) + 1}
+    assert "| **r50_c4, saturation 0.5–2** | 600 | **0.746 \\[0.71, 0.78\\]** |" in table[2]
+    assert "100 % \\| \\#1\\_{x} \\[new\\] †" in table[3]
+    for words in ("Rows 2 and 3 are one model.", "† cannot be told", "\\<b\\>note", "- **PQ**: Panoptic quality"):
+        assert words in text
+    assert "## Table" not in text
+    assert "## Table 2: 2 images" in to_markdown(Leaderboard(board.tables * 2, ()))
+
+
+def test_without_ties_nothing_speaks_of_them() -> None:
+    board = make_board(make_row(1, {"ap50": 0.7}), make_row(2, {"ap50": 0.1}))
+    assert "†" not in to_markdown(board)
+    assert "dagger" not in to_latex(board)
+
+
+def test_latex_has_one_row_a_row(board: Leaderboard) -> None:
+    text = to_latex(board)
+    body = text.partition(r"\midrule")[2].partition(r"\bottomrule")[0].strip().splitlines()
+    assert len(body) == 3
+    assert all(line.endswith(r"\\") for line in body)
+    assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {len(columns(board.tables[0])) - 1}
+    assert r"\textbf{r50\_c4, saturation 0.5--2} & 600 & \textbf{0.746 {[}0.71, 0.78{]}}" in body[0]
+    assert r"100 \% \textbar{} \#1\_\{x\} {[}new{]}$^\dagger$" in body[1]
+    assert r"\label{tab:leaderboard-1}" in text
+
+
+@given(st.text(max_size=30))
+def test_escaped_text_has_no_command_of_latex_and_no_cell_of_markdown(text: str) -> None:
+    escaped = escape_latex(text)
+    plain = re.sub(r"\\text[a-z]+\{\}|\\[{}%$#&_]|\{[\[\]]\}", "", escaped)
+    assert not set(plain) & set("\\{}%$#&_~^|<>`[]\n\r")
+    assert not re.search(r"(?<!\\)(?:\\\\)*[|<`\n]", escape_markdown(text))
+    assert "\n" not in escape_markdown(text)
+
+
+def test_words_of_a_name_stay_readable() -> None:
+    assert escape_markdown("r50_c4 _x_ a*b") == r"r50_c4 \_x\_ a\*b"
+
+
+@pytest.mark.slow
+def test_latex_compiles(board: Leaderboard, tmp_path: Path) -> None:
+    """With the commands of booktabs put in by hand, so that LaTeX's smallest installation will do."""
+    engine = shutil.which("pdflatex")
+    if engine is None:
+        pytest.skip("pdflatex is not installed (Debian: texlive-latex-base)")
+    nasty = make_row(4, {"ap50": 0.5}, setting='Köln \\input{x} ~^$%&#_{}<>|`" × µ ± –')
+    table = to_latex(Leaderboard((*board.tables, make_board(board.best, nasty).tables[0]), ()))
+    rules = "".join(rf"\newcommand{{\{name}rule}}{{\hline}}" for name in ("top", "mid", "bottom"))
+    document = (
+        rf"\documentclass{{article}}{rules}\begin{{document}}{table}See \ref{{tab:leaderboard-2}}.\end{{document}}"
+    )
+    (tmp_path / "a.tex").write_text(document.replace("% In", "%\n% In"), encoding="utf-8")
+    command = [engine, "-interaction=nonstopmode", "-halt-on-error", "a.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "a.pdf").stat().st_size > 1000
+
+
+def test_a_cell_is_plain_unless_marked() -> None:
+    assert (Cell("x").is_best, Cell("x").is_tied) == (False, False)
