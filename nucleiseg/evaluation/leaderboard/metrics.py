@@ -9,10 +9,10 @@ import numpy as np
 
 from nucleiseg.errors import InputError
 from nucleiseg.evaluation.accumulation import ceilings, resampled_ap
+from nucleiseg.evaluation.ap_report import BOARD_LIMIT
 from nucleiseg.evaluation.instance_metrics import InstanceMetrics, Tally
 from nucleiseg.evaluation.leaderboard.record import EvaluationRecord
 from nucleiseg.evaluation.matches import IOU_THRESHOLDS, pooled_classes
-from nucleiseg.evaluation.report import BOARD_LIMIT
 
 Better = Literal["higher", "lower", "nearer zero"]
 """Which of two values is the better one."""

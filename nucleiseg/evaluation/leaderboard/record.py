@@ -76,6 +76,7 @@ class EvaluationRecord:
         count_threshold: float,
         seconds_per_image: float,
         device: str,
+        categories: Mapping[int, str] | None = None,
     ) -> "EvaluationRecord":
         """Evaluate results and keep what resampling needs.
 
@@ -85,11 +86,12 @@ class EvaluationRecord:
             count_threshold: least score of a result that counts and is painted into label maps.
             seconds_per_image: wall-clock seconds that predicting one image took; NaN where it is not known.
             device: where it was predicted, in words.
+            categories: label -> name of the class, for the metrics of each class.
 
         Raises:
             ValueError: if there is no image.
         """
-        report = evaluate(truths, results, count_threshold)
+        report = evaluate(truths, results, count_threshold, categories)
         images = []
         for truth, image in zip(truths, report.images, strict=True):
             found = results.get(truth.image_id, ImageResults())
