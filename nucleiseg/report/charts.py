@@ -1,0 +1,194 @@
+"""The report's figures: drawn once with matplotlib, in colours of paper, for the page and for papers alike."""
+
+from collections.abc import Iterable, Sequence
+from itertools import product
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from nucleiseg.evaluation.leaderboard.board import Row, Table
+from nucleiseg.report.curves import Curve, smooth, thin
+from nucleiseg.report.data_check import ImageSummary
+from nucleiseg.report.preview import BLUE, GREEN, ORANGE, VERMILLION
+
+SKY, PURPLE = "#56B4E9", "#CC79A7"
+"""The other two colours of Okabe and Ito (2008) that are told apart on white, beside those of `preview`."""
+
+GRID = "0.9"
+
+LINES = [
+    (colour, style) for style, colour in product(("-", "--", ":", "-."), (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY))
+]
+"""Colour and line style of the first 24 series; then they repeat."""
+
+SIZE = (4.3, 2.9)
+"""Width and height of a chart in inches: small enough that its letters can be read at the width of a phone."""
+
+LEGEND_ROW = 0.17
+"""Inches that a line of a legend below a chart takes."""
+
+Series = Sequence[tuple[str, Curve]]
+"""Names with their curves. Their order chooses the colours; a curve may be empty."""
+
+
+def line_of(number: int) -> tuple[str, str]:
+    """Return colour and line style of the series with this number, from 0."""
+    return LINES[number % len(LINES)]
+
+
+def draw_curves(
+    series: Series,
+    label: str,
+    *,
+    checkpoints: Iterable[float] = (),
+    smoothed: bool = False,
+    markers: bool = False,
+    legend: bool = True,
+) -> Figure:
+    """Draw a number along the steps of several runs.
+
+    Args:
+        series: the runs.
+        label: what the number is, with its unit.
+        checkpoints: steps at which a checkpoint was saved: a vertical line at each.
+        smoothed: draw the moving average, and the numbers themselves faintly behind it.
+        markers: mark each value, where there are few.
+        legend: name the series below the chart.
+    """
+    figure, axis = _axes(series if legend else ())
+    for step in sorted(set(checkpoints)):
+        axis.axvline(step, color="#7f7f7f", linewidth=0.6, linestyle=(0, (2, 2)), alpha=0.7, gid="checkpoint")
+    for number, (_, curve) in enumerate(series):
+        colour, style = line_of(number)
+        gid = f"series-{number}"
+        if smoothed:
+            raw = thin(curve)
+            axis.plot(raw.steps, raw.values, color=colour, linewidth=0.6, alpha=0.25, gid=gid, zorder=1.5)
+        shown = smooth(curve) if smoothed else thin(curve)
+        marker = "o" if markers else ""
+        axis.plot(*shown, color=colour, linestyle=style, linewidth=1.5, marker=marker, markersize=3, gid=gid)
+    if smoothed:
+        _ignore_outliers(axis, [curve for _, curve in series])
+    _label(axis, "step", label)
+    axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    return figure
+
+
+def draw_metric(table: Table, label: str, *, legend: bool = True) -> Figure:
+    """Draw what a table is ranked by against the step, for each setting, with its 95 % interval.
+
+    Checkpoints form a line; averages of weights are diamonds at their last checkpoint's step.
+
+    Args:
+        table: a leaderboard's table.
+        label: what the metric is.
+        legend: name the settings below the chart.
+    """
+    settings = list(dict.fromkeys(row.setting for row in table.rows))
+    figure, axis = _axes([(setting, None) for setting in settings] if legend else ())
+    for number, setting in enumerate(settings):
+        rows = sorted((row for row in table.rows if row.setting == setting), key=lambda row: row.step)
+        _draw_setting(axis, [row for row in rows if row.kind == "step"], table.measure, number, "o")
+        _draw_setting(axis, [row for row in rows if row.kind != "step"], table.measure, number, "D")
+    _label(axis, "step", label)
+    axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    return figure
+
+
+def _draw_setting(axis: Axes, rows: Sequence[Row], measure: str, number: int, marker: str) -> None:
+    colour, style = line_of(number)
+    steps = [row.step for row in rows]
+    values = np.array([row.values.get(measure, np.nan) for row in rows])
+    low, high = np.array([row.interval for row in rows], dtype=np.float64).reshape(-1, 2).T
+    known = np.isfinite(low) & np.isfinite(high)
+    gid = f"series-{number}"
+    if marker == "o":
+        axis.fill_between(steps, low, high, where=known, color=colour, alpha=0.15, linewidth=0, gid=gid)
+    axis.vlines(np.array(steps)[known], low[known], high[known], color=colour, linewidth=0.8, alpha=0.6, gid=gid)
+    line = style if marker == "o" else ""
+    axis.plot(steps, values, color=colour, linestyle=line, linewidth=1.5, marker=marker, markersize=4, gid=gid)
+
+
+def draw_sizes(summaries: Sequence[ImageSummary]) -> Figure:
+    """Draw how large nuclei are: a histogram of the square root of the area of their boxes, in pixels of their image."""
+    boxes = np.concatenate([np.zeros((0, 4)), *[np.asarray(summary.boxes).reshape(-1, 4) for summary in summaries]])
+    sizes = np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
+    figure, axis = _axes(())
+    shown = sizes[sizes <= np.percentile(sizes, 99.5)] if len(sizes) else sizes
+    axis.hist(shown, bins=min(40, max(len(np.unique(shown.round())), 1)), color=BLUE)
+    if len(sizes):
+        median = float(np.median(sizes))
+        axis.axvline(median, color=VERMILLION, linestyle="--", linewidth=1.4)
+        axis.annotate(
+            f"median {median:.0f}",
+            (median, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, -4),
+            textcoords="offset points",
+            va="top",
+            fontsize=8,
+        )
+    _label(axis, "size of a nucleus (pixels: square root of its box's area)", "nuclei (number)")
+    return figure
+
+
+def draw_scatter(local: Sequence[float], board: Sequence[float], label: str) -> Figure:
+    """Draw what a board returned against what was measured here.
+
+    Args:
+        local: scores measured here.
+        board: scores of the same files that the board returned.
+        label: what the local score is.
+    """
+    figure, axis = _axes(())
+    axis.scatter(local, board, s=28, color=BLUE)
+    _label(axis, label, "score of the board")
+    return figure
+
+
+def _axes(series: Sequence[tuple[str, object]]) -> tuple[Figure, Axes]:
+    """Return a figure with one axes, and a legend of the series below it, if there are any."""
+    columns = 2 if max((len(name) for name, _ in series), default=0) <= 28 else 1
+    height = SIZE[1] + LEGEND_ROW * -(-len(series) // columns)
+    with mpl.rc_context({"text.parse_math": False}):  # a run may be called $x$
+        figure = Figure(figsize=(SIZE[0], height), layout="constrained")
+        axis = figure.add_subplot()
+        if series:
+            handles = [mpl.lines.Line2D([], [], color=c, linestyle=s) for c, s in map(line_of, range(len(series)))]
+            names = [printable(name) for name, _ in series]
+            figure.legend(
+                handles, names, loc="outside lower left", ncols=columns, frameon=False, fontsize=7, labelspacing=0.3
+            )
+    return figure, axis
+
+
+def printable(name: str) -> str:
+    """Return a name as a figure can hold it: SVG has no control characters, and matplotlib hides names in `_`."""
+    text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
+    return f"\N{ZERO WIDTH SPACE}{text}" if text.startswith("_") else text
+
+
+def _label(axis: Axes, x: str, y: str) -> None:
+    axis.set_xlabel(x, fontsize=9)
+    axis.set_ylabel(y, fontsize=9)
+    axis.tick_params(labelsize=8, length=3)
+    axis.ticklabel_format(axis="y", scilimits=(-3, 5))
+    axis.yaxis.get_offset_text().set_fontsize(8)
+    axis.grid(axis="y", color=GRID)
+    axis.set_axisbelow(True)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+
+
+def _ignore_outliers(axis: Axes, curves: Sequence[Curve]) -> None:
+    """Cut the axis where single steps would squash the rest: above the smoothed curves and 99 % of the values."""
+    filled = [curve for curve in curves if len(curve.steps)]
+    if filled:
+        tops = [max(np.percentile(curve.values, 99), smooth(curve).values.max()) for curve in filled]
+        bottoms = [curve.values.min() for curve in filled]
+        margin = 0.05 * (max(tops) - min(bottoms))
+        if margin > 0:
+            axis.set_ylim(min(bottoms) - margin, max(tops) + margin)

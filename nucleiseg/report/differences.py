@@ -1,0 +1,52 @@
+"""What the configurations of several runs do not have in common."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from nucleiseg.report.runs import Run
+
+ABSENT = "not set"
+"""What stands for a key that a run does not have."""
+
+
+class Difference(NamedTuple):
+    """A key of the configuration that is not the same in all runs.
+
+    Attributes:
+        key: as the command line has it, `model.rpn.nms`.
+        values: of each run, in their order, as YAML writes short ones: `true`, `null`, `[0.5, 2]`.
+    """
+
+    key: str
+    values: tuple[str, ...]
+
+
+def differences(runs: Sequence[Run]) -> list[Difference]:
+    """Return the keys whose values differ between the runs, in the order of the configuration."""
+    flat = [flatten(run.config) for run in runs]
+    keys = dict.fromkeys(key for config in flat for key in config)
+    table = [Difference(key, tuple(_text(config[key]) if key in config else ABSENT for config in flat)) for key in keys]
+    return [difference for difference in table if len(set(difference.values)) > 1]
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a nested configuration with one dotted key for each value; an empty group is a value."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _text(value: Any) -> str:  # noqa: ANN401
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else str(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_text, value))}]"
+    return str(value)

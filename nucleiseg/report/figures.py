@@ -1,0 +1,195 @@
+"""Which charts a report has: for the page, and as SVG and PDF files for papers."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from nucleiseg.evaluation.leaderboard.board import Leaderboard, Table
+from nucleiseg.files import atomic_path
+from nucleiseg.progress import counted
+from nucleiseg.report.charts import Series, draw_curves, draw_metric, draw_scatter, draw_sizes
+from nucleiseg.report.curves import Curve, read_curve
+from nucleiseg.report.data_check import ImageSummary
+from nucleiseg.report.differences import flatten
+from nucleiseg.report.ledger_file import LedgerRow
+from nucleiseg.report.preview import draw_counts
+from nucleiseg.report.runs import Run
+from nucleiseg.report.table_cells import head
+
+Group = Literal["ranking", "training", "parts", "data", "uploads"]
+
+LOSS_PARTS = {
+    "loss_rpn_cls": "RPN: nucleus or background",
+    "loss_rpn_loc": "RPN: position of proposals",
+    "loss_cls": "RoI head: class",
+    "loss_box_reg": "RoI head: position of boxes",
+    "loss_mask": "RoI head: mask",
+}
+"""The losses that the loss is the sum of, as `metrics.csv` calls them."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure of the report.
+
+    Attributes:
+        name: of its files, and part of its ids: letters, digits and underscores.
+        title: what stands above it.
+        description: what it shows, in a sentence, for those who cannot see it.
+        group: which part of the report it stands in.
+        draw: makes the figure, with or without a legend of its series.
+    """
+
+    name: str
+    title: str
+    description: str
+    group: Group
+    draw: Callable[[bool], Figure]
+
+
+def charts(leaderboard: Leaderboard, runs: Sequence[Run], summaries: Sequence[ImageSummary]) -> list[Chart]:
+    """Return the charts that there are data for.
+
+    Args:
+        leaderboard: the ranked checkpoints.
+        runs: the runs.
+        summaries: the images of the data set; may be empty.
+    """
+    return [*_ranking(leaderboard.tables), *_training(runs), *_data(runs, summaries)]
+
+
+def write_figures(
+    folder: Path, leaderboard: Leaderboard, runs: Sequence[Run], summaries: Sequence[ImageSummary]
+) -> list[Path]:
+    """Write every chart as SVG and as PDF, with its legend.
+
+    Args:
+        folder: where to; made where missing.
+        leaderboard: the ranked checkpoints.
+        runs: the runs.
+        summaries: the images of the data set; may be empty.
+
+    Returns:
+        The files.
+    """
+    paths = []
+    for chart in charts(leaderboard, runs, summaries):
+        figure = chart.draw(True)
+        for suffix in (".svg", ".pdf"):
+            path = folder / f"{chart.name}{suffix}"
+            with atomic_path(path) as temporary:
+                figure.savefig(temporary, metadata={"Date" if suffix == ".svg" else "CreationDate": None})
+            paths.append(path)
+    return paths
+
+
+def uploads(ledger: Sequence[LedgerRow]) -> Iterator[Chart]:
+    """Yield, for each metric of a ledger, the chart of the board's scores against those measured here."""
+    for metric in dict.fromkeys(row.metric for row in ledger):
+        pairs = [
+            (row.local_score, row.board_score)
+            for row in ledger
+            if row.metric == metric and row.local_score is not None and row.board_score is not None
+        ]
+        if pairs:
+            name = re.sub(r"\W", "_", f"uploads_{metric}", flags=re.ASCII)
+            title = f"The board's score against {metric or 'the score'} here"
+            description = f"A point for each of {counted(len(pairs), 'upload')}."
+            draw = partial(draw_scatter, *zip(*pairs, strict=True), f"{metric or 'score'} on validation images")
+            yield Chart(name, title, description, "uploads", lambda _, draw=draw: draw())  # type: ignore[misc]
+
+
+def _ranking(tables: Sequence[Table]) -> Iterator[Chart]:
+    for number, table in enumerate(tables, 1):
+        label = head(table.measure)
+        title = f"{label} of each checkpoint" + (f", table {number}" if len(tables) > 1 else "")
+        yield Chart(
+            f"ranking_{number}",
+            title,
+            f"{label} against the step of each setting, with its 95 % interval.",
+            "ranking",
+            lambda legend, table=table, label=label: draw_metric(table, label, legend=legend),  # type: ignore[misc]
+        )
+
+
+def _training(runs: Sequence[Run]) -> Iterator[Chart]:
+    saved = [step for run in runs for step, _ in run.checkpoints]
+    note = "A vertical line at each saved checkpoint."
+    yield from _curves(
+        runs, "train/loss", "Training loss", "training", f"Moving average over the single steps. {note}", saved
+    )
+    yield from _curves(runs, "val/loss", "Validation loss", "training", note, saved)
+    yield from _curves(runs, "val/ap50", "AP50 on validation", "training", f"All detections. {note}", saved)
+    for part, title in LOSS_PARTS.items():
+        yield from _curves(runs, f"train/{part}", title, "parts", "Moving average over the single steps.", ())
+    yield from _curves(runs, "lr", "Learning rate", "parts", "As the schedule set it.", ())
+
+
+def _curves(
+    runs: Sequence[Run], column: str, title: str, group: Group, note: str, checkpoints: Sequence[float]
+) -> Iterator[Chart]:
+    """Yield the chart of a column, if any run has a number in it."""
+    series: Series = [(run.name, read_curve(run.metrics, column)) for run in runs]
+    if not any(len(curve.steps) for _, curve in series):
+        return
+
+    def draw(legend: bool) -> Figure:
+        return draw_curves(
+            series,
+            column,
+            checkpoints=checkpoints,
+            smoothed=column.startswith("train/"),
+            markers=column.startswith("val/"),
+            legend=legend,
+        )
+
+    description = f"{title} ({column}) against the step. {note} {_ends(series)}"
+    yield Chart(column.replace("/", "_"), title, description, group, draw)
+
+
+def _ends(series: Sequence[tuple[str, Curve]]) -> str:
+    """Say in words where the curves end."""
+    ends = [f"{name} {curve.values[-1]:.4g}" for name, curve in series if len(curve.steps)]
+    more = f" and {len(ends) - 5} more runs" if len(ends) > 5 else ""
+    return f"Last values: {', '.join(ends[:5])}{more}."
+
+
+def _data(runs: Sequence[Run], summaries: Sequence[ImageSummary]) -> Iterator[Chart]:
+    if not summaries:
+        return
+    counts = [len(summary.boxes) for summary in summaries]
+    yield Chart(
+        "nuclei_per_image",
+        "Nuclei per image",
+        f"From {min(counts):,} to {max(counts):,} nuclei, {np.median(counts):,.0f} in the median.",
+        "data",
+        lambda _: draw_counts(summaries, _limits(runs)),
+    )
+    yield Chart(
+        "nucleus_sizes",
+        "Size of nuclei",
+        "How many nuclei there are of each size, in pixels of their images.",
+        "data",
+        lambda _: draw_sizes(summaries),
+    )
+
+
+def _limits(runs: Sequence[Run]) -> dict[str, int]:
+    """Return the limits on detections of the runs' configurations, each once, with what they are of."""
+    by_limit: dict[int, list[str]] = {}
+    for run in runs:
+        limit = flatten(run.config).get("model.detection.limit")
+        if isinstance(limit, int):
+            by_limit.setdefault(limit, []).append(run.name)
+    if len(by_limit) == 1:
+        return {"detections": next(iter(by_limit))}
+    others = {
+        limit: f" and {counted(len(names) - 1, 'other run')}" * (len(names) > 1) for limit, names in by_limit.items()
+    }
+    return {f"detections ({by_limit[limit][0]}{others[limit]})": limit for limit in sorted(by_limit)}

@@ -1,0 +1,153 @@
+"""`report.html`: everything about a set of runs in one file that needs no network.
+
+Charts are inline SVG, pictures are data URIs, style and script stand in the page. The page forbids itself to fetch
+anything (its content security policy), and its template escapes whatever text it is given.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+import nucleiseg
+from nucleiseg.data.readers import READERS
+from nucleiseg.evaluation.leaderboard.board import Leaderboard
+from nucleiseg.evaluation.report import DEFINITIONS
+from nucleiseg.errors import some
+from nucleiseg.files import write_text
+from nucleiseg.progress import counted
+from nucleiseg.report.charts import line_of
+from nucleiseg.report.data_check import ImageSummary
+from nucleiseg.report.differences import differences
+from nucleiseg.report.figures import Chart, Group, charts, uploads
+from nucleiseg.report.correlation import correlations
+from nucleiseg.report.gallery import STYLES, GalleryImage
+from nucleiseg.report.ledger_file import LedgerRow
+from nucleiseg.report.runs import Run
+from nucleiseg.report.standings import standings
+from nucleiseg.report.themed_svg import VARIABLES, themed_svg
+
+DASHES = {"-": "none", "--": "6 3", ":": "1.5 2.5", "-.": "6 3 1.5 3"}
+"""Line styles of matplotlib as SVG writes them, for the keys of the legends."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a report tells.
+
+    Attributes:
+        title: of the page.
+        leaderboard: the ranked checkpoints.
+        runs: the runs behind them.
+        summaries: every image of the data set with its boxes; may be empty.
+        gallery: images of the best checkpoint, the worst first; may be empty.
+        ledger: the uploads that are remembered; may be empty.
+        notes: sentences on what a reader should know.
+    """
+
+    title: str
+    leaderboard: Leaderboard
+    runs: Sequence[Run]
+    summaries: Sequence[ImageSummary]
+    gallery: Sequence[GalleryImage]
+    ledger: Sequence[LedgerRow]
+    notes: Sequence[str]
+
+
+class Key(NamedTuple):
+    """A series of a group of charts: its name and line, in the page's variables."""
+
+    number: int
+    name: str
+    colour: str
+    dashes: str
+
+
+class Figure(NamedTuple):
+    """A chart on the page."""
+
+    chart: Chart
+    svg: Markup
+
+
+def write_page(path: Path, page: Page) -> None:
+    """Write a report, whole or not at all."""
+    environment = Environment(
+        loader=PackageLoader("nucleiseg.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"short_list": some, "start": started_from}
+    write_text(path, environment.get_template("page.html.j2").render(_context(page)))
+
+
+def _context(page: Page) -> dict[str, Any]:
+    """Return what the template speaks of."""
+    figures: dict[str, list[Figure]] = {group: [] for group in get_args(Group)}
+    for chart in [*charts(page.leaderboard, page.runs, page.summaries), *uploads(page.ledger)]:
+        svg = themed_svg(chart.draw(False), chart.name, f"{chart.title}. {chart.description}")
+        figures[chart.group].append(Figure(chart, svg))
+    tables = page.leaderboard.tables
+    return {
+        "page": page,
+        "notes": dict.fromkeys([*page.notes, *page.leaderboard.notes]),
+        "style": _asset("page.css"),
+        "script": _asset("page.js"),
+        "drawn": [run.name for run in page.runs if is_drawn(run)],
+        "standings": [standings(table) for table in tables],
+        "definitions": DEFINITIONS,
+        "figures": figures,
+        "run_keys": _keys([run.name for run in page.runs]),
+        "setting_keys": [_keys(list(dict.fromkeys(row.setting for row in table.rows))) for table in tables],
+        "styles": STYLES,
+        "hidden_images": _hidden_images(page),
+        "differences": differences(page.runs),
+        "correlations": [correlation.sentence for correlation in correlations(page.ledger)],
+        "counted": counted,
+        "version": nucleiseg.__version__,
+        "time": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+
+
+def is_drawn(run: Run) -> bool:
+    """Tell whether a run's images are drawn, so that its numbers say nothing about tissue."""
+    data = run.config.get("data")
+    reader = READERS.get(str(data.get("reader"))) if isinstance(data, Mapping) else None
+    return bool(getattr(reader, "drawn", False))
+
+
+def started_from(run: Run) -> str:
+    """Return the weights that a run started from, in words."""
+    model = run.config.get("model")
+    weights = model.get("weights") if isinstance(model, Mapping) else None
+    return str(weights) if weights else "random weights"
+
+
+def _asset(name: str) -> Markup:
+    """Return a file of ours that stands in the page as it is."""
+    text = (files("nucleiseg.report") / "templates" / name).read_text(encoding="utf-8")
+    return Markup(text)  # noqa: S704
+
+
+def _keys(names: Sequence[str]) -> list[Key]:
+    keys = []
+    for number, name in enumerate(names):
+        colour, style = line_of(number)
+        keys.append(Key(number, name, f"var(--{VARIABLES[colour.lower()]})", DASHES[style]))
+    return keys
+
+
+def _hidden_images(page: Page) -> int:
+    """Return how many images of the best checkpoint the gallery does not show."""
+    if not page.leaderboard.tables:
+        return 0
+    records = chain.from_iterable(candidate.record.images for candidate in page.leaderboard.best.candidates)
+    return len({image.name for image in records} - {image.name for image in page.gallery})

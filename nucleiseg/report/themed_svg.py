@@ -1,0 +1,85 @@
+"""Figures for a page: matplotlib's SVG, inline, in colours that follow the page from light to dark.
+
+The charts are drawn once, in the colours of paper. Here each of these colours becomes a CSS variable of the page, and
+each id gets a prefix, because matplotlib numbers the parts of every figure alike and a page holds many figures.
+"""
+
+import re
+from io import BytesIO
+from xml.etree import ElementTree
+
+import matplotlib as mpl
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+VARIABLES = {
+    "#000000": "ink",
+    "#ffffff": "paper",
+    "#e6e6e6": "grid",
+    "#0072b2": "blue",
+    "#e69f00": "orange",
+    "#009e73": "green",
+    "#d55e00": "vermillion",
+    "#56b4e9": "sky",
+    "#cc79a7": "purple",
+}
+"""Colour of a figure on paper -> CSS variable of the page."""
+
+SERIES = re.compile(r"series-(\d+)")
+"""The gid of what is drawn for one run: it becomes `data-series`, by which the page shows and hides the run."""
+
+_NAMESPACE = re.compile(r"\{[^}]*\}")
+_COLOUR = re.compile("|".join(VARIABLES))
+_FONT = re.compile(r"font: *([\d.]+px)[^;]*")
+_FAMILY = re.compile(r"font-family:[^;]*;?")
+_DECIMALS = re.compile(r"(\.\d\d)\d+")
+_REFERENCE = re.compile(r"url\(#([^)]*)\)")
+
+
+def themed_svg(figure: Figure, prefix: str, description: str) -> Markup:
+    """Return a figure as an SVG element for an HTML page.
+
+    Args:
+        figure: drawn with black ink on white paper, a grid of "0.9" and the colours of `VARIABLES`; others stay.
+        prefix: of every id, unique on the page: letters, digits and dashes.
+        description: what a reader who cannot see it is told.
+    """
+    buffer = BytesIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": prefix}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    root = ElementTree.fromstring(buffer.getvalue())
+    for parent in root.iter():
+        for child in list(parent):
+            if _local(child.tag) in ("metadata", "style"):
+                parent.remove(child)
+    for element in root.iter():
+        element.tag = _local(element.tag)
+        element.attrib = _attributes(element.attrib, prefix)
+    root.attrib = {"viewBox": root.attrib["viewBox"], "class": "chart", "role": "img", "aria-label": description}
+    return Markup(ElementTree.tostring(root, encoding="unicode"))  # noqa: S704: matplotlib has escaped its texts
+
+
+def _local(name: str) -> str:
+    """Return a name without its namespace, which HTML does not want."""
+    return _NAMESPACE.sub("", name)
+
+
+def _attributes(attributes: dict[str, str], prefix: str) -> dict[str, str]:
+    """Return an element's attributes with unique ids, variable colours and the page's font."""
+    changed = {_local(name): value for name, value in attributes.items()}
+    series = SERIES.fullmatch(changed.get("id", ""))
+    if series:
+        del changed["id"]
+        changed["data-series"] = series[1]
+    elif "id" in changed:
+        changed["id"] = f"{prefix}-{changed['id']}"
+    if "href" in changed:
+        changed["href"] = changed["href"].replace("#", f"#{prefix}-", 1)
+    for name in ("style", "clip-path"):
+        if name in changed:
+            text = _REFERENCE.sub(rf"url(#{prefix}-\1)", changed[name])
+            text = _COLOUR.sub(lambda match: f"var(--{VARIABLES[match[0]]})", text)
+            changed[name] = _FAMILY.sub("", _FONT.sub(r"font-size: \1", text))
+    if "d" in changed:
+        changed["d"] = _DECIMALS.sub(r"\1", changed["d"])  # a hundredth of a point is enough, in half the bytes
+    return changed

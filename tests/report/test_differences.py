@@ -1,0 +1,38 @@
+"""Differences of configurations: keys that differ, and no others."""
+
+from pathlib import Path
+from typing import Any
+
+from nucleiseg.report.differences import ABSENT, differences, flatten
+from nucleiseg.report.runs import Run
+
+
+def make_run(config: dict[str, Any]) -> Run:
+    return Run(Path("x"), "x", config, [], [], {}, {})
+
+
+def test_only_differing_keys_are_listed_with_each_value() -> None:
+    common = {"seed": 0, "model": {"name": "r50_c4", "norm": None}}
+    runs = [
+        make_run({**common, "aug": {"saturation": [0.5, 2.0], "hflip": 1}, "fast": True}),
+        make_run({**common, "aug": {"saturation": None, "hflip": 1.0}, "fast": False, "optim": {}}),
+    ]
+    assert [tuple(difference) for difference in differences(runs)] == [
+        ("aug.saturation", ("[0.5, 2]", "null")),
+        ("fast", ("true", "false")),
+        ("optim", (ABSENT, "{}")),
+    ]
+
+
+def test_one_run_or_none_differs_in_nothing() -> None:
+    assert differences([]) == []
+    assert differences([make_run({"a": 1})]) == []
+
+
+def test_values_that_are_close_are_still_told_apart() -> None:
+    runs = [make_run({"lr": 0.1234567}), make_run({"lr": 0.1234568})]
+    assert differences(runs)[0].values == ("0.1234567", "0.1234568")
+
+
+def test_flatten_keeps_every_leaf() -> None:
+    assert flatten({"a": {"b": {"c": 1}, "d": [1]}, "e": {}}) == {"a.b.c": 1, "a.d": [1], "e": {}}

@@ -1,0 +1,77 @@
+"""Verdicts by hand, and against the matching that metrics use."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nucleiseg.evaluation.results import ImageResults
+from nucleiseg.evaluation.thresholds import match
+from nucleiseg.evaluation.truth import ImageTruth
+from nucleiseg.inference.box_masks import RLE, Crop, compress, run_lengths
+from nucleiseg.report.verdicts import judge
+
+HEIGHT, WIDTH = 20, 30
+
+
+def rectangles(*boxes: tuple[int, int, int, int]) -> list[RLE]:
+    """Masks that fill boxes of top, left, height, width."""
+    runs = [run_lengths(Crop(y, x, np.ones((h, w), dtype=bool)), HEIGHT, WIDTH) for y, x, h, w in boxes]
+    return compress(runs, HEIGHT, WIDTH)
+
+
+def truth_of(masks: list[RLE], labels: list[int] | None = None) -> ImageTruth:
+    return ImageTruth("a", 1, HEIGHT, WIDTH, masks, labels or [1] * len(masks))
+
+
+def test_found_missed_false_and_merged_by_hand() -> None:
+    truth = truth_of(rectangles((0, 0, 4, 4), (0, 10, 4, 4), (0, 14, 4, 4), (10, 0, 4, 4)))
+    results = ImageResults(
+        rectangles((0, 0, 4, 4), (0, 10, 4, 8), (15, 20, 3, 3), (10, 0, 4, 4), (0, 0, 4, 3)),
+        [0.9, 0.8, 0.7, 0.1, 0.6],
+        [1] * 5,
+    )
+    verdicts = judge(truth, results, 0.5)
+    assert verdicts.shown.tolist() == [0, 1, 2, 4]  # the fourth has too low a score
+    assert verdicts.found.tolist() == [True, True, False, False]  # IoU 0.5 is enough; the last one comes too late
+    assert verdicts.merged.tolist() == [False, True, False, False]
+    assert verdicts.missed.tolist() == [False, False, True, True]
+    assert verdicts.f1 == 2 * 2 / (4 + 4)
+
+
+def test_half_of_a_nucleus_is_not_covered() -> None:
+    truth = truth_of(rectangles((0, 0, 4, 4), (0, 4, 4, 4)))
+    half = judge(truth, ImageResults(rectangles((0, 2, 4, 4)), [1.0], [1]), 0.5)
+    assert half.merged.tolist() == [False]
+    more = judge(truth, ImageResults(rectangles((0, 1, 4, 6)), [1.0], [1]), 0.5)
+    assert more.merged.tolist() == [True]
+
+
+def test_classes_are_told_apart() -> None:
+    masks = rectangles((0, 0, 4, 4))
+    verdicts = judge(truth_of(masks, [2]), ImageResults(masks, [1.0], [1]), 0.5)
+    assert not verdicts.found.any()
+    assert verdicts.missed.all()
+
+
+def test_empty_images() -> None:
+    masks = rectangles((0, 0, 4, 4))
+    nothing = judge(truth_of([]), ImageResults(), 0.5)
+    assert nothing.f1 == 1
+    assert len(nothing.merged) == 0
+    assert judge(truth_of(masks), ImageResults(), 0.5).missed.tolist() == [True]
+    assert judge(truth_of([]), ImageResults(masks, [0.9], [1]), 0.5).f1 == 0
+
+
+boxes = st.lists(st.tuples(st.integers(0, 15), st.integers(0, 25), st.integers(2, 5), st.integers(2, 5)), max_size=8)
+
+
+@settings(max_examples=50, deadline=None)
+@given(boxes, boxes, st.integers(0, 10**6))
+def test_matches_are_those_of_the_metrics(true: list, predicted: list, seed: int) -> None:
+    truth = truth_of(rectangles(*true))
+    scores = np.random.default_rng(seed).choice([0.2, 0.5, 0.9], len(predicted)).tolist()
+    results = ImageResults(rectangles(*predicted), scores, [1] * len(predicted))
+    verdicts = judge(truth, results, 0.0)
+    expected = match(truth.masks, results.masks, scores, truth.labels, results.labels)
+    assert verdicts.found.tolist() == expected[verdicts.shown].tolist()
+    assert verdicts.found.sum() == (~verdicts.missed).sum()
