@@ -5,25 +5,11 @@ N x H x W. But RoIAlign of "label == id" looks at four pixels a sample, and thes
 the instance lies. The arithmetic below is RoIAlign's, operation for operation, so the result is the same to the bit.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
+from nucleiseg.models.sample_grid import sample_axis, samples_per_bin, sides
 from nucleiseg.structures import Target
-
-
-class _Axis(NamedTuple):
-    """Where the samples of some RoIs lie along one axis: (R, size, g) each, g samples a bin.
-
-    `low` and `high` are the pixels before and after the sample (int64), `low_weight` and `high_weight` what they
-    count (float32), both 0 for samples that the RoI does not have or that lie outside the image.
-    """
-
-    low: Tensor
-    high: Tensor
-    low_weight: Tensor
-    high_weight: Tensor
 
 
 def mask_targets(
@@ -43,7 +29,7 @@ def mask_targets(
         (R, size, size) float32 in [0, 1].
     """
     boxes = boxes.float()
-    grids = _samples_per_bin(boxes, size, aligned)
+    grids = samples_per_bin(boxes, size, aligned)
     most = grids.amax(dim=1)
     result = boxes.new_zeros(len(boxes), size, size)
     # RoIs with as many samples a bin go together: their number, not the largest RoI's, sets the cost of small ones.
@@ -53,25 +39,13 @@ def mask_targets(
     return (result >= 0.5).float() if binary else result
 
 
-def _sides(boxes: Tensor, aligned: bool) -> tuple[Tensor, Tensor]:
-    """Return (R, 2) start (x, y) and width, height of RoIs in the coordinates of pixel centres, as RoIAlign does."""
-    offset = 0.5 if aligned else 0.0
-    start = boxes[:, :2] - offset
-    side = (boxes[:, 2:] - offset) - start
-    return start, side if aligned else side.clamp(min=1)
-
-
-def _samples_per_bin(boxes: Tensor, size: int, aligned: bool) -> Tensor:
-    """Return (R, 2) int64: samples a bin along x and y, the bin's side in pixels rounded up."""
-    return torch.ceil(_sides(boxes, aligned)[1] / size).long()
-
-
 def _align(target: Target, boxes: Tensor, instances: Tensor, grids: Tensor, size: int, aligned: bool) -> Tensor:
     """RoIAlign of "label == id" for RoIs whose finer axis has equally many samples: (R, size, size) float32."""
     height, width = target.layers.shape[1:]
-    start, side = _sides(boxes, aligned)
-    x = _axis(start[:, 0], side[:, 0], grids[:, 0], grids, size, width)
-    y = _axis(start[:, 1], side[:, 1], grids[:, 1], grids, size, height)
+    start, side = sides(boxes, aligned)
+    most = int(grids.max())
+    x = sample_axis(start[:, 0], side[:, 0], grids[:, 0], most=most, size=size, length=width)
+    y = sample_axis(start[:, 1], side[:, 1], grids[:, 1], most=most, size=size, length=height)
     pixels = target.layers.reshape(-1)
     plane = (target.layer_index[instances] * (height * width))[:, None, None]
     value = target.values[instances].to(pixels.dtype)[:, None, None]
@@ -91,28 +65,3 @@ def _align(target: Target, boxes: Tensor, instances: Tensor, grids: Tensor, size
                 + bottom * right * inside(y.high[..., i], x.high[..., j])
             )
     return total / grids.prod(dim=1).clamp(min=1).to(total.dtype)[:, None, None]
-
-
-def _axis(start: Tensor, side: Tensor, grid: Tensor, grids: Tensor, size: int, length: int) -> _Axis:
-    """Place the samples of RoIs along one axis of `length` pixels.
-
-    Args:
-        start: (R,) where each RoI starts, in coordinates of pixel centres.
-        side: (R,) its extent in pixels.
-        grid: (R,) samples a bin along this axis.
-        grids: (R, 2) samples a bin along both axes; the largest is the width of the returned arrays.
-        size: bins.
-        length: pixels along the axis.
-    """
-    bin_side = (side / size)[:, None, None]
-    number = torch.arange(int(grids.max()), device=start.device)
-    bins = torch.arange(size, device=start.device)[None, :, None]
-    offset = (number + 0.5) * bin_side / grid.clamp(min=1)[:, None, None]
-    position = start[:, None, None] + bins * bin_side + offset
-    counts = (number < grid[:, None, None]) & (position >= -1) & (position <= length)
-    position = position.clamp(min=0)
-    low = position.long().clamp(max=length - 1)
-    high = (low + 1).clamp(max=length - 1)
-    position = torch.where(low == length - 1, low.to(position.dtype), position)
-    high_weight = position - low
-    return _Axis(low, high, (1 - high_weight) * counts, high_weight * counts)

@@ -8,6 +8,7 @@ from torchvision.ops import MultiScaleRoIAlign, roi_align, roi_pool
 
 from nucleiseg.models.config import RoIOperation
 from nucleiseg.models.numerics import DETECTRON2, Numerics
+from nucleiseg.models.roi_gather import gather_rois
 
 CANONICAL_SIZE = 224
 """Network pixels; a RoI of this side belongs to `CANONICAL_LEVEL` (the side of an ImageNet crop)."""
@@ -79,6 +80,8 @@ class RoIPool(MultiScaleRoIAlign):
         features: Mapping[str, Tensor],
         boxes: Sequence[Tensor],
         image_sizes: Sequence[tuple[int, int]] | None = None,
+        *,
+        every: int = 1,
     ) -> Tensor:
         """Pool every RoI from its map.
 
@@ -86,29 +89,55 @@ class RoIPool(MultiScaleRoIAlign):
             features: name -> (B, C, h, w) maps, all of the same C.
             boxes: B tensors (N_b, 4) x1, y1, x2, y2 in network pixels.
             image_sizes: ignored (torchvision's signature): strides are nominal.
+            every: return each so-manieth bin alone along both axes, from the first on.
 
         Returns:
-            (sum of N_b, C, output_size, output_size), the images' RoIs one after the other.
+            (sum of N_b, C, n, n) with n = output_size (divided by `every`, rounded up), the images' RoIs one after
+            the other.
         """
         maps = [features[name] for name in self.featmap_names]
         everything = torch.cat(list(boxes))
         image = torch.cat([box.new_full((len(box), 1), index) for index, box in enumerate(boxes)])
         rois = torch.cat([image, everything], dim=1)
         if len(maps) == 1:
-            return self._pool(maps[0], rois, self.scales[0])
+            return self._pool(maps[0], rois, self.scales[0], every)
         lowest = self.strides[0].bit_length() - 1  # stride 2^k is level k
         levels = assign_levels(everything, lowest, lowest + len(maps) - 1, self.numerics)
-        pooled = maps[0].new_zeros((len(rois), maps[0].shape[1], *self.output_size))
-        for level, (feature_map, scale) in enumerate(zip(maps, self.scales, strict=True)):
-            chosen = torch.where(levels == level)[0]
+        rows = [torch.where(levels == level)[0] for level in range(len(maps))]
+        pooled = [
             # Under autocast the maps may differ in dtype; all RoIs go into one tensor.
-            pooled[chosen] = self._pool(feature_map, rois[chosen], scale).to(pooled.dtype)
-        return pooled
+            self._pool(feature_map, rois[chosen], scale, every).to(maps[0].dtype)
+            for feature_map, chosen, scale in zip(maps, rows, self.scales, strict=True)
+        ]
+        return _in_order(pooled, torch.cat(rows))
 
-    def _pool(self, feature_map: Tensor, rois: Tensor, scale: float) -> Tensor:
+    def _pool(self, feature_map: Tensor, rois: Tensor, scale: float, every: int) -> Tensor:
         if self.operation == "pool":
             # In float32: torchvision casts for autocast on GPUs alone. A maximum loses nothing on the way back.
-            return roi_pool(feature_map.float(), rois.float(), self.output_size, scale).to(feature_map.dtype)
-        return roi_align(
-            feature_map, rois, self.output_size, scale, self.sampling_ratio, self.numerics.roi_align_aligned
+            pooled = roi_pool(feature_map.float(), rois.float(), self.output_size, scale).to(feature_map.dtype)
+            return pooled[:, :, ::every, ::every]
+        aligned, size = self.numerics.roi_align_aligned, self.output_size[0]
+        if feature_map.is_cuda:
+            pooled = roi_align(feature_map, rois, self.output_size, scale, self.sampling_ratio, aligned)
+            return pooled[:, :, ::every, ::every]
+        pooled = gather_rois(
+            feature_map,
+            rois,
+            size=size,
+            scale=scale,
+            sampling_ratio=self.sampling_ratio,
+            aligned=aligned,
+            every=every,
         )
+        return pooled.permute(0, 3, 1, 2).to(feature_map.dtype)
+
+
+def _in_order(parts: Sequence[Tensor], order: Tensor) -> Tensor:
+    """Put pooled RoIs, those of one map after those of another, into the order of the RoIs; channels stay last.
+
+    Args:
+        parts: (R_l, C, n, n) for each map.
+        order: (R,) the place of each, in the order of the parts.
+    """
+    rows = torch.cat([part.permute(0, 2, 3, 1) for part in parts])
+    return rows.flatten(1).index_select(0, order.argsort()).view(rows.shape).permute(0, 3, 1, 2)
