@@ -31,8 +31,8 @@ SHORT_NAMES = {"aug.saturation": "sat"}
 OVERRIDES = Path(".hydra") / "overrides.yaml"
 """The command line of a job, which Hydra keeps in its folder."""
 
-SLURM_TASKS = "SLURM_NTASKS"
-"""From which Lightning concludes that SLURM starts the processes of a run; here the job's own process does."""
+STARTS_ITS_OWN = {"SLURM_JOB_NAME": "interactive"}
+"""Tells Lightning that it starts the processes of a run itself, also inside a job of SLURM, and not `srun`."""
 
 LONGEST_NAME = 100
 """Characters of a job folder's name: file systems take 255, Windows 260 with everything above it."""
@@ -208,9 +208,8 @@ def _run_process(command: Sequence[str], folder: Path | None = None) -> tuple[in
         if number == signal.SIGTERM and process is not None:  # the terminal sends Ctrl-C to both
             process.terminate()
 
-    environment = {key: value for key, value in os.environ.items() if key != SLURM_TASKS}
     with _handled(stop):
-        process = subprocess.Popen(command, cwd=folder, env=environment)
+        process = subprocess.Popen(command, cwd=folder, env={**os.environ, **STARTS_ITS_OWN})
         if stopped:  # while it was being started
             process.terminate()
         return process.wait(), stopped

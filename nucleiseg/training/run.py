@@ -162,6 +162,7 @@ def make_trainer(run_dir: Path, settings: TrainerSettings, callbacks: list[pl.Ca
             accelerator=settings.accelerator_here,
             devices=settings.devices,
             num_nodes=settings.num_nodes,
+            sync_batchnorm=settings.sync_batchnorm,
             strategy=settings.strategy,
             precision=PRECISIONS[settings.precision],  # type: ignore[arg-type]
             max_epochs=1,

@@ -94,6 +94,8 @@ class TrainerSettings:
         devices: processes, one device each; -1 takes all there are.
         strategy: how several devices work together; `auto` is DDP where there are several.
         num_nodes: computers.
+        sync_batchnorm: `model.norm=bn` takes its statistics from the images of all processes, as one process with the
+            whole batch would; on GPUs alone. Frozen and group normalisation have none.
         precision: `32`, or mixed precision with `16-mixed` or `bf16-mixed`.
         accumulate: batches whose gradients are averaged for one optimiser step.
         clip_norm: gradients are scaled down to this norm; None leaves them.
@@ -105,6 +107,7 @@ class TrainerSettings:
     devices: int = 1
     strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true", "ddp_spawn"] = "auto"
     num_nodes: int = 1
+    sync_batchnorm: bool = False
     precision: Literal["32", "16-mixed", "bf16-mixed"] = "32"
     accumulate: int = 1
     clip_norm: float | None = None

@@ -1,5 +1,6 @@
-"""Composed configurations, as the doors get them."""
+"""Composed configurations, as the doors get them; and this folder on the path, for `fake_slurm`."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from nucleiseg.doors.entry import plain
 from nucleiseg.doors.studies import register_studies
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(Path(__file__).parent))
 
 TINY = [
     "data.images=4",

@@ -13,6 +13,7 @@ import torch
 from tiny import final_weights, read, what_was_computed
 
 from nucleiseg.models.checkpoint import load
+from nucleiseg.training.columns import TRAIN_COLUMNS
 
 STEPS = 12
 KILLS = 5
@@ -78,15 +79,20 @@ def test_killed_and_resumed(undisturbed: Path, tmp_path: Path, workers: int) -> 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_two_processes_train_on_the_batch_of_one(tmp_path: Path) -> None:
-    """Twice two images are four: the RPN's classification loss is a mean over a fixed number of anchors."""
+def test_two_processes_train_as_one_with_the_whole_batch(tmp_path: Path) -> None:
+    """The same images at the same places of the global batch: the same losses and weights, to the rounding of sums."""
     two, one = tmp_path / "two", tmp_path / "one"
-    finish(start(two, steps=2, devices=2, batch=2))
-    finish(start(one, steps=2, devices=1, batch=4))
+    finish(start(two, steps=6, devices=2, batch=1))
+    finish(start(one, steps=6, devices=1, batch=2))
     rows, expected = read(two / "metrics.csv"), read(one / "metrics.csv")
-    assert [row["step"] for row in rows] == ["1", "2"]
-    assert float(rows[0]["train/loss_rpn_cls"]) == pytest.approx(float(expected[0]["train/loss_rpn_cls"]), rel=1e-5)
-    assert float(rows[1]["val/loss"]) == pytest.approx(float(expected[1]["val/loss"]), rel=0.1)
-    assert [row["path"] for row in read(two / "index.csv")] == ["checkpoints/step_000002.ckpt"]
-    assert load(two / "checkpoints" / "last.ckpt")[1].step == 2
+    assert [row["step"] for row in rows] == ["1", "2", "3", "4", "5", "6"]
+    for row, same in zip(rows, expected, strict=True):
+        for column in TRAIN_COLUMNS:
+            assert float(row[column]) == pytest.approx(float(same[column]), rel=1e-5), (row["step"], column)
+    weights = final_weights(one)
+    for name, weight in final_weights(two).items():
+        torch.testing.assert_close(weight, weights[name], rtol=1e-4, atol=1e-6, msg=name)
+    assert float(rows[-1]["val/loss"]) == pytest.approx(float(expected[-1]["val/loss"]), rel=1e-4)
+    assert [row["path"] for row in read(two / "index.csv")] == [row["path"] for row in read(one / "index.csv")]
+    assert load(two / "checkpoints" / "last.ckpt")[1].step == 6
     assert json.loads((two / "status.json").read_text())["state"] == "done"

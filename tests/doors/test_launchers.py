@@ -1,0 +1,267 @@
+"""Sweeps through Hydra's other launchers: every card runs the same processes, in folders of the same names."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_slurm import install
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.types import RunMode
+from omegaconf import OmegaConf, open_dict, read_write
+
+from hydra_plugins.nucleiseg_launcher import ThroughLauncher
+from nucleiseg.doors.sweep import Job
+from nucleiseg.doors.swept_job import JobProcess, refuse_ddp_in_sweep
+from nucleiseg.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+CARDS = sorted(file.stem for file in (ROOT / "conf" / "hydra" / "launcher").glob("*.yaml"))
+needs_joblib = pytest.mark.skipif(find_spec("joblib") is None, reason="the extra [joblib] is not installed")
+needs_submitit = pytest.mark.skipif(find_spec("submitit") is None, reason="the extra [slurm] is not installed")
+
+
+def hydra_config(*overrides: str) -> Any:  # noqa: ANN401
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("train", list(overrides), return_hydra_config=True)
+
+
+class Inline:
+    """Stands for another launcher: calls the task in this process, as a worker would."""
+
+    def __init__(self, **settings: object) -> None:
+        self.settings = settings
+
+    def setup(self, *, task_function: JobProcess, config: Any, **_: object) -> None:  # noqa: ANN401
+        self.task, self.config = task_function, config
+
+    def launch(self, batch: list[list[str]], initial_job_idx: int) -> list[JobReturn]:
+        self.batch = batch
+        returns = []
+        for number in range(initial_job_idx, initial_job_idx + len(batch)):
+            with read_write(self.config.hydra), open_dict(self.config.hydra):
+                self.config.hydra.job.num = number
+            HydraConfig.instance().set_config(self.config)
+            found = JobReturn(status=JobStatus.COMPLETED)
+            found.return_value = self.task(self.config)
+            returns.append(found)
+        return returns
+
+
+@pytest.fixture
+def through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ThroughLauncher:
+    """A launcher whose jobs write `done` into their status, but for seed 13, which kills itself."""
+    script = tmp_path / "door.py"
+    script.write_text(
+        "import json, os, pathlib, sys\n"
+        "given = dict(a.split('=', 1) for a in sys.argv[1:])\n"
+        "folder = pathlib.Path(given['hydra.run.dir'].strip(\"'\"))\n"
+        "folder.mkdir(parents=True, exist_ok=True)\n"
+        "if given['seed'] == '13': os.kill(os.getpid(), 9)\n"
+        "(folder / 'status.json').write_text(json.dumps({'state': 'done', 'name': os.environ['SLURM_JOB_NAME']}))\n"
+    )
+    monkeypatch.setattr(sys, "argv", [str(script)])
+    monkeypatch.setenv("SLURM_JOB_NAME", "nucleiseg")
+    launcher = ThroughLauncher(through=f"{__name__}.Inline", extra="none", n_jobs=2)
+    config = hydra_config(f"sweep.dir={tmp_path / 'sweep'}")
+
+    class Loader:
+        """Composes a job's configuration, as Hydra's does."""
+
+        @staticmethod
+        def load_sweep_config(_: object, overrides: list[str]) -> Any:  # noqa: ANN401
+            return hydra_config(*overrides, f"sweep.dir={tmp_path / 'sweep'}")
+
+    monkeypatch.setattr("hydra_plugins.nucleiseg_launcher.get_class", lambda _: Inline)
+    context: Any = type("Context", (), {"config_loader": Loader})
+    launcher.setup(hydra_context=context, task_function=None, config=config)  # type: ignore[arg-type]
+    return launcher
+
+
+def test_another_launcher_runs_the_same_processes_in_the_same_folders(
+    through: ThroughLauncher, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    batch = [["model=r50_c4", "seed=7", "hydra/launcher=slurm"], ["model=r50_c4", "seed=13", "hydra/launcher=slurm"]]
+    with pytest.raises(SystemExit) as ended:
+        through.launch(batch, 0)
+    assert ended.value.code == 1
+    assert "1 failed" in capsys.readouterr().err
+    status = tmp_path / "sweep" / "000_r50_c4_seed-7" / "status.json"
+    assert json.loads(status.read_text()) == {"state": "done", "name": "interactive"}
+    with pytest.raises(InputError, match="000_r50_c4_seed-7, 001_r50_c4_seed-13 already"):
+        through.launch(batch, 0)
+    with read_write(through._config):
+        through._config.sweep.resume = True
+    with pytest.raises(SystemExit):
+        through.launch(batch, 0)
+    assert "skipped" in capsys.readouterr().err
+    [handed] = through._other.batch  # type: ignore[attr-defined]
+    assert handed[:2] == ["model=r50_c4", "seed=13"], "only what is left"
+    assert handed[2:] == [
+        f"hydra.sweep.dir='{tmp_path / 'sweep'}'",
+        "hydra.sweep.subdir='001_r50_c4_seed-13'",
+        "hydra.output_subdir=null",
+    ]
+    assert through.launch(batch[:1], 0)[0].status == JobStatus.COMPLETED
+
+
+def test_what_is_not_installed_is_named() -> None:
+    config = hydra_config("hydra/launcher=ray_processes")
+    launcher = ThroughLauncher(through="no_such_package.Launcher", extra="ray")
+    with pytest.raises(InputError, match=r"hydra/launcher=ray_processes needs .*no_such_package.*\[ray\]"):
+        launcher.setup(hydra_context=None, task_function=None, config=config)  # type: ignore[arg-type]
+
+
+def test_a_task_can_be_sent_to_another_process() -> None:
+    import pickle
+
+    task = JobProcess((Job(3, ("seed=1",), Path("runs")),), 3, Path("train.py"), Path())
+    assert pickle.loads(pickle.dumps(task)) == task
+
+
+@pytest.mark.parametrize(
+    ("overrides", "refused"),
+    [
+        ([], False),
+        (["trainer.devices=2"], True),
+        (["trainer.devices=-1"], True),
+        (["trainer=ddp", "trainer.devices=1"], True),
+        (["trainer.num_nodes=2"], True),
+    ],
+)
+def test_several_processes_a_run_are_refused_inside_the_process_of_a_sweep(overrides: list[str], refused: bool) -> None:
+    config = hydra_config("hydra/launcher=basic", *overrides)
+    HydraConfig.instance().set_config(config)
+    refuse_ddp_in_sweep(config.trainer)  # a single run
+    with read_write(config.hydra):
+        config.hydra.mode = RunMode.MULTIRUN
+    HydraConfig.instance().set_config(config)
+    if refused:
+        with pytest.raises(InputError, match="BasicLauncher runs the jobs inside a process of the sweep"):
+            refuse_ddp_in_sweep(config.trainer)
+    else:
+        refuse_ddp_in_sweep(config.trainer)
+
+
+@pytest.mark.parametrize("card", CARDS)
+def test_every_card_composes_and_is_taken_by_its_launcher(card: str) -> None:
+    """Where its package is installed; the keys of a card are those of the launcher's own settings."""
+    settings = OmegaConf.to_container(hydra_config(f"hydra/launcher={card}").hydra.launcher)
+    assert isinstance(settings, dict)
+    assert settings.pop("_target_") == "hydra_plugins.nucleiseg_launcher.ThroughLauncher"
+    through, extra = settings.pop("through"), settings.pop("extra")
+    assert f"\n{extra} = [" in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    package = through.rpartition(".")[0].rpartition(".")[0]
+    if find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    own = {"slurm": "submitit_slurm", "slurm_local": "submitit_local", "joblib_processes": "joblib"}.get(card, "ray")
+    assert settings.keys() <= hydra_config(f"hydra/launcher={own}").hydra.launcher.keys()
+
+
+def sweep(folder: Path, *arguments: str, path: Path | None = None) -> subprocess.Popen[str]:
+    """Start a sweep of `train.py` in a folder."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    if path:
+        environment["PATH"] = f"{path}{os.pathsep}{environment['PATH']}"
+    command = [sys.executable, str(ROOT / "train.py"), "-m", *arguments]
+    return subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def states(folder: Path) -> dict[str, str]:
+    return {path.parent.name: json.loads(path.read_text())["state"] for path in sorted(folder.glob("*/status.json"))}
+
+
+def kill_in_mid_run(status: Path) -> None:
+    """Send SIGKILL to the process of a job as soon as it has done a step."""
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        try:
+            found = json.loads(status.read_text())
+            if found["state"] == "running" and found["steps"] >= 1:
+                os.kill(found["pid"], signal.SIGKILL)
+                return
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+        time.sleep(0.02)
+    raise AssertionError(f"{status} never told of a running job")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
+@pytest.mark.parametrize("launcher", ["processes", pytest.param("joblib_processes", marks=needs_joblib)])
+def test_a_killed_job_lets_the_rest_finish_and_resume_completes_it_alone(
+    launcher: str, tiny: list[str], tmp_path: Path
+) -> None:
+    """Two models x two saturations; the second job is killed in mid-run."""
+    runs = [*tiny, "trainer.max_steps=40", "trainer.log_every=1", "checkpoint.every=10", "validation.losses=false"]
+    grid = ["model.roi.fc_dim=32,16", "aug.saturation=null,[0.5,2]"]
+    command = [f"hydra/launcher={launcher}", *runs, *grid, "sweep.dir=runs/sweep"]
+    folder = tmp_path / "runs" / "sweep"
+    process = sweep(tmp_path, *command)
+    victim = "001_r18_fpn_fc_dim-32_sat-0.5-2"
+    kill_in_mid_run(folder / victim / "status.json")
+    _, said = process.communicate()
+    assert process.returncode == 1, said
+    assert "killed by signal 9" in said
+    found = states(folder)
+    assert len(found) == 4
+    assert found.pop(victim) == "running"
+    assert set(found.values()) == {"done"}
+    before = {name: (folder / name / "checkpoints" / "last.ckpt").stat().st_mtime_ns for name in found}
+    again = sweep(tmp_path, *command, "sweep.resume=true")
+    _, said = again.communicate()
+    assert again.returncode == 0, said
+    assert said.count("skipped") == 3
+    assert set(states(folder).values()) == {"done"}
+    assert before == {name: (folder / name / "checkpoints" / "last.ckpt").stat().st_mtime_ns for name in found}
+    assert len((folder / victim / "metrics.csv").read_text().splitlines()) == 1 + 40
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_jobs_of_several_processes_work_in_our_sweep_and_are_refused_in_a_process_of_it(
+    tiny: list[str], tmp_path: Path
+) -> None:
+    single = [key for key in tiny if not key.startswith("trainer.")]
+    ddp = [*single, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "trainer.max_steps=2"]
+    process = sweep(tmp_path, *ddp, "seed=0,1", "sweep.dir=runs/ddp")
+    assert process.wait() == 0
+    assert states(tmp_path / "runs" / "ddp") == {"000_r18_fpn_seed-0": "done", "001_r18_fpn_seed-1": "done"}
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["ddp"]
+    refused = sweep(tmp_path, *ddp, "seed=0,1", "sweep.dir=runs/basic", "hydra/launcher=basic")
+    _, said = refused.communicate()
+    assert refused.returncode == 2
+    assert "would each start the whole sweep again" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@needs_submitit
+@pytest.mark.skipif(sys.platform == "win32", reason="SLURM needs a POSIX shell")
+def test_slurm_gets_one_array_with_what_the_card_says(tiny: list[str], tmp_path: Path) -> None:
+    """The script as `sbatch` gets it; and it runs, each job with two processes."""
+    (tmp_path / "bin").mkdir()
+    script = install(tmp_path / "bin")
+    single = [key for key in tiny if not key.startswith("trainer.")]
+    ddp = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "trainer.max_steps=2"]
+    own = ["hydra.launcher.partition=gpu", "hydra.launcher.gpus_per_node=2", "aug.saturation=null,[0.5,2]"]
+    process = sweep(
+        tmp_path, "hydra/launcher=slurm", *own, *single, *ddp, "sweep.dir=runs/slurm", path=tmp_path / "bin"
+    )
+    _, said = process.communicate()
+    assert process.returncode == 0, said + (tmp_path / "bin" / "array.log").read_text()
+    lines = script.read_text().splitlines()
+    for wanted in ("array=0-1%2", "partition=gpu", "time=1440", "gpus-per-node=2", "cpus-per-task=4", "mem=16GB"):
+        assert f"#SBATCH --{wanted}" in lines
+    assert any(line.startswith("srun ") and "submitit.core._submit" in line for line in lines)
+    assert states(tmp_path / "runs" / "slurm") == {"000_r18_fpn_sat-null": "done", "001_r18_fpn_sat-0.5-2": "done"}
