@@ -113,7 +113,7 @@ def _draw_setting(axis: Axes, rows: Sequence[Row], measure: str, number: int, ma
 
 
 def draw_sizes(summaries: Sequence[ImageSummary]) -> Figure:
-    """Draw how large nuclei are: a histogram of the square root of the area of their boxes, in pixels of their image."""
+    """Draw how large nuclei are: the square root of their box's area, in pixels of their image."""
     boxes = np.concatenate([np.zeros((0, 4)), *[np.asarray(summary.boxes).reshape(-1, 4) for summary in summaries]])
     sizes = np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
     figure, axis = _axes(())
@@ -135,17 +135,19 @@ def draw_sizes(summaries: Sequence[ImageSummary]) -> Figure:
     return figure
 
 
-def draw_scatter(local: Sequence[float], board: Sequence[float], label: str) -> Figure:
+def draw_scatter(local: Sequence[float], board: Sequence[float], label: str, legend: bool = False) -> Figure:
     """Draw what a board returned against what was measured here.
 
     Args:
         local: scores measured here.
         board: scores of the same files that the board returned.
         label: what the local score is.
+        legend: nothing; there is one series.
     """
     figure, axis = _axes(())
     axis.scatter(local, board, s=28, color=BLUE)
     _label(axis, label, "score of the board")
+    axis.xaxis.set_major_locator(MaxNLocator(4))
     return figure
 
 

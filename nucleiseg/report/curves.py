@@ -40,7 +40,7 @@ def _number(text: str | None) -> float:
 
 
 def thin(curve: Curve, points: int = MOST_POINTS) -> Curve:
-    """Return a curve of at most so many points that keeps the extremes: the least and the greatest value of each bin."""
+    """Return a curve of at most so many points: the least and the greatest value of each bin."""
     if len(curve.steps) <= points:
         return curve
     kept: set[int] = set()

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from nucleiseg.evaluation.leaderboard.board import Leaderboard, Table
+from nucleiseg.evaluation.leaderboard.columns import metric_column
 from nucleiseg.files import atomic_path
 from nucleiseg.progress import counted
 from nucleiseg.report.charts import Series, draw_curves, draw_metric, draw_scatter, draw_sizes
@@ -20,7 +21,6 @@ from nucleiseg.report.differences import flatten
 from nucleiseg.report.ledger_file import LedgerRow
 from nucleiseg.report.preview import draw_counts
 from nucleiseg.report.runs import Run
-from nucleiseg.report.table_cells import head
 
 Group = Literal["ranking", "training", "parts", "data", "uploads"]
 
@@ -101,13 +101,14 @@ def uploads(ledger: Sequence[LedgerRow]) -> Iterator[Chart]:
             name = re.sub(r"\W", "_", f"uploads_{metric}", flags=re.ASCII)
             title = f"The board's score against {metric or 'the score'} here"
             description = f"A point for each of {counted(len(pairs), 'upload')}."
-            draw = partial(draw_scatter, *zip(*pairs, strict=True), f"{metric or 'score'} on validation images")
-            yield Chart(name, title, description, "uploads", lambda _, draw=draw: draw())  # type: ignore[misc]
+            label = f"{metric or 'score'} on validation images"
+            draw = partial(draw_scatter, [local for local, _ in pairs], [board for _, board in pairs], label)
+            yield Chart(name, title, description, "uploads", draw)
 
 
 def _ranking(tables: Sequence[Table]) -> Iterator[Chart]:
     for number, table in enumerate(tables, 1):
-        label = head(table.measure)
+        label = metric_column(table.measure).heading
         title = f"{label} of each checkpoint" + (f", table {number}" if len(tables) > 1 else "")
         yield Chart(
             f"ranking_{number}",

@@ -35,8 +35,8 @@ STYLES = {
     "false": LineStyle((255, 166, 0), "dotted", 3, 5, 7.0),
     "merged": LineStyle((0, 230, 160), "solid", 4, 7),
 }
-"""Verdict -> line: sky blue, yellow, orange and bluish green, and lines that differ without colours too (Okabe and Ito, 2008,
-brightened for dark and for stained backgrounds)."""
+"""Verdict -> line. Sky blue, yellow, orange and bluish green of Okabe and Ito (2008), brightened to stand out from dark
+and from stained backgrounds; the lines are told apart without colours too."""
 
 
 @dataclass(frozen=True)

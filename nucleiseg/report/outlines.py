@@ -5,6 +5,7 @@ Each line lies on a dark casing, so that it stands out from pink and purple tiss
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import cv2
@@ -51,10 +52,7 @@ def find_outlines(masks: Sequence[RLE]) -> list[Outline]:
     runs = decode(masks)
     height = masks[0]["size"][0] if masks else 1
     first = np.searchsorted(runs.instance, np.arange(len(masks) + 1))
-    return [
-        _outline(runs.start[begin:end], runs.stop[begin:end], height)
-        for begin, end in zip(first[:-1], first[1:], strict=True)
-    ]
+    return [_outline(runs.start[begin:end], runs.stop[begin:end], height) for begin, end in pairwise(first.tolist())]
 
 
 def _outline(start: np.ndarray, stop: np.ndarray, height: int) -> Outline:

@@ -17,16 +17,15 @@ from markupsafe import Markup
 
 import nucleiseg
 from nucleiseg.data.readers import READERS
-from nucleiseg.evaluation.leaderboard.board import Leaderboard
-from nucleiseg.evaluation.report import DEFINITIONS
 from nucleiseg.errors import some
+from nucleiseg.evaluation.leaderboard.board import Leaderboard
 from nucleiseg.files import write_text
 from nucleiseg.progress import counted
 from nucleiseg.report.charts import line_of
+from nucleiseg.report.correlation import correlations
 from nucleiseg.report.data_check import ImageSummary
 from nucleiseg.report.differences import differences
 from nucleiseg.report.figures import Chart, Group, charts, uploads
-from nucleiseg.report.correlation import correlations
 from nucleiseg.report.gallery import STYLES, GalleryImage
 from nucleiseg.report.ledger_file import LedgerRow
 from nucleiseg.report.runs import Run
@@ -95,18 +94,18 @@ def _context(page: Page) -> dict[str, Any]:
     for chart in [*charts(page.leaderboard, page.runs, page.summaries), *uploads(page.ledger)]:
         svg = themed_svg(chart.draw(False), chart.name, f"{chart.title}. {chart.description}")
         figures[chart.group].append(Figure(chart, svg))
-    tables = page.leaderboard.tables
+    boards = [standings(table) for table in page.leaderboard.tables]
     return {
         "page": page,
         "notes": dict.fromkeys([*page.notes, *page.leaderboard.notes]),
         "style": _asset("page.css"),
         "script": _asset("page.js"),
         "drawn": [run.name for run in page.runs if is_drawn(run)],
-        "standings": [standings(table) for table in tables],
-        "definitions": DEFINITIONS,
+        "standings": boards,
+        "definitions": {item.text: item.definition for board in boards for item in (board.measure, *board.headings)},
         "figures": figures,
         "run_keys": _keys([run.name for run in page.runs]),
-        "setting_keys": [_keys(list(dict.fromkeys(row.setting for row in table.rows))) for table in tables],
+        "setting_keys": [_keys(list(dict.fromkeys(row.setting for row in board.table.rows))) for board in boards],
         "styles": STYLES,
         "hidden_images": _hidden_images(page),
         "differences": differences(page.runs),
@@ -134,7 +133,7 @@ def started_from(run: Run) -> str:
 def _asset(name: str) -> Markup:
     """Return a file of ours that stands in the page as it is."""
     text = (files("nucleiseg.report") / "templates" / name).read_text(encoding="utf-8")
-    return Markup(text)  # noqa: S704
+    return Markup(text)
 
 
 def _keys(names: Sequence[str]) -> list[Key]:

@@ -1,16 +1,21 @@
 """The leaderboard as a page shows it: cells with a text, a number to sort by and a bar for each interval."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from nucleiseg.evaluation.leaderboard.board import Row, Table
-from nucleiseg.evaluation.leaderboard.metrics import METRICS
-from nucleiseg.report.table_cells import FACTS, HEADS, MISSING, definition, head, number
+from nucleiseg.evaluation.leaderboard.columns import IDENTITY, Column, Value, cells, metric_column
 
 Verdict = Literal["best", "tied", "behind"]
 """The first row; rows that cannot be told from it; the others."""
+
+MISSING = "–"
+"""Stands for a number that is undefined or not known."""
+
+APART = {column.key for column in IDENTITY}
+"""Columns that the page lays out by itself: name, rank, intervals."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,7 @@ class Heading:
     text: str
     definition: str
     first: Literal["ascending", "descending"]
+    is_number: bool = True
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,7 @@ class Cell:
     """A cell: what it says, and the number or text that it is sorted by (None comes last)."""
 
     text: str
-    sort: float | str | None
+    sort: Value
 
 
 @dataclass(frozen=True)
@@ -41,19 +47,30 @@ class Bar:
 
 @dataclass(frozen=True)
 class Line:
-    """A row of a table as the page shows it."""
+    """A row of a table as the page shows it.
+
+    Attributes:
+        row: the row.
+        verdict: how it compares with the best one.
+        score: what the table is ranked by.
+        interval: its 95 % interval.
+        bar: the interval as a picture; None where it is not known.
+        difference: 95 % interval of this row minus the best one.
+        cells: the other metrics, and the facts.
+    """
 
     row: Row
     verdict: Verdict
     score: Cell
     interval: Cell
     bar: Bar | None
+    difference: Cell
     cells: tuple[Cell, ...]
 
 
 @dataclass(frozen=True)
 class Standings:
-    """A table of the leaderboard as the page shows it."""
+    """A table of the leaderboard as the page shows it: the heads of its score and of its other cells, and its lines."""
 
     table: Table
     measure: Heading
@@ -63,55 +80,55 @@ class Standings:
 
 def standings(table: Table) -> Standings:
     """Lay out a table: what it is ranked by, then every metric and fact that any of its rows knows."""
-    wanted = [key for key in dict.fromkeys((table.rank_by, *HEADS)) if key != table.measure]
-    metrics = [key for key in wanted if any(_known(row, key) for row in table.rows)]
-    facts = [key for key in FACTS if any(isinstance(row.facts.get(key), int | float) for row in table.rows)]
-    headings = [*map(_heading, metrics), *(Heading(FACTS[key][0], "", "ascending") for key in facts)]
+    known = [{column.key: (column, value) for column, value in cells(row)} for row in table.rows]
+    keys = list(dict.fromkeys((table.rank_by, *_shown(known))))
+    keys = [key for key in keys if key != table.measure]
+    columns = [next(row[key][0] for row in known if key in row) for key in keys]
+    measure = metric_column(table.measure)
     low, high = _range(table.rows, table.measure)
     lines = [
         Line(
             row=row,
             verdict="best" if number == 0 else "tied" if row.tied else "behind",
-            score=_metric(row, table.measure),
-            interval=_interval(row),
+            score=_cell(measure, table.measure, values),
+            interval=_interval(measure, *row.interval),
             bar=_bar(row, table.measure, low, high),
-            cells=(*(_metric(row, key) for key in metrics), *(_fact(row, key) for key in facts)),
+            difference=_interval(measure, *row.difference) if number else Cell(MISSING, None),
+            cells=tuple(_cell(column, column.key, values) for column in columns),
         )
-        for number, row in enumerate(table.rows)
+        for number, (row, values) in enumerate(zip(table.rows, known, strict=True))
     ]
-    return Standings(table, _heading(table.measure), tuple(headings), tuple(lines))
+    headings = tuple(_heading(column, known) for column in columns)
+    return Standings(table, _heading(measure, known), headings, tuple(lines))
 
 
-def _heading(key: str) -> Heading:
-    metric = METRICS.get(key.removesuffix("_share"))
-    first = "descending" if metric is None or metric.better == "higher" else "ascending"
-    return Heading(head(key), definition(key), first)
+def _shown(rows: Sequence[Mapping[str, tuple[Column, Value]]]) -> Iterator[str]:
+    """Yield the keys of the columns in which something is known; ceilings and shares stand beside their metrics."""
+    for key in dict.fromkeys(key for row in rows for key in row):
+        is_known = any(row[key][1] is not None for row in rows if key in row)
+        if is_known and key not in APART and not key.endswith(("_ceiling", "_share")):
+            yield key
 
 
-def _known(row: Row, key: str) -> bool:
-    return math.isfinite(row.values.get(key, math.nan))
+def _heading(column: Column, rows: Sequence[Mapping[str, tuple[Column, Value]]]) -> Heading:
+    is_text = any(isinstance(row[column.key][1], str) for row in rows if column.key in row)
+    text = f"{column.heading} ({column.unit})" if column.unit else column.heading
+    first: Literal["ascending", "descending"] = "descending" if column.higher_is_better else "ascending"
+    return Heading(text, column.definition, first, not is_text)
 
 
-def _metric(row: Row, key: str) -> Cell:
-    if not _known(row, key):
-        return Cell(MISSING, None)
-    value, ceiling = row.values[key], row.values.get(f"{key}_ceiling", math.nan)
-    text = number(value) if math.isnan(ceiling) else f"{number(value)} of at most {number(ceiling)}"
-    return Cell(text, value)
+def _cell(column: Column, key: str, row: Mapping[str, tuple[Column, Value]]) -> Cell:
+    """Return `0.2441 of at most 0.2574` for a metric with a ceiling, else the value alone."""
+    value = row[key][1] if key in row else None
+    ceiling = row[f"{key}_ceiling"][1] if f"{key}_ceiling" in row else None
+    text = column.text(value) or MISSING
+    return Cell(text if ceiling is None or value is None else f"{text} of at most {column.text(ceiling)}", value)
 
 
-def _fact(row: Row, key: str) -> Cell:
-    value = row.facts.get(key)
-    if not isinstance(value, int | float) or not math.isfinite(value):
-        return Cell(MISSING, None)
-    return Cell(FACTS[key][1](value), float(value))
-
-
-def _interval(row: Row) -> Cell:
-    low, high = row.interval
+def _interval(column: Column, low: float, high: float) -> Cell:
     if not math.isfinite(low + high):
         return Cell("not known", None)
-    return Cell(f"{number(low, 3)} to {number(high, 3)}", low)
+    return Cell(f"{column.text(low)} to {column.text(high)}", low)
 
 
 def _range(rows: Sequence[Row], measure: str) -> tuple[float, float]:

@@ -39,7 +39,7 @@ class Verdicts:
 
 
 def judge(truth: ImageTruth, results: ImageResults, score_threshold: float) -> Verdicts:
-    """Match the predictions of one image to its nuclei, as `evaluation.thresholds.match` does, and look for merged ones.
+    """Match the predictions of an image to its nuclei, as `evaluation.thresholds.match` does; find merged ones.
 
     Args:
         truth: what there is to find.
