@@ -166,7 +166,9 @@ def metric_column(key: str) -> Column:
     metric = METRICS.get(key.removeprefix("box_"))
     return Column(
         key=key,
-        heading=f"box {HEADINGS[plain]}" if (plain := key.removeprefix("box_")) != key else HEADINGS.get(key, key),
+        heading=f"box {HEADINGS.get(plain, plain)}"
+        if (plain := key.removeprefix("box_")) != key
+        else HEADINGS.get(key, key),
         number_format=".2f" if key in ("count_mae", "count_bias") else ".4f",
         definition=DEFINITIONS.get(key, ""),
         higher_is_better=_BETTER[metric.better] if metric else None,

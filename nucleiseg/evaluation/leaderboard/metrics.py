@@ -54,7 +54,7 @@ class Metric:
             (R,) float64.
         """
         values = self.resampled(record, weights)
-        return values / _ceilings(record, weights) if self.has_ceiling else values
+        return values / ceilings_of(record, weights) if self.has_ceiling else values
 
     def comparable(self, values: np.ndarray) -> np.ndarray:
         """Return what differences are taken of: the values, or their size if the one nearer zero is better."""
@@ -87,7 +87,8 @@ def _average_precision(
     return resampled_ap(classes, thresholds, weights)
 
 
-def _ceilings(record: EvaluationRecord, weights: np.ndarray) -> np.ndarray:
+def ceilings_of(record: EvaluationRecord, weights: np.ndarray) -> np.ndarray:
+    """Return the (R,) ceiling of AP at 100 detections on several lists of the record's images."""
     labels = sorted({label for image in record.images for label in image.matches.truths})
     truths = [[image.matches.truths.get(label, 0) for image in record.images] for label in labels]
     return ceilings(np.array(truths).reshape(len(labels), len(record.images)), weights, BOARD_LIMIT)
