@@ -1,6 +1,7 @@
 """From the plain keys of `conf/evaluate.yaml` to metrics: what `evaluate.py` calls, apart from Hydra."""
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from nucleiseg.errors import InputError
 from nucleiseg.evaluation.coco_truth import read_coco
 from nucleiseg.evaluation.report import evaluate as evaluate_images
 from nucleiseg.evaluation.results import Results, read_results
+from nucleiseg.evaluation.sizes import NUCLEI_SIZES
 from nucleiseg.evaluation.thresholds import COUNT_THRESHOLD
 from nucleiseg.evaluation.truth import Truth, read_folder
 from nucleiseg.files import cache_folder, write_json
@@ -24,6 +26,8 @@ LINES = (
     ("AP, AP50, AP75 at all detections", ("ap", "ap50", "ap75")),
     ("AP, AP50, AP75 at 100 an image", ("ap_100", "ap50_100", "ap75_100")),
     ("AP50 at 100 an image is at most", ("ap50_100_ceiling",)),
+    ("Boxes: AP, AP50, AP75 at all", ("box_ap", "box_ap50", "box_ap75")),
+    ("Boxes: AP, AP50, AP75 at 100", ("box_ap_100", "box_ap50_100", "box_ap75_100")),
     ("AJI, AJI+", ("aji", "aji_plus")),
     ("DQ (F1), SQ, PQ", ("dq", "sq", "pq")),
     ("Dice", ("dice",)),
@@ -149,6 +153,23 @@ def _say_summary(report: dict[str, Any], notes: list[str], output: str) -> None:
     counts = [counted(report[f"{noun}s"], noun) for noun in ("image", "truth", "result")]
     say(f"{', '.join(counts)}:")
     for text, keys in LINES:
-        values = ["undefined" if report[key] is None else f"{report[key]:.4f}" for key in keys]
-        say(f"  {text:33} {'  '.join(values)}")
+        say(f"  {text:33} {'  '.join(_number(report[key]) for key in keys)}")
+    for name, group in _groups(report).items():
+        numbers = "  ".join(_number(group[key]) for key in ("ap", "ap50", "ap75"))
+        say(f"  {name:33} {numbers}  ({counted(group['truths'], 'truth')})")
     say(f"{output} holds them with their definitions, pooled and for each image.")
+
+
+def _groups(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what AP is also told for: sizes of nuclei that occur, and classes if there are several."""
+    sizes = {
+        f"AP, AP50, AP75, {size.name.replace('_', ' ')}": report["by_size"][size.name]
+        for size in NUCLEI_SIZES
+        if report["by_size"][size.name]["truths"]
+    }
+    classes = report["per_class"] if len(report["per_class"]) > 1 else {}
+    return sizes | {f"AP, AP50, AP75 of {name}": group for name, group in classes.items()}
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
