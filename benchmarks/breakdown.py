@@ -8,10 +8,12 @@ not forward, backward and optimiser, and of the forward pass what finds out what
 (matching, sampling, masks), is to be less than 5 % of a step on the CPU, 10 % on a GPU.
 """
 
+import logging
 import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -26,6 +28,7 @@ from nucleiseg.data.datamodule import NucleiDataModule
 from nucleiseg.models import roi_heads, rpn
 from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.models.mask_rcnn import MaskRCNN
+from nucleiseg.training.memory import peak_memory_mb
 from nucleiseg.training.module import NucleiModule
 from nucleiseg.training.plan import CheckpointPlan
 from nucleiseg.training.run import callbacks, make_trainer
@@ -41,6 +44,8 @@ WARMUP = 2
 """Steps that do not count: threads, kernels chosen by trial, the memory of the optimiser."""
 
 STEP, FORWARD, BACKWARD, OPTIMISER = "a step", "forward", "backward", "optimiser"
+
+OTHER = "all that is not the network"
 
 TARGETS = (
     (rpn, "match_anchors", "targets: matching anchors"),
@@ -113,7 +118,7 @@ class Stages(pl.Callback):
 
 def main(chosen: Options) -> Result:
     """Train some steps in a process of its own and say where the time went."""
-    seconds = in_child(train, chosen)
+    seconds = in_child(train, chosen).seconds
     title = (
         f"{chosen.model}, {chosen.precision}, {chosen.batch} x {chosen.resize} x {chosen.resize}: "
         f"where {chosen.steps} steps of the training loop go"
@@ -122,12 +127,20 @@ def main(chosen: Options) -> Result:
 
 
 def as_rows(seconds: dict[str, float], steps: int) -> list[Row]:
-    """Return the parts as milliseconds and shares of a step, the targets apart from the forward pass they belong to.
+    """Return the parts as milliseconds and shares of a step.
 
     Args:
         seconds: of each part, all steps together.
         steps: how many these were.
     """
+    return [
+        {"part": name, "ms a step": 1000 * value / steps, "share, %": 100 * value / seconds[STEP]}
+        for name, value in parts_of(seconds).items()
+    ]
+
+
+def parts_of(seconds: dict[str, float]) -> dict[str, float]:
+    """Return parts that add up to a step: the targets apart from the forward pass they belong to, and the loop."""
     targets = {name: value for name, value in seconds.items() if name.startswith("targets")}
     network = {
         "network: forward": seconds[FORWARD] - sum(targets.values()),
@@ -136,16 +149,25 @@ def as_rows(seconds: dict[str, float], steps: int) -> list[Row]:
     }
     loop = seconds[STEP] - seconds[FORWARD] - seconds[BACKWARD] - seconds[OPTIMISER]
     parts = {**network, **targets, "loop: data, transfers, logs": loop}
-    parts["all that is not the network"] = sum(targets.values()) + loop
-    parts[STEP] = seconds[STEP]
-    return [
-        {"part": name, "ms a step": 1000 * value / steps, "share, %": 100 * value / seconds[STEP]}
-        for name, value in parts.items()
-    ]
+    return {**parts, OTHER: sum(targets.values()) + loop, STEP: seconds[STEP]}
 
 
-def train(chosen: Options) -> dict[str, float]:
-    """Return the seconds of each part in a run of `steps` steps after the first ones."""
+class Spent(NamedTuple):
+    """What a run of some steps took.
+
+    Attributes:
+        seconds: of each part, all steps together.
+        memory_mb: as in `measure.Cost`.
+    """
+
+    seconds: dict[str, float]
+    memory_mb: float | None
+
+
+def train(chosen: Options) -> Spent:
+    """Run the loop for `steps` steps after the first ones."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
     torch.set_num_threads(chosen.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = chosen.precision == "tf32"
     device = chosen_device(chosen.device)
@@ -154,14 +176,14 @@ def train(chosen: Options) -> dict[str, float]:
     settings = TrainerSettings(max_steps=steps, accelerator=device, precision=LIGHTNING[chosen.precision])  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as folder:
         data = data_module(chosen, Path(folder), steps)
-        network = prepare_network(chosen, data)
+        network = prepare_network(chosen.model, data)
         watch_network(network, watch)
         plan = CheckpointPlan(10**9, 10**9, 1, None)  # the last step would have one
         callback_list = [*callbacks(Path(folder), settings, plan, ValidationSettings()), Stages(watch)]
         optim = OptimSettings(lr=1e-5)  # so small that no untrained network diverges; its value costs nothing
         module = NucleiModule(network, Metadata(network.config.to_dict()), optim, Schedule.of(optim, steps))
         make_trainer(Path(folder), settings, callback_list).fit(module, datamodule=data)
-    return watch.seconds()
+    return Spent(watch.seconds(), peak_memory_mb(torch.device(device)))
 
 
 def data_module(chosen: Options, folder: Path, steps: int) -> NucleiDataModule:
@@ -181,10 +203,15 @@ def data_module(chosen: Options, folder: Path, steps: int) -> NucleiDataModule:
     return data
 
 
-def prepare_network(chosen: Options, data: NucleiDataModule) -> MaskRCNN:
-    """Return an untrained network that trains as hard as a trained one."""
+def prepare_network(model: str, data: NucleiDataModule) -> MaskRCNN:
+    """Return an untrained network of ours that trains as hard as a trained one.
+
+    Args:
+        model: a file of conf/model.
+        data: set up; a sample of it calibrates the network.
+    """
     torch.manual_seed(0)
-    network = build_network(chosen.model, chosen.resize)
+    network = build_network(model, 0)
     assert isinstance(network, MaskRCNN)
     TrainedProposals(network)
     sample = data.cache.load(data.reader, data.train_records[0])

@@ -45,7 +45,7 @@ def build_network(name: str, side: int, detections: int = 500, proposals: int = 
 
     Args:
         name: a file of conf/model, that with `AS_TORCHVISION`, or one of `STOCK`.
-        side: of the square images in pixels; stock resizes others.
+        side: of the square images in pixels; of no effect on ours, while stock resizes others.
         detections: the most an image.
         proposals: the most an image in prediction.
 
@@ -125,15 +125,21 @@ class TrainedProposals:
         self._nuclei = [target["boxes"] if isinstance(target, dict) else target.boxes for target in inputs[1]]
 
     def _replace(self, rpn: nn.Module, inputs: Any, output: tuple[list[Tensor], Any]) -> tuple[list[Tensor], Any]:  # noqa: ANN401
-        return [self._around(boxes) for boxes in self._nuclei], output[1]
+        return [spread_around(boxes, self.count) for boxes in self._nuclei], output[1]
 
-    def _around(self, boxes: Tensor) -> Tensor:
-        """Shift boxes by a tenth of their side, and every second one by three sides, in normal distribution."""
-        chosen = boxes[torch.arange(self.count, device=boxes.device) % len(boxes)]
-        spread = (chosen[:, 2:] - chosen[:, :2]) * 0.1
-        spread[1::2] *= 30
-        shifts = torch.randn(self.count, 2, device=boxes.device) * spread
-        return (chosen + shifts.repeat(1, 2)).clamp(min=0, max=float(boxes.max()))
+
+def spread_around(boxes: Tensor, count: int) -> Tensor:
+    """Return (count, 4) boxes as an RPN proposes them: on the nuclei, and every second one somewhere near.
+
+    Args:
+        boxes: (N, 4) of the nuclei, which take turns.
+        count: how many; shifted by a tenth of their side, or by three sides, in normal distribution.
+    """
+    chosen = boxes[torch.arange(count, device=boxes.device) % len(boxes)]
+    spread = (chosen[:, 2:] - chosen[:, :2]) * 0.1
+    spread[1::2] *= 30
+    shifts = torch.randn(count, 2, device=boxes.device) * spread
+    return (chosen + shifts.repeat(1, 2)).clamp(min=0, max=float(boxes.max()))
 
 
 def let_detect(network: StockMaskRCNN, boxes: Tensor) -> None:

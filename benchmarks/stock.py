@@ -6,6 +6,7 @@ masks are kept decoded in memory, and the networks freeze what ours freeze.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import albumentations as A
@@ -24,6 +25,9 @@ from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 
 SIZES = (8, 16, 32, 64, 128)
 RATIOS = (0.5, 1.0, 2.0)
+
+FROZEN = partial(FrozenBatchNorm2d, eps=0.0)
+"""Normalisation as torchvision makes it for its COCO weights."""
 
 Example = tuple[Tensor, dict[str, Tensor]]
 """A (3, H, W) float32 image in 0 .. 1 and torchvision's target."""
@@ -105,9 +109,7 @@ def build_fpn(side: int, detections: int = 500, proposals: int = 1000) -> MaskRC
         detections: the most an image.
         proposals: the most an image in prediction.
     """
-    backbone = resnet_fpn_backbone(
-        backbone_name="resnet50", weights=None, norm_layer=FrozenBatchNorm2d, trainable_layers=3
-    )
+    backbone = resnet_fpn_backbone(backbone_name="resnet50", weights=None, norm_layer=FROZEN, trainable_layers=3)
     anchors = AnchorGenerator(tuple((size,) for size in SIZES), (RATIOS,) * len(SIZES))
     return MaskRCNN(
         backbone,
@@ -125,7 +127,7 @@ def build_c4(side: int, detections: int = 500, proposals: int = 1000) -> MaskRCN
 
     Stem, res2 and all BatchNorm are frozen. See `build_fpn` for the arguments.
     """
-    trunk = resnet50(weights=None, norm_layer=FrozenBatchNorm2d)
+    trunk = resnet50(weights=None, norm_layer=FROZEN)
     body = nn.Sequential(trunk.conv1, trunk.bn1, trunk.relu, trunk.maxpool, trunk.layer1, trunk.layer2, trunk.layer3)
     for part in body[:5]:
         part.requires_grad_(False)

@@ -1,0 +1,137 @@
+"""Everything that is claimed of a GPU, in one call on a machine that has one.
+
+    python -m benchmarks.gpu output=DIR                               # some 40 minutes on an H200
+    python -m benchmarks.gpu output=DIR data=DATA parts=study
+    python -m benchmarks.gpu output=DIR tiny=true                     # a minute or two on a CPU: does it all run?
+
+Its parts are the other programs here, with the settings that the claims name. A part that fails is reported, and the
+others go on. After each part, `gpu.json` and `gpu.md` in the folder hold all that is known.
+"""
+
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks import breakdown, operations, options, prediction, study, throughput, training_step
+from benchmarks.result import Result, machine, markdown
+from nucleiseg.errors import InputError
+from nucleiseg.files import write_json, write_text
+from nucleiseg.progress import say
+
+
+@dataclass(frozen=True)
+class Options:
+    """Keys of the command line.
+
+    Attributes:
+        output: the folder for `gpu.json` and `gpu.md`.
+        parts: which to run; none: all of `plan`.
+        data: a data set for the study as the reader `folders` takes it; empty: drawn images.
+        device: auto takes a CUDA GPU where there is one.
+        tiny: sizes at which figures mean nothing, but every line is run.
+    """
+
+    output: str
+    parts: tuple[str, ...] = ()
+    data: str = ""
+    device: str = "auto"
+    tiny: bool = False
+
+
+Part = Callable[[], Result]
+
+
+def plan(chosen: Options) -> dict[str, Part]:
+    """Return the parts by name, in their order: what is claimed first comes first."""
+    device = chosen.device
+    if chosen.tiny:
+        return _tiny_plan(device)
+    steps = training_step.Options(models=("r50_fpn", "stock_fpn"), nuclei=(50, 150, 600, 2000), device=device)
+    predicted = prediction.Options(models=("r50_fpn", "r50_c4", "stock_fpn"), repeats=20, device=device)
+    return {
+        "study": partial(study.main, study.Options(data=chosen.data, device=device)),
+        "throughput": partial(throughput.main, throughput.Options(device=device)),
+        "prediction": partial(prediction.main, predicted),
+        "prediction_bf16": partial(prediction.main, replace(predicted, precision="bf16", detections=(500,))),
+        "breakdown_fpn": partial(breakdown.main, breakdown.Options(steps=50, device=device, workers=4)),
+        "breakdown_c4": partial(breakdown.main, breakdown.Options("r50_c4", steps=50, device=device, workers=4)),
+        "operations_fpn": partial(operations.main, operations.Options(steps=5, device=device)),
+        "operations_c4": partial(operations.main, operations.Options("r50_c4", steps=5, device=device)),
+        "training_step": partial(training_step.main, replace(steps, steps=20)),
+    }
+
+
+def _tiny_plan(device: str) -> dict[str, Part]:
+    small: dict[str, Any] = {"nuclei": 8, "device": device}
+    loop = throughput.Options(
+        ("r18_fpn",), (1, 2), ("float32", "bf16"), size=96, resize=64, steps=1, profiled=1, product=64, **small
+    )
+    run = study.Options(images=2, size=96, resize=64, steps=2, every=1, precision="float32", device=device)
+    predicted = prediction.Options(("r18_fpn",), (5,), size=64, repeats=1, device=device)
+    step = training_step.Options(("r18_fpn",), (5,), crop=64, steps=1, device=device)
+    return {
+        "study": partial(study.main, replace(run, models=("r18_fpn",))),
+        "throughput": partial(throughput.main, loop),
+        "prediction": partial(prediction.main, predicted),
+        "breakdown": partial(breakdown.main, breakdown.Options("r18_fpn", size=96, resize=64, steps=1, **small)),
+        "operations": partial(operations.main, operations.Options("r18_fpn", crop=64, steps=1, top=3, **small)),
+        "training_step": partial(training_step.main, step),
+    }
+
+
+def main(chosen: Options) -> int:
+    """Run the parts, and keep what is known after each.
+
+    Returns:
+        How many parts failed.
+
+    Raises:
+        InputError: if a part is asked for that does not exist.
+    """
+    parts = plan(chosen)
+    if unknown := [name for name in chosen.parts if name not in parts]:
+        raise InputError(f"parts={','.join(unknown)} is not known: choose of {', '.join(parts)}.")
+    wanted = chosen.parts or tuple(parts)
+    known: dict[str, dict[str, Any]] = {}
+    pages: dict[str, str] = {}
+    for name in wanted:
+        say(f"{name} ({len(known) + 1} of {len(wanted)})")
+        known[name], pages[name] = attempt(parts[name])
+        say(pages[name] + "\n")
+        write(Path(chosen.output), known, pages)
+    return sum("error" in result for result in known.values())
+
+
+def attempt(part: Part) -> tuple[dict[str, Any], str]:
+    """Run a part.
+
+    Returns:
+        What JSON and Markdown hold of it: its result, or why there is none.
+    """
+    try:
+        result = part()
+    except Exception as error:
+        traceback.print_exc()
+        return {"error": f"{type(error).__name__}: {error}"}, f"Failed: {type(error).__name__}: {error}"
+    return result.to_dict(), markdown(result)
+
+
+def write(folder: Path, known: Mapping[str, Any], pages: Mapping[str, str]) -> None:
+    """Write `gpu.json` and `gpu.md`."""
+    here = machine()
+    write_json(folder / "gpu.json", {"machine": here, "parts": known})
+    facts = ", ".join(f"{name} {value}" for name, value in here.items() if value is not None)
+    sections = [f"## {name}\n\n{text}\n" for name, text in pages.items()]
+    write_text(folder / "gpu.md", "\n".join(["# GPU benchmarks", "", facts, "", *sections]))
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(1 if main(options.parse(Options, sys.argv[1:])) else 0)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,170 @@
+"""The study's own runs, as `train.py` makes them: 2,400 steps of one image, a checkpoint every 200, six settings.
+
+    python -m benchmarks.study                                        # 24 drawn images of 1000 x 1000
+    python -m benchmarks.study data=DIR precision=bf16
+    python -m benchmarks.study rows=1                                 # the first of its table alone
+    python -m benchmarks.study models=r18_fpn steps=20                # others
+
+How long each takes, checkpoints included. Weights are random and the learning rate next to nothing, since no download
+should be needed to measure; neither changes the time (see `benchmarks.networks`).
+"""
+
+import csv
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from benchmarks import options
+from benchmarks.breakdown import LIGHTNING, prepare_network
+from benchmarks.measure import chosen_device, in_child
+from benchmarks.result import Result, Row
+from nucleiseg.data.cache import SampleCache, load_all
+from nucleiseg.data.datamodule import NucleiDataModule
+from nucleiseg.data.readers.base import Reader
+from nucleiseg.data.readers.demo import DemoReader
+from nucleiseg.data.readers.folders import FoldersReader
+from nucleiseg.models.checkpoint import Metadata
+from nucleiseg.training import run
+from nucleiseg.training.memory import peak_memory_mb
+from nucleiseg.training.run_files import INDEX, METRICS
+from nucleiseg.training.settings import CheckpointSettings, OptimSettings, TrainerSettings
+from nucleiseg.transforms.recipe import Range, Recipe
+from nucleiseg.transforms.whole_image import WholeImage
+
+TABLE: tuple[tuple[str, Range | None], ...] = (
+    ("r50_c4", None),
+    ("r50_c4", (0.5, 2.0)),
+    ("r50_c4", (2.0, 10.0)),
+    ("r101_c4", None),
+    ("r50_fpn", None),
+    ("r50_fpn_as_in_study", None),
+)
+"""Model and range of saturation of each run."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Keys of the command line.
+
+    Attributes:
+        data: folder of a data set as the reader `folders` takes it; empty: draw.
+        images: how many to draw.
+        size: side of each drawn image in pixels.
+        resize: side of the network's input in pixels.
+        steps: of each run.
+        every: steps between two checkpoints.
+        rows: how many of the six runs.
+        models: these in place of theirs, for a trial.
+        precision: float32, tf32 or bf16.
+        device: auto takes a CUDA GPU where there is one.
+    """
+
+    data: str = ""
+    images: int = 24
+    size: int = 1000
+    resize: int = 608
+    steps: int = 2400
+    every: int = 200
+    rows: int = len(TABLE)
+    models: tuple[str, ...] = ()
+    precision: str = "tf32"
+    device: str = "auto"
+
+    def reader(self) -> Reader:
+        """Return the data set."""
+        return FoldersReader(self.data) if self.data else DemoReader(images=self.images, size=self.size)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run.
+
+    Attributes:
+        model: a file of conf/model.
+        saturation: see `Recipe`.
+        cache: folder with the decoded images.
+        chosen: what all runs share.
+    """
+
+    model: str
+    saturation: Range | None
+    cache: Path
+    chosen: Options
+
+
+def main(chosen: Options) -> Result:
+    """Decode the images once, then train each setting in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        load_all(chosen.reader(), SampleCache(folder))
+        rows = [
+            in_child(train, Case(model, saturation, Path(folder), chosen)) for model, saturation in TABLE[: chosen.rows]
+        ]
+    total: Row = dict.fromkeys(rows[0])
+    rows.append({**total, "model": "all", "minutes": sum(float(row["minutes"] or 0) for row in rows)})
+    title = (
+        f"The study's runs: {chosen.steps} steps of one image, a checkpoint every {chosen.every}, {chosen.precision}"
+    )
+    return Result("study", title, rows)
+
+
+def train(case: Case) -> Row:
+    """Train one setting and time it, from the network's making to the last checkpoint."""
+    chosen = case.chosen
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = chosen.precision == "tf32"
+    device = chosen_device(chosen.device)
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        run_dir = Path(folder) / "run"
+        data = data_module(case)
+        network = prepare_network(case.model, data)
+        run.train(
+            network,
+            Metadata(network.config.to_dict()),
+            data,
+            run_dir,
+            optim=OptimSettings(lr=1e-5),
+            trainer=TrainerSettings(
+                max_steps=chosen.steps,
+                accelerator=device,  # type: ignore[arg-type]
+                precision=LIGHTNING[chosen.precision],  # type: ignore[arg-type]
+            ),
+            checkpoint=CheckpointSettings(every=chosen.every),
+        )
+        seconds = time.perf_counter() - start
+        steps, checkpoints = _read(run_dir / METRICS), _read(run_dir / INDEX)
+    return {
+        "model": case.model,
+        "saturation": str(case.saturation) if case.saturation else "off",
+        "minutes": seconds / 60,
+        "ms a step, median": 1000 * statistics.median(float(row["time/step"]) for row in steps),
+        "ms of it waiting for data, median": 1000 * statistics.median(float(row["time/data"]) for row in steps),
+        "checkpoints": len(checkpoints),
+        "peak memory, MB": peak_memory_mb(torch.device(device)),
+    }
+
+
+def data_module(case: Case) -> NucleiDataModule:
+    """Return the data: all images train."""
+    data = NucleiDataModule(
+        case.chosen.reader(),
+        Recipe(saturation=case.saturation, resize_short=case.chosen.resize),
+        WholeImage(scale=1.0),
+        cache_dir=case.cache,
+        val="none",
+        total_steps=case.chosen.steps,
+    )
+    data.setup()
+    return data
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+if __name__ == "__main__":
+    options.run(Options, main)
