@@ -3,8 +3,9 @@
 import re
 
 from nucleiseg.evaluation.leaderboard.board import Leaderboard, Table
+from nucleiseg.evaluation.leaderboard.columns import metric_column
 from nucleiseg.progress import counted
-from nucleiseg.report.table_cells import INTERVAL, Cell, Column, columns, definition, head
+from nucleiseg.report.table_cells import INTERVAL, Cell, Column, columns
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -70,7 +71,8 @@ def _latex_table(table: Table, number: int) -> str:
 
 def _caption(table: Table) -> str:
     images = counted(len(table.images), "validation image")
-    words = f"Ranked by {head(table.measure)} on {images}. {definition(table.measure)} {INTERVAL}"
+    measure = metric_column(table.measure)
+    words = f"Ranked by {measure.heading} on {images}. {measure.definition} {INTERVAL}"
     tied = f" {TIED}" if any(row.tied for row in table.rows[1:]) else ""
     return f"{escape_latex(words)} Best of each column in bold.{tied}"
 

@@ -5,36 +5,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from nucleiseg.evaluation.leaderboard.board import Row, Table
+from nucleiseg.evaluation.leaderboard.columns import metric_column
 from nucleiseg.evaluation.leaderboard.metrics import METRICS
-from nucleiseg.evaluation.report import DEFINITIONS
 
 MISSING = "–"
 """Stands for a number that is undefined or unknown."""
-
-HEADS = {
-    "ap50": "AP50",
-    "ap50_100": "AP50 at 100",
-    "ap": "AP",
-    "ap_100": "AP at 100",
-    "ap75": "AP75",
-    "ap75_100": "AP75 at 100",
-    "pq": "PQ",
-    "dq": "DQ",
-    "sq": "SQ",
-    "aji": "AJI",
-    "aji_plus": "AJI+",
-    "dice": "Dice",
-    "f1": "F1",
-    "count_mae": "Count MAE",
-    "count_bias": "Count bias",
-}
-"""Metrics as papers write them."""
 
 CHOICE = ("ap50", "ap50_100", "ap", "pq", "aji_plus", "count_mae")
 """Metrics that are shown beside that of the ranking; the CSV file has all."""
 
 INTERVAL = "In brackets: 95 % interval, from a bootstrap over the images."
-SHARE = "As a share of the most that any result can get on the same images, averaged over the sets of images."
 
 
 @dataclass(frozen=True)
@@ -84,18 +64,6 @@ def definitions(shown: Iterable[Column]) -> dict[str, str]:
     return {column.head: column.definition for column in shown if column.definition}
 
 
-def head(key: str) -> str:
-    """Return what a metric is called in a table."""
-    metric = key.removesuffix("_share")
-    return HEADS.get(metric, metric) + (" / ceiling" if metric != key else "")
-
-
-def definition(key: str) -> str:
-    """Return what a metric means."""
-    metric = key.removesuffix("_share")
-    return " ".join(filter(None, (DEFINITIONS.get(metric, ""), SHARE if metric != key else "")))
-
-
 def number(value: float, decimals: int = 4) -> str:
     """Return a metric as text: shares with so many decimals, counts with one."""
     if math.isnan(value):
@@ -108,7 +76,8 @@ def _metric_column(key: str, rows: Sequence[Row], text: Callable[[Row, str], str
     goodness = [metric.goodness(row.values.get(key, math.nan)) if metric else -math.inf for row in rows]
     best = max(goodness)
     cells = [Cell(text(row, key), one == best > -math.inf) for row, one in zip(rows, goodness, strict=True)]
-    return Column(head(key), tuple(cells), definition(key) + more)
+    known = metric_column(key)
+    return Column(known.heading, tuple(cells), known.definition + more)
 
 
 def _fact_column(key: str, rows: Sequence[Row]) -> Column:

@@ -2,12 +2,12 @@
 
 import csv
 import io
-import math
 import re
 from itertools import chain
 from pathlib import Path
 
 from nucleiseg.evaluation.leaderboard.board import Leaderboard, Row, Table
+from nucleiseg.evaluation.leaderboard.columns import cells
 from nucleiseg.files import write_text
 from nucleiseg.progress import counted
 from nucleiseg.report.latex import to_latex
@@ -26,10 +26,9 @@ def write_tables(folder: Path, leaderboard: Leaderboard) -> None:
 def write_csv(path: Path, leaderboard: Leaderboard) -> None:
     """Write every row with every number, to full precision; what is undefined or unknown stays empty.
 
-    The column `table` counts the tables from 1: rows of different tables were scored on different images. `score_low`
-    and `score_high` are the 95 % interval of what the table is ranked by (`measure`), `difference_low` and
-    `difference_high` that of the difference to its best row. The runs and checkpoints behind a row are separated by
-    semicolons.
+    The column `table` counts the tables from 1: rows of different tables were scored on different images. `measure` is
+    what the table is ranked by; `evaluation.leaderboard.columns` tells of the others. The runs and checkpoints behind a
+    row are separated by semicolons.
     """
     lines = [_csv_line(number, table, row) for number, table in enumerate(leaderboard.tables, 1) for row in table.rows]
     text = io.StringIO()
@@ -41,25 +40,15 @@ def write_csv(path: Path, leaderboard: Leaderboard) -> None:
 
 
 def _csv_line(number: int, table: Table, row: Row) -> dict[str, str]:
-    known = {key: value for key, value in row.facts.items() if value is not None}
     line: dict[str, object] = {
         "table": number,
-        "rank": row.rank,
-        "setting": row.setting,
-        "step": row.step,
-        "kind": row.kind,
-        "tied": "true" if row.tied else "false",
         "measure": table.measure,
-        **dict(zip(("score_low", "score_high"), row.interval, strict=True)),
-        **dict(zip(("difference_low", "difference_high"), row.difference, strict=True)),
-        **row.values,
-        **known,
+        **{column.key: "" if value is None else value for column, value in cells(row)},
         "images": len(table.images),
-        "seeds": len({candidate.seed for candidate in row.candidates}),
         "runs": "; ".join(dict.fromkeys(candidate.run for candidate in row.candidates)),
         "checkpoints": "; ".join(str(candidate.checkpoint) for candidate in row.candidates),
     }
-    return {key: "" if isinstance(value, float) and math.isnan(value) else str(value) for key, value in line.items()}
+    return {key: str(value) for key, value in line.items()}
 
 
 def to_markdown(leaderboard: Leaderboard) -> str:
@@ -85,7 +74,7 @@ def _markdown_table(table: Table) -> str:
     rows = [
         [escape_markdown(column.head) for column in shown],
         ["---:" if column.is_number else ":---" for column in shown],
-        *([_markdown_cell(cell) for cell in cells] for cells in zip(*(column.cells for column in shown), strict=True)),
+        *([_markdown_cell(cell) for cell in line] for line in zip(*(column.cells for column in shown), strict=True)),
     ]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 

@@ -78,7 +78,7 @@ def test_numbers_as_people_read_them(board: Leaderboard) -> None:
         "AP50": ["0.746 [0.71, 0.78]", "0.740 [0.71, 0.78]", "–"],
         "AP50 at 100": ["0.2441 of at most 0.2574", "0.2441 of at most 0.2574", "–"],
         "PQ": ["0.5000", "0.6000", "0.4000"],
-        "Count MAE": ["12.2", "9.0", "–"],
+        "count error": ["12.2", "9.0", "–"],
         "Parameters": ["43.9 M", "43.9 M", "–"],
         "Training step": ["1.1 s", "1.1 s", "–"],
         "Peak memory": ["3.2 GB", "3.2 GB", "–"],
@@ -92,7 +92,7 @@ def test_best_and_tied_are_marked(board: Leaderboard) -> None:
     best = {head: [cell.is_best for cell in column] for head, column in shown.items()}
     assert best["AP50"] == best["Setting"] == [True, False, False]
     assert best["PQ"] == [False, True, False]
-    assert best["Count MAE"] == [False, True, False], "the smaller error is the better one"
+    assert best["count error"] == [False, True, False], "the smaller error is the better one"
     assert best["AP50 at 100"] == [True, True, False], "both of two equal ones"
     assert not any(best["Parameters"])
     assert [cell.is_tied for cell in shown["Setting"]] == [False, True, False]
@@ -101,9 +101,9 @@ def test_best_and_tied_are_marked(board: Leaderboard) -> None:
 def test_a_ranking_by_share_of_the_ceiling() -> None:
     board = make_board(make_row(1, {"ap50": 0.7, **BOARD}, interval=(0.9, 1.0)), measure="ap50_100_share")
     shown = cells(board)
-    assert shown["AP50 at 100 / ceiling"] == ["0.949 [0.90, 1.00]"]
+    assert shown["AP50 at 100, share of ceiling"] == ["0.949 [0.90, 1.00]"]
     assert shown["AP50 at 100"] == ["0.2441 of at most 0.2574"]
-    assert "share of the most that any result can get" in to_markdown(board)
+    assert "as a share of its ceiling" in to_markdown(board)
 
 
 def test_the_csv_has_everything_to_full_precision(board: Leaderboard, tmp_path: Path) -> None:
@@ -112,12 +112,12 @@ def test_the_csv_has_everything_to_full_precision(board: Leaderboard, tmp_path: 
     with (tmp_path / "leaderboard.csv").open(encoding="utf-8", newline="") as file:
         first, tied, undefined, other = csv.DictReader(file)
     assert float(first["ap50"]) == board.best.values["ap50"]
-    assert (float(first["score_low"]), float(first["difference_high"])) == (0.7149, 0.02)
+    assert (float(first["interval_low"]), float(first["difference_high"])) == (0.7149, 0.02)
     assert (first["parameters"], first["device"], first["seeds"], first["images"]) == ("43912345", "a GPU", "2", "2")
     assert first["runs"] == "001_x"
     assert first["checkpoints"].split("; ") == [str(Path("runs") / "001_x" / f"{seed}.ckpt") for seed in (0, 1)]
-    assert (tied["tied"], tied["setting"]) == ("true", "100 % | #1_{x}\n[new]")
-    assert (undefined["ap50"], undefined["score_low"], undefined["parameters"]) == ("", "", "")
+    assert (tied["tied"], tied["setting"]) == ("yes", "100 % | #1_{x}\n[new]")
+    assert (undefined["ap50"], undefined["interval_low"], undefined["parameters"]) == ("", "", "")
     assert (other["table"], float(other["box_ap"]), first["box_ap"]) == ("2", 1 / 3, "")
 
 
