@@ -23,6 +23,7 @@ STUDIES = sorted(file.parent.name for file in (ROOT / "experiments").glob("*/exp
 MANDATORY = {
     "predict": ["checkpoint=c", "input=i"],
     "evaluate": ["predictions=p", "truth=t"],
+    "leaderboard": ["runs=r"],
 }
 
 

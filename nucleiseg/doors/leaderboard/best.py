@@ -15,6 +15,9 @@ from nucleiseg.files import atomic_path
 
 BEST = "best.ckpt"
 
+SOURCE = "source"
+"""What the cache calls the digest of the checkpoint that a file of another threshold was made from."""
+
 
 def goodness(scored: Scored, metric: Metric) -> float:
     """Return how good a checkpoint is on its images, the higher the better."""
@@ -52,3 +55,4 @@ def write_best(best: Scored, path: Path, cache: EvaluationCache) -> None:
 
     weights, metadata = read(source)
     write(path, weights, replace(metadata, score_threshold=facts.chosen_threshold))
+    cache.put_json(cache.digest(path), SOURCE, cache.digest(source))

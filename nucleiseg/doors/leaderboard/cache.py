@@ -26,14 +26,14 @@ class Facts:
     """What a checkpoint says about itself, and what was chosen for it, beside its evaluation.
 
     Attributes:
-        parameters: millions of weights.
+        parameters: how many the network has.
         weights: what the run started from, in words.
         stored_threshold: the score threshold in the file; None where it has none.
         chosen_threshold: the score threshold with the best F1 on the images that were scored; None where there was
             nothing to choose by.
     """
 
-    parameters: float
+    parameters: int
     weights: str
     stored_threshold: float | None
     chosen_threshold: float | None

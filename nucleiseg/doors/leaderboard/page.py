@@ -1,4 +1,4 @@
-"""What the report needs beside the ranking, the data's summaries and the gallery: kept, so that a second call is quick."""
+"""What the report needs beside the ranking: summaries of the data and a gallery, kept for the next call."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

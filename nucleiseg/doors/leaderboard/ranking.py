@@ -50,17 +50,19 @@ def leaderboard(**keys: Any) -> int:  # noqa: ANN401
             cannot be written.
     """
     settings = LeaderboardKeys.of(keys)
-    find_metric(settings.rank_by)  # before hours of predicting
+    metric = find_metric(settings.rank_by)  # before hours of predicting
     failures = Failures()
     runs = find_runs(settings.runs, failures)
     output = _output(settings, runs)
     require_writable_folder(output)
-    board, scored = _rank(settings, runs, output, failures)
-    board = replace(board, notes=(*board.notes, *notes_on(runs, settings.data), *failures.sentences))
-    best = best_of(board.best, scored, find_metric(settings.rank_by))
-    write_best(best, output / BEST, EvaluationCache(settings.cache))
-    remember_upload(settings, output, board)
-    files = write_files(output, board, runs, best, EvaluationCache(settings.cache), figures=settings.figures)
+    cache = EvaluationCache(settings.cache)
+    board, scored = _rank(settings, runs, output, cache, failures)
+    board = replace(board, notes=(*board.notes, *notes_on(runs, settings.data)))
+    best = best_of(board.best, scored, metric)
+    write_best(best, output / BEST, cache)
+    remember_upload(settings, output, scored, metric, cache)
+    told = replace(board, notes=(*board.notes, *failures.sentences))
+    files = write_files(output, told, runs, best, cache, figures=settings.figures)
     print_leaderboard(board)
     say(f"Written to {output}: {', '.join(files)}, {BEST} ({board.best.name}).")
     say(f"python predict.py {override('checkpoint', output / BEST)} input=FILE_OR_FOLDER")
@@ -70,10 +72,9 @@ def leaderboard(**keys: Any) -> int:  # noqa: ANN401
 
 
 def _rank(
-    settings: LeaderboardKeys, runs: Sequence[Run], output: Path, fail: Failures
+    settings: LeaderboardKeys, runs: Sequence[Run], output: Path, cache: EvaluationCache, fail: Failures
 ) -> tuple[Leaderboard, list[Scored]]:
     """Evaluate what is not in the cache and rank it, with averages of weights where they are asked for."""
-    cache = EvaluationCache(settings.cache)
     prediction = PredictionSettings(device=settings.device)
     scored = evaluate_jobs(list_jobs(runs, settings.data, prediction, cache, fail), prediction, cache, fail)
     if not scored:

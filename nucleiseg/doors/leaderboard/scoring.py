@@ -52,7 +52,7 @@ def score_network(network: MaskRCNN, metadata: Metadata, images: ImageSet, setti
     record = EvaluationRecord.of(
         images.truths, found, max(threshold, predictor.score_threshold), median(seconds), device_name(predictor.device)
     )
-    parameters = sum(weight.numel() for weight in network.parameters()) / 1e6
+    parameters = sum(weight.numel() for weight in network.parameters())
     return Evaluation(record, Facts(parameters, metadata.weights, stored, chosen))
 
 

@@ -18,7 +18,7 @@ METRICS = ("ap", "ap50", "ap50_100", "pq", "count_mae")
 """What is shown beside the metric that ranks, where it is not that itself."""
 
 FACTS: dict[str, tuple[str, Callable[[float], str]]] = {
-    "parameters": ("M weights", "{:.1f}".format),
+    "parameters": ("M weights", lambda count: f"{count / 1e6:.1f}"),
     "seconds_per_step": ("s/step", "{:.3g}".format),
     "seconds_per_image": ("s/image", "{:.3g}".format),
     "peak_memory_mb": ("peak MB", "{:,.0f}".format),

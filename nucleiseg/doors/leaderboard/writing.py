@@ -8,12 +8,11 @@ from nucleiseg.doors.leaderboard.candidates import Scored
 from nucleiseg.doors.leaderboard.page import gallery_of, summaries_of
 from nucleiseg.doors.leaderboard.uploads import SUBMISSIONS
 from nucleiseg.evaluation.leaderboard.board import Leaderboard
-from nucleiseg.files import write_text
 from nucleiseg.report.figures import write_figures
 from nucleiseg.report.ledger import read_ledger
 from nucleiseg.report.page import Page, write_page
 from nucleiseg.report.runs import Run
-from nucleiseg.report.tables import to_latex, to_markdown, write_csv
+from nucleiseg.report.tables import write_tables
 
 
 def write_files(
@@ -32,9 +31,7 @@ def write_files(
     Returns:
         The names of what was written.
     """
-    write_csv(folder / "leaderboard.csv", board)
-    write_text(folder / "leaderboard.md", to_markdown(board))
-    write_text(folder / "leaderboard.tex", to_latex(board))
+    write_tables(folder, board)
     summaries = summaries_of(best.job.images, cache)
     page = Page(
         title=folder.resolve().name,

@@ -1,0 +1,54 @@
+"""The upload that a call remembers, with what its checkpoint scores on the leaderboard's images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nucleiseg.doors.leaderboard.best import SOURCE
+from nucleiseg.doors.leaderboard.cache import EvaluationCache
+from nucleiseg.doors.leaderboard.candidates import Scored
+from nucleiseg.doors.leaderboard.keys import LeaderboardKeys
+from nucleiseg.evaluation.leaderboard.metrics import CEILING, Metric
+from nucleiseg.progress import say
+from nucleiseg.report.ledger import LocalScore, record_submission
+from nucleiseg.writers.origin import read_origin
+
+SUBMISSIONS = "submissions.csv"
+
+
+def remember_upload(
+    settings: LeaderboardKeys, folder: Path, scored: Sequence[Scored], metric: Metric, cache: EvaluationCache
+) -> None:
+    """Write the upload that the keys tell of into `submissions.csv`; nothing where they tell of none.
+
+    Args:
+        settings: `submitted`, `board_score` and `note`.
+        folder: where the ledger lies.
+        scored: the evaluated checkpoints, one of which may have made the upload.
+        metric: whose local score stands beside the board's.
+        cache: knows the digests of files.
+
+    Raises:
+        InputError: if the file is no answer, or the ledger says otherwise already.
+    """
+    if settings.submitted is None:
+        return
+    answer = Path(settings.submitted)
+    origin = read_origin(answer)
+    digests = {cache.digest(one.job.file): one for one in scored}
+    digest = "" if origin is None else origin.checkpoint_sha256
+    maker = digests.get(cache.get_json(digest, SOURCE) or digest)
+    if maker is None:
+        say(
+            f"{answer} was made by none of these checkpoints, as far as can be told: it is noted without a local score."
+        )
+    local = None if maker is None else _local(maker, metric)
+    row = record_submission(folder / SUBMISSIONS, answer, settings.board_score, settings.note, local)
+    board = "no score of the board yet" if row.board_score is None else f"the board's score {row.board_score:g}"
+    say(f"{folder / SUBMISSIONS} remembers {answer} with {board}.")
+
+
+def _local(maker: Scored, metric: Metric) -> LocalScore | None:
+    """Return what the checkpoint scored here, beside the most that can be scored; None where it is undefined."""
+    report = maker.evaluation.record.report
+    score = report[metric.key]
+    return None if score is None else LocalScore(metric.key, score, report[CEILING] if metric.has_ceiling else None)

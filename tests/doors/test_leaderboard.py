@@ -1,0 +1,276 @@
+"""The whole door on runs whose networks have learnt nothing: what is evaluated, kept, ranked and written."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from nucleiseg.data.readers.demo import DemoReader, write_folders
+from nucleiseg.doors.evaluating import evaluate
+from nucleiseg.doors.evaluating_checkpoint import set_up_data
+from nucleiseg.doors.leaderboard import candidates
+from nucleiseg.doors.leaderboard.ranking import leaderboard
+from nucleiseg.doors.predicting import predict
+from nucleiseg.errors import InputError
+from nucleiseg.evaluation.leaderboard.record import EvaluationRecord
+from nucleiseg.models.checkpoint import Metadata, read, save
+from nucleiseg.models.config import ModelConfig
+from nucleiseg.models.mask_rcnn import build
+from nucleiseg.report.ledger import read_ledger
+
+Composed = Callable[..., dict[str, Any]]
+
+SMALL = ["model.roi.fc_dim=16", "model.mask.channels=8", "model.norm=gn", "model.detection.limit=20"]
+
+
+@pytest.fixture
+def make_run(composed: Composed, tiny: list[str], tmp_path: Path) -> Callable[..., Path]:
+    """Make a run of untrained networks as a training would leave it, below `runs`."""
+    fingerprints: dict[str, dict[str, Any]] = {}
+
+    def make(name: str, *overrides: str, steps: tuple[int, ...] = (2, 4), state: str = "done") -> Path:
+        config = composed("train", *tiny, *SMALL, *overrides)
+        folder = tmp_path / "runs" / name
+        (folder / "checkpoints").mkdir(parents=True)
+        OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
+        data = json.dumps(config["data"])
+        if data not in fingerprints:
+            datamodule = set_up_data(config["data"])
+            fingerprints[data] = {**datamodule.split.to_dict(), "fingerprint": datamodule.fingerprint}
+        (folder / "splits.json").write_text(json.dumps(fingerprints[data]))
+        status = {"state": state, "steps": steps[-1], "of": 4, "peak_memory_mb": 321.5, "device": "cpu"}
+        (folder / "status.json").write_text(json.dumps(status))
+        (folder / "metrics.csv").write_text("step,time/step\n1,0.5\n2,\n3,0.7\n4,9\n")
+        rows = []
+        for step in steps:
+            torch.manual_seed(step + 10 * config["seed"])
+            model = ModelConfig.from_dict(config["model"])
+            path = Path("checkpoints") / f"step_{step:06d}.ckpt"
+            metadata = Metadata(model=model.to_dict(), step=step, score_threshold=0.3, weights="random")
+            save(folder / path, build(model, num_classes=1), metadata)
+            rows.append(f"{step},{path.as_posix()},,,,,\n")
+        (folder / "index.csv").write_text("step,path,time,train/loss,val/loss,val/ap50,val/ap50_100\n" + "".join(rows))
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def call(composed: Composed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Call the door with overrides, with a cache of its own."""
+    monkeypatch.setenv("NUCLEISEG_CACHE", str(tmp_path / "cache"))
+
+    def with_overrides(*overrides: str) -> int:
+        return leaderboard(**composed("leaderboard", "figures=false", *overrides))
+
+    return with_overrides
+
+
+@pytest.fixture
+def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The checkpoints that were predicted with."""
+    done: list[str] = []
+    original = candidates._evaluate
+
+    def counted(job: candidates.Job, *arguments: Any) -> Any:  # noqa: ANN401
+        done.append(f"{job.run.name} {job.step}")
+        return original(job, *arguments)
+
+    monkeypatch.setattr(candidates, "_evaluate", counted)
+    return done
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "leaderboard.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_checkpoint_of_a_sweep_is_ranked_once_and_written(
+    make_run: Callable[..., Path], call: Callable[..., int], evaluated: list[str], tmp_path: Path
+) -> None:
+    make_run("000_a")
+    make_run("001_b", "aug.saturation=[2,10]")
+    runs = tmp_path / "runs"
+    assert call(f"runs='{runs}'") == 0
+    assert sorted(evaluated) == ["000_a 2", "000_a 4", "001_b 2", "001_b 4"]
+    assert {path.name for path in runs.iterdir() if path.is_file()} == {
+        "leaderboard.csv",
+        "leaderboard.md",
+        "leaderboard.tex",
+        "report.html",
+        "best.ckpt",
+    }
+    assert len(rows(runs)) == 4
+    before = (runs / "leaderboard.csv").read_text()
+    evaluated.clear()
+    assert call(f"runs='{runs}'") == 0
+    assert evaluated == []
+    assert (runs / "leaderboard.csv").read_text() == before
+
+
+def test_a_checkpoint_scores_as_evaluate_says(
+    make_run: Callable[..., Path], call: Callable[..., int], composed: Composed, tmp_path: Path
+) -> None:
+    run = make_run("one", steps=(4,))
+    call(f"runs='{run}'")
+    config = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))
+    assert isinstance(config, dict)
+    output = tmp_path / "metrics.json"
+    keys = composed("evaluate", f"checkpoint='{run / 'checkpoints' / 'step_000004.ckpt'}'", f"output='{output}'")
+    evaluate(**{**keys, "data": config["data"]})
+    metrics = json.loads(output.read_text())
+    (record,) = (path for path in (tmp_path / "cache" / "evaluations").glob("*.npz"))
+    kept = EvaluationRecord.load(record)
+    for key in ("ap", "ap50", "ap50_100", "aji", "pq", "count_mae", "count_threshold", "results"):
+        assert kept.report[key] == pytest.approx(metrics[key]), key
+    assert kept.count_threshold == 0.3
+
+
+def test_best_is_a_file_with_the_threshold_that_was_chosen_on_its_images(
+    make_run: Callable[..., Path], call: Callable[..., int]
+) -> None:
+    run = make_run("one", steps=(4,))
+    call(f"runs='{run}'")
+    best, stored = read(run / "best.ckpt"), read(run / "checkpoints" / "step_000004.ckpt")
+    assert all(torch.equal(best[0][name], value) for name, value in stored[0].items())
+    facts = next(json.loads(path.read_text()) for path in _facts(run))
+    assert best[1].score_threshold == (facts["chosen_threshold"] or 0.3)
+
+
+def test_an_average_is_one_more_entry_and_is_made_once(
+    make_run: Callable[..., Path], call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run("one")
+    assert call(f"runs='{run}'", "average_top=2") == 0
+    weights, metadata = read(run / "average_2.ckpt")
+    parts = [read(path)[0] for path in sorted((run / "checkpoints").iterdir())]
+    name = "backbone.body.conv1.weight"
+    assert torch.allclose(weights[name], (parts[0][name] + parts[1][name]) / 2)
+    assert metadata.step == 4
+    assert sorted(row["kind"] for row in rows(run)) == ["average", "step", "step"]
+    made = (run / "average_2.ckpt").stat().st_mtime_ns
+    assert call(f"runs='{run}'", "average_top=2") == 0
+    assert (run / "average_2.ckpt").stat().st_mtime_ns == made
+    (run / "average_2.ckpt").unlink()
+    assert call(f"runs='{run}'", "average_top=2") == 0
+    assert torch.equal(read(run / "average_2.ckpt")[0][name], weights[name])
+
+
+def test_what_cannot_be_used_is_told_and_the_rest_is_ranked(
+    make_run: Callable[..., Path], call: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run("good", state="running")
+    broken = make_run("broken")
+    (broken / "checkpoints" / "step_000002.ckpt").write_bytes(b"no checkpoint")
+    (broken / "checkpoints" / "step_000004.ckpt").unlink()
+    empty = make_run("empty", state="failed")
+    (empty / "index.csv").unlink()
+    assert call(f"runs='{tmp_path / 'runs'}'") == 3
+    said = capsys.readouterr().err
+    for sentence in ("broken, step 2:", "broken, step 4:", "empty has no checkpoint", "good goes on, or was killed"):
+        assert sentence in said
+    assert len(rows(tmp_path / "runs")) == 2
+
+
+def test_a_run_without_validation_needs_data(
+    make_run: Callable[..., Path], call: Callable[..., int], evaluated: list[str], tmp_path: Path
+) -> None:
+    run = make_run("all", "data.val=none", steps=(4,))
+    with pytest.raises(InputError, match=r"trained on all its images \(data\.val=none\): give images"):
+        call(f"runs='{run}'")
+    given = ["data=demo", "data.images=3", "data.size=64", "data.seed=5", "data.val=none", "data.cache_dir=none"]
+    assert call(f"runs='{run}'", *given) == 0
+    assert rows(run)[0]["images"] == "3"
+    assert evaluated == ["all 4"]
+
+
+def test_a_run_whose_data_have_changed_is_not_scored(make_run: Callable[..., Path], call: Callable[..., int]) -> None:
+    run = make_run("one", steps=(4,))
+    splits = json.loads((run / "splits.json").read_text())
+    (run / "splits.json").write_text(json.dumps({**splits, "fingerprint": "0" * 16}))
+    with pytest.raises(InputError, match="not those that the run was trained with"):
+        call(f"runs='{run}'")
+
+
+def test_a_run_that_does_not_know_its_fingerprint_is_scored_where_its_images_are_the_same(
+    make_run: Callable[..., Path], call: Callable[..., int]
+) -> None:
+    run = make_run("one", steps=(4,))
+    splits = json.loads((run / "splits.json").read_text())
+    del splits["fingerprint"]
+    (run / "splits.json").write_text(json.dumps(splits))
+    assert call(f"runs='{run}'") == 0
+
+
+def test_a_damaged_evaluation_is_made_again(
+    make_run: Callable[..., Path], call: Callable[..., int], evaluated: list[str], tmp_path: Path
+) -> None:
+    run = make_run("one", steps=(4,))
+    for damage in (None, ".npz", ".json"):
+        for path in (tmp_path / "cache" / "evaluations").glob(f"*{damage or 'nothing'}"):
+            path.write_bytes(b"PK")
+        assert call(f"runs='{run}'") == 0
+    assert evaluated == ["one 4"] * 3
+
+
+def test_several_places_need_an_output(
+    make_run: Callable[..., Path], call: Callable[..., int], tmp_path: Path, evaluated: list[str]
+) -> None:
+    first, second = make_run("a", steps=(4,)), make_run("b", "seed=1", steps=(4,))
+    both = f"runs=['{first}','{second}']"
+    with pytest.raises(InputError, match="names several places"):
+        call(both)
+    assert evaluated == []
+    assert call(both, f"output='{tmp_path / 'out'}'", "rank_by=ap50_100") == 0
+    assert len(rows(tmp_path / "out")) == 1, "two seeds of a setting are one row"
+    assert call(f"runs='{tmp_path / 'runs' / 'a*'}'") == 0
+    assert (first / "leaderboard.csv").exists()
+
+
+def test_an_upload_is_remembered_with_its_local_score(
+    make_run: Callable[..., Path], call: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run("one", steps=(4,))
+    call(f"runs='{run}'")
+    write_folders(DemoReader(images=1, size=64), tmp_path / "data")
+    predict(checkpoint=run / "best.ckpt", input=tmp_path / "data", output=tmp_path / "out", overlays=False)
+    upload = f"submitted='{tmp_path / 'out' / 'answer.zip'}'"
+    assert call(f"runs='{run}'", upload, "board_score=0.25", "rank_by=ap50_100") == 0
+    (row,) = read_ledger(run / "submissions.csv")
+    assert (row.board_score, row.metric, row.step) == (0.25, "ap50_100", 4)
+    assert row.local_score == pytest.approx(float(rows(run)[0]["ap50_100"]))
+    assert "the board's score 0.25" in capsys.readouterr().err
+    (tmp_path / "out" / "answer.origin.json").unlink()
+    (run / "submissions.csv").unlink()
+    assert call(f"runs='{run}'", upload) == 0
+    assert "without a local score" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("runs=nowhere", "no such folder"),
+        ("runs=[]", "empty list"),
+        ("rank_by=accuracy", "accuracy is no metric"),
+        ("average_top=1", "averages nothing"),
+        ("board_score=0.2", "belong to an upload"),
+    ],
+)
+def test_bad_keys_are_refused_before_anything_is_done(
+    override: str, sentence: str, make_run: Callable[..., Path], call: Callable[..., int], evaluated: list[str]
+) -> None:
+    run = make_run("one", steps=(4,))
+    overrides = [override] if override.startswith("runs=") else [f"runs='{run}'", override]
+    with pytest.raises(InputError, match=sentence):
+        call(*overrides)
+    assert evaluated == []
+
+
+def _facts(run: Path) -> list[Path]:
+    folder = run.parents[1] / "cache" / "evaluations"
+    return [path for path in folder.glob("*.json") if path.with_suffix(".npz").exists()]
