@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -166,13 +167,23 @@ def test_every_card_composes_and_is_taken_by_its_launcher(card: str) -> None:
     assert settings.keys() <= hydra_config(f"hydra/launcher={own}").hydra.launcher.keys()
 
 
-def sweep(folder: Path, *arguments: str, path: Path | None = None) -> subprocess.Popen[str]:
-    """Start a sweep of `train.py` in a folder."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    if path:
-        environment["PATH"] = f"{path}{os.pathsep}{environment['PATH']}"
-    command = [sys.executable, str(ROOT / "train.py"), "-m", *arguments]
-    return subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
+@pytest.fixture
+def sweep(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start sweeps of `train.py` in the test's folder; one that a failed test leaves is told to stop."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str, path: Path | None = None) -> subprocess.Popen[str]:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        if path:
+            environment["PATH"] = f"{path}{os.pathsep}{environment['PATH']}"
+        command = [sys.executable, str(ROOT / "train.py"), "-m", *arguments]
+        started.append(subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.communicate()
 
 
 def states(folder: Path) -> dict[str, str]:
@@ -180,12 +191,12 @@ def states(folder: Path) -> dict[str, str]:
 
 
 def kill_in_mid_run(status: Path) -> None:
-    """Send SIGKILL to the process of a job as soon as it has done a step."""
-    deadline = time.monotonic() + 300
+    """Send SIGKILL to the process of a job that has written its first checkpoint."""
+    deadline = time.monotonic() + 900
     while time.monotonic() < deadline:
         try:
             found = json.loads(status.read_text())
-            if found["state"] == "running" and found["steps"] >= 1:
+            if found["state"] == "running" and found["steps"] >= 5:
                 os.kill(found["pid"], signal.SIGKILL)
                 return
         except (FileNotFoundError, ProcessLookupError):
@@ -199,15 +210,15 @@ def kill_in_mid_run(status: Path) -> None:
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
 @pytest.mark.parametrize("launcher", ["processes", pytest.param("joblib_processes", marks=needs_joblib)])
 def test_a_killed_job_lets_the_rest_finish_and_resume_completes_it_alone(
-    launcher: str, tiny: list[str], tmp_path: Path
+    launcher: str, tiny: list[str], tmp_path: Path, sweep: Callable[..., subprocess.Popen[str]]
 ) -> None:
-    """Two models x two saturations; the second job is killed in mid-run."""
-    runs = [*tiny, "trainer.max_steps=40", "trainer.log_every=1", "checkpoint.every=10", "validation.losses=false"]
+    """Two models x two saturations; the first job is killed in mid-run."""
+    runs = [*tiny, "trainer.max_steps=12", "trainer.log_every=1", "checkpoint.every=4", "validation.losses=false"]
     grid = ["model.roi.fc_dim=32,16", "aug.saturation=null,[0.5,2]"]
     command = [f"hydra/launcher={launcher}", *runs, *grid, "sweep.dir=runs/sweep"]
     folder = tmp_path / "runs" / "sweep"
-    process = sweep(tmp_path, *command)
-    victim = "001_r18_fpn_fc_dim-32_sat-0.5-2"
+    process = sweep(*command)
+    victim = "000_r18_fpn_fc_dim-32_sat-null"
     kill_in_mid_run(folder / victim / "status.json")
     _, said = process.communicate()
     assert process.returncode == 1, said
@@ -217,27 +228,28 @@ def test_a_killed_job_lets_the_rest_finish_and_resume_completes_it_alone(
     assert found.pop(victim) == "running"
     assert set(found.values()) == {"done"}
     before = {name: (folder / name / "checkpoints" / "last.ckpt").stat().st_mtime_ns for name in found}
-    again = sweep(tmp_path, *command, "sweep.resume=true")
+    again = sweep(*command, "sweep.resume=true")
     _, said = again.communicate()
     assert again.returncode == 0, said
     assert said.count("skipped") == 3
     assert set(states(folder).values()) == {"done"}
     assert before == {name: (folder / name / "checkpoints" / "last.ckpt").stat().st_mtime_ns for name in found}
-    assert len((folder / victim / "metrics.csv").read_text().splitlines()) == 1 + 40
+    assert len((folder / victim / "metrics.csv").read_text().splitlines()) == 1 + 12
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_jobs_of_several_processes_work_in_our_sweep_and_are_refused_in_a_process_of_it(
-    tiny: list[str], tmp_path: Path
+    tiny: list[str], tmp_path: Path, sweep: Callable[..., subprocess.Popen[str]]
 ) -> None:
     single = [key for key in tiny if not key.startswith("trainer.")]
     ddp = [*single, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "trainer.max_steps=2"]
-    process = sweep(tmp_path, *ddp, "seed=0,1", "sweep.dir=runs/ddp")
-    assert process.wait() == 0
+    process = sweep(*ddp, "seed=0,1", "sweep.dir=runs/ddp")
+    _, said = process.communicate()
+    assert process.returncode == 0, said
     assert states(tmp_path / "runs" / "ddp") == {"000_r18_fpn_seed-0": "done", "001_r18_fpn_seed-1": "done"}
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["ddp"]
-    refused = sweep(tmp_path, *ddp, "seed=0,1", "sweep.dir=runs/basic", "hydra/launcher=basic")
+    refused = sweep(*ddp, "seed=0,1", "sweep.dir=runs/basic", "hydra/launcher=basic")
     _, said = refused.communicate()
     assert refused.returncode == 2
     assert "would each start the whole sweep again" in said
@@ -248,16 +260,16 @@ def test_jobs_of_several_processes_work_in_our_sweep_and_are_refused_in_a_proces
 @pytest.mark.timeout(1200)
 @needs_submitit
 @pytest.mark.skipif(sys.platform == "win32", reason="SLURM needs a POSIX shell")
-def test_slurm_gets_one_array_with_what_the_card_says(tiny: list[str], tmp_path: Path) -> None:
+def test_slurm_gets_one_array_with_what_the_card_says(
+    tiny: list[str], tmp_path: Path, sweep: Callable[..., subprocess.Popen[str]]
+) -> None:
     """The script as `sbatch` gets it; and it runs, each job with two processes."""
     (tmp_path / "bin").mkdir()
     script = install(tmp_path / "bin")
     single = [key for key in tiny if not key.startswith("trainer.")]
     ddp = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "trainer.max_steps=2"]
     own = ["hydra.launcher.partition=gpu", "hydra.launcher.gpus_per_node=2", "aug.saturation=null,[0.5,2]"]
-    process = sweep(
-        tmp_path, "hydra/launcher=slurm", *own, *single, *ddp, "sweep.dir=runs/slurm", path=tmp_path / "bin"
-    )
+    process = sweep("hydra/launcher=slurm", *own, *single, *ddp, "sweep.dir=runs/slurm", path=tmp_path / "bin")
     _, said = process.communicate()
     assert process.returncode == 0, said + (tmp_path / "bin" / "array.log").read_text()
     lines = script.read_text().splitlines()
