@@ -4,10 +4,10 @@
     python -m benchmarks.evaluation images=6 truths=400 predictions=2000 repeats=3
     python -m benchmarks.evaluation oracle=false                       # without pycocotools, which takes a minute
 
-Ours is the whole of `evaluation.report.evaluate`: average precision of masks and boxes at all detections and at 100, per
-class, by size and for each image, the ceiling, and the metrics of label maps. pycocotools is given the data sets ready
-made, its list of limits extended to all detections, and computes average precision of the images together alone, with
-the same ranges of size. The two are compared where they overlap. The last line is JSON.
+Ours is the whole of `evaluation.report.evaluate`: average precision of masks and boxes at all detections and at 100,
+per class, by size and for each image, the ceiling, and the metrics of label maps. pycocotools computes average
+precision of the images together alone, with the same ranges of size, its list of limits extended to all detections.
+That both find the same AP is checked. The last line is JSON.
 """
 
 import contextlib
@@ -16,7 +16,8 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -29,7 +30,7 @@ from nucleiseg.errors import InputError
 from nucleiseg.evaluation.report import Report, evaluate
 from nucleiseg.evaluation.results import ImageResults
 from nucleiseg.evaluation.sizes import ALL_SIZES, SIZES
-from nucleiseg.evaluation.truth import ImageTruth
+from nucleiseg.evaluation.truth import ImageId, ImageTruth
 from nucleiseg.inference.box_masks import RLE, Crop, compress, run_lengths
 
 SIDE = 1000
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str]) -> None:
     options = DEFAULTS | given
     count, nuclei, predictions, repeats = (int(options[key]) for key in ("images", "truths", "predictions", "repeats"))
     pairs = [draw(number, nuclei, predictions) for number in range(count)]
-    truths, found = [pair[0] for pair in pairs], {pair[0].image_id: pair[1] for pair in pairs}
+    truths, found = [truth for truth, _ in pairs], {truth.image_id: results for truth, results in pairs}
     report = evaluate(truths, found)  # not measured: imports, and the first touch of memory
     seconds = {"evaluate": statistics.median(clock(lambda: evaluate(truths, found)) for _ in range(repeats))}
     if options["oracle"] == "true":
@@ -97,7 +98,7 @@ def clock(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def compare(truths: Sequence[ImageTruth], found: dict, kind: str, report: Report) -> None:
+def compare(truths: Sequence[ImageTruth], found: Mapping[ImageId, ImageResults], kind: str, report: Report) -> None:
     """Let pycocotools compute the same average precision.
 
     Raises:
@@ -117,9 +118,9 @@ def compare(truths: Sequence[ImageTruth], found: dict, kind: str, report: Report
         raise ValueError(f"AP ({kind}) is {ours.ap}, but {theirs} by pycocotools")
 
 
-def _dataset(images: Sequence[ImageTruth] | Sequence[ImageResults]) -> COCO:
+def _dataset(images: Sequence[ImageTruth | ImageResults]) -> COCO:
     dataset = COCO()
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     for number, image in enumerate(images):
         scores = image.scores if isinstance(image, ImageResults) else [1.0] * len(image.masks)
         for mask, label, score in zip(image.masks, image.labels, scores, strict=True):

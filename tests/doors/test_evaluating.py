@@ -55,6 +55,11 @@ def test_truth_as_prediction(files: dict[str, Any], capsys: pytest.CaptureFixtur
     assert "images.json (ids= gives another file)" in printed
     assert "threshold 0.35" in printed
     assert "AP, AP50, AP75 at all detections  1.0000  1.0000  1.0000" in printed
+    assert "Boxes: AP, AP50, AP75 at all      1.0000  1.0000  1.0000" in printed
+    assert "AP, AP50, AP75, diameter 16 to 32 1.0000  1.0000  1.0000  (" in printed
+    assert "diameter below 16" not in printed  # none is so small
+    assert list(metrics["per_class"]) == ["nucleus"]
+    assert "of nucleus" not in printed  # one class: its numbers are those above
 
 
 def test_given_keys_win(files: dict[str, Any], tmp_path: Path) -> None:

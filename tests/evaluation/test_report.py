@@ -10,8 +10,10 @@ from drawn_masks import encode, found, image, random_label_map, rectangle
 from nucleiseg.evaluation.coco_ap import average_precision
 from nucleiseg.evaluation.report import Report, evaluate
 from nucleiseg.evaluation.results import ImageResults
+from nucleiseg.evaluation.truth import ImageTruth
 
-AVERAGE_PRECISION = ["ap", "ap50", "ap75", "ap_100", "ap50_100", "ap75_100", "ap50_100_ceiling"]
+OF_MASKS = ["ap", "ap50", "ap75", "ap_100", "ap50_100", "ap75_100"]
+AVERAGE_PRECISION = [*OF_MASKS, *(f"box_{key}" for key in OF_MASKS), "ap50_100_ceiling"]
 LABEL_MAP_KEYS = ["aji", "aji_plus", "dq", "sq", "pq", "dice", "f1"]
 FLAT = [*AVERAGE_PRECISION, *LABEL_MAP_KEYS, "count_mae", "count_bias", "count_threshold"]
 
@@ -45,7 +47,8 @@ def test_more_than_a_hundred_truths_have_a_ceiling() -> None:
 
 def test_every_flat_number_has_a_definition_and_is_plain_json() -> None:
     report = evaluate([image("a", SQUARES)], {}).to_dict()
-    assert set(FLAT) | {"per_image", "mean_over_images"} <= set(report["definitions"])
+    assert set(FLAT) | {"per_image", "per_class", "by_size", "mean_over_images"} <= set(report["definitions"])
+    assert all(name in report["definitions"]["by_size"] for name in report["by_size"])
     assert json.loads(json.dumps(report, allow_nan=False)) == report
     assert set(AVERAGE_PRECISION[:3]) | set(LABEL_MAP_KEYS) <= set(report["per_image"][0])
 
@@ -97,9 +100,58 @@ def test_empty_sides_have_defined_values_and_no_warnings() -> None:
     for report, value in ((both, 1), (no_truth, 0), (no_result, 0)):
         assert [report[key] for key in LABEL_MAP_KEYS] == [value] * 7
     for report in (both, no_truth):
-        assert [report[key] for key in AVERAGE_PRECISION] == [None] * 7
-    assert [no_result[key] for key in AVERAGE_PRECISION] == [0] * 6 + [1]
+        assert [report[key] for key in AVERAGE_PRECISION] == [None] * 13
+    assert [no_result[key] for key in AVERAGE_PRECISION] == [0] * 12 + [1]
+    assert both["per_class"] == {}
+    assert (
+        no_truth["per_class"]["1"] | {"truths": 0, "results": 3, "ap": None, "box_ap": None}
+        == no_truth["per_class"]["1"]
+    )
+    assert (
+        no_result["per_class"]["1"] | {"truths": 3, "results": 0, "ap": 0, "box_ap": 0} == no_result["per_class"]["1"]
+    )
+    for report in (both, no_truth):
+        assert {group["ap"] for group in report["by_size"].values()} == {None}
+    sizes = no_result["by_size"]
+    assert (sizes["diameter_below_16"]["ap"], sizes["diameter_below_16"]["truths"]) == (0, 3)
+    assert (sizes["coco_large"]["ap"], sizes["coco_large"]["truths"]) == (None, 0)
+    assert json.dumps([both, no_truth, no_result], allow_nan=False)
     assert (both["count_bias"], no_truth["count_bias"], no_result["count_bias"]) == (0, 3, -3)
+
+
+def test_each_class_by_its_name() -> None:
+    """The first class is found, the second is not, the third is declared only, the fourth has no truth."""
+    truth = ImageTruth("a", 1, 20, 30, SQUARES, [1, 1, 2])
+    results = {1: ImageResults([*SQUARES[:2], SQUARES[2]], [0.9, 0.8, 0.7], [1, 1, 4])}
+    names = {1: "tumour", 2: "stroma", 3: "other", 4: "other"}
+    report = evaluate([truth], results, categories=names).to_dict()
+    classes = report["per_class"]
+    assert list(classes) == ["tumour", "stroma", "other (3)", "other (4)"]
+    assert [group["ap50"] for group in classes.values()] == [1, 0, None, None]
+    assert [group["box_ap_100"] for group in classes.values()] == [1, 0, None, None]
+    assert [(group["truths"], group["results"]) for group in classes.values()] == [(2, 2), (1, 0), (0, 0), (0, 1)]
+    assert report["ap"] == 0.5
+
+
+def test_each_size_by_itself() -> None:
+    """Of squares of 8, 20 and 40 pixels a side (9, 23, 45 across), the middle one is missed; a false one is small."""
+    size = (64, 128)
+    squares = [rectangle(0, 0, 8, 8, size), rectangle(10, 10, 30, 30, size), rectangle(20, 60, 60, 100, size)]
+    results = {1: found([squares[0], squares[2], rectangle(50, 0, 58, 8, size)], [0.9, 0.8, 1.0])}
+    sizes = evaluate([image("a", squares, size=size)], results).to_dict()["by_size"]
+    expected = {
+        "diameter_below_16": (0.5, 1, 2),  # the false one comes first
+        "diameter_16_to_32": (0, 1, 0),
+        "diameter_above_32": (1, 1, 1),
+        "coco_small": (51 / 101 * 0.5, 2, 2),  # recalls 0 .. 0.50 are reached, at precision 1/2
+        "coco_medium": (1, 1, 1),
+        "coco_large": (None, 0, 0),
+    }
+    for name, (ap, truths, results_) in expected.items():
+        group = sizes[name]
+        assert (group["truths"], group["results"]) == (truths, results_)
+        for key in ("ap", "ap50", "ap75", "box_ap", "box_ap50", "box_ap75"):
+            assert group[key] == (ap if ap is None else pytest.approx(ap))
 
 
 def test_average_precision_is_that_of_all_images_together() -> None:

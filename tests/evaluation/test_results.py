@@ -38,6 +38,12 @@ def test_results_are_grouped_by_image(tmp_path: Path) -> None:
     assert results.notes == ()
 
 
+def test_boxes_that_are_given_are_taken(tmp_path: Path) -> None:
+    results = read(tmp_path, [result(1, bbox=[1, 2, 3.5, 4]), result(1), result(1, bbox=[]), result(2)])
+    assert results.images[1].boxes == [(1, 2, 3.5, 4), (3, 2, 6, 5), (3, 2, 6, 5)]  # the mask's tight box where none is
+    assert results.images[2].boxes is None
+
+
 def test_no_result_at_all(tmp_path: Path) -> None:
     assert read(tmp_path, []).images == {}
 
@@ -94,6 +100,9 @@ def test_a_damaged_zip(tmp_path: Path) -> None:
         ([result(image_id=[1])], r"result 1 has the image_id \[1\]"),
         ([result(score="high")], "result 1 has the score 'high'"),
         ([result(score=float("nan"))], "result 1 has the score nan"),
+        ([result(bbox=[1, 2, 3])], r"result 1 has the bbox \[1, 2, 3\] instead of \[x, y, width, height\]"),
+        ([result(bbox=[1, 2, -3, 4])], "result 1 has the bbox"),
+        ([result(bbox=[1, 2, "3", 4])], "result 1 has the bbox"),
         (
             [result(7), result(8), result(8)],
             r"lacks the image ids 7, 8, of which there are results \(3\); it has 1, 2, 3",

@@ -107,6 +107,13 @@ def test_a_coco_file(tmp_path: Path) -> None:
     assert truth.notes == ()
 
 
+def test_boxes_of_a_coco_file(tmp_path: Path) -> None:
+    assert read(tmp_path, coco()).images[0].boxes is None
+    first, second = coco()["annotations"]
+    truth = read(tmp_path, coco(annotations=[{**first, "bbox": [3, 2, 7, 6]}, second]))
+    assert truth.images[0].boxes == [(3, 2, 7, 6), (20, 1, 5, 3)]  # the second's is its mask's
+
+
 def test_a_coco_file_without_categories_has_those_it_uses(tmp_path: Path) -> None:
     assert read(tmp_path, coco(categories=None)).categories == {3: "3", 4: "4"}
 
@@ -141,6 +148,7 @@ ANNOTATION = {"id": 3, "image_id": 5, "category_id": 3, "segmentation": rectangl
             coco(annotations=[{**ANNOTATION, "image_id": 8}]),
             "annotation 1 is of image id 8, which is not in its images",
         ),
+        (coco(annotations=[{**ANNOTATION, "bbox": "all"}]), "annotation 1 has the bbox 'all' instead of"),
         (coco(annotations=[{**ANNOTATION, "iscrowd": 1}]), "annotation 1 is a crowd region"),
         (coco(annotations=[{**ANNOTATION, "segmentation": rectangle(0, 0, 1, 1, (30, 20))}]), "1 .image a. is 20 x 30"),
         (
