@@ -163,6 +163,6 @@ def let_detect(network: StockMaskRCNN, boxes: Tensor) -> None:
 
 
 def _add_blob(module: nn.Module, inputs: Any, logits: Tensor) -> Tensor:  # noqa: ANN401
-    """Add a disc that fills the box: 4 in its middle, 0 at its border, negative in the corners."""
+    """Return a disc that fills the box, 4 in its middle, 0 at its border, with a little of what was predicted."""
     positions = torch.linspace(-1, 1, logits.shape[-1], device=logits.device, dtype=logits.dtype)
-    return logits * 0.1 + 4 * (1 - positions[:, None] ** 2 - positions**2)
+    return logits.tanh() * 0.1 + 4 * (1 - positions[:, None] ** 2 - positions**2)

@@ -21,7 +21,7 @@ from benchmarks.measure import chosen_device, in_child, measure
 from benchmarks.result import Result, Row
 from benchmarks.training_step import Batch, Case, Step, autocast
 
-HEAVY = ("convolution", "conv", "addmm", "mm", "bmm", "baddbmm", "linear")
+HEAVY = ("convolution", "conv2d", "addmm", "mm", "bmm", "baddbmm", "linear")
 """Words in the names of operators that convolve or multiply matrices."""
 
 

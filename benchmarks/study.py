@@ -100,15 +100,12 @@ def main(chosen: Options) -> Result:
     """Decode the images once, then train each setting in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         load_all(chosen.reader(), SampleCache(folder))
-        rows = [
-            in_child(train, Case(model, saturation, Path(folder), chosen)) for model, saturation in TABLE[: chosen.rows]
-        ]
+        table = [(model, None) for model in chosen.models] or TABLE[: chosen.rows]
+        rows = [in_child(train, Case(model, saturation, Path(folder), chosen)) for model, saturation in table]
     total: Row = dict.fromkeys(rows[0])
     rows.append({**total, "model": "all", "minutes": sum(float(row["minutes"] or 0) for row in rows)})
-    title = (
-        f"The study's runs: {chosen.steps} steps of one image, a checkpoint every {chosen.every}, {chosen.precision}"
-    )
-    return Result("study", title, rows)
+    title = f"The study's runs: {chosen.steps} steps of one image, a checkpoint every {chosen.every}"
+    return Result("study", f"{title}, {chosen.precision}", rows)
 
 
 def train(case: Case) -> Row:

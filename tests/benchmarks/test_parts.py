@@ -1,0 +1,159 @@
+"""What the benchmarks are made of: drawn nuclei, stopwatch, stock networks, proposals as trained."""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+from pycocotools import mask as coco_mask
+from torchvision.ops import box_iou
+
+from benchmarks import networks, stock
+from benchmarks.drawing import as_mask_stack, as_sample, as_target, draw_discs
+from benchmarks.measure import measure
+from benchmarks.operations import count_gflop, is_heavy
+from benchmarks.page import fill
+from benchmarks.stopwatch import Stopwatch
+from nucleiseg.errors import InputError
+from nucleiseg.models.mask_rcnn import MaskRCNN
+
+
+def test_discs_are_the_same_nuclei_in_every_form() -> None:
+    discs = draw_discs(9, 60, seed=3, radius=4)
+    masks, stack, target, sample = list(discs.masks()), as_mask_stack(discs), as_target(discs), as_sample(discs, "x")
+    assert len(sample) == len(target) == len(stack["masks"]) == 9
+    for index, mask in enumerate(masks):
+        assert np.array_equal(target.mask(index).numpy(), mask)
+        assert np.array_equal(stack["masks"][index].numpy(), mask)
+        rows, columns = np.nonzero(mask)
+        assert discs.boxes[index].tolist() == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    assert np.array_equal(sample.layers[0] > 0, sum(masks) > 0)
+    assert sum(masks).max() == 1  # type: ignore[union-attr]
+
+
+def test_more_discs_than_fit_are_refused() -> None:
+    assert len(draw_discs(9, 27, radius=4)) == 9
+    with pytest.raises(InputError, match="10 nuclei do not fit into 27 x 27 pixels; at most 9"):
+        draw_discs(10, 27, radius=4)
+
+
+def test_a_measurement_counts_neither_preparation_nor_warm_up() -> None:
+    given: list[int] = []
+
+    def prepare(number: int) -> int:
+        time.sleep(0.02)
+        return number
+
+    cost = measure(given.append, 3, prepare=prepare, warmup=2)
+    assert given == [0, 1, 2, 3, 4]
+    assert cost.seconds < 0.01
+    assert cost.memory_mb is None or cost.memory_mb > 10
+
+
+class Work:
+    def nap(self, seconds: float) -> float:
+        time.sleep(seconds)
+        return seconds
+
+
+def test_a_stopwatch_adds_up_parts_that_lie_in_one_another() -> None:
+    watch, work = Stopwatch(), Work()
+    watch.wrap(work, "nap", "inner")
+    with watch.part("outer"):
+        assert work.nap(0.01) + work.nap(0.02) == pytest.approx(0.03)
+    watch.stop("never begun")
+    seconds = watch.seconds()
+    assert list(seconds) == ["inner", "outer"]
+    assert 0.03 <= seconds["inner"] <= seconds["outer"]
+    watch.reset()
+    assert watch.seconds() == {}
+
+
+def test_stock_codes_are_those_of_the_masks() -> None:
+    soft = torch.rand(3, 1, 20, 30)
+    decoded = coco_mask.decode(stock.encode(soft))
+    assert np.array_equal(decoded.transpose(2, 0, 1), (soft[:, 0] > 0.5).numpy())
+
+
+def test_stock_samples_have_the_boxes_of_their_masks() -> None:
+    discs = draw_discs(16, 60, radius=5)
+    data = stock.MaskListDataset([np.zeros((60, 60, 3), np.uint8)], [list(discs.masks())], crop=30, size=45)
+    image, target = data[0]
+    assert len(data) == 1
+    assert image.shape == (3, 45, 45)
+    for box, mask in zip(target["boxes"].tolist(), target["masks"], strict=True):
+        rows, columns = torch.where(mask > 0)
+        assert box == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+
+
+def test_stock_and_ours_are_one_network_with_the_same_parts_frozen() -> None:
+    ours, theirs = (networks.build_network(name, 64) for name in ("r50_fpn_torchvision", "stock_fpn"))
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    frozen = [
+        {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
+        for network in (ours, theirs)
+    ]
+    assert frozen[0] == frozen[1] != set()
+
+
+def test_an_unknown_model_is_named_with_those_there_are() -> None:
+    with pytest.raises(InputError, match=r"No model named r51_fpn; there are .*stock_fpn"):
+        networks.build_network("r51_fpn", 64)
+
+
+def test_proposals_are_as_many_as_asked_for_and_half_are_nuclei() -> None:
+    torch.manual_seed(0)
+    boxes = torch.from_numpy(draw_discs(20, 128).boxes)
+    proposals = networks.spread_around(boxes, 200)
+    overlap = box_iou(proposals, boxes).amax(dim=1) > 0.5
+    assert len(proposals) == 200
+    assert overlap[::2].float().mean() > 0.9
+    assert overlap[1::2].float().mean() < 0.5
+
+
+def test_calibration_brings_activations_to_unit_variance() -> None:
+    torch.manual_seed(0)
+    discs = draw_discs(9, 96)
+    network = networks.build_network("r50_c4", 96)
+    image = torch.randint(0, 256, (3, 96, 96), dtype=torch.uint8)
+    deviations: list[float] = []
+    layer = network.backbone.body.layer3[-1].bn3
+    networks.TrainedProposals(network, 16)
+    networks.calibrate(network, [image], [as_target(discs, seed=0)])
+    layer.register_forward_hook(lambda module, inputs, output: deviations.append(output.detach().std().item()))
+    network([image], [as_target(discs, seed=0)])
+    assert deviations[0] == pytest.approx(1, abs=0.05)  # at once: the block goes on with the same tensor, in place
+
+
+def test_an_untrained_network_detects_what_it_is_told_to() -> None:
+    torch.manual_seed(0)
+    boxes = torch.from_numpy(draw_discs(6, 64).boxes)
+    network = networks.build_network("r18_fpn", 64, detections=6, proposals=12)
+    networks.let_detect(network, boxes)
+    with torch.inference_mode():
+        found = network.eval()([torch.zeros(3, 64, 64, dtype=torch.uint8)])[0]
+    assert isinstance(network, MaskRCNN)
+    assert sorted(found.boxes.round().tolist()) == sorted(boxes.tolist())
+    assert found.scores.min() > 0.9
+    middle = found.masks.shape[-1] // 2
+    assert found.masks[:, middle, middle].min() > 0.9
+    assert found.masks[:, 0, 0].max() < 0.1
+
+
+def test_operations_are_counted_by_hand() -> None:
+    left, right = torch.rand(10, 20), torch.rand(20, 30)
+    assert count_gflop(lambda: left @ right) == pytest.approx(2 * 10 * 20 * 30 / 1e9)
+
+
+@pytest.mark.parametrize("name", ["aten::mm", "aten::mkldnn_convolution", "aten::_slow_conv2d_backward", "aten::addmm"])
+def test_convolutions_and_products_are_told_by_name(name: str) -> None:
+    assert is_heavy(name)
+    assert not is_heavy("aten::add_")
+    assert not is_heavy("torchvision::_roi_align_backward")
+
+
+def test_the_page_holds_what_its_files_say() -> None:
+    folder = networks.MODELS.parents[1] / "benchmarks"
+    page = (folder / "README.md").read_text(encoding="utf-8")
+    assert fill(page, folder) == page
+    assert page.count("<!-- results/") == page.count("<!-- end -->") > 0

@@ -1,0 +1,148 @@
+"""Each program at sizes that take seconds: it runs, and what it says is plausible. Slow: processes of their own."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import breakdown, gpu, operations, paste_rle, prediction, sample_loading, scaling, training_step
+from benchmarks.result import Result
+from benchmarks.throughput import peak_of_sheet, roofline
+from nucleiseg.data.readers.demo import DemoReader, write_folders
+from nucleiseg.errors import InputError
+
+slow = pytest.mark.slow
+
+
+def plausible(result: Result) -> list[dict[str, object]]:
+    """Return the rows, whose numbers are positive and whose keys are the same."""
+    rows = [dict(row) for row in result.rows]
+    assert rows
+    assert all(row.keys() == rows[0].keys() for row in rows)
+    assert all(value > 0 for row in rows for value in row.values() if isinstance(value, int | float))
+    assert json.dumps(result.to_dict())
+    return rows
+
+
+@slow
+def test_sample_loading_of_drawn_nuclei() -> None:
+    chosen = sample_loading.Options(nuclei=(5, 20), size=200, repeats=2, stock_repeats=1)
+    rows = plausible(sample_loading.main(chosen))
+    assert [row["nuclei"] for row in rows] == [5, 20]
+    assert rows[0]["growth of ours"] == 1
+
+
+@slow
+def test_sample_loading_of_a_data_set(tmp_path: Path) -> None:
+    reader = DemoReader(images=3, size=96)
+    write_folders(reader, tmp_path)
+    counts = sorted(len(reader.read(record)) for record in reader.records())
+    chosen = sample_loading.Options(data=str(tmp_path), repeats=1, stock_repeats=0)
+    assert [row["nuclei"] for row in plausible(sample_loading.main(chosen))] == counts
+
+
+def test_an_image_that_does_not_exist_is_named() -> None:
+    chosen = sample_loading.Options(images=("7",), size=64, nuclei=(3,))
+    with pytest.raises(InputError, match="No image named 7; there are 3"):
+        sample_loading.main(chosen)
+
+
+@slow
+def test_training_steps_beside_stock() -> None:
+    chosen = training_step.Options(models=("r18_fpn", "stock_fpn"), nuclei=(3, 6), crop=64, steps=1)
+    rows = plausible(training_step.main(chosen))
+    assert [row["model"] for row in rows] == ["r18_fpn", "r18_fpn", "stock_fpn", "stock_fpn"]
+    assert [row["time / stock"] for row in rows[2:]] == [1, 1]
+    assert rows[0]["growth of time"] == 1
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(InputError, match="precision=int4"):
+        training_step.autocast("cpu", "int4")
+
+
+@slow
+def test_prediction_equals_stock_in_its_numerics() -> None:
+    chosen = prediction.Options(models=("r50_fpn_torchvision", "stock_fpn"), detections=(5,), size=96, repeats=1)
+    ours, stock = plausible(prediction.main(chosen))
+    assert ours["detections"] == stock["detections"] == 5
+    assert float(str(ours["least mask IoU"])) > 0.98
+
+
+@slow
+def test_pasting_beside_stock_as_far_as_it_goes() -> None:
+    chosen = paste_rle.Options(detections=(5, 9), size=64, repeats=1, stock_repeats=1, stock_limit=5)
+    few, many = plausible(paste_rle.main(chosen))
+    assert few["stock, ms"] is not None
+    assert many["stock, ms"] is many["stock / ours"] is None
+
+
+@slow
+def test_the_parts_of_a_step_add_up() -> None:
+    chosen = breakdown.Options("r18_fpn", nuclei=8, size=96, resize=64, steps=2, device="cpu")
+    rows = {row["part"]: row for row in plausible(breakdown.main(chosen))}
+    parts = [float(str(row["ms a step"])) for name, row in rows.items() if ":" in str(name)]
+    assert sum(parts) == pytest.approx(float(str(rows[breakdown.STEP]["ms a step"])))
+    assert any("matching anchors" in str(name) for name in rows)
+
+
+@slow
+def test_operations_of_a_step() -> None:
+    chosen = operations.Options("r18_fpn", nuclei=5, crop=64, steps=1, top=2, device="cpu")
+    heavy, rest, plain, *longest = plausible(operations.main(chosen))
+    assert float(str(heavy["share, %"])) + float(str(rest["share, %"])) == pytest.approx(100)
+    assert plain["GFLOP/s"] is not None
+    assert len(longest) == 2
+
+
+@slow
+def test_scaling_along_both_axes() -> None:
+    by_nuclei = scaling.Options(nuclei=(5, 9), size=96, repeats=1, stock_limit=5)
+    few, many = plausible(scaling.main(by_nuclei))
+    assert few["stock, ms"] is not None
+    assert many["stock, ms"] is None
+    by_size = scaling.Options(axis="size", sizes=(64,), repeats=1)
+    assert plausible(scaling.main(by_size))[0]["nuclei"] == 2
+
+
+def test_the_roofline_follows_from_operations_and_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.throughput.peak_of_product", lambda *arguments: 2.0)
+    cells = roofline(gflop=500, seconds=0.5, precision="float32", device="cpu", product=8)
+    assert cells["roofline, steps a second"] == 4  # 2 TFLOP/s, 0.5 TFLOP
+    assert cells["of the roofline, %"] == 50  # 2 steps a second
+
+
+def test_peaks_are_those_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert peak_of_sheet("bf16", "cpu") is None
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H200")
+    assert peak_of_sheet("bf16", "cuda") == 989.4
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some other")
+    assert peak_of_sheet("bf16", "cuda") is None
+
+
+@slow
+def test_all_of_a_gpu_at_tiny_sizes_on_the_cpu(tmp_path: Path) -> None:
+    assert gpu.main(gpu.Options(str(tmp_path), tiny=True, device="cpu")) == 0
+    parts = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))["parts"]
+    assert list(parts) == ["study", "throughput", "prediction", "breakdown", "operations", "training_step"]
+    assert parts["study"]["rows"][0]["checkpoints"] == 2
+    assert len(parts["throughput"]["rows"]) == 4
+    assert "## throughput" in (tmp_path / "gpu.md").read_text(encoding="utf-8")
+
+
+def test_a_part_that_fails_stops_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail() -> Result:
+        raise RuntimeError("out of memory")
+
+    parts = {"first": fail, "second": lambda: Result("second", "Title", [{"a": 1}])}
+    monkeypatch.setattr(gpu, "plan", lambda chosen: parts)
+    assert gpu.main(gpu.Options(str(tmp_path))) == 1
+    known = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))["parts"]
+    assert known["first"] == {"error": "RuntimeError: out of memory"}
+    assert known["second"]["rows"] == [{"a": 1}]
+
+
+def test_a_part_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="parts=speed is not known: choose of study, throughput"):
+        gpu.main(gpu.Options(str(tmp_path), parts=("speed",)))
