@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import numpy as np
 
 from nucleiseg.progress import duration
 from nucleiseg.report.anchor_fit import AnchorLevel, best_anchor_iou
-from nucleiseg.transforms.recipe import Recipe
+
+if TYPE_CHECKING:  # Albumentations takes a second to import; a leaderboard goes without
+    from nucleiseg.transforms.recipe import Recipe
 
 ANCHOR_IOU = 0.5
 """An anchor overlapping a nucleus by less than this is a poor start for its box."""
@@ -83,7 +85,7 @@ class RunPlan:
 def data_check(
     summaries: Sequence[ImageSummary],
     *,
-    recipe: Recipe,
+    recipe: "Recipe",
     anchors: Sequence[AnchorLevel],
     limits: Limits,
     plan: RunPlan | None = None,
@@ -173,7 +175,7 @@ def _check_anchors(boxes: np.ndarray, anchors: Sequence[AnchorLevel]) -> Finding
 
 
 def _check_limits(
-    summaries: Sequence[ImageSummary], counts: np.ndarray, limits: Limits, recipe: Recipe
+    summaries: Sequence[ImageSummary], counts: np.ndarray, limits: Limits, recipe: "Recipe"
 ) -> list[Finding]:
     shares = []
     for summary in summaries:

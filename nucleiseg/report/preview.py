@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -15,7 +16,9 @@ from torch import Tensor
 from nucleiseg.files import atomic_path
 from nucleiseg.report.data_check import ImageSummary
 from nucleiseg.structures import Sample, Target
-from nucleiseg.transforms.recipe import Recipe
+
+if TYPE_CHECKING:  # Albumentations takes a second to import; a leaderboard goes without
+    from nucleiseg.transforms.recipe import Recipe
 
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 """Colours that people with any colour vision tell apart (Okabe and Ito, "Color Universal Design", 2008)."""
@@ -37,7 +40,7 @@ def write_preview(
     output: str | os.PathLike[str],
     samples: Sequence[Sample],
     summaries: Sequence[ImageSummary],
-    recipe: Recipe,
+    recipe: "Recipe",
     limits: Mapping[str, int],
     *,
     crops: int = 12,
