@@ -13,6 +13,7 @@ from nucleiseg.evaluation.leaderboard.board import Row, Table
 from nucleiseg.report.curves import Curve, smooth, thin
 from nucleiseg.report.data_check import ImageSummary
 from nucleiseg.report.preview import BLUE, GREEN, ORANGE, VERMILLION
+from nucleiseg.report.themed_svg import CHECKPOINT
 
 SKY, PURPLE = "#56B4E9", "#CC79A7"
 """The other two colours of Okabe and Ito (2008) that are told apart on white, beside those of `preview`."""
@@ -60,7 +61,7 @@ def draw_curves(
     """
     figure, axis = _axes(series if legend else ())
     for step in sorted(set(checkpoints)):
-        axis.axvline(step, color="#7f7f7f", linewidth=0.6, linestyle=(0, (2, 2)), alpha=0.7, gid="checkpoint")
+        axis.axvline(step, color="#7f7f7f", linewidth=0.6, linestyle=(0, (2, 2)), alpha=0.7, gid=CHECKPOINT)
     for number, (_, curve) in enumerate(series):
         colour, style = line_of(number)
         gid = f"series-{number}"

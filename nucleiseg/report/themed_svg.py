@@ -28,6 +28,9 @@ VARIABLES = {
 SERIES = re.compile(r"series-(\d+)")
 """The gid of what is drawn for one run: it becomes `data-series`, by which the page shows and hides the run."""
 
+CHECKPOINT = "checkpoint"
+"""The gid of each vertical line at a saved checkpoint: it becomes a class, since ids are unique."""
+
 _NAMESPACE = re.compile(r"\{[^}]*\}")
 _COLOUR = re.compile("|".join(VARIABLES))
 _FONT = re.compile(r"font: *([\d.]+px)[^;]*")
@@ -71,6 +74,8 @@ def _attributes(attributes: dict[str, str], prefix: str) -> dict[str, str]:
     if series:
         del changed["id"]
         changed["data-series"] = series[1]
+    elif changed.get("id") == CHECKPOINT:
+        changed["class"] = changed.pop("id")
     elif "id" in changed:
         changed["id"] = f"{prefix}-{changed['id']}"
     if "href" in changed:

@@ -1,0 +1,188 @@
+"""The page as text: escaped, complete, with a sentence for each part that is empty."""
+
+import math
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+sys.path.append(str(Path(__file__).parent))
+from report_data import EVIL, make_image, make_page, make_record, make_row, make_run, make_table
+
+from nucleiseg.evaluation.leaderboard.board import Leaderboard
+from nucleiseg.report.figures import charts, uploads, write_figures
+from nucleiseg.report.page import Page, is_drawn, started_from, write_page
+from nucleiseg.report.standings import standings
+from nucleiseg.report.themed_svg import VARIABLES
+
+EMPTY = Page("Nothing yet", Leaderboard((), ()), [], [], [], [], [])
+
+
+@pytest.fixture(scope="module")
+def record() -> object:
+    return make_record([make_image(0, 0.5)])
+
+
+def render(page: Page, folder: Path) -> str:
+    write_page(folder / "report.html", page)
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+class Checker(HTMLParser):
+    """Collects the addresses that a page refers to and checks that its elements are closed."""
+
+    VOID = frozenset({"meta", "link", "img", "br", "input"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "action")]
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        pass
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_a_full_page_is_sound_and_refers_to_nothing_outside(tmp_path: Path) -> None:
+    text = render(make_page(), tmp_path)
+    checker = Checker()
+    checker.feed(text)
+    assert checker.open == []
+    assert checker.addresses
+    assert [address for address in checker.addresses if not address.startswith(("#", "data:"))] == []
+    assert "default-src 'none'" in text
+    assert EVIL not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; $x_1$" in text
+
+
+def test_a_page_says_what_there_is(tmp_path: Path) -> None:
+    text = render(make_page(), tmp_path)
+    for sentence in (
+        "The data are DRAWN, not photographed",
+        "Your top 2 are one model.",
+        "A note of the page.",
+        "A note of the board.",
+        "0.2125 of at most 0.2500",
+        "random weights",
+        "1 more image, on which it does better, is not shown",
+        "<code>seed</code>",
+        "no correlation",
+        "not entered",
+    ):
+        assert sentence in text, sentence
+    assert text.count('class="badge">tied') == 1
+    assert text.count('class="badge">best') == 1
+
+
+def test_each_empty_part_says_why(tmp_path: Path) -> None:
+    text = render(EMPTY, tmp_path)
+    checker = Checker()
+    checker.feed(text)
+    assert checker.open == []
+    assert text.count('class="empty"') == 6
+    assert "DRAWN" not in text
+
+
+def test_two_tables_stand_apart(tmp_path: Path, record: object) -> None:
+    tables = tuple(make_table([make_row(1, score, record)]) for score in (0.7, 0.6))  # type: ignore[arg-type]
+    text = render(make_page(leaderboard=Leaderboard(tables, ())), tmp_path)
+    assert "Table 2: 1 image (image_0)" in text
+    ids = re.findall(r' id="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+
+
+def test_charts_take_their_colours_from_the_page(tmp_path: Path) -> None:
+    text = render(make_page(), tmp_path)
+    drawn = "".join(re.findall(r"<svg[^>]*chart.*?</svg>", text, re.DOTALL))
+    assert drawn.count('role="img"') == len(list(charts_of(make_page())))
+    assert not [colour for colour in VARIABLES if colour in drawn]
+    assert "font-family" not in drawn
+    style = text[: text.index("</style>")]
+    assert all(f"--{variable}:" in style for variable in VARIABLES.values())
+
+
+def charts_of(page: Page) -> list:
+    return [*charts(page.leaderboard, page.runs, page.summaries), *uploads(page.ledger)]
+
+
+def test_figures_are_written_as_svg_and_pdf(tmp_path: Path) -> None:
+    page = make_page(runs=[make_run(EVIL), make_run("_hidden\x01")])
+    paths = write_figures(tmp_path / "figures", page.leaderboard, page.runs, page.summaries)
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == sorted(path.name for path in paths)
+    for path in paths:
+        start = path.read_bytes()[:6]
+        assert start in (b"<?xml ", b"%PDF-1"), path
+    names = {path.stem for path in paths}
+    assert {"ranking_1", "train_loss", "val_loss", "val_ap50", "lr", "nuclei_per_image", "nucleus_sizes"} <= names
+
+
+def test_long_curves_make_no_long_page() -> None:
+    page = make_page(runs=[make_run("long", steps=20_000, every=4_000)])
+    (loss,) = [chart for chart in charts(page.leaderboard, page.runs, []) if chart.name == "train_loss"]
+    axis = loss.draw(True).axes[0]
+    assert max(len(line.get_xdata()) for line in axis.lines) <= 500
+    vertical = [line.get_xdata()[0] for line in axis.lines if line.get_gid() == "checkpoint"]
+    assert vertical == [4_000, 8_000, 12_000, 16_000, 20_000]
+
+
+def test_limits_that_differ_are_told_apart_by_their_runs() -> None:
+    runs = [make_run(name, model={"detection": {"limit": limit}}) for name, limit in (("a", 1), ("b", 2), ("c", 2))]
+    page = make_page(runs=runs)
+    (chart,) = [chart for chart in charts(page.leaderboard, runs, page.summaries) if chart.name == "nuclei_per_image"]
+    labels = [text.get_text() for text in chart.draw(False).axes[0].get_legend().get_texts()]
+    assert any("1 detections (a)" in label for label in labels)
+    assert any("2 detections (b and 1 other run)" in label for label in labels)
+
+
+def test_the_origin_of_a_run() -> None:
+    assert is_drawn(make_run("a"))
+    assert not is_drawn(make_run("a", data={"reader": "folders"}))
+    assert not is_drawn(make_run("a", data=None))
+    assert started_from(make_run("a")) == "random weights"
+    assert started_from(make_run("a", model={"weights": "r50.pkl"})) == "r50.pkl"
+
+
+def test_standings_show_what_is_known(record: object) -> None:
+    rows = [
+        make_row(1, 0.8, record),  # type: ignore[arg-type]
+        make_row(2, 0.7, record, interval=(math.nan, math.nan), kind="average"),  # type: ignore[arg-type]
+        make_row(3, 0.6, record),  # type: ignore[arg-type]
+    ]
+    board = standings(make_table(rows))
+    assert [line.verdict for line in board.lines] == ["best", "tied", "behind"]
+    heads = [heading.text for heading in board.headings]
+    assert "AP50" not in heads, "what ranks has a column of its own"
+    assert not {"PQ", "weights"} & set(heads), "nobody knows it"
+    assert board.measure.text == "AP50"
+    best, averaged, last = board.lines
+    assert best.difference.sort is None
+    assert best.bar is not None
+    assert last.bar is not None
+    assert (best.bar.high, last.bar.low) == (100, 0)
+    assert best.bar.low < best.bar.value < best.bar.high
+    assert averaged.bar is None
+    assert averaged.interval.text == "not known"
+    board_score = best.cells[heads.index("AP50 at 100")]
+    assert (board_score.text, board_score.sort) == ("0.2000 of at most 0.2500", 0.2)
+    errors = board.headings[heads.index("count error")]
+    assert errors.first == "ascending"
+    assert averaged.cells[heads.index("count error")].sort is None
+
+
+def test_a_share_of_the_ceiling_is_said_to_be_one(record: object) -> None:
+    row = make_row(1, 0.8, record)  # type: ignore[arg-type]
+    values = SimpleNamespace(**row.values, ap50_100_share=0.8).__dict__
+    table = make_table([make_row(1, 0.8, record, values=values)], rank_by="ap50_100", measure="ap50_100_share")  # type: ignore[arg-type]
+    board = standings(table)
+    assert "share" in board.measure.text
+    assert board.headings[0].text == "AP50 at 100"
