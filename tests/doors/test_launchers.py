@@ -182,8 +182,8 @@ def sweep(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
     yield start
     for process in started:
-        process.terminate()
-        process.communicate()
+        with process:  # which waits, and closes its pipe
+            process.terminate()
 
 
 def states(folder: Path) -> dict[str, str]:
