@@ -98,6 +98,47 @@ def test_matching_has_the_largest_sum_of_iou(truth: np.ndarray, prediction: np.n
     assert table.iou[pairs].sum() == pytest.approx(best, abs=1e-9)
 
 
+@settings(max_examples=100, deadline=None)
+@given(SMALL, SMALL)
+def test_equals_the_formulas_on_sets_of_pixels(truth: np.ndarray, prediction: np.ndarray) -> None:
+    """Also with empty sides, ties in IoU and IoUs of exactly 0.5; AJI+ among the matchings of the largest sum."""
+    true, found = (
+        [{place for place in np.ndindex(label_map.shape) if label_map[place] == label} for label in range(1, 5)]
+        for label_map in (truth, prediction)
+    )
+    true, found = [pixels for pixels in true if pixels], [pixels for pixels in found if pixels]
+    values = metrics(truth, prediction)
+    if not true or not found:
+        assert values == ((0,) * 7 if true or found else (1,) * 7)
+        return
+    matches = [len(t & p) / len(t | p) for t in true for p in found if len(t & p) / len(t | p) > 0.5]
+    quality = len(matches) / (len(matches) + (len(true) - len(matches)) / 2 + (len(found) - len(matches)) / 2)
+    segmentation = sum(matches) / len(matches) if matches else 0
+    all_true, all_found = set().union(*true), set().union(*found)
+    assert values.dq == values.f1 == pytest.approx(quality, abs=1e-9)
+    assert values.sq == pytest.approx(segmentation, abs=1e-9)
+    assert values.pq == pytest.approx(quality * segmentation, abs=1e-9)
+    assert values.dice == pytest.approx(2 * len(all_true & all_found) / (len(all_true) + len(all_found)), abs=1e-9)
+    best = [max(found, key=lambda p: len(t & p) / len(t | p)) for t in true]  # the first of equal ones
+    pairs = [(t, p) for t, p in zip(true, best, strict=True) if t & p]
+    assert values.aji == pytest.approx(jaccard(pairs, true, found), abs=1e-9)
+    places: list[set | None] = [*found, *[None] * len(true)]
+    matchings = [
+        [(t, p) for t, p in zip(true, chosen, strict=True) if p and t & p] for chosen in permutations(places, len(true))
+    ]
+    sums = [sum(len(t & p) / len(t | p) for t, p in matching) for matching in matchings]
+    largest = [m for m, value in zip(matchings, sums, strict=True) if value > max(sums) - 1e-9]
+    assert min(abs(values.aji_plus - jaccard(matching, true, found)) for matching in largest) < 1e-9
+
+
+def jaccard(pairs: list[tuple[set, set]], true: list[set], found: list[set]) -> float:
+    """Shared pixels of the pairs over their united ones and those of everything that is in no pair."""
+    united = sum(len(t | p) for t, p in pairs)
+    united += sum(len(t) for t in true if t not in [pair[0] for pair in pairs])
+    united += sum(len(p) for p in found if p not in [pair[1] for pair in pairs])
+    return sum(len(t & p) for t, p in pairs) / united
+
+
 @settings(max_examples=60, deadline=None)
 @given(SMALL, SMALL, st.permutations(range(1, 5)))
 def test_metrics_are_shares_and_know_no_labels(truth: np.ndarray, prediction: np.ndarray, names: list[int]) -> None:
