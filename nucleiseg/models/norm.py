@@ -5,7 +5,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import get_args
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.ops import FrozenBatchNorm2d
 
 from nucleiseg.errors import InputError
@@ -40,6 +41,20 @@ def make_norm_layer(norm: str, bn_eps: float = 1e-5) -> NormLayer:
     if norm == "frozen_bn":
         return partial(FrozenBatchNorm2d, eps=bn_eps)
     return nn.BatchNorm2d if norm == "bn" else group_norm
+
+
+def convolve(inputs: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
+    """Return `norm(conv(inputs))`.
+
+    Frozen batch normalisation is a constant factor and summand of each channel: they go into the (small) weights, so
+    that the (large) feature map is written once instead of three times. The convolution has no bias.
+    """
+    if not isinstance(norm, FrozenBatchNorm2d):
+        return norm(conv(inputs))
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    shift = norm.bias - norm.running_mean * scale
+    weight = conv.weight * scale[:, None, None, None]
+    return F.conv2d(inputs, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)
 
 
 def resolve_norm_and_freeze(

@@ -9,10 +9,11 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from nucleiseg.models.norm import NormLayer, make_norm_layer
+from nucleiseg.models.norm import NormLayer, convolve, make_norm_layer
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 """res2 .. res5 under torchvision's names."""
@@ -53,7 +54,28 @@ TRUNKS: dict[str, TrunkSpec] = {
 """The choices of `model.trunk`."""
 
 
-class BottleneckStrideIn1x1(Bottleneck):
+class FoldedBasicBlock(BasicBlock):
+    """torchvision's block of two 3x3 convolutions, with frozen normalisation folded into them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, planes, h, w), h and w divided by the stride."""
+        out = self.relu(convolve(x, self.conv1, self.bn1))
+        out = convolve(out, self.conv2, self.bn2)
+        return self.relu(out.add_(_shortcut(self, x)))
+
+
+class FoldedBottleneck(Bottleneck):
+    """torchvision's bottleneck, with frozen normalisation folded into its convolutions."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, 4 planes, h, w), h and w divided by the stride."""
+        out = self.relu(convolve(x, self.conv1, self.bn1))
+        out = self.relu(convolve(out, self.conv2, self.bn2))
+        out = convolve(out, self.conv3, self.bn3)
+        return self.relu(out.add_(_shortcut(self, x)))
+
+
+class BottleneckStrideIn1x1(FoldedBottleneck):
     """A bottleneck that subsamples in its first 1x1 convolution, as in He et al. 2016 and the MSRA weights.
 
     torchvision's subsamples in the 3x3 ("ResNet V1.5"). The parameters are the same.
@@ -62,6 +84,25 @@ class BottleneckStrideIn1x1(Bottleneck):
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
         super().__init__(*args, **kwargs)
         self.conv1.stride, self.conv2.stride = self.conv2.stride, self.conv1.stride
+
+
+def _shortcut(block: BasicBlock | Bottleneck, x: Tensor) -> Tensor:
+    """Return what a block adds to its last convolution: its input, projected where the shape changes."""
+    return x if block.downsample is None else convolve(x, block.downsample[0], block.downsample[1])
+
+
+class Stages(IntermediateLayerGetter):
+    """The stem and the stages up to the last one that is asked for; returns the chosen ones' maps by name."""
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Return each chosen stage's map for (N, 3, H, W) normalised images."""
+        out = {}
+        x = self["maxpool"](self["relu"](convolve(x, self["conv1"], self["bn1"])))
+        for name in [name for name in STAGES if name in self]:
+            x = self[name](x)
+            if name in self.return_layers:
+                out[self.return_layers[name]] = x
+        return out
 
 
 @dataclass(frozen=True)
@@ -128,10 +169,10 @@ class StageBuilder:
         return OrderedDict(conv1=conv1, bn1=bn1, relu=nn.ReLU(inplace=True), maxpool=maxpool)
 
     @property
-    def _block(self) -> type[BasicBlock] | type[Bottleneck]:
+    def _block(self) -> type[FoldedBasicBlock | FoldedBottleneck]:
         if self.spec.basic:
-            return BasicBlock
-        return BottleneckStrideIn1x1 if self.stride_in_1x1 else Bottleneck
+            return FoldedBasicBlock
+        return BottleneckStrideIn1x1 if self.stride_in_1x1 else FoldedBottleneck
 
     def _norm_layer(self, frozen: bool) -> NormLayer:
         norm = "frozen_bn" if frozen and self.norm == "bn" else self.norm  # or its statistics would go on moving

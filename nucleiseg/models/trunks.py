@@ -12,12 +12,11 @@ from a Kaiming-uniform distribution with a = 1, which is also detectron2's (`c2_
 from typing import NamedTuple
 
 from torch import Tensor, nn
-from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 
 from nucleiseg.errors import InputError
 from nucleiseg.models.norm import make_norm_layer
-from nucleiseg.models.resnet import STAGES, TRUNKS, StageBuilder, TrunkSpec
+from nucleiseg.models.resnet import STAGES, TRUNKS, StageBuilder, Stages, TrunkSpec
 
 FAMILIES = ("c4", "dc5", "fpn")
 """The choices of `model.family`."""
@@ -35,7 +34,7 @@ class SingleMapBackbone(nn.Module):
 
     def __init__(self, stages: nn.Sequential, output: str, out_channels: int) -> None:
         super().__init__()
-        self.body = IntermediateLayerGetter(stages, return_layers={output: "0"})
+        self.body = Stages(stages, return_layers={output: "0"})
         self.out_channels = out_channels
         self.strides = {"0": 16}
         self.size_divisibility = 1
@@ -57,6 +56,7 @@ class PyramidBackbone(BackboneWithFPN):
         return_layers = {stage: str(index) for index, stage in enumerate(STAGES)}
         norm_layer = make_norm_layer(norm) if norm == "gn" else None  # detectron2's FPN: biases, no normalisation
         super().__init__(stages, return_layers, list(in_channels), channels, norm_layer=norm_layer)
+        self.body = Stages(stages, return_layers=return_layers)
         self.strides = {"0": 4, "1": 8, "2": 16, "3": 32, "pool": 64}
         self.size_divisibility = 32
 
