@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead, permute_and_flatten
-from torchvision.ops import batched_nms, clip_boxes_to_image
+from torchvision.ops import clip_boxes_to_image
 
 from nucleiseg.models.anchors import AnchorGrid, GridAnchorGenerator
 from nucleiseg.models.matching import match_anchors
+from nucleiseg.models.nms import best_of_each
 from nucleiseg.models.normalisers import divisors
 from nucleiseg.models.numerics import DETECTRON2, Numerics
 from nucleiseg.models.sampling import Stream, image_generator, sample_balanced
@@ -175,7 +176,7 @@ class ProposalNetwork(RegionProposalNetwork):
         large = torch.where(shorter >= least if inclusive else shorter > least)[0]
         boxes, logits = boxes[large], logits[large]
         ranks = logits.sigmoid() if self.numerics.rpn_nms_on_probabilities else logits
-        kept = batched_nms(boxes, ranks, level[large], self.nms_thresh)[: self._post_nms_top_n[mode]]
+        kept = best_of_each(boxes, ranks, level[large], self.nms_thresh, self._post_nms_top_n[mode])
         return Proposals(boxes[kept], logits[kept])
 
     def losses(
