@@ -1,7 +1,7 @@
 """The second stage: classes, refined boxes and masks of the proposals."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -254,14 +254,33 @@ class Res5RoIHeads(RoIHeads):
     In training the mask branch takes the foreground rows of the features that the box branch computed: one pass of
     res5. In prediction it makes a second one, on the final boxes.
 
-    `box_head` is res5; `mask_head` does nothing; both pools are the same.
+    `box_head` is res5; `mask_head` does nothing; both pools are the same. Where res5 begins by subsampling in 1x1
+    convolutions (MSRA's weights), three of four pooled bins would be thrown away: they are not pooled at all.
     """
+
+    def __init__(self, **parts: Any) -> None:  # noqa: ANN401
+        super().__init__(**parts)
+        self.every = _take_stride(self.box_head[0])
+
+    def _box_features(self, features: Features, boxes: list[Tensor]) -> Tensor:
+        return self.box_head(self.box_roi_pool(features, boxes, every=self.every))
 
     def _mask_features(self, features: Features, boxes: list[Tensor]) -> Tensor:
         return self._box_features(features, boxes)
 
     def _training_mask_features(self, features: Features, box_features: Tensor, samples: list[RoISamples]) -> Tensor:
         return box_features[torch.cat([sample.labels for sample in samples]) > 0]
+
+
+def _take_stride(block: nn.Module) -> int:
+    """Let a block whose first convolutions are 1x1 with a stride read every pixel instead; return that stride.
+
+    A block that subsamples later, in its 3x3, reads all pixels: 1, and it stays as it is.
+    """
+    (stride, _) = block.conv1.stride
+    if stride > 1:
+        block.conv1.stride = block.downsample[0].stride = (1, 1)
+    return stride
 
 
 def _by_class(deltas: Tensor) -> Tensor:

@@ -13,7 +13,9 @@ from nucleiseg.models.config import DetectionConfig, RoIConfig
 from nucleiseg.models.heads import BoxPredictor, MaskPredictor
 from nucleiseg.models.losses import box_regression_loss, classification_loss, mask_loss
 from nucleiseg.models.numerics import TORCHVISION
-from nucleiseg.models.roi_heads import RoIHeads
+from nucleiseg.models.resnet import StageBuilder, TrunkSpec
+from nucleiseg.models.roi_heads import Res5RoIHeads, RoIHeads
+from nucleiseg.models.roi_pool import RoIPool
 
 
 def random_boxes(count: int, side: float = 80, seed: int = 0) -> Tensor:
@@ -177,3 +179,31 @@ def test_initial_weights_are_detectron2s() -> None:
     assert box.bbox_pred.out_features == 160
     assert BoxPredictor(512, 40, TORCHVISION).bbox_pred.out_features == 164
     assert MaskPredictor(256, 256, 40, TORCHVISION).mask_fcn_logits.out_channels == 41
+
+
+@pytest.mark.parametrize("stride_in_1x1", [True, False])
+def test_res5_sees_the_same_pixels_whoever_takes_its_stride(stride_in_1x1: bool) -> None:
+    """Bins that res5's first 1x1 convolutions would skip are not pooled; the features are those of all bins."""
+    builder = StageBuilder(
+        TrunkSpec(depths=(1, 1, 1, 1), width_per_group=4, stem_channels=8, res2_channels=16),
+        "gn",
+        1e-5,
+        stride_in_1x1,
+        freeze_at=0,
+    )
+    res5 = builder.stage(3, frozen=False)
+    pool = RoIPool(feature_names=("0",), strides=(16,), output_size=14)
+    features, boxes = {"0": torch.randn(1, 64, 12, 12)}, [torch.tensor([[0.0, 8, 100, 90], [20, 20, 40, 50]])]
+    expected = res5(pool(features, boxes))
+    heads = Res5RoIHeads(
+        box_pool=pool,
+        box_head=res5,
+        box_predictor=BoxPredictor(128, 1),
+        mask_pool=pool,
+        mask_head=torch.nn.Identity(),
+        mask_predictor=MaskPredictor(128, 8, 1),
+        roi=RoIConfig(),
+        detection=DetectionConfig(),
+    )
+    assert heads.every == (2 if stride_in_1x1 else 1)
+    torch.testing.assert_close(heads._box_features(features, boxes), expected, rtol=1e-4, atol=1e-5)
