@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,15 +14,20 @@ from omegaconf import OmegaConf
 from nucleiseg.data.readers.demo import DemoReader, write_folders
 from nucleiseg.doors.evaluating import evaluate
 from nucleiseg.doors.evaluating_checkpoint import set_up_data
-from nucleiseg.doors.leaderboard import candidates
+from nucleiseg.doors.leaderboard import candidates, writing
+from nucleiseg.doors.leaderboard.cache import EvaluationCache
+from nucleiseg.doors.leaderboard.images import ImageSet
+from nucleiseg.doors.leaderboard.page import gallery_of, summaries_of
 from nucleiseg.doors.leaderboard.ranking import leaderboard
 from nucleiseg.doors.predicting import predict
 from nucleiseg.errors import InputError
 from nucleiseg.evaluation.leaderboard.record import EvaluationRecord
+from nucleiseg.files import write_text
 from nucleiseg.models.checkpoint import Metadata, read, save
 from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import build
 from nucleiseg.report.ledger import read_ledger
+from nucleiseg.report.page import write_page
 
 Composed = Callable[..., dict[str, Any]]
 
@@ -62,8 +68,9 @@ def make_run(composed: Composed, tiny: list[str], tmp_path: Path) -> Callable[..
 
 @pytest.fixture
 def call(composed: Composed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """Call the door with overrides, with a cache of its own."""
+    """Call the door with overrides, with a cache of its own; without charts, which take most of the time."""
     monkeypatch.setenv("NUCLEISEG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(writing, "write_page", lambda path, page: write_text(path, page.title))
 
     def with_overrides(*overrides: str) -> int:
         return leaderboard(**composed("leaderboard", "figures=false", *overrides))
@@ -91,8 +98,13 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 
 def test_every_checkpoint_of_a_sweep_is_ranked_once_and_written(
-    make_run: Callable[..., Path], call: Callable[..., int], evaluated: list[str], tmp_path: Path
+    make_run: Callable[..., Path],
+    call: Callable[..., int],
+    evaluated: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(writing, "write_page", write_page)
     make_run("000_a")
     make_run("001_b", "aug.saturation=[2,10]")
     runs = tmp_path / "runs"
@@ -106,6 +118,7 @@ def test_every_checkpoint_of_a_sweep_is_ranked_once_and_written(
         "best.ckpt",
     }
     assert len(rows(runs)) == 4
+    assert "saturation 2-10" in (runs / "report.html").read_text(encoding="utf-8")
     before = (runs / "leaderboard.csv").read_text()
     evaluated.clear()
     assert call(f"runs='{runs}'") == 0
@@ -145,8 +158,9 @@ def test_best_is_a_file_with_the_threshold_that_was_chosen_on_its_images(
 def test_an_average_is_one_more_entry_and_is_made_once(
     make_run: Callable[..., Path], call: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = make_run("one")
+    run = make_run("one", "model.norm=bn")
     assert call(f"runs='{run}'", "average_top=2") == 0
+    assert "statistics of batch normalisation are averaged" in capsys.readouterr().err
     weights, metadata = read(run / "average_2.ckpt")
     parts = [read(path)[0] for path in sorted((run / "checkpoints").iterdir())]
     name = "backbone.body.conv1.weight"
@@ -159,6 +173,32 @@ def test_an_average_is_one_more_entry_and_is_made_once(
     (run / "average_2.ckpt").unlink()
     assert call(f"runs='{run}'", "average_top=2") == 0
     assert torch.equal(read(run / "average_2.ckpt")[0][name], weights[name])
+
+
+def test_what_cannot_be_averaged_is_told(
+    make_run: Callable[..., Path], call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run("one")
+    single = make_run("single", steps=(4,))
+    other = make_run("other", "model.mask.channels=16", steps=(4,))
+    (run / "checkpoints" / "step_000004.ckpt").write_bytes((other / "checkpoints" / "step_000004.ckpt").read_bytes())
+    assert call(f"runs='{run}'", "average_top=2") == 1
+    assert "The best checkpoints of one cannot be averaged" in capsys.readouterr().err
+    assert call(f"runs='{single}'", "average_top=2") == 0
+    assert "has one ranked step only" in capsys.readouterr().err
+
+
+def test_a_report_goes_without_what_cannot_be_read_any_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cache, images = (
+        EvaluationCache(tmp_path),
+        ImageSet({"reader": "folders", "root": str(tmp_path / "gone")}, "f", ["a"]),
+    )
+    best = SimpleNamespace(job=SimpleNamespace(key="key", images=images), evaluation=None)
+    assert summaries_of(images, cache) == []
+    assert gallery_of(best, cache) == []  # type: ignore[arg-type]
+    said = capsys.readouterr().err
+    assert "without a chart of the data" in said
+    assert "without a gallery" in said
 
 
 def test_what_cannot_be_used_is_told_and_the_rest_is_ranked(

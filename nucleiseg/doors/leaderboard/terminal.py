@@ -52,7 +52,7 @@ def _text_table(table: Table) -> TextTable:
     for head in heads:
         text.add_column(head, justify="right", no_wrap=True)
     for row in table.rows:
-        numbers = [_number(row.values.get(key, math.nan)) for key in metrics]
+        numbers = [_number(row.values.get(key, math.nan), digits=1 if key == "count_mae" else 4) for key in metrics]
         numbers += [_fact(row, key) for key in facts]
         cells = [_place(row), row.setting, _step(row), _number(row.values[table.measure]), _interval(row), *numbers]
         text.add_row(*map(Text, cells), style=_style(row))
@@ -76,8 +76,8 @@ def _interval(row: Row) -> str:
     return "" if math.isnan(row.interval[0]) else f"{row.interval[0]:.4f} .. {row.interval[1]:.4f}"
 
 
-def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.4f}"
+def _number(value: float, digits: int = 4) -> str:
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def _fact(row: Row, key: str) -> str:
