@@ -215,8 +215,8 @@ def prepare_network(model: str, data: NucleiDataModule) -> MaskRCNN:
     assert isinstance(network, MaskRCNN)
     TrainedProposals(network)
     sample = data.cache.load(data.reader, data.train_records[0])
-    image, target = data.train_transform(sample, 0)
-    calibrate(network, [image], [target])
+    image, _ = data.train_transform(sample, 0)
+    calibrate(network, [image])
     return network
 
 

@@ -2,8 +2,8 @@
 
 With random weights a step costs what it costs with trained ones only if as many RoIs reach the heads: a trained RPN
 proposes several boxes for every nucleus, and its masks are blobs, not noise. So, in ours and in stock alike, the
-proposals are replaced after they were computed, frozen normalisation gets the statistics of a first batch (at their
-initial values nothing is normalised, and activations grow to thousands), and in prediction masks are given a blob.
+proposals are replaced after they were computed, frozen normalisation is set so that activations do not explode (at its
+initial values nothing is normalised, and they grow to thousands), and in prediction masks are given a blob.
 """
 
 from dataclasses import replace
@@ -84,25 +84,24 @@ def model_config(name: str) -> ModelConfig:
 
 
 @torch.no_grad()
-def calibrate(network: StockMaskRCNN, images: list[Tensor], targets: list[Any]) -> None:
-    """Give every frozen normalisation the statistics of its input, in one pass in training mode.
+def calibrate(network: StockMaskRCNN, images: list[Tensor]) -> None:
+    """Set frozen normalisation so that activations neither vanish nor explode, as trained statistics would.
+
+    Each convolution about keeps the variance of its input (He et al. 2015). So the first normalisation is given that of
+    the images, and each residual block adds a tenth of what comes in, instead of as much again.
 
     Args:
-        network: left in training mode.
+        network: ours or stock; other normalisation than frozen is left as it is.
         images: as in training.
-        targets: as in training.
     """
-    layers = [module for module in network.modules() if isinstance(module, FrozenBatchNorm2d)]
-    hooks = [layer.register_forward_pre_hook(_take_statistics) for layer in layers]
-    network.train()(images, targets)
-    for hook in hooks:
-        hook.remove()
-
-
-def _take_statistics(layer: nn.Module, inputs: tuple[Tensor]) -> None:
-    features = inputs[0].detach().float()
-    layer.running_mean.copy_(features.mean(dim=(0, 2, 3)))  # type: ignore[operator]
-    layer.running_var.copy_(features.var(dim=(0, 2, 3), correction=0))  # type: ignore[operator]
+    frozen = [module for module in network.modules() if isinstance(module, FrozenBatchNorm2d)]
+    if frozen:
+        batch, _ = network.transform(images, None)
+        frozen[0].running_var.fill_(float(batch.tensors.var()))
+    for block in network.modules():
+        last = getattr(block, "bn3", None) or getattr(block, "bn2", None)
+        if isinstance(last, FrozenBatchNorm2d):
+            last.weight.fill_(0.1)
 
 
 class TrainedProposals:

@@ -21,7 +21,7 @@ from torch import Tensor
 from torchvision.models.detection import MaskRCNN as StockMaskRCNN
 
 from benchmarks import options, stock
-from benchmarks.drawing import Discs, as_mask_stack, as_target, draw_discs, noise_image
+from benchmarks.drawing import draw_discs, noise_image
 from benchmarks.measure import chosen_device, in_child, measure
 from benchmarks.networks import AS_TORCHVISION, build_network, calibrate, is_stock, let_detect
 from benchmarks.result import Result, Row, relation
@@ -159,17 +159,12 @@ def build(case: Case, weights: dict[str, Tensor] | None = None) -> StockMaskRCNN
     discs = draw_discs(case.detections, case.size)
     network = build_network(case.model, case.size, case.detections, max(LEAST_PROPOSALS, case.detections))
     if weights is None:
-        small = draw_discs(4, min(case.size, 256))
-        calibrate(network, *_example(small, case.model))
+        image = torch.from_numpy(noise_image(case.size)).permute(2, 0, 1)
+        calibrate(network, [image / 255 if is_stock(case.model) else image])
     else:
         network.load_state_dict(weights)
     let_detect(network, torch.from_numpy(discs.boxes))
     return network.to(case.device).eval()
-
-
-def _example(discs: Discs, model: str) -> tuple[list[Tensor], list[Any]]:
-    image = torch.from_numpy(noise_image(discs.side)).permute(2, 0, 1)
-    return ([image / 255], [as_mask_stack(discs)]) if is_stock(model) else ([image], [as_target(discs)])
 
 
 def predict_ours(network: StockMaskRCNN, image: np.ndarray, case: Case, watch: Stopwatch) -> Callable[[], Answer]:

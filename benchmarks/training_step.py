@@ -95,7 +95,7 @@ class Step:
         trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         self.optimiser = torch.optim.SGD(trained, lr=LEARNING_RATE, momentum=0.9)
         TrainedProposals(self.network)
-        calibrate(self.network, *self.batch(0))
+        calibrate(self.network, self.batch(0)[0])
 
     def __call__(self, batch: Batch) -> None:
         """Take one step."""
