@@ -61,13 +61,14 @@ def draw_curves(
     """
     figure, axis = _axes(series if legend else ())
     for step in sorted(set(checkpoints)):
-        axis.axvline(step, color="#7f7f7f", linewidth=0.6, linestyle=(0, (2, 2)), alpha=0.7, gid=CHECKPOINT)
+        axis.axvline(step, color="#7f7f7f", linewidth=0.8, linestyle=(0, (2, 2)), gid=CHECKPOINT)
+    faint = 1 / max(len(series), 4)  # many runs together are no darker than few
     for number, (_, curve) in enumerate(series):
         colour, style = line_of(number)
         gid = f"series-{number}"
         if smoothed:
             raw = thin(curve)
-            axis.plot(raw.steps, raw.values, color=colour, linewidth=0.6, alpha=0.25, gid=gid, zorder=1.5)
+            axis.plot(raw.steps, raw.values, color=colour, linewidth=0.6, alpha=faint, gid=gid, zorder=1.5)
         shown = smooth(curve) if smoothed else thin(curve)
         marker = "o" if markers else ""
         axis.plot(*shown, color=colour, linestyle=style, linewidth=1.5, marker=marker, markersize=3, gid=gid)

@@ -30,9 +30,9 @@ QUALITY = 78
 """Of the WebP files, 0 .. 100."""
 
 STYLES = {
-    "found": LineStyle((86, 210, 255), "solid", 1, 2),
+    "found": LineStyle((86, 210, 255), "solid", 1, 1),
     "missed": LineStyle((255, 236, 60), "dashed", 2, 4, 9.0),
-    "false": LineStyle((255, 166, 0), "dotted", 3, 5, 7.0),
+    "false": LineStyle((255, 166, 0), "dotted", 4, 5, 7.0),
     "merged": LineStyle((0, 230, 160), "solid", 4, 7),
 }
 """Verdict -> line. Sky blue, yellow, orange and bluish green of Okabe and Ito (2008), brightened to stand out from dark

@@ -1,6 +1,7 @@
 """Outlines of nuclei on a picture, told apart by colour and by line: solid, dashed, dotted or thick.
 
-Each line lies on a dark casing, so that it stands out from pink and purple tissue as well as from a dark background.
+What matters lies on a wider dark casing, so that it stands out from pink and purple tissue as well as from a dark
+background.
 """
 
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ class LineStyle:
         colour: RGB.
         pattern: of the line.
         width: in pixels of the picture.
-        casing: width of the dark line below it.
+        casing: width of the dark line below it; no wider than the line itself, it is not seen.
         dash: pixels from the start of one dash or dot to the next.
     """
 
