@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.roi_heads import RoIHeads as TorchvisionRoIHeads
+from torchvision.models.resnet import Bottleneck
 from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 
 from nucleiseg.models.config import DetectionConfig, RoIConfig
@@ -272,13 +273,13 @@ class Res5RoIHeads(RoIHeads):
         return box_features[torch.cat([sample.labels for sample in samples]) > 0]
 
 
-def _take_stride(block: nn.Module) -> int:
+def _take_stride(block: Bottleneck) -> int:
     """Let a block whose first convolutions are 1x1 with a stride read every pixel instead; return that stride.
 
     A block that subsamples later, in its 3x3, reads all pixels: 1, and it stays as it is.
     """
-    (stride, _) = block.conv1.stride
-    if stride > 1:
+    stride = block.conv1.stride[0]
+    if stride > 1 and block.downsample is not None:
         block.conv1.stride = block.downsample[0].stride = (1, 1)
     return stride
 
