@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from scipy.stats import pearsonr, spearmanr
-
 from nucleiseg.progress import counted
 from nucleiseg.report.ledger import LedgerRow
 
@@ -61,6 +59,8 @@ def correlations(rows: Iterable[LedgerRow]) -> list[Correlation]:
 
 
 def _correlation(metric: str, rows: Sequence[LedgerRow]) -> Correlation:
+    from scipy.stats import pearsonr, spearmanr  # takes half a second, and few leaderboards have uploads
+
     ceilings = {row.local_ceiling for row in rows}
     is_share = len(ceilings) > 1 and all(ceilings)
     local = [(row.local_score or 0.0) / ((row.local_ceiling or 1.0) if is_share else 1.0) for row in rows]

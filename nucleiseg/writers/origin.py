@@ -10,13 +10,15 @@ import zipfile
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, TYPE_CHECKING, Self
 
 from nucleiseg import __version__
 from nucleiseg.errors import InputError
 from nucleiseg.files import read_json, write_json
-from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.models.plain import from_mapping, to_mapping
+
+if TYPE_CHECKING:  # those who only read a sidecar do not wait for the networks' libraries
+    from nucleiseg.models.checkpoint import Metadata
 
 ORIGIN = "answer.origin.json"
 """The sidecar's name, beside the answer."""
@@ -46,7 +48,7 @@ class CheckpointOrigin:
     weights: str
 
     @classmethod
-    def of(cls, path: Path, metadata: Metadata) -> Self:
+    def of(cls, path: Path, metadata: "Metadata") -> Self:
         """Describe a checkpoint that was just read: a training that goes on replaces its `last.ckpt`.
 
         Args:
@@ -179,7 +181,7 @@ def _is_answer(name: str) -> bool:
     return name.rpartition("/")[2] == "answer.json" and not name.startswith("__MACOSX/")
 
 
-def _config_digest(metadata: Metadata, run: Path | None) -> str:
+def _config_digest(metadata: "Metadata", run: Path | None) -> str:
     digest = hashlib.sha256(json.dumps(metadata.model, sort_keys=True).encode())
     if run and (run / RUN_CONFIG).is_file():
         digest.update((run / RUN_CONFIG).read_bytes())
