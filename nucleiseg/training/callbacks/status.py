@@ -1,6 +1,7 @@
 """`status.json`: whether a run goes on, how far it is, and why it ended."""
 
 import os
+import platform
 import shlex
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ INTERRUPTIONS = (KeyboardInterrupt, SystemExit)
 class Status(StepCallback):
     """Keeps `status.json` up to date, on the first rank alone.
 
-    A run that was killed outright still says `running`; its `pid` tells, on the same computer, that it does not.
+    A run that was killed outright still says `running`; its `pid` tells, on the computer `host`, that it does not.
 
     Args:
         run_dir: the run's folder.
@@ -49,7 +50,8 @@ class Status(StepCallback):
         """Write the state, and for `failed` and `interrupted` the reason in a sentence."""
         times = {"started": self.started, "updated": _now()}
         progress = {"state": state, "steps": self.steps, "of": self.of}
-        write_json(self.path, {**progress, **times, **self.machine, "pid": os.getpid(), "reason": reason})
+        process = {"pid": os.getpid(), "host": platform.node()}
+        write_json(self.path, {**progress, **times, **self.machine, **process, "reason": reason})
 
     def tell(self, error: BaseException, *, terminated: bool = False) -> None:
         """Write how the run was stopped: by Ctrl-C or SIGTERM (`terminated`), or by an error."""
