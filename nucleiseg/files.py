@@ -1,15 +1,19 @@
 """Files that are whole or absent: written to a temporary name beside the target, then renamed.
 
-Also JSON that others wrote, read with sentences instead of tracebacks, CSV without the row that a kill cut in two,
-names in the order that people expect, and the user's cache folder.
+Also JSON that others wrote, read with sentences instead of tracebacks, what damaged archives raise, CSV without the row
+that a kill cut in two, names in the order that people expect, and the user's cache folder.
 """
 
 import csv
 import io
 import json
+import lzma
 import os
 import re
+import struct
 import sys
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +21,19 @@ from typing import Any
 from uuid import uuid4
 
 from nucleiseg.errors import InputError
+
+DAMAGED_ARCHIVE: tuple[type[Exception], ...] = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,  # bz2 raises it too
+    RuntimeError,  # encrypted; NotImplementedError, an unknown compression, is one
+    ValueError,
+    OverflowError,
+)
+"""What opening, listing or unpacking a zip raises where a byte of it is not what it was."""
 
 
 @contextmanager

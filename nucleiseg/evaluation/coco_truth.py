@@ -41,6 +41,7 @@ def read_coco(path: Path) -> Truth:
         raise InputError(f"truth={path} is not {FORM}; a folder of masks (NAME/images, NAME/masks) is accepted too.")
     images = _images(document["images"], str(path))
     annotations = _annotations(document["annotations"], images, str(path))
+    declared = _declared(document.get("categories"), str(path))
     problems: list[str] = []
     annotated = tuple(
         _with_masks(image, annotations.get(image_id, []), f"truth={path}", problems)
@@ -49,7 +50,8 @@ def read_coco(path: Path) -> Truth:
     raise_problems(problems)
     empty = len(document["annotations"]) - sum(len(image.masks) for image in annotated)
     notes = (f"Annotations of the truth without a pixel are left out: {empty}.",) if empty else ()
-    return Truth(annotated, _categories(document, annotated), notes=notes)
+    used = {label: str(label) for label in sorted({label for image in annotated for label in image.labels})}
+    return Truth(annotated, used | declared, notes=notes)
 
 
 def _images(entries: Sequence[Any], path: str) -> dict[ImageId, ImageTruth]:
@@ -125,9 +127,20 @@ def _with_masks(image: ImageTruth, annotations: Sequence[_Annotation], where: st
     )
 
 
-def _categories(document: dict[str, Any], images: Sequence[ImageTruth]) -> dict[int, str]:
-    """Return the classes: those that the file declares, and those that its annotations use."""
-    used = {label: str(label) for label in sorted({label for image in images for label in image.labels})}
-    declared = document.get("categories")
-    entries = [entry for entry in declared if isinstance(entry, dict)] if isinstance(declared, list) else []
-    return used | {entry["id"]: str(entry.get("name", entry["id"])) for entry in entries if "id" in entry}
+def _declared(entries: Any, path: str) -> dict[int, str]:  # noqa: ANN401
+    """Check the list of categories, if there is one; return the name of each class by its number."""
+    if not isinstance(entries, list | None):
+        raise InputError(f'truth={path}: "categories" is a {type(entries).__name__}; expected is a list.')
+    names: dict[int, str] = {}
+    problems = []
+    for number, entry in enumerate(entries or (), 1):
+        label = entry.get("id") if isinstance(entry, dict) else None
+        if isinstance(label, int):
+            names[label] = str(entry.get("name", label))
+        else:
+            problems.append(
+                f'truth={path}: category {number} has the id {label!r}: it needs an "id" that is a whole number, as '
+                'the "category_id" of the annotations is.'
+            )
+    raise_problems(problems)
+    return names

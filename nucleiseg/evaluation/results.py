@@ -13,7 +13,7 @@ from nucleiseg.evaluation.boxes import Box, given_or_tight, read_box
 from nucleiseg.evaluation.label_maps import sound
 from nucleiseg.evaluation.segmentations import to_rle
 from nucleiseg.evaluation.truth import ImageId, ImageTruth, Truth
-from nucleiseg.files import parse_json, read_json
+from nucleiseg.files import DAMAGED_ARCHIVE, parse_json, read_json
 from nucleiseg.inference.box_masks import RLE
 
 FORM = 'a COCO result file: a list of {"image_id", "category_id", "segmentation", "score"}'
@@ -83,24 +83,29 @@ def read_results(path: Path, truth: Truth) -> Results:
 
 def _read_zip(path: Path) -> Any:  # noqa: ANN401
     """Parse the only JSON file of a zip, or its `answer.json`."""
-    with zipfile.ZipFile(path) as archive:
-        names = [
-            name
-            for name in archive.namelist()
-            if name.lower().endswith(".json")
-            and not name.startswith("__MACOSX/")
-            and not Path(name).name.startswith(".")
-        ]
-        answers = [name for name in names if Path(name).name == "answer.json"]
-        chosen = answers if len(answers) == 1 else names
-        if len(chosen) != 1:
-            holds = f"{len(names)} JSON files ({some(names)})" if names else "no JSON file"
-            raise InputError(f"predictions={path} holds {holds}; expected is one, answer.json.")
-        try:
-            data = archive.read(chosen[0])
-        except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError) as error:
-            raise InputError(f"predictions={path}: {chosen[0]} cannot be unpacked ({error}).") from error
-    return parse_json(data, f"{path}: {chosen[0]}")
+    chosen = "it"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            chosen = _only_json(archive.namelist(), path)
+            data = archive.read(chosen)
+    except DAMAGED_ARCHIVE as error:
+        raise InputError(f"predictions={path}: {chosen} cannot be unpacked ({error}).") from error
+    return parse_json(data, f"{path}: {chosen}")
+
+
+def _only_json(members: Sequence[str], path: Path) -> str:
+    """Return the name of the only JSON file among the members of a zip, or of its `answer.json`."""
+    names = [
+        name
+        for name in members
+        if name.lower().endswith(".json") and not name.startswith("__MACOSX/") and not Path(name).name.startswith(".")
+    ]
+    answers = [name for name in names if Path(name).name == "answer.json"]
+    chosen = answers if len(answers) == 1 else names
+    if len(chosen) != 1:
+        holds = f"{len(names)} JSON files ({some(names)})" if names else "no JSON file"
+        raise InputError(f"predictions={path} holds {holds}; expected is one, answer.json.")
+    return chosen[0]
 
 
 def _group(document: Sequence[Any], where: str) -> dict[ImageId, list[tuple[int, dict[str, Any]]]]:

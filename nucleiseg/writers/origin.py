@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Self
 
 from nucleiseg import __version__
 from nucleiseg.errors import InputError
-from nucleiseg.files import read_json, write_json
+from nucleiseg.files import DAMAGED_ARCHIVE, read_json, write_json
 from nucleiseg.models.plain import from_mapping, to_mapping
 
 if TYPE_CHECKING:  # those who only read a sidecar do not wait for the networks' libraries
@@ -148,15 +148,15 @@ def answer_digest(answer: Path) -> str:
     """
     if not zipfile.is_zipfile(answer):
         return file_digest(answer)
-    with zipfile.ZipFile(answer) as archive:
-        names = [name for name in archive.namelist() if _is_answer(name)]
-        if len(names) != 1:
-            raise InputError(f"{answer} holds {len(names)} files called answer.json; expected is one.")
-        try:
+    try:
+        with zipfile.ZipFile(answer) as archive:
+            names = [name for name in archive.namelist() if _is_answer(name)]
+            if len(names) != 1:
+                raise InputError(f"{answer} holds {len(names)} files called answer.json; expected is one.")
             with archive.open(names[0]) as handle:
                 return _digest(handle)
-        except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError) as error:
-            raise InputError(f"{answer}: {names[0]} cannot be unpacked ({error}).") from error
+    except DAMAGED_ARCHIVE as error:
+        raise InputError(f"{answer}: its answer.json cannot be unpacked ({error}).") from error
 
 
 def file_digest(path: Path) -> str:

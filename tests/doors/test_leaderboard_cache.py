@@ -30,6 +30,16 @@ def test_what_is_put_is_got(tmp_path: Path) -> None:
     assert (found.record.count_threshold, found.record.seconds_per_image, found.record.device) == (0.5, 1.5, "cpu")
 
 
+def test_an_evaluation_with_a_flipped_byte_is_made_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cache = EvaluationCache(tmp_path)
+    cache.put("key", evaluation())
+    data = bytearray((tmp_path / "key.npz").read_bytes())
+    data[data.index(b"header.npy") + 60] ^= 0xFF  # in its deflate stream
+    (tmp_path / "key.npz").write_bytes(data)
+    assert cache.get("key") is None
+    assert "is damaged and made again" in capsys.readouterr().err
+
+
 def test_a_key_changes_with_each_of_its_parts() -> None:
     cache = EvaluationCache(Path("unused"))
     keys = [cache.key(*parts) for parts in (("a", "b", 1), ("x", "b", 1), ("a", "x", 1), ("a", "b", 2), ("ab", "", 1))]

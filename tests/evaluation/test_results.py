@@ -89,6 +89,22 @@ def test_a_damaged_zip(tmp_path: Path) -> None:
         read_results(path, TRUTH)
 
 
+@pytest.mark.parametrize("flip", [0x01, 0x10, 0xFF])
+def test_no_flipped_byte_of_a_zip_is_believed(tmp_path: Path, flip: int) -> None:
+    path = tmp_path / "answer.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("answer.json", json.dumps([result(score=place / 7) for place in range(8)]))
+    data, results = path.read_bytes(), read_results(path, TRUTH)
+    refused = 0
+    for place in range(len(data)):
+        path.write_bytes(data[:place] + bytes([data[place] ^ flip]) + data[place + 1 :])
+        try:
+            assert read_results(path, TRUTH) == results
+        except InputError:
+            refused += 1
+    assert refused > len(data) / 2
+
+
 @pytest.mark.parametrize(
     ("document", "sentence"),
     [

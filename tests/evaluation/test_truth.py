@@ -143,6 +143,13 @@ ANNOTATION = {"id": 3, "image_id": 5, "category_id": 3, "segmentation": rectangl
         ({"images": [], "annotations": []}, "is not a COCO file"),
         (coco(images=[{"id": 5, "height": 20}]), 'image 1 needs an "id" and a "height" and "width"'),
         (coco(images=[*coco()["images"], coco()["images"][0]]), "image id 5 stands for two images"),
+        (coco(categories={"3": "tumour"}), '"categories" is a dict; expected is a list'),
+        (
+            coco(categories=[{"id": 3}, {"id": "4"}]),
+            r"category 2 has the id '4': it needs an \"id\" that is a whole number",
+        ),
+        (coco(categories=[{"id": [1], "name": "nucleus"}]), r"category 1 has the id \[1\]"),
+        (coco(categories=["nucleus"]), "category 1 has the id None"),
         (coco(annotations=[{"id": 1}]), 'annotation 1 needs "image_id"'),
         (
             coco(annotations=[{**ANNOTATION, "image_id": 8}]),

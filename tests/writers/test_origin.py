@@ -135,6 +135,25 @@ def test_a_zip_that_others_packed(answer: Path, tmp_path: Path) -> None:
         answer_digest(path)
 
 
+@pytest.mark.parametrize("flip", [0x01, 0x10, 0xFF])
+def test_no_flipped_byte_of_a_zip_is_believed(answer: Path, flip: int) -> None:
+    answer.write_text(str([{"image_id": number} for number in range(50)]))
+    path, whole = answer.with_suffix(".zip"), answer_digest(answer)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(answer, answer.name)
+    data = path.read_bytes()
+    refused = 0
+    for place in range(len(data)):
+        path.write_bytes(data[:place] + bytes([data[place] ^ flip]) + data[place + 1 :])
+        try:
+            digest = answer_digest(path)
+        except InputError:
+            refused += 1
+        else:
+            assert digest == whole or not zipfile.is_zipfile(path), "of the file itself, which no sidecar has"
+    assert refused > len(data) / 3
+
+
 def test_a_damaged_zip(answer: Path) -> None:
     path = answer.with_suffix(".zip")
     data = bytearray(path.read_bytes())

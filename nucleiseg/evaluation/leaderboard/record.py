@@ -1,5 +1,6 @@
 """What is kept of one checkpoint on one set of images: its matches, from which any resample's metrics follow."""
 
+import io
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from nucleiseg.evaluation.matches import match_image
 from nucleiseg.evaluation.report import evaluate
 from nucleiseg.evaluation.results import ImageResults
 from nucleiseg.evaluation.truth import ImageId, ImageTruth
-from nucleiseg.files import atomic_path
+from nucleiseg.files import DAMAGED_ARCHIVE, atomic_path
 
 FORMAT = 1
 """Number of the file's layout; files of another one are refused, so that they are made anew."""
@@ -105,15 +106,21 @@ class EvaluationRecord:
             InputError: if the file cannot be read, is damaged, or has the layout of another version.
         """
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {key: archive[key] for key in archive.files}
+            arrays = _read_arrays(path)
             header = json.loads(arrays["header"].tobytes())
             if header["format"] != FORMAT:
                 raise ValueError(f"layout {header['format']} instead of {FORMAT}")
             images = images_of(header["images"], arrays)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+            rest = {key: header[key] for key in ("count_threshold", "report", "seconds_per_image", "device")}
+        except (*DAMAGED_ARCHIVE, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{path} is no evaluation that this version can read ({error}): delete it, it is made anew."
             ) from error
-        fields = ("count_threshold", "report", "seconds_per_image", "device")
-        return cls(images, **{key: header[key] for key in fields})
+        return cls(images, **rest)
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read the arrays of an `.npz`, each unpacked whole first: that checks it, before NumPy believes its head."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()}
+    return {name: np.load(io.BytesIO(data), allow_pickle=False) for name, data in members.items()}

@@ -88,6 +88,22 @@ def test_a_file_that_cannot_be_read_is_said_in_a_sentence(tmp_path: Path, damage
         EvaluationRecord.load(path)
 
 
+@pytest.mark.parametrize("flip", [0x01, 0x08, 0xFF])
+def test_no_flipped_byte_is_believed(tmp_path: Path, flip: int) -> None:
+    """In a deflate stream, a checksum, a header: a sentence, or (in a time stamp) the very same record."""
+    path = tmp_path / "record.npz"
+    record().save(path)
+    data = path.read_bytes()
+    refused = 0
+    for place in range(flip % 17, len(data), 17):
+        path.write_bytes(data[:place] + bytes([data[place] ^ flip]) + data[place + 1 :])
+        try:
+            assert same(EvaluationRecord.load(path), record())
+        except InputError:
+            refused += 1
+    assert refused > len(data) / 17 / 2
+
+
 def test_twelve_records_load_in_well_under_a_second(tmp_path: Path) -> None:
     """Each of five images with 2,000 detections."""
     scores = np.linspace(1, 0, 2000).tolist()
