@@ -1,5 +1,6 @@
 """`best.ckpt`: the best checkpoint as a file of its own, with the score threshold that suits the images it won on."""
 
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,6 +11,7 @@ import numpy as np
 from nucleiseg.doors.leaderboard.cache import EvaluationCache
 from nucleiseg.doors.leaderboard.candidates import Scored
 from nucleiseg.evaluation.leaderboard.board import Row
+from nucleiseg.evaluation.leaderboard.candidates import Candidate
 from nucleiseg.evaluation.leaderboard.metrics import Metric
 from nucleiseg.files import atomic_path
 
@@ -19,22 +21,28 @@ SOURCE = "source"
 """What the cache calls the digest of the checkpoint that a file of another threshold was made from."""
 
 
-def goodness(scored: Scored, metric: Metric) -> float:
+def goodness(candidate: Candidate, metric: Metric) -> float:
     """Return how good a checkpoint is on its images, the higher the better."""
-    record = scored.evaluation.record
+    record = candidate.record
     return metric.goodness(float(metric.measured(record, np.ones((1, len(record.images))))[0]))
 
 
 def best_of(row: Row, scored: Sequence[Scored], metric: Metric) -> Scored:
-    """Return the best checkpoint of a row; of equal ones the first.
+    """Return the checkpoint that stands for a row: on its first image set the best one; of equal ones the first.
+
+    Values on different images are never compared: of several image sets (folds) the first one is taken, in the order of
+    their digests, where the metric is defined.
 
     Args:
         row: of a leaderboard of these checkpoints.
         scored: the evaluated checkpoints.
         metric: what it is ranked by.
     """
-    files = {candidate.checkpoint for candidate in row.candidates}
-    return max((one for one in scored if one.job.file in files), key=lambda one: goodness(one, metric))
+    defined = [candidate for candidate in row.candidates if goodness(candidate, metric) > -math.inf]
+    usable = defined or row.candidates
+    first = min(candidate.image_set for candidate in usable)
+    best = max((one for one in usable if one.image_set == first), key=lambda one: goodness(one, metric))
+    return next(one for one in scored if one.job.file == best.checkpoint)
 
 
 def write_best(best: Scored, path: Path, cache: EvaluationCache) -> None:

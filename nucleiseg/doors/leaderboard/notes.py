@@ -3,6 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nucleiseg.doors.leaderboard.best import BEST
+from nucleiseg.evaluation.leaderboard.board import Leaderboard
+from nucleiseg.evaluation.leaderboard.candidates import Candidate
+from nucleiseg.progress import counted
 from nucleiseg.report.runs import Run
 
 ENDINGS = {
@@ -25,6 +29,28 @@ def notes_on(runs: Sequence[Run], data: Mapping[str, Any] | None) -> list[str]:
     if any(isinstance(reader, Mapping) and reader.get("reader") == "demo" for reader in readers):
         notes.append("The data are DRAWN, not photographed: what is measured here says nothing about real tissue.")
     return notes
+
+
+def notes_on_best(board: Leaderboard, best: Candidate) -> list[str]:
+    """Say which checkpoint `best.ckpt` is and what it was chosen from; nothing where there was no choice.
+
+    Args:
+        board: the leaderboard.
+        best: the checkpoint, one of the first table's first row.
+    """
+    table = board.tables[0]
+    row = table.rows[0]
+    rivals = [candidate for candidate in row.candidates if candidate.image_set == best.image_set]
+    reasons = []
+    if len(table.image_sets) > 1:
+        folds = counted(len(table.image_sets), "fold")
+        reasons.append(f"of the best row's {folds} the first by name, since values on different images do not compare")
+    if len(rivals) > 1:
+        reasons.append(f"of {counted(len(rivals), 'run')} on the same images the best by {table.rank_by}")
+    if len(board.tables) > 1:
+        images = counted(len(table.images), "image")
+        reasons.append(f"from table 1 ({images}): whether the best rows of other tables are better cannot be told")
+    return [f"{BEST} is {best.run}, {row.name}: {'; '.join(reasons)}."] if reasons else []
 
 
 def _ending(run: Run) -> str:

@@ -10,7 +10,7 @@ from nucleiseg.doors.leaderboard.best import BEST, best_of, write_best
 from nucleiseg.doors.leaderboard.cache import EvaluationCache
 from nucleiseg.doors.leaderboard.candidates import Scored, evaluate_jobs, list_jobs
 from nucleiseg.doors.leaderboard.keys import LeaderboardKeys
-from nucleiseg.doors.leaderboard.notes import notes_on
+from nucleiseg.doors.leaderboard.notes import notes_on, notes_on_best
 from nucleiseg.doors.leaderboard.terminal import print_leaderboard
 from nucleiseg.doors.leaderboard.uploads import remember_upload
 from nucleiseg.doors.leaderboard.writing import write_files
@@ -57,8 +57,8 @@ def leaderboard(**keys: Any) -> int:  # noqa: ANN401
     require_writable_folder(output)
     cache = EvaluationCache(settings.cache)
     board, scored = _rank(settings, runs, output, cache, failures)
-    board = replace(board, notes=(*board.notes, *notes_on(runs, settings.data)))
     best = best_of(board.best, scored, metric)
+    board = replace(board, notes=(*board.notes, *notes_on_best(board, best.candidate), *notes_on(runs, settings.data)))
     write_best(best, output / BEST, cache)
     remember_upload(settings, output, scored, metric, cache)
     told = replace(board, notes=(*board.notes, *failures.sentences))
