@@ -30,7 +30,7 @@ class Ranks:
     def __init__(self) -> None:
         self.reductions = 0
         self.given: list[Tensor] = []
-        self._met = Barrier(2, timeout=10)
+        self._met = Barrier(2, timeout=300)
 
     def all_reduce(self, tensor: Tensor) -> None:
         """Replace the tensor by the sum over both threads."""
