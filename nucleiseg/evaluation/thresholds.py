@@ -1,8 +1,8 @@
 """The score threshold that counts, label images and overlays use: the one with the best F1 on validation images.
 
-AP ranks detections and needs no threshold; a count needs one. Detections are matched to the truth greedily in
-descending score, each to the free truth of its class with the highest IoU of at least 0.5. A detection never changes
-the matches of more confident ones, so one pass gives the true positives at every threshold.
+AP ranks detections and needs no threshold; a count needs one. Detections are matched to the truth as COCO does
+(`evaluation.greedy`), at an IoU of at least 0.5. A detection never changes the matches of more confident ones, so one
+pass gives the true positives at every threshold.
 """
 
 import math
@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from nucleiseg.evaluation.coco_ap import LabelLists, MaskLists
+from nucleiseg.evaluation.greedy import match_greedily
 from nucleiseg.inference.box_masks import RLE
 
 COUNT_THRESHOLD = 0.5
@@ -89,18 +89,10 @@ def match(
     Returns:
         (M,) bool: which predictions found a truth that no more confident one had taken.
     """
+    order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")
+    masks, labels = [predictions[index] for index in order], np.asarray(prediction_labels)[order]
     matched = np.zeros(len(predictions), dtype=bool)
-    if not len(truths) or not len(predictions):
-        return matched
-    # pycocotools skips pairs whose boxes do not meet: 2,000 x 1,800 nuclei take 30 ms. Its result is in Fortran order,
-    # so a row of the transpose, the truths of one prediction, lies in one piece.
-    iou = coco_mask.iou(list(truths), list(predictions), [0] * len(predictions)).T
-    iou[np.asarray(prediction_labels)[:, None] != np.asarray(truth_labels)] = 0
-    for index in np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable"):
-        best = iou[index].argmax()
-        if iou[index, best] >= iou_threshold:
-            matched[index] = True
-            iou[:, best] = -1  # taken
+    matched[order] = match_greedily(truths, masks, truth_labels, labels, [iou_threshold]).true_positive[0]
     return matched
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from nucleiseg.evaluation.greedy import match_greedily
 from nucleiseg.evaluation.results import ImageResults
 from nucleiseg.evaluation.truth import ImageTruth
 
@@ -39,7 +40,7 @@ class Verdicts:
 
 
 def judge(truth: ImageTruth, results: ImageResults, score_threshold: float) -> Verdicts:
-    """Match the predictions of an image to its nuclei, as `evaluation.thresholds.match` does; find merged ones.
+    """Match the predictions of an image to its nuclei, as the choice of the threshold does; find merged ones.
 
     Args:
         truth: what there is to find.
@@ -49,18 +50,11 @@ def judge(truth: ImageTruth, results: ImageResults, score_threshold: float) -> V
     scores = np.asarray(results.scores, dtype=np.float64)
     order = np.argsort(-scores, kind="stable")
     shown = order[scores[order] >= score_threshold]
-    found = np.zeros(len(shown), dtype=bool)
-    missed = np.ones(len(truth.masks), dtype=bool)
-    if not len(shown) or not len(truth.masks):
-        return Verdicts(shown, found, found.copy(), missed)
     masks = [results.masks[index] for index in shown]
-    # pycocotools returns (truths, predictions) in Fortran order, so that the row of a prediction lies in one piece.
-    iou = coco_mask.iou(truth.masks, masks, [0] * len(masks)).T
-    iou[np.asarray(results.labels)[shown][:, None] != np.asarray(truth.labels)] = 0
-    for number, row in enumerate(iou):
-        best = row.argmax()
-        if row[best] >= IOU_THRESHOLD:
-            found[number], missed[best] = True, False
-            iou[:, best] = -1  # taken
+    labels = np.asarray(results.labels)[shown]
+    matches = match_greedily(truth.masks, masks, truth.labels, labels, [IOU_THRESHOLD])
+    found, missed = matches.true_positive[0], ~matches.found[0]
+    if not masks or not truth.masks:
+        return Verdicts(shown, found, np.zeros_like(found), missed)
     covered = coco_mask.iou(truth.masks, masks, [1] * len(masks)) > COVERED  # a "crowd": the share of the truth's area
     return Verdicts(shown, found, covered.sum(axis=0) >= 2, missed)

@@ -8,11 +8,12 @@ import pytest
 from drawn_masks import rectangle
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pooling import pooled_ap
 
 from nucleiseg.evaluation import accumulation
 from nucleiseg.evaluation.accumulation import ceilings, resampled_ap
 from nucleiseg.evaluation.coco_ap import average_precision, ceiling
-from nucleiseg.evaluation.matches import IOU_THRESHOLDS, ImageMatches, match_image, pooled_ap, pooled_classes
+from nucleiseg.evaluation.matches import IOU_THRESHOLDS, ImageMatches, match_image, pooled_classes
 from nucleiseg.evaluation.results import ImageResults
 from nucleiseg.evaluation.truth import ImageTruth
 

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from drawn_masks import disturbed, encode, random_label_map
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
@@ -32,7 +33,7 @@ def naive_f1(truths: list, predictions: list, scores: list, threshold: float) ->
         for index in kept:
             ious = [float(coco_mask.iou([found[index]], [masks[truth]], [0])[0, 0]) for truth in free]
             if ious and max(ious) >= 0.5:
-                free.pop(int(np.argmax(ious)))
+                free.pop(len(ious) - 1 - int(np.argmax(ious[::-1])))  # of equal ones the last, as COCO
                 true_positives += 1
     return 2 * true_positives / (detections + sum(map(len, truths)))
 
@@ -49,6 +50,45 @@ def test_no_threshold_is_better(seed: int, decimals: int) -> None:
     assert choice.f1 == pytest.approx(best)
     if choice.threshold is not None:
         assert naive_f1(truths, predictions, scores, choice.threshold) == pytest.approx(best)
+
+
+def match_the_first(truths: list, predictions: list, scores: list) -> np.ndarray:
+    """Match with the other rule for ties, in the whole matrix: of equal IoUs the first."""
+    iou = np.array(coco_mask.iou(truths, predictions, [0] * len(predictions))).reshape(len(truths), len(predictions))
+    matched = np.zeros(len(predictions), dtype=bool)
+    for index in np.argsort(-np.array(scores), kind="stable"):
+        best = iou[:, index].argmax()
+        if iou[best, index] >= 0.5:
+            matched[index], iou[best] = True, -1
+    return matched
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_threshold_depends_on_the_rule_for_ties(seed: int) -> None:
+    """Nuclei that do not overlap tie at IoU 0.5 only where a detection is exactly two of them: none is, here."""
+    generator = np.random.default_rng(seed)
+    maps = [random_label_map(generator, 25, 96) for _ in range(3)]
+    found = [disturbed(generator, label_map, 25) for label_map in maps]
+    truths, predictions = (
+        [[encode(image == label) for label in np.unique(image)[1:]] for image in images] for images in (maps, found)
+    )
+    scores = [generator.random(len(masks)).round(1).tolist() for masks in predictions]
+    choice = choose_threshold(truths, predictions, scores)
+    matched = np.concatenate([match_the_first(*image) for image in zip(truths, predictions, scores, strict=True)])
+    flat, total = np.concatenate(scores), sum(map(len, truths))
+    cuts = np.unique(flat)[::-1]
+    f1 = np.array([2 * matched[flat >= cut].sum() / ((flat >= cut).sum() + total) for cut in cuts])
+    kept = cuts[f1.argmax()]
+    below = flat[flat < kept].max(initial=-np.inf)
+    assert choice.f1 == pytest.approx(f1.max())
+    assert choice.threshold == pytest.approx(kept if np.isinf(below) else (kept + below) / 2)
+
+
+def test_of_equal_overlaps_the_last_is_taken() -> None:
+    """As in COCO: a detection of two nuclei, half each, takes the second, so that the first is left for the next."""
+    halves, both = [square(0, 0, 6), square(0, 6, 6)], encode(np.pad(np.ones((6, 12), bool), ((0, 34), (0, 28))))
+    for other, found in ((halves[0], True), (halves[1], False)):
+        assert match(halves, [both, other], [0.9, 0.8], [1, 1], [1, 1]).tolist() == [True, found]
 
 
 def test_threshold_lies_between_the_good_and_the_bad() -> None:

@@ -34,7 +34,7 @@ def test_found_missed_false_and_merged_by_hand() -> None:
     assert verdicts.shown.tolist() == [0, 1, 2, 4]  # the fourth has too low a score
     assert verdicts.found.tolist() == [True, True, False, False]  # IoU 0.5 is enough; the last one comes too late
     assert verdicts.merged.tolist() == [False, True, False, False]
-    assert verdicts.missed.tolist() == [False, False, True, True]
+    assert verdicts.missed.tolist() == [False, True, False, True]  # of two with equal IoU it takes the last, as COCO
     assert verdicts.f1 == 2 * 2 / (4 + 4)
 
 

@@ -21,6 +21,9 @@ from nucleiseg.files import DAMAGED_ARCHIVE, atomic_path
 FORMAT = 1
 """Number of the file's layout; files of another one are refused, so that they are made anew."""
 
+UNREADABLE: tuple[type[Exception], ...] = (*DAMAGED_ARCHIVE, KeyError, TypeError, AttributeError)
+"""What reading a damaged file, or one of another layout, raises."""
+
 
 @dataclass(frozen=True, eq=False)
 class EvaluationRecord:
@@ -112,7 +115,7 @@ class EvaluationRecord:
                 raise ValueError(f"layout {header['format']} instead of {FORMAT}")
             images = images_of(header["images"], arrays)
             rest = {key: header[key] for key in ("count_threshold", "report", "seconds_per_image", "device")}
-        except (*DAMAGED_ARCHIVE, KeyError, TypeError, AttributeError) as error:
+        except UNREADABLE as error:
             raise InputError(
                 f"{path} is no evaluation that this version can read ({error}): delete it, it is made anew."
             ) from error

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from drawn_masks import found, image, rectangle
+from pooling import pooled_ap
 from simulated_records import image_record
 
 from nucleiseg.errors import InputError
 from nucleiseg.evaluation.leaderboard.record import EvaluationRecord, ImageRecord
-from nucleiseg.evaluation.matches import ImageMatches, pooled_ap
+from nucleiseg.evaluation.matches import ImageMatches
 from nucleiseg.evaluation.report import evaluate
 from nucleiseg.evaluation.results import ImageResults
 
