@@ -53,7 +53,8 @@ def read_run(folder: Path, name: str | None = None) -> Run:
         name: what to call it; by default as its folder.
 
     Raises:
-        InputError: if there is no run in the folder, or one of its files is damaged.
+        InputError: if there is no run in the folder, or one of its files is damaged. Cells of `metrics.csv` are not
+            looked at: a number that cannot be read is missing from a curve.
     """
     if not (folder / CONFIG).is_file():
         raise InputError(f"{folder} holds no {CONFIG}, so it is no run; name a run's folder, such as runs/NAME.")
@@ -61,7 +62,7 @@ def read_run(folder: Path, name: str | None = None) -> Run:
         folder=folder,
         name=folder.resolve().name if name is None else name,
         config=_read_mapping(folder / CONFIG, yaml.safe_load),
-        index=_read_rows(folder / "index.csv"),
+        index=_read_index(folder / "index.csv"),
         metrics=_read_rows(folder / "metrics.csv"),
         status=_read_mapping(folder / "status.json", json.loads),
         splits=_read_mapping(folder / "splits.json", json.loads),
@@ -155,6 +156,19 @@ def _read_rows(path: Path) -> list[dict[str, str]]:
         return read_rows(path)
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path} cannot be read ({error}): the run is left out.") from error
+
+
+def _read_index(path: Path) -> list[dict[str, str]]:
+    """Return the rows of `index.csv`; a power cut may have left NUL bytes where a step or a path was."""
+    rows = _read_rows(path)
+    for number, row in enumerate(rows, 2):
+        step, file = row.get("step") or "", row.get("path") or ""
+        if not (step.isascii() and step.isdigit()) or not file or "\0" in file:
+            raise InputError(
+                f"{path}, row {number} is damaged (step {step!r}, path {file!r}): the run is left out. Remove the row to "
+                "rank the others."
+            )
+    return rows
 
 
 def _read_mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:

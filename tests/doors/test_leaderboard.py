@@ -51,7 +51,7 @@ def make_run(composed: Composed, tiny: list[str], tmp_path: Path) -> Callable[..
         (folder / "splits.json").write_text(json.dumps(fingerprints[data]))
         status = {"state": state, "steps": steps[-1], "of": 4, "peak_memory_mb": 321.5, "device": "cpu"}
         (folder / "status.json").write_text(json.dumps(status))
-        (folder / "metrics.csv").write_text("step,time/step\n1,0.5\n2,\n3,0.7\n4,9\n")
+        (folder / "metrics.csv").write_text("step,time/step\n1,0.5\n2,\n\0,\0\n3,0.7\n4,9\n")
         rows = []
         for step in steps:
             torch.manual_seed(step + 10 * config["seed"])
@@ -118,6 +118,7 @@ def test_every_checkpoint_of_a_sweep_is_ranked_once_and_written(
         "best.ckpt",
     }
     assert len(rows(runs)) == 4
+    assert {row["seconds_per_step"] for row in rows(runs)} == {"0.7"}
     assert "saturation 2-10" in (runs / "report.html").read_text(encoding="utf-8")
     before = (runs / "leaderboard.csv").read_text()
     evaluated.clear()

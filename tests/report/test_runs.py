@@ -106,6 +106,15 @@ def test_what_does_not_exist_or_holds_no_run(tmp_path: Path) -> None:
             names(tmp_path / place)
 
 
+@pytest.mark.parametrize("row", ["\0\0\0", "two,checkpoints/a.ckpt", "²,checkpoints/a.ckpt", "2", "2,\0\0"])
+def test_a_damaged_row_of_the_index_is_named(row: str, tmp_path: Path) -> None:
+    make_run(tmp_path / "bad", index_csv=f"step,path\n1,checkpoints/b.ckpt\n{row}\n")
+    make_run(tmp_path / "good", metrics_csv="step,time/step\n\0\0,\0\n")
+    said: list[str] = []
+    assert [run.name for run in find_runs(str(tmp_path), said.append)] == ["good"]
+    assert "row 3 is damaged" in said[0]
+
+
 def test_a_damaged_run_is_reported_and_the_rest_goes_on(tmp_path: Path) -> None:
     make_run(tmp_path / "good")
     make_run(tmp_path / "bad", status_json="{")

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
+
+import numpy as np
 
 from nucleiseg.doors.leaderboard.cache import Evaluation, EvaluationCache
 from nucleiseg.doors.leaderboard.images import ImageSet
@@ -13,6 +14,7 @@ from nucleiseg.errors import InputError
 from nucleiseg.evaluation.leaderboard.candidates import Candidate, Kind
 from nucleiseg.inference.settings import PredictionSettings
 from nucleiseg.progress import counted, track
+from nucleiseg.report.curves import read_curve
 from nucleiseg.report.runs import Run
 
 Fail = Callable[[str], None]
@@ -149,7 +151,7 @@ def _with_images(jobs: Sequence[Job], fail: Fail) -> list[Job]:
     for images in dict.fromkeys(job.images for job in jobs):
         mine = [job for job in jobs if job.images is images]
         try:
-            assert images.truths
+            images.read_truth()
         except InputError as error:
             names = ", ".join(dict.fromkeys(job.run.name for job in mine))
             fail(f"{counted(len(mine), 'checkpoint')} of {names} cannot be scored: {error}")
@@ -159,11 +161,11 @@ def _with_images(jobs: Sequence[Job], fail: Fail) -> list[Job]:
 
 
 def run_facts(run: Run) -> dict[str, float | str | None]:
-    """Return what a run's files tell of its cost: median seconds a step, peak memory in MB, device."""
-    seconds = [float(row["time/step"]) for row in run.metrics if row.get("time/step")]
+    """Return what a run's files tell of its cost: median seconds a step, peak memory in MB, device of the training."""
+    seconds = read_curve(run.metrics, "time/step").values
     peak, device = run.status.get("peak_memory_mb"), run.status.get("device")
     return {
-        "seconds_per_step": median(seconds) if seconds else None,
+        "seconds_per_step": float(np.median(seconds)) if len(seconds) else None,
         "peak_memory_mb": float(peak) if isinstance(peak, int | float) else None,
         "device": device if isinstance(device, str) else None,
     }

@@ -99,6 +99,14 @@ class ImageSet:
         numbered = enumerate(track(list(self.records), "Reading the truth"), 1)
         return tuple(ImageTruth.of(self.sample(name), number) for number, name in numbered)
 
+    def read_truth(self) -> None:
+        """Read the truth of each image now.
+
+        Raises:
+            InputError: if an image or its truth cannot be read, or they are not those of the run any more.
+        """
+        _ = self.truths
+
     @cached_property
     def records(self) -> "dict[str, Record]":
         """The images that are scored, by their names."""
