@@ -15,6 +15,8 @@ from nucleiseg.report.table_cells import Cell, columns, definitions
 
 TIED = "† cannot be told from the best row: 0 lies in the 95 % interval of their difference (paired bootstrap)."
 
+UNKNOWN = "† cannot be told from the best row: no interval of their difference could be computed, or 0 lies in it."
+
 
 def write_tables(folder: Path, leaderboard: Leaderboard) -> None:
     """Write `leaderboard.csv`, `leaderboard.md` and `leaderboard.tex`, each whole or not at all."""
@@ -59,8 +61,8 @@ def to_markdown(leaderboard: Leaderboard) -> str:
         if several:
             parts.append(f"## Table {number}: {counted(len(table.images), 'image')}")
         parts += [escape_markdown(table.sentence), _markdown_table(table)]
-        if any(row.tied for row in table.rows[1:]):
-            parts.append(TIED)
+        if tied := [row for row in table.rows[1:] if row.tied]:
+            parts.append(TIED if all(row.is_compared for row in tied) else UNKNOWN)
     if leaderboard.notes:
         parts.append("\n".join(f"- {escape_markdown(note)}" for note in leaderboard.notes))
     meanings = definitions(column for table in leaderboard.tables for column in columns(table))

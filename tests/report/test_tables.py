@@ -134,6 +134,13 @@ def test_markdown_is_a_table_with_its_words(board: Leaderboard) -> None:
     assert "## Table 2: 2 images" in to_markdown(Leaderboard(board.tables * 2, ()))
 
 
+def test_a_tie_without_an_interval_claims_none() -> None:
+    rows = [make_row(1, {"ap50": 0.7}), make_row(2, {"ap50": 0.6}, tied=True, difference=(NAN, NAN))]
+    text = to_markdown(make_board(*rows))
+    assert "no interval of their difference could be computed" in text
+    assert "0 lies in the 95 %" not in text
+
+
 def test_without_ties_nothing_speaks_of_them() -> None:
     board = make_board(make_row(1, {"ap50": 0.7}), make_row(2, {"ap50": 0.1}))
     assert "†" not in to_markdown(board)

@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from nucleiseg.errors import InputError
-from nucleiseg.evaluation.leaderboard.bootstrap import Interval, interval, resampled_rows
+from nucleiseg.evaluation.leaderboard.bootstrap import Interval, Resamples, interval, resampled_rows
 from nucleiseg.evaluation.leaderboard.candidates import Candidate, Kind
 from nucleiseg.evaluation.leaderboard.entries import Entry, entries
 from nucleiseg.evaluation.leaderboard.metrics import Metric, find_metric
@@ -26,12 +28,14 @@ class Row:
         step: optimisation steps done.
         kind: a checkpoint as training saved it, or an average of several.
         candidates: the checkpoints behind the row: one a seed and set of images.
-        values: every metric by its key in `Report.to_dict`, averaged over seeds, then over image sets; NaN where it is
-            undefined. A metric with a ceiling has `KEY_share` too: the mean of its shares of each image set's ceiling.
+        values: every metric by its key in `Report.to_dict`, averaged over seeds, then over the image sets where it is
+            defined; NaN where it is in none. A metric with a ceiling has `KEY_share` too: the mean of its shares of
+            each image set's ceiling.
         interval: 95 % interval of what the table is ranked by (`Table.measure`); NaN where nothing can be told.
         difference: 95 % interval of this row minus the best one, on the same resampled images; of a bias, of its
             absolute value.
-        tied: whether the row cannot be told from the best one; the best row itself is.
+        tied: whether the row cannot be told from the best one: `difference` does not lie on the worse side as a whole,
+            or is unknown; the best row itself is.
         facts: facts of the candidates, numbers averaged; and `seconds_per_image`.
     """
 
@@ -45,6 +49,11 @@ class Row:
     difference: Interval
     tied: bool
     facts: Mapping[str, float | str | None]
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether there is an interval of the difference to the best row; if not, nothing can be told of a tie."""
+        return not any(map(math.isnan, self.difference))
 
     @property
     def name(self) -> str:
@@ -77,7 +86,7 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class Leaderboard:
-    """All tables, that with the most images first.
+    """All tables, that with the most images first; of as many, by the digests of their image sets.
 
     Attributes:
         tables: one for each collection of image sets.
@@ -118,15 +127,8 @@ def rank(
     for entry in found:
         covers.setdefault(entry.image_sets, []).append(entry)
     tables = [_table(rows, metric, resamples, seed) for rows in covers.values()]
-    best_first = sorted(
-        tables,
-        key=lambda table: (
-            -len(table.images),
-            -metric.goodness(table.rows[0].values[table.measure]),
-            table.image_sets,
-        ),
-    )
-    return Leaderboard(tuple(best_first), notes(found))
+    tables.sort(key=lambda table: (-len(table.images), table.image_sets))  # values of other images tell nothing
+    return Leaderboard(tuple(tables), notes(found, metric))
 
 
 def _table(found: Sequence[Entry], metric: Metric, resamples: int, seed: int) -> Table:
@@ -134,13 +136,8 @@ def _table(found: Sequence[Entry], metric: Metric, resamples: int, seed: int) ->
     ordered = _ordered([(entry, entry.values()) for entry in found], metric)
     image_sets = ordered[0][0].image_sets
     names = [_names(ordered[0][0], image_set) for image_set in image_sets]
-    sizes = [len(images) for images in names]
-    measured = resampled_rows([entry.candidates for entry, _ in ordered], metric, resamples, seed)
-    differences = metric.comparable(measured) - metric.comparable(measured[:1])
-    rows = [
-        _row(place, *pair, interval(measured[place - 1], sizes), interval(differences[place - 1], sizes))
-        for place, pair in enumerate(ordered, 1)
-    ]
+    drawn = resampled_rows([entry.candidates for entry, _ in ordered], metric, resamples, seed)
+    rows = _rows(ordered, drawn, metric)
     return Table(
         image_sets=image_sets,
         images=tuple(name for images in names for name in images),
@@ -150,27 +147,37 @@ def _table(found: Sequence[Entry], metric: Metric, resamples: int, seed: int) ->
         sentence=verdict(
             metric.key,
             tied=[row.rank for row in rows if row.tied],
+            unknown=[row.rank for row in rows if not row.is_compared],
             rows=len(rows),
-            images=sizes,
+            images=[len(images) for images in names],
+            defined=drawn.images,
             seeds=min(entry.seeds for entry in found),
-            defined=not math.isnan(rows[0].values[metric.measure]),
         ),
     )
 
 
-def _row(place: int, entry: Entry, values: Mapping[str, float], own: Interval, difference: Interval) -> Row:
-    return Row(
-        rank=place,
-        setting=entry.setting,
-        step=entry.step,
-        kind=entry.kind,
-        candidates=entry.candidates,
-        values=values,
-        interval=own,
-        difference=difference,
-        tied=not (difference[0] > 0 or difference[1] < 0),  # without an interval nothing can be told
-        facts=entry.facts(),
-    )
+def _rows(ordered: Sequence[tuple[Entry, dict[str, float]]], drawn: Resamples, metric: Metric) -> list[Row]:
+    """Return the rows of ordered entries, with intervals from their resamples."""
+    measured = np.array([values[metric.measure] for _, values in ordered])
+    differences = metric.comparable(measured) - metric.comparable(measured[:1])
+    drawn_differences = metric.comparable(drawn.values) - metric.comparable(drawn.values[:1])
+    rows = []
+    for place, (entry, values) in enumerate(ordered):
+        difference = interval(drawn_differences[place], float(differences[place]), drawn.images)
+        row = Row(
+            rank=place + 1,
+            setting=entry.setting,
+            step=entry.step,
+            kind=entry.kind,
+            candidates=entry.candidates,
+            values=values,
+            interval=interval(drawn.values[place], float(measured[place]), drawn.images),
+            difference=difference,
+            tied=not metric.is_worse(difference),
+            facts=entry.facts(),
+        )
+        rows.append(row)
+    return rows
 
 
 def _ordered(found: Sequence[tuple[Entry, dict[str, float]]], metric: Metric) -> list[tuple[Entry, dict[str, float]]]:

@@ -51,14 +51,14 @@ class Entry:
 
     @property
     def seeds(self) -> int:
-        """Least number of candidates in an image set."""
-        return min(len(self._in(image_set)) for image_set in self.image_sets)
+        """Least number of distinct seeds in an image set."""
+        return min(len({candidate.seed for candidate in self._in(image_set)}) for image_set in self.image_sets)
 
     def values(self) -> dict[str, float]:
         """Average every metric of the report over seeds, then over image sets; NaN where it is undefined.
 
         A metric with a ceiling has `KEY_share` too: the share of each image set's own ceiling, averaged, since
-        ceilings differ between image sets.
+        ceilings differ between image sets. Runs that repeat a seed are averaged first.
         """
         return self._averaged(lambda candidate: metric_values(candidate.record))
 
@@ -73,8 +73,13 @@ class Entry:
         return [candidate for candidate in self.candidates if candidate.image_set == image_set]
 
     def _averaged(self, numbers: Callable[[Candidate], Mapping[str, float]]) -> dict[str, float]:
-        of_sets = [_means([numbers(candidate) for candidate in self._in(one)]) for one in self.image_sets]
-        return _means(of_sets)
+        def of_set(image_set: str) -> dict[str, float]:
+            of_seeds: dict[int, list[Mapping[str, float]]] = {}
+            for candidate in self._in(image_set):
+                of_seeds.setdefault(candidate.seed, []).append(numbers(candidate))
+            return _means([_means(repeats) for repeats in of_seeds.values()])
+
+        return _means([of_set(image_set) for image_set in self.image_sets])
 
 
 def entries(candidates: Iterable[Candidate]) -> list[Entry]:

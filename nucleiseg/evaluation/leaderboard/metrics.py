@@ -31,12 +31,14 @@ class Metric:
             -> (R,) float64, the metric of each such list; NaN where it is undefined.
         better: which of two values is the better one.
         has_ceiling: whether the limit on detections keeps even the truth from scoring 1.
+        has_threshold: whether only results with a score of at least the record's `count_threshold` take part.
     """
 
     key: str
     resampled: Callable[[EvaluationRecord, np.ndarray], np.ndarray]
     better: Better = "higher"
     has_ceiling: bool = False
+    has_threshold: bool = False
 
     @property
     def measure(self) -> str:
@@ -66,6 +68,14 @@ class Metric:
             return -np.inf
         size = float(self.comparable(np.array(value)))
         return size if self.better == "higher" else -size
+
+    def is_worse(self, difference: tuple[float, float]) -> bool:
+        """Return whether all of an interval of differences to another row, of what is comparable, is on the worse side.
+
+        An interval that is undefined, holds 0, or lies on the better side is not.
+        """
+        low, high = difference
+        return high < 0 if self.better == "higher" else low > 0
 
 
 def find_metric(rank_by: str) -> Metric:
@@ -122,9 +132,9 @@ METRICS: Mapping[str, Metric] = {
             )
             for key, thresholds in _THRESHOLDS.items()
         ),
-        *(Metric(key, partial(_of_label_maps, key=key)) for key in InstanceMetrics._fields),
-        Metric("count_mae", partial(_count_error, absolute=True), "lower"),
-        Metric("count_bias", partial(_count_error, absolute=False), "nearer zero"),
+        *(Metric(key, partial(_of_label_maps, key=key), has_threshold=True) for key in InstanceMetrics._fields),
+        Metric("count_mae", partial(_count_error, absolute=True), "lower", has_threshold=True),
+        Metric("count_bias", partial(_count_error, absolute=False), "nearer zero", has_threshold=True),
     )
 }
 """Key -> metric, in the order of the report."""

@@ -4,36 +4,68 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from nucleiseg.evaluation.leaderboard.entries import Entry
+from nucleiseg.evaluation.leaderboard.metrics import Metric
 from nucleiseg.progress import counted
 
 FEW_IMAGES = 10
 """Below so many images an interval depends on which ones they are."""
 
 
-def verdict(rank_by: str, tied: Sequence[int], rows: int, images: Sequence[int], seeds: int, defined: bool) -> str:
+FEW_SEEDS = 5
+"""Below so many seeds intervals are told to be too narrow: drawing 4 seeds shows 3/4 of their variance."""
+
+
+def verdict(
+    rank_by: str,
+    *,
+    tied: Sequence[int],
+    unknown: Sequence[int],
+    rows: int,
+    images: Sequence[int],
+    defined: Sequence[int],
+    seeds: int,
+) -> str:
     """Say what a table tells.
 
     Args:
         rank_by: the metric.
         tied: ranks of the rows that cannot be told from the best, which is among them; ascending.
+        unknown: ranks of the rows for which no interval of the difference to the best could be computed.
         rows: number of rows.
         images: number of images of each image set.
-        seeds: least number of seeds that a row has in an image set.
-        defined: whether the metric is defined for the best row.
+        defined: number of images of each image set where the metric is defined.
+        seeds: least number of distinct seeds that a row has in an image set.
     """
     if not defined:
         return f"{rank_by} is undefined on {_these(images)}: there is no truth to find, so the order means nothing."
     if rows == 1:
         return f"There is one row on {_these(images)}: nothing to compare it with."
-    if min(images) == 1:
+    if min(defined) == 1:
         alone = "One image tells" if len(images) == 1 else "A fold of one image tells"
         return f"{alone} nothing of other images: no row can be told from another. Validate on more images."
+    if unknown:
+        which = f"row{'s' * (len(unknown) > 1)} {ranks(unknown)}"
+        return f"No interval could be computed for {which} on {_these(images)}: what chance could have done is unknown."
+    where = f"{_these(images)} (95 % paired bootstrap of {rank_by})"
+    return " ".join([_ties(tied, rows, where), *_caveats(images, defined, seeds)])
+
+
+def _caveats(images: Sequence[int], defined: Sequence[int], seeds: int) -> list[str]:
+    """Say what the intervals do not hold."""
     caveats = []
-    if sum(images) < FEW_IMAGES:
-        caveats.append(f"So few images ({sum(images)}) give rough intervals.")
+    if missing := len(images) - len(defined):
+        caveats.append(f"Left out, since without truth: {counted(missing, 'fold')}.")
+    if sum(defined) < FEW_IMAGES:
+        caveats.append(f"So few images ({sum(defined)}) give rough intervals.")
     if seeds == 1:
-        caveats.append("What another seed would change is not in them: there are rows of one seed.")
-    return " ".join([_ties(tied, rows, f"{_these(images)} (95 % paired bootstrap of {rank_by})"), *caveats])
+        caveats.append("What another seed would change is not in the intervals: there are rows of one seed.")
+    elif seeds < FEW_SEEDS:
+        caveats.append(f"The intervals are too narrow for what other seeds would change: there are rows of {seeds}.")
+    if len(defined) > 1:
+        caveats.append(
+            "Each fold is a training by itself, whose noise is in the intervals only as far as its seeds show it."
+        )
+    return caveats
 
 
 def ranks(numbers: Sequence[int]) -> str:
@@ -61,18 +93,29 @@ def _these(images: Sequence[int]) -> str:
     return f"{these} of {len(images)} folds" if len(images) > 1 else these
 
 
-def notes(found: Sequence[Entry]) -> tuple[str, ...]:
+def notes(found: Sequence[Entry], metric: Metric) -> tuple[str, ...]:
     """Say what a reader of the leaderboard should know: folds and seeds that are missing, runs that repeat others.
 
     Args:
         found: all entries of the leaderboard.
+        metric: what it is ranked by.
     """
     tables = len({entry.image_sets for entry in found})
     several = (
         f"Not all rows were scored on the same images: there are {tables} tables. Numbers of different tables must not "
         "be compared.",
     )
-    return (*several[: tables - 1], *_missing_folds(found), *_missing_seeds(found), *_repeated(found))
+    chosen = (
+        f"{metric.key} uses results above a score threshold that was chosen in validation, checkpoint by checkpoint: "
+        "where that was on these images, the values are a little too good, and the intervals do not show it.",
+    )
+    return (
+        *several[: tables - 1],
+        *chosen[: metric.has_threshold],
+        *_missing_folds(found),
+        *_missing_seeds(found),
+        *_repeated(found),
+    )
 
 
 def _missing_folds(found: Sequence[Entry]) -> list[str]:
@@ -104,7 +147,7 @@ def _missing_seeds(found: Sequence[Entry]) -> list[str]:
 
 
 def _repeated(found: Sequence[Entry]) -> list[str]:
-    """Name runs of the same setting, seed and images, which count as if they were of two seeds."""
+    """Name runs of the same setting, seed and images, which count as one seed."""
     repeats: dict[tuple[str, ...], None] = {}
     for entry in found:
         by_place: dict[tuple[str, int], list[str]] = {}
@@ -112,7 +155,7 @@ def _repeated(found: Sequence[Entry]) -> list[str]:
             by_place.setdefault((candidate.image_set, candidate.seed), []).append(candidate.run)
         repeats |= dict.fromkeys(tuple(sorted(set(runs))) for runs in by_place.values() if len(runs) > 1)
     return [
-        f"{' and '.join(runs)} are of the same setting, seed and images: they are averaged as if they were two seeds."
+        f"{' and '.join(runs)} are of the same setting, seed and images: their average counts as one seed."
         for runs in repeats
     ]
 

@@ -11,7 +11,9 @@ from simulated_records import candidate, image_record, random_record, record
 
 from nucleiseg.errors import InputError
 from nucleiseg.evaluation.leaderboard.board import Leaderboard, rank
+from nucleiseg.evaluation.leaderboard.bootstrap import resampled_rows
 from nucleiseg.evaluation.leaderboard.candidates import Candidate
+from nucleiseg.evaluation.leaderboard.metrics import METRICS
 
 
 def level(hits: int, *, images: int = 5, truths: int = 40, spread: int = 1) -> Candidate:
@@ -30,7 +32,8 @@ def test_a_row_that_is_better_on_every_image_is_never_tied() -> None:
     assert low < table.rows[0].values["pq"] < high
     assert table.sentence == (
         "The best row is better than all others beyond chance on these 5 images (95 % paired bootstrap of pq). So few "
-        "images (5) give rough intervals. What another seed would change is not in them: there are rows of one seed."
+        "images (5) give rough intervals. What another seed would change is not in the intervals: there are rows of "
+        "one seed."
     )
 
 
@@ -137,9 +140,73 @@ def test_missing_seeds_and_repeated_runs_are_said() -> None:
     found += [candidate(one, seed=1), candidate(one, "b", seed=0), candidate(one, "b", seed=0, run="b again")]
     assert rank(found, resamples=20).notes == (
         "a, steps 400 and 600: 1 seed, where others of the table have 2.",
-        "b again and b seed 0 set are of the same setting, seed and images: they are averaged as if they were two "
-        "seeds.",
+        "b, step 200: 1 seed, where others of the table have 2.",
+        "b again and b seed 0 set are of the same setting, seed and images: their average counts as one seed.",
     )
+
+
+def test_a_repeated_run_does_not_weigh_twice() -> None:
+    one, other = (record(*(image_record(n, [True] * hits, 10) for n in "ab")) for hits in (8, 2))
+    found = [candidate(one, seed=0), candidate(one, seed=0, run="again"), candidate(other, seed=1)]
+    assert rank(found, "count_bias", resamples=20).best.values["count_bias"] == pytest.approx(-5)
+    (table,) = rank([*found[:2], *(replace(one, step=400) for one in found[:2])], resamples=20).tables
+    assert "there are rows of one seed" in table.sentence
+
+
+@pytest.mark.parametrize(("seeds", "said"), [(1, "rows of one seed"), (2, "rows of 2"), (4, "rows of 4"), (5, None)])
+def test_few_seeds_are_said(seeds: int, said: str | None) -> None:
+    found = [replace(level(hits), seed=seed) for hits in (10, 30) for seed in range(seeds)]
+    (table,) = rank(found, resamples=50).tables
+    assert said in table.sentence if said else "seed" not in table.sentence
+
+
+def test_tables_of_as_many_images_are_not_ordered_by_their_values() -> None:
+    for hits in ((10, 30), (30, 10)):
+        found = [replace(level(count), image_set=images) for count, images in zip(hits, "ab", strict=True)]
+        assert [table.image_sets for table in rank(found, resamples=20).tables] == [("a",), ("b",)]
+
+
+def test_a_fold_without_truth_takes_no_interval_from_the_others() -> None:
+    def folds(hits: int) -> list[Candidate]:
+        empty = replace(level(1, truths=0, images=1), image_set="2", setting_key=f"key of finds {hits}")
+        return [replace(level(hits), image_set="1"), empty]
+
+    (table,) = rank([*folds(10), *folds(30)], "ap50", resamples=100).tables
+    assert [row.tied for row in table.rows] == [True, False]
+    alone = rank([folds(10)[0], folds(30)[0]], "ap50", resamples=100).tables[0].rows[1]
+    assert table.rows[1].values["ap50"] == alone.values["ap50"]
+    assert table.rows[1].difference == alone.difference
+    assert "these 6 images of 2 folds" in table.sentence
+    assert "Left out, since without truth: 1 fold." in table.sentence
+    assert "Each fold" not in table.sentence, "only one of them counts"
+
+
+def test_folds_are_said_to_be_trainings_of_their_own() -> None:
+    found = [replace(level(hits), image_set=fold) for hits in (10, 30) for fold in "12"]
+    assert "Each fold is a training by itself" in rank(found, resamples=50).tables[0].sentence
+
+
+def test_a_threshold_chosen_on_the_images_is_said_where_the_metric_uses_it() -> None:
+    for key, metric in METRICS.items():
+        said = any("score threshold" in note for note in rank([level(10)], key, resamples=5).notes)
+        assert said == metric.has_threshold == (not key.startswith("ap")), key
+
+
+def test_a_row_is_told_from_the_best_on_the_worse_side_only() -> None:
+    """The biases of one row cancel by luck: on nearly all resamples the other row's smaller one is nearer zero."""
+
+    def biased(setting: str, errors: list[int]) -> Candidate:
+        images = [image_record(f"image {i}", [True] * (100 + error), 100) for i, error in enumerate(errors)]
+        return candidate(record(*images), setting)
+
+    lucky = biased("lucky", [-99, 1, 3, 7, 15, 31, 42])
+    steady = biased("steady", [1] * 7)
+    (table,) = rank([steady, lucky], "count_bias").tables
+    drawn = resampled_rows([[lucky], [steady]], METRICS["count_bias"], 2000, 0).values
+    assert np.mean(np.abs(drawn[1]) < np.abs(drawn[0])) > 0.9
+    assert [row.setting for row in table.rows] == ["lucky", "steady"]
+    assert table.rows[1].values["count_bias"] == 1
+    assert table.rows[1].tied
 
 
 def test_one_image_tells_nothing() -> None:

@@ -72,6 +72,18 @@ def test_which_of_two_values_is_better(key: str, better: float, worse: float) ->
     assert METRICS[key].goodness(better) > METRICS[key].goodness(worse)
 
 
+@pytest.mark.parametrize(
+    ("key", "worse", "not_worse"),
+    [("ap50", (-0.2, -0.1), (0.1, 0.2)), ("count_mae", (1, 2), (-2, -1)), ("count_bias", (1, 2), (-2, -1))],
+)
+def test_only_an_interval_on_the_worse_side_is_worse(
+    key: str, worse: tuple[float, float], not_worse: tuple[float, float]
+) -> None:
+    assert METRICS[key].is_worse(worse)
+    for difference in (not_worse, (-1, 1), (0, 0), (math.nan, math.nan)):
+        assert not METRICS[key].is_worse(difference)
+
+
 @pytest.mark.parametrize("rank_by", ["mAP", "box_ap50", "ap50_100_ceiling"])
 def test_an_unknown_metric_names_the_accepted_ones(rank_by: str) -> None:
     with pytest.raises(InputError, match=rf"rank_by={rank_by} is .*accepted are ap, ap50, .*ap50_100.*, count_bias\."):

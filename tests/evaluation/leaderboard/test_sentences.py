@@ -23,5 +23,13 @@ def test_ranks(numbers: list[int], text: str) -> None:
     ],
 )
 def test_ties(tied: list[int], text: str) -> None:
-    said = verdict("ap50", tied, rows=9, images=[12], seeds=2, defined=True)
+    said = verdict("ap50", tied=tied, unknown=[], rows=9, images=[12], defined=[12], seeds=5)
     assert said == text.format("these 12 images (95 % paired bootstrap of ap50)")
+
+
+@pytest.mark.parametrize(("unknown", "which"), [([3], "row 3"), ([1, 2, 3], "rows 1 to 3")])
+def test_without_an_interval_nothing_is_found(unknown: list[int], which: str) -> None:
+    said = verdict("ap", tied=[1, 2, 3], unknown=unknown, rows=3, images=[12], defined=[12], seeds=5)
+    assert said == (
+        f"No interval could be computed for {which} on these 12 images: what chance could have done is unknown."
+    )
