@@ -1,5 +1,10 @@
-"""Does the local score tell what a board will say? The correlation of the two over the uploads of a ledger."""
+"""Does the local score tell what a board will say? The correlation of the two over the uploads of a ledger.
 
+Local scores of different validation images do not compare: they are correlated within one set of images, or, of a
+metric that has a ceiling on each, as shares of it.
+"""
+
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +14,28 @@ from nucleiseg.report.ledger import LedgerRow
 FEWEST = 3
 """Uploads that a correlation needs: a line goes through any two points."""
 
+EQUAL = 1e-9
+"""Scores that differ by less, relative to their size, are equal: rounding alone would be correlated."""
+
+
+@dataclass(frozen=True)
+class Comparable:
+    """Uploads whose local scores may be compared.
+
+    Attributes:
+        local: their local scores, as shares of the ceiling if `is_share`.
+        board: their scores on the board.
+        is_share: whether local scores are shares of their ceilings, since validation images differ.
+        images: number of validation images; None if they differ or are not known.
+        left_out: which other uploads there are and why they do not compare, as a sentence; empty if there is none.
+    """
+
+    local: tuple[float, ...]
+    board: tuple[float, ...]
+    is_share: bool = False
+    images: int | None = None
+    left_out: str = ""
+
 
 @dataclass(frozen=True)
 class Correlation:
@@ -16,28 +43,30 @@ class Correlation:
 
     Attributes:
         metric: its key.
-        pairs: the number of uploads that have both scores.
+        scores: what is correlated.
         pearson: -1 .. 1, of the values; None where it is undefined.
         spearman: -1 .. 1, of the ranks, ties sharing theirs; None where it is undefined.
-        is_share: whether the local scores are shares of their ceilings, since these differ (other validation images).
         reason: why a correlation is undefined, in words; else empty.
     """
 
     metric: str
-    pairs: int
+    scores: Comparable
     pearson: float | None
     spearman: float | None
-    is_share: bool
     reason: str = ""
 
     @property
     def sentence(self) -> str:
         """What it says, in words."""
-        what = f"{self.metric} of validation{' as a share of its ceiling' * self.is_share} against the board"
+        scores = self.scores
+        on = "validation" if scores.images is None else counted(scores.images, "validation image")
+        what = f"{self.metric} on {on}{' as a share of its ceiling' * scores.is_share} against the board"
         if self.pearson is None:
-            return f"{what}: no correlation, since {self.reason}."
-        uploads = counted(self.pairs, "upload")
-        return f"{what}, {uploads}: Pearson {self.pearson:.2f}, Spearman {self.spearman:.2f}."
+            found = f"{what}: no correlation, since {self.reason}."
+        else:
+            uploads = counted(len(scores.local), "upload")
+            found = f"{what}, {uploads}: Pearson {self.pearson:.2f}, Spearman {self.spearman:.2f}."
+        return f"{found} {scores.left_out}".strip()
 
 
 def correlations(rows: Iterable[LedgerRow]) -> list[Correlation]:
@@ -53,22 +82,52 @@ def correlations(rows: Iterable[LedgerRow]) -> list[Correlation]:
     for row in rows:
         if row.metric and row.local_score is not None:
             by_metric.setdefault(row.metric, []).append(row)
-    return [
-        _correlation(metric, [row for row in own if row.board_score is not None]) for metric, own in by_metric.items()
-    ]
+    return [_correlation(metric, comparable(own)) for metric, own in by_metric.items()]
 
 
-def _correlation(metric: str, rows: Sequence[LedgerRow]) -> Correlation:
+def comparable(rows: Iterable[LedgerRow]) -> Comparable:
+    """Take the uploads of one metric whose local scores may be compared.
+
+    Those of one set of images are compared as they are. (Where the ledger does not name the set, one ceiling for all
+    is taken to mean one set.) Of several sets: shares of the ceilings, without the uploads that have none; where none
+    has, the set with the most uploads.
+
+    Args:
+        rows: of one metric; those that lack one of the two scores are left out and not counted.
+    """
+    known = [row for row in rows if row.local_score is not None and row.board_score is not None]
+    sets = Counter(row.image_set for row in known)
+    if len(sets) <= 1 and ("" not in sets or len({row.local_ceiling for row in known}) == 1):
+        return _scores(known)
+    with_ceiling = [row for row in known if row.local_ceiling]
+    if with_ceiling:
+        left = counted(len(known) - len(with_ceiling), "upload without a ceiling", "uploads without a ceiling")
+        return _scores(with_ceiling, f"Left out, since validation images differ: {left}.", len(known), share=True)
+    largest = sets.most_common(1)[0][0]
+    same = [row for row in known if row.image_set == largest]
+    left = counted(len(known) - len(same), "upload scored", "uploads scored")
+    return _scores(same, f"Left out: {left} on other validation images.", len(known))
+
+
+def _scores(rows: Sequence[LedgerRow], left_out: str = "", of: int = 0, *, share: bool = False) -> Comparable:
+    """Return the scores of rows, and the sentence on those left out if there are more."""
+    counts = {row.images for row in rows}
+    return Comparable(
+        local=tuple((row.local_score or 0.0) / ((row.local_ceiling or 1.0) if share else 1.0) for row in rows),
+        board=tuple(row.board_score or 0.0 for row in rows),
+        is_share=share,
+        images=counts.pop() if len(counts) == 1 and not share else None,
+        left_out=left_out if of > len(rows) else "",
+    )
+
+
+def _correlation(metric: str, scores: Comparable) -> Correlation:
+    if reason := _why_undefined(scores.local, scores.board):
+        return Correlation(metric, scores, None, None, reason)
     from scipy.stats import pearsonr, spearmanr  # takes half a second, and few leaderboards have uploads
 
-    ceilings = {row.local_ceiling for row in rows}
-    is_share = len(ceilings) > 1 and all(ceilings)
-    local = [(row.local_score or 0.0) / ((row.local_ceiling or 1.0) if is_share else 1.0) for row in rows]
-    board = [row.board_score or 0.0 for row in rows]
-    if reason := _why_undefined(local, board):
-        return Correlation(metric, len(rows), None, None, is_share, reason)
-    pearson, spearman = pearsonr(local, board).statistic, spearmanr(local, board).statistic
-    return Correlation(metric, len(rows), float(pearson), float(spearman), is_share)
+    pearson, spearman = (measure(scores.local, scores.board).statistic for measure in (pearsonr, spearmanr))
+    return Correlation(metric, scores, float(pearson), float(spearman))
 
 
 def _why_undefined(local: Sequence[float], board: Sequence[float]) -> str:
@@ -76,6 +135,6 @@ def _why_undefined(local: Sequence[float], board: Sequence[float]) -> str:
         have = counted(len(local), "upload has", "uploads have") if local else "no upload has"
         return f"{have} both scores and it needs {FEWEST}"
     for name, scores in (("the local", local), ("the board's", board)):
-        if len(set(scores)) == 1:
+        if max(scores) - min(scores) <= EQUAL * max(map(abs, scores)):
             return f"{name} scores of all {len(scores)} uploads are equal"
     return ""

@@ -15,6 +15,7 @@ from nucleiseg.evaluation.leaderboard.columns import metric_column
 from nucleiseg.files import atomic_path
 from nucleiseg.progress import counted
 from nucleiseg.report.charts import Series, draw_curves, draw_metric, draw_scatter, draw_sizes
+from nucleiseg.report.correlation import comparable
 from nucleiseg.report.curves import Curve, read_curve
 from nucleiseg.report.data_check import ImageSummary
 from nucleiseg.report.differences import flatten
@@ -92,17 +93,13 @@ def write_figures(
 def uploads(ledger: Sequence[LedgerRow]) -> Iterator[Chart]:
     """Yield, for each metric of a ledger, the chart of the board's scores against those measured here."""
     for metric in dict.fromkeys(row.metric for row in ledger):
-        pairs = [
-            (row.local_score, row.board_score)
-            for row in ledger
-            if row.metric == metric and row.local_score is not None and row.board_score is not None
-        ]
-        if pairs:
+        scores = comparable(row for row in ledger if row.metric == metric)
+        if scores.local:
             name = re.sub(r"\W", "_", f"uploads_{metric}", flags=re.ASCII)
             title = f"The board's score against {metric or 'the score'} here"
-            description = f"A point for each of {counted(len(pairs), 'upload')}."
-            label = f"{metric or 'score'} on validation images"
-            draw = partial(draw_scatter, [local for local, _ in pairs], [board for _, board in pairs], label)
+            description = f"A point for each of {counted(len(scores.local), 'upload')}. {scores.left_out}".strip()
+            label = f"{metric or 'score'} on validation images{', share of ceiling' * scores.is_share}"
+            draw = partial(draw_scatter, scores.local, scores.board, label)
             yield Chart(name, title, description, "uploads", draw)
 
 

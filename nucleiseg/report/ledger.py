@@ -23,11 +23,15 @@ class LocalScore:
         metric: key of the metric in `Report.to_dict`.
         score: its value.
         ceiling: the most that any answer can get on these images, for a metric that has one.
+        image_set: digest of these images and their truth.
+        images: number of these images.
     """
 
     metric: str
     score: float
     ceiling: float | None = None
+    image_set: str = ""
+    images: int | None = None
 
 
 def read_ledger(path: Path) -> list[LedgerRow]:
@@ -71,7 +75,7 @@ def record_submission(
     given: dict[str, Any] = {"board_score": board_score, "note": note or None}
     if local is not None:
         given |= {"metric": local.metric, "local_score": local.score}
-        before = replace(before, local_ceiling=local.ceiling)
+        before = replace(before, local_ceiling=local.ceiling, image_set=local.image_set, images=local.images)
     row = replace(before, **{key: value for key, value in given.items() if value is not None})
     if places:
         rows[places[0]] = row

@@ -34,6 +34,8 @@ class LedgerRow:
         metric: key of the metric that `local_score` is of.
         local_score: on the images whose truth is known here.
         local_ceiling: the most that any answer can get on them.
+        image_set: digest of these images and their truth.
+        images: number of these images.
         board_score: what the board returned.
         note: anything.
         time: when the row was added, in UTC, as ISO 8601.
@@ -50,6 +52,8 @@ class LedgerRow:
     metric: str = ""
     local_score: float | None = None
     local_ceiling: float | None = None
+    image_set: str = ""
+    images: int | None = None
     board_score: float | None = None
     note: str = ""
     time: str = ""

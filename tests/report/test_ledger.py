@@ -39,7 +39,8 @@ def make_answer(folder: Path, image_id: int = 1) -> Path:
 
 def test_an_upload_is_remembered_and_completed_when_the_board_has_spoken(ledger: Path, tmp_path: Path) -> None:
     answer = make_answer(tmp_path)
-    row = record_submission(ledger, answer, local=LocalScore("ap50_100", 0.1666, 0.1719))
+    row = record_submission(ledger, answer, local=LocalScore("ap50_100", 0.1666, 0.1719, "f00d", 5))
+    assert (row.image_set, row.images) == ("f00d", 5)
     assert (row.run, row.step, row.metric, row.local_score, row.local_ceiling) == (
         "r50_c4", 600, "ap50_100", 0.1666, 0.1719,
     )  # fmt: skip
@@ -52,7 +53,7 @@ def test_an_upload_is_remembered_and_completed_when_the_board_has_spoken(ledger:
     assert read_ledger(ledger) == [done, other]
     assert record_submission(ledger, answer, 0.244597) == done, "the same again changes nothing"
     assert record_submission(ledger, answer, local=LocalScore("pq", 0.5)) == replace(
-        done, metric="pq", local_score=0.5, local_ceiling=None
+        done, metric="pq", local_score=0.5, local_ceiling=None, image_set="", images=None
     )
 
 

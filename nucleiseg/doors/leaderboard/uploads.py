@@ -3,16 +3,31 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from nucleiseg.doors.leaderboard.best import SOURCE
+from nucleiseg.doors.leaderboard.best import source_of
 from nucleiseg.doors.leaderboard.cache import EvaluationCache
 from nucleiseg.doors.leaderboard.candidates import Scored
 from nucleiseg.doors.leaderboard.keys import LeaderboardKeys
 from nucleiseg.evaluation.leaderboard.metrics import CEILING, Metric
 from nucleiseg.progress import say
-from nucleiseg.report.ledger import LocalScore, record_submission
+from nucleiseg.report.ledger import LocalScore, read_ledger, record_submission
 from nucleiseg.writers.origin import read_origin
 
 SUBMISSIONS = "submissions.csv"
+
+
+def check_upload(settings: LeaderboardKeys, folder: Path) -> None:
+    """Read what an upload needs, before hours of predicting.
+
+    Args:
+        settings: `submitted`.
+        folder: where the ledger lies.
+
+    Raises:
+        InputError: if the file is no answer, or its sidecar or the ledger is not in order.
+    """
+    read_ledger(folder / SUBMISSIONS)
+    if settings.submitted is not None:
+        read_origin(Path(settings.submitted))
 
 
 def remember_upload(
@@ -36,7 +51,7 @@ def remember_upload(
     origin = read_origin(answer)
     digests = {cache.digest(one.job.file): one for one in scored}
     digest = "" if origin is None else origin.checkpoint_sha256
-    maker = digests.get(cache.get_json(digest, SOURCE) or digest)
+    maker = digests.get(source_of(digest, cache))
     if maker is None:
         say(
             f"{answer} was made by none of these checkpoints, as far as can be told: it is noted without a local score."
@@ -49,6 +64,8 @@ def remember_upload(
 
 def _local(maker: Scored, metric: Metric) -> LocalScore | None:
     """Return what the checkpoint scored here, beside the most that can be scored; None where it is undefined."""
-    report = maker.evaluation.record.report
-    score = report[metric.key]
-    return None if score is None else LocalScore(metric.key, score, report[CEILING] if metric.has_ceiling else None)
+    record = maker.evaluation.record
+    score = record.report[metric.key]
+    ceiling = record.report[CEILING] if metric.has_ceiling else None
+    images = maker.job.images.digest
+    return None if score is None else LocalScore(metric.key, score, ceiling, images, len(record.images))
