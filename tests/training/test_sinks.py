@@ -1,5 +1,6 @@
 """What a run tells TensorBoard and a tracker, and that a tracker can fail without harm."""
 
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny import TinyNetwork, final_weights, read, train_tiny
 
 from nucleiseg.training.callbacks.metrics_log import MetricsLog
-from nucleiseg.training.callbacks.sinks import OptionalSink, Rows
+from nucleiseg.training.callbacks.sinks import OptionalSink, Rows, TensorBoardSink
 from nucleiseg.training.callbacks.timing import Timing
 
 
@@ -114,3 +115,36 @@ def test_only_the_first_rank_speaks(is_first: bool, tmp_path: Path) -> None:
     calls: Sequence[str] = ["open", "log", "draw", "close"] if is_first else []
     assert recorder.calls == calls
     assert (tmp_path / "metrics.csv").exists() == is_first
+
+
+class FullDisk(Recorder):
+    """Cannot write what it still holds."""
+
+    def close(self, *, failed: bool) -> None:
+        super().close(failed=failed)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_hides_neither_the_exception_nor_the_other_sinks(tmp_path: Path) -> None:
+    full, other = FullDisk(), Recorder()
+    log = MetricsLog(tmp_path, 1, Timing(), lambda _: False, [full, other])
+    log.on_train_start(SimpleNamespace(is_global_zero=True), None)
+    log.on_exception(SimpleNamespace(world_size=1), None, RuntimeError("killed"))
+    assert full.calls == other.calls == ["open", "close failed"]
+    log.on_train_start(SimpleNamespace(is_global_zero=True), None)
+    with pytest.raises(OSError, match="No space left"):
+        log.on_train_end(None, None)
+    assert full.calls == other.calls == ["open", "close failed", "open", "close"]
+    log.on_exception(SimpleNamespace(world_size=1), None, OSError())
+    assert other.calls[-1] == "close", "closed once"
+
+
+def test_events_that_were_never_opened_are_closed(tmp_path: Path) -> None:
+    TensorBoardSink(tmp_path).close(failed=True)
+
+
+def test_a_run_that_fails_in_its_first_step_has_written_no_row(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="killed"):
+        train_tiny(tmp_path, network=TinyNetwork(fails_after=0))
+    assert not (tmp_path / "metrics.csv").exists()
+    train_tiny(tmp_path)

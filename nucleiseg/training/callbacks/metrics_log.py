@@ -1,7 +1,7 @@
 """A row for each step in `metrics.csv`, TensorBoard and whatever else takes it, written every few steps."""
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,7 @@ class MetricsLog(StepCallback):
             sync: have the CSV file on the disk before it returns.
         """
         self._unwritten = []
-        if not self._is_open:
+        if not (self._is_open and rows):  # a file with a header alone would look like a run that has done steps
             return
         append_rows(self.path, METRICS_COLUMNS, [as_text(row) for row in rows], sync=sync)
         for sink in self.sinks:
@@ -134,6 +134,10 @@ class MetricsLog(StepCallback):
             sink.draw(f"val/{name}", picture, step)
 
     def _close(self, *, failed: bool) -> None:
-        for sink in self.sinks if self._is_open else ():
-            sink.close(failed=failed)
-        self._is_open = False
+        """Close all sinks, also where one cannot; what stops them after an exception must not hide it."""
+        sinks, self._is_open = self.sinks if self._is_open else (), False
+        with ExitStack() as stack:
+            for sink in reversed(sinks):
+                if failed:
+                    stack.enter_context(suppress(Exception))
+                stack.callback(sink.close, failed=failed)

@@ -40,6 +40,7 @@ class TensorBoardSink:
     def __init__(self, run_dir: Path, start_step: int = 0) -> None:
         self.run_dir = run_dir
         self.start_step = start_step
+        self._writer: SummaryWriter | None = None
 
     def open(self) -> None:
         """Open the events."""
@@ -47,6 +48,7 @@ class TensorBoardSink:
 
     def log(self, rows: Rows) -> None:
         """Write a scalar for each value."""
+        assert self._writer is not None
         for row in rows:
             for tag in row.keys() - {"step"}:
                 self._writer.add_scalar(tag, row[tag], int(row["step"]))
@@ -54,11 +56,13 @@ class TensorBoardSink:
 
     def draw(self, tag: str, picture: np.ndarray, step: int) -> None:
         """Write an image."""
+        assert self._writer is not None
         self._writer.add_image(tag, picture, step, dataformats="HWC")
 
     def close(self, *, failed: bool) -> None:
-        """Close the events."""
-        self._writer.close()
+        """Close the events, if they could be opened."""
+        if self._writer is not None:
+            self._writer.close()
 
 
 class OptionalSink:
