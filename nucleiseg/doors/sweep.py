@@ -5,12 +5,8 @@ A process of its own gives a job's memory back when it ends, and a job that fail
 
 import os
 import re
-import signal
-import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,7 +16,9 @@ from rich.console import Console
 from rich.table import Table
 
 from nucleiseg.doors.entry import ExitCode
+from nucleiseg.doors.live_run import refuse_live, writer
 from nucleiseg.doors.overrides import quoted
+from nucleiseg.doors.process_group import run_process
 from nucleiseg.errors import InputError
 from nucleiseg.progress import duration, say
 from nucleiseg.training.run_files import holds_run, read_status
@@ -46,11 +44,13 @@ class Job:
         index: its number, counted from 0.
         overrides: its command line.
         folder: its run folder.
+        passed_on: what of Hydra's own keys goes beside its command line to its process.
     """
 
     index: int
     overrides: tuple[str, ...]
     folder: Path
+    passed_on: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,12 @@ class Outcome:
     Attributes:
         job: the job.
         state: `done`, `failed`, `skipped` where an earlier sweep had done it; `interrupted` by Ctrl-C or SIGTERM, and
-            `not started` after that.
+            `not started` after that; `running` where it goes on without this process.
         reason: why it failed, else empty.
     """
 
     job: Job
-    state: Literal["done", "failed", "skipped", "interrupted", "not started"]
+    state: Literal["done", "failed", "skipped", "interrupted", "not started", "running"]
     reason: str = ""
 
 
@@ -117,7 +117,8 @@ def run_jobs(jobs: Sequence[Job], script: Path, *, resume: bool) -> list[Outcome
         How each job ended, in order; those that Ctrl-C or SIGTERM kept from starting too.
 
     Raises:
-        InputError: if a job's folder is taken already and `resume` is not set, or was begun with other overrides.
+        InputError: if a job's folder is taken already and `resume` is not set, was begun with other overrides, or
+            is written into by a run that goes on.
     """
     check_folders(jobs, resume=resume)
     varying = varying_keys([job.overrides for job in jobs])
@@ -144,6 +145,7 @@ def check_folders(jobs: Sequence[Job], *, resume: bool) -> None:
             f"{jobs[0].folder.parent} holds {', '.join(taken)} already: "
             "sweep.resume=true completes that sweep, another sweep.dir starts a new one."
         )
+    refuse_live(job.folder for job in jobs)
     _refuse_other_overrides(jobs)
 
 
@@ -158,7 +160,9 @@ def _refuse_other_overrides(jobs: Sequence[Job]) -> None:
     for job in jobs:
         file = job.folder / OVERRIDES
         if holds_run(job.folder) and file.exists():
-            begun = {str(override) for override in OmegaConf.load(file)}
+            # As it was typed: ${...} stands for values of the whole configuration, which is not here.
+            typed = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+            begun = {str(override) for override in typed or ()}
             if changed := sorted(begun ^ set(job.overrides)):
                 problems.append(
                     f"{job.folder} was begun with {' '.join(sorted(begun)) or 'no overrides'}; this sweep differs in "
@@ -168,20 +172,27 @@ def _refuse_other_overrides(jobs: Sequence[Job]) -> None:
         raise InputError(problems)
 
 
-def run_job(job: Job, script: Path, folder: Path | None = None) -> Outcome:
+def run_job(job: Job, script: Path, folder: Path | None = None, is_to_stop: Callable[[], bool] = bool) -> Outcome:
     """Do what is left of a job in a process of its own: all of it, what follows its last checkpoint, or nothing.
 
     Args:
         job: the job.
         script: the door to start.
         folder: the process's working directory; None: this one's.
+        is_to_stop: asked now and then whether the job is to be stopped.
     """
     before = read_status(job.folder)
     if is_done(job):
         return Outcome(job, "skipped")
-    own = [*job.overrides, f"hydra.run.dir={quoted(job.folder)}"]
+    if is_to_stop():
+        return Outcome(job, "not started")
+    if who := writer(job.folder):
+        return Outcome(job, "failed", f"somebody else is at it: {who}")
+    own = [*job.overrides, *job.passed_on, f"hydra.run.dir={quoted(job.folder)}"]
     arguments = [f"resume={job.folder}"] if holds_run(job.folder) else own
-    code, stopped = _run_process([sys.executable, str(script), *arguments], folder)
+    code, stopped = run_process(
+        [sys.executable, str(script), *arguments], {**os.environ, **STARTS_ITS_OWN}, folder, is_to_stop
+    )
     if code == 0:
         return Outcome(job, "done")
     status = read_status(job.folder)
@@ -193,47 +204,12 @@ def run_job(job: Job, script: Path, folder: Path | None = None) -> Outcome:
     return Outcome(job, "failed", f"{ending}: {reason}" if reason else ending)
 
 
-def _run_process(command: Sequence[str], folder: Path | None = None) -> tuple[int, bool]:
-    """Run a process to its end, which it comes to by itself after Ctrl-C, and after SIGTERM passed on to it.
-
-    Returns:
-        Its exit code, and whether this process was told to stop meanwhile.
-    """
-    stopped = False
-    process: subprocess.Popen[bytes] | None = None
-
-    def stop(number: int, _: object) -> None:
-        nonlocal stopped
-        stopped = True
-        if number == signal.SIGTERM and process is not None:  # the terminal sends Ctrl-C to both
-            process.terminate()
-
-    with _handled(stop):
-        process = subprocess.Popen(command, cwd=folder, env={**os.environ, **STARTS_ITS_OWN})
-        if stopped:  # while it was being started
-            process.terminate()
-        return process.wait(), stopped
-
-
-@contextmanager
-def _handled(handler: Callable[[int, object], None]) -> Iterator[None]:
-    """Give Ctrl-C and SIGTERM to a handler, where Python lets one: in the main thread."""
-    here = threading.current_thread() is threading.main_thread()
-    numbers = (signal.SIGINT, signal.SIGTERM) if here else ()
-    handlers = {number: signal.signal(number, handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, before in handlers.items():
-            signal.signal(number, before)
-
-
 def exit_code(outcomes: Sequence[Outcome]) -> ExitCode:
     """Return what a sweep ends with."""
     states = {outcome.state for outcome in outcomes}
     if states & {"interrupted", "not started"}:
         return ExitCode.INTERRUPTED
-    return ExitCode.SOME_FAILED if "failed" in states else ExitCode.DONE
+    return ExitCode.SOME_FAILED if states & {"failed", "running"} else ExitCode.DONE
 
 
 def print_table(outcomes: Sequence[Outcome], seconds: float) -> None:

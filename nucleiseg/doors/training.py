@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from nucleiseg.data.datamodule import NucleiDataModule, build_datamodule
 from nucleiseg.doors.check import run_plan, say_data_check
+from nucleiseg.doors.live_run import refuse_live
 from nucleiseg.doors.overrides import override
 from nucleiseg.doors.run_status import told_in_status
 from nucleiseg.errors import InputError
@@ -205,7 +206,7 @@ def resume(arguments: Sequence[str]) -> None:
         arguments: the command line: `resume=RUN_DIR`, and `trainer.*` where the machine has changed.
 
     Raises:
-        InputError: if there is no run in the folder, or something else is to be changed.
+        InputError: if there is no run in the folder, if it goes on, or if something else is to be changed.
     """
     changes = [argument for argument in arguments if not argument.startswith("resume=")]
     if refused := [change for change in changes if not change.startswith("trainer.")]:
@@ -218,6 +219,8 @@ def resume(arguments: Sequence[str]) -> None:
     file = run_dir / CONFIG
     if not file.is_file():
         raise InputError(f"resume={given}: there is no {CONFIG} in it; name the folder of a run, such as runs/NAME.")
+    if is_first_rank():  # the others are started when it has said that it goes on
+        refuse_live([run_dir])
     config = OmegaConf.to_container(OmegaConf.merge(OmegaConf.load(file), OmegaConf.from_dotlist(changes)))
     assert isinstance(config, dict)
     train({str(key): value for key, value in config.items()}, run_dir, resume=True)

@@ -1,5 +1,8 @@
 """Sweeps: names of job folders, what is skipped, resumed and started, and how failures are told."""
 
+import json
+import os
+import platform
 import signal
 import sys
 from dataclasses import replace
@@ -9,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nucleiseg.doors.sweep import Job, Outcome, exit_code, job_name, print_table, run_jobs, varying_keys
+from nucleiseg.doors.sweep import Job, Outcome, exit_code, job_name, print_table, run_job, run_jobs, varying_keys
 from nucleiseg.errors import InputError
 
 SCRIPT = """
@@ -28,11 +31,9 @@ if arguments.get("what") == "silent":
     sys.exit(3)
 if arguments.get("what", "").startswith("stop"):
     number = int(arguments["what"][5:])
-    if number == signal.SIGTERM:  # which the sweep passes on; the job puts itself in order
-        signal.signal(number, lambda *_: end("in order"))
+    signal.signal(number, lambda *_: end("in order"))  # which the sweep passes on; the job puts itself in order
     os.kill(os.getppid(), number)
-    time.sleep(0.2 if number == signal.SIGINT else 30)
-    end("in order")
+    time.sleep(30)
 failed = arguments.get("what") == "fail"
 (folder / "status.json").write_text(json.dumps({"state": "failed" if failed else "done", "reason": "too hot"}))
 sys.exit(2 if failed else 0)
@@ -121,7 +122,7 @@ def test_a_sweep_is_not_completed_with_other_settings(tmp_path: Path, script: Pa
 def test_a_stopped_sweep_lets_its_job_end_by_itself(
     number: signal.Signals, tmp_path: Path, script: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The job itself stops the sweep's process; Ctrl-C from a terminal would reach both."""
+    """The job itself stops the sweep's process, which passes it on: a session of its own hears no terminal."""
     sweep = jobs(tmp_path / "sweep", f"stop-{int(number)}", "work")
     outcomes = run_jobs(sweep, script, resume=False)
     assert [outcome.state for outcome in outcomes] == ["interrupted", "not started"]
@@ -133,10 +134,40 @@ def test_a_stopped_sweep_lets_its_job_end_by_itself(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_overrides_with_interpolations_can_be_completed(tmp_path: Path, script: Path) -> None:
+    [job] = jobs(tmp_path / "sweep", "fail")
+    job = replace(job, overrides=("what=fail", "optim.lr=${trainer.max_steps}"))
+    run_jobs([job], script, resume=False)
+    (job.folder / ".hydra").mkdir()
+    (job.folder / ".hydra" / "overrides.yaml").write_text("- what=fail\n- optim.lr=${trainer.max_steps}\n")
+    (job.folder / "metrics.csv").write_text("")
+    [outcome] = run_jobs([job], script, resume=True)
+    assert outcome.state == "done"
+
+
+def test_a_job_that_goes_on_is_not_resumed(tmp_path: Path, script: Path) -> None:
+    [job] = jobs(tmp_path / "sweep", "work")
+    job.folder.mkdir(parents=True)
+    status = {"state": "running", "pid": os.getppid(), "host": platform.node()}
+    (job.folder / "status.json").write_text(json.dumps(status))
+    with pytest.raises(InputError, match=rf"000_work: this run goes on \(process {os.getppid()}\)"):
+        run_jobs([job], script, resume=True)
+    outcome = run_job(job, script)
+    assert (outcome.state, outcome.reason) == ("failed", f"somebody else is at it: process {os.getppid()}")
+
+
+def test_a_job_that_is_to_stop_is_not_begun(tmp_path: Path, script: Path) -> None:
+    [job] = jobs(tmp_path / "sweep", "work")
+    assert run_job(job, script, is_to_stop=lambda: True).state == "not started"
+    assert not job.folder.exists()
+
+
 def test_the_exit_code_tells_of_failures() -> None:
-    done, failed = (Outcome(job, state) for job, state in zip(jobs(Path(), "a", "b"), ("done", "failed"), strict=True))
+    first, second = jobs(Path(), "a", "b")
+    done, failed = Outcome(first, "done"), Outcome(second, "failed")
     assert exit_code([done]) == 0
     assert exit_code([done, failed]) == 1
+    assert exit_code([done, replace(done, state="running")]) == 1
 
 
 def test_jobs_are_counted_from_1_and_say_what_is_theirs(

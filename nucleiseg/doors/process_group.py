@@ -1,0 +1,127 @@
+"""A process and all that it starts: run to its end, told to stop, and never left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+GRACE = 60.0
+"""Seconds that a process has to end by itself once it was told to stop."""
+
+LINGER = 5.0
+"""Seconds that what a process has started (ranks, data workers) may outlive it, to put things in order."""
+
+POLL = 0.2
+"""Seconds between two looks at whether the process has ended or is to stop."""
+
+STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Ctrl-C, what batch systems send, and a terminal that was closed (Windows has none)."""
+
+
+def run_process(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    folder: Path | None = None,
+    is_to_stop: Callable[[], bool] = bool,
+) -> tuple[int, bool]:
+    """Run a process to its end, which it comes to by itself after Ctrl-C or SIGTERM, both passed on to it.
+
+    On POSIX it leads a session of its own: what it started and left behind, such as the other ranks of a run whose
+    first rank was killed, is ended after it.
+
+    Args:
+        command: the program and its arguments.
+        environment: its environment.
+        folder: its working directory; None: this process's.
+        is_to_stop: asked now and then; true stops the process as SIGTERM does.
+
+    Returns:
+        Its exit code, and whether it was told to stop.
+    """
+    asked: list[int] = []
+    with handled(lambda number, _: asked.append(number)):
+        process = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=sys.platform != "win32")
+        try:
+            return _wait(process, asked, is_to_stop), bool(asked)
+        finally:
+            _end(process)
+
+
+@contextmanager
+def handled(handler: Callable[[int, object], None]) -> Iterator[None]:
+    """Give what asks for a stop to a handler, where Python lets one: in the main thread.
+
+    A signal that is ignored stays so: `nohup` wants no end with the terminal.
+    """
+    here = threading.current_thread() is threading.main_thread()
+    numbers = [number for number in STOPS if here and signal.getsignal(number) is not signal.SIG_IGN]
+    handlers = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, before in handlers.items():
+            signal.signal(number, before)
+
+
+def _wait(process: subprocess.Popen[bytes], asked: list[int], is_to_stop: Callable[[], bool]) -> int:
+    """Wait for the process's end, passing on the signals that are appended to `asked`; kill it after `GRACE`."""
+    passed_on = 0
+    deadline = float("inf")
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(POLL)
+        if not asked and is_to_stop():
+            asked.append(signal.SIGTERM)
+        for number in asked[passed_on:]:
+            passed_on += 1
+            deadline = min(deadline, time.monotonic() + GRACE)
+            _tell(process, number)
+        if time.monotonic() > deadline:
+            _kill(process)
+
+
+def _tell(process: subprocess.Popen[bytes], number: int) -> None:
+    """Pass a signal on: Ctrl-C to the whole group, as a terminal does (Windows' console has done it already)."""
+    if number != signal.SIGINT:
+        process.terminate()
+    elif sys.platform != "win32":
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, number)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the process, if an error has kept it from being waited for, and what it has left of its group."""
+    if process.poll() is None:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE)
+    deadline = time.monotonic() + LINGER
+    while _has_members(process) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    _kill(process)
+    process.wait()
+
+
+def _has_members(process: subprocess.Popen[bytes]) -> bool:
+    """Return whether the process's group has any process left; False on Windows, which knows no such groups."""
+    if sys.platform == "win32":
+        return False
+    try:
+        os.killpg(process.pid, 0)
+    except (ProcessLookupError, PermissionError):  # macOS's word for a group of which only zombies are left
+        return False
+    return True
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill the process and, on POSIX, what is left of its group."""
+    if sys.platform == "win32":
+        process.kill()
+    else:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
