@@ -18,7 +18,7 @@ of n images varying (n - 1) / n as much as samples do (Hesterberg 2015, "What te
 The American Statistician 69 (4)). Simulated differences of two equal networks excluded 0 in 4 to 6 % of the trials with
 2, 3, 5, 10 or 24 images and with equal folds of 2 or 5, whether the images' differences had a normal or a t
 distribution of 3 degrees of freedom; the percentile interval alone excluded it in 51, 27, 17, 10 and 7 %. Where a few
-images differ much more than the others, all to one side (exponential distribution), it was 8 to 12 %.
+images differ much more than the others, all to one side (exponential distribution), it was 7 to 12 %.
 
 What the intervals do not hold:
 
