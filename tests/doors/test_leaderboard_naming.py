@@ -11,7 +11,7 @@ from nucleiseg.report.runs import Run
 
 CONFIG: dict[str, Any] = {
     "seed": 0,
-    "data": {"reader": "folders", "root": "/here/train", "fold": None, "val": 0.2, "workers": None, "batch_size": 1},
+    "data": {"reader": "folders", "root": "/here/train", "fold": 1, "folds": 5, "val": 0.2, "workers": None, "batch_size": 1},
     "aug": {"saturation": [0.5, 2.0], "hflip": 0.5},
     "model": {"name": "r50_c4", "mask": {"channels": 256}, "weights": None},
     "optim": {"name": "sgd", "lr": 0.01, "momentum": 0.9, "total_steps": 600},
@@ -72,6 +72,8 @@ def test_what_changes_no_result_is_the_same_setting(changes: dict[str, Any]) -> 
         ({"trainer__devices": 2}, ("processes 1", "processes 2")),
         ({"trainer__devices": [0, 3]}, ("processes 1", "processes 2")),
         ({"data__batch_size": 4}, ("batch_size 1", "batch_size 4")),
+        ({"data__fold": None}, ("split 5 folds", "split hold-out")),
+        ({"data__folds": 10}, ("split 5 folds", "split 10 folds")),
         ({"data__val": ["a", "b"]}, ("val 0.2", "val a b")),
         ({"validation": {}, "aug__flips": True}, ("", "flips true")),
     ],
@@ -80,6 +82,11 @@ def test_what_differs_is_said_in_words(changes: dict[str, Any], words: tuple[str
     settings = name_settings([run(), run(**changes)])
     assert [setting.name for setting in settings] == [", ".join(filter(None, ("r50_c4", word))) for word in words]
     assert settings[0].key != settings[1].key
+
+
+def test_the_number_of_folds_does_not_matter_where_there_are_none() -> None:
+    first, second = name_settings([run(data__fold=None), run(data__fold=None, data__folds=10)])
+    assert first == second
 
 
 def test_a_model_is_its_name_alone_unless_two_of_that_name_differ() -> None:

@@ -13,7 +13,8 @@ HEADS = {"data": "data.reader", "aug": None, "model": "model.name", "optim": "op
 name other keys differ too, which the name already says."""
 
 WITHOUT_EFFECT = {
-    "data.fold",  # seeds and folds of a setting belong together
+    "data.fold",  # seeds and folds of a setting belong together, as `data.split`
+    "data.folds",
     "data.root",  # a place; which images lie there, the split tells
     "data.cache_dir",
     "data.workers",
@@ -68,6 +69,8 @@ def _flat(run: Run) -> dict[str, Any]:
     }
     trainer = run.config.get("trainer") or {}
     flat["trainer.processes"] = _whole(trainer.get("devices")) * _whole(trainer.get("num_nodes"))
+    data = run.config.get("data") or {}
+    flat["data.split"] = "hold-out" if data.get("fold") is None else f"{data.get('folds')} folds"
     flat["data.set"] = _digest(sorted([*run.splits.get("train", ()), *run.splits.get("val", ())]))
     return flat
 
