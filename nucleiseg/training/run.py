@@ -146,7 +146,7 @@ def callbacks(
         timing,
         metrics,
         Checkpoints(run_dir, plan, metrics, Validation(validation)),
-        Status(run_dir, plan.max_steps, trainer.log_every, start_step),
+        Status(run_dir, plan.max_steps, trainer.log_every, start_step, timing),
         ProgressBar(plan.max_steps, timing, metrics),
     ]
 

@@ -8,11 +8,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from tiny import TinyNetwork, train_tiny
+from tiny import TinyNetwork, read, train_tiny
 from torch import nn
 
-from nucleiseg.training.callbacks import progress_bar, timing
+from nucleiseg.training.callbacks import progress_bar, status, timing
+from nucleiseg.training.callbacks.metrics_log import MetricsLog
 from nucleiseg.training.callbacks.progress_bar import ProgressBar
+from nucleiseg.training.callbacks.sinks import Rows
 from nucleiseg.training.callbacks.timing import Timing
 from nucleiseg.training.columns import as_text
 from nucleiseg.training.untraced import untraced
@@ -75,6 +77,61 @@ def test_time_of_a_step_with_its_wait_and_without_pauses(monkeypatch: pytest.Mon
                 clock.run(1000)
     assert (watch.step_seconds, watch.data_seconds) == (132, 12)
     assert watch.typical_step == (33 + 132) / 2
+
+
+class SlowSink:
+    """A sink that needs 1000 s for whatever it does."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+
+    def open(self) -> None:
+        self.clock.run(1000)
+
+    def log(self, rows: Rows) -> None:
+        self.clock.run(1000)
+
+    def close(self, *, failed: bool) -> None:
+        """Nothing to close."""
+
+
+def test_writing_is_no_steps_time_and_waiting_for_the_device_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each step: 1 s for data, 10 s of work; after two of them 300 s of the device, then a sink's and the status'."""
+    clock = Clock(monkeypatch)
+
+    def reduce(losses: torch.Tensor, reduce_op: str) -> torch.Tensor:
+        clock.run(300)
+        return losses
+
+    trainer = SimpleNamespace(
+        accumulate_grad_batches=1,
+        global_step=0,
+        is_global_zero=True,
+        strategy=SimpleNamespace(reduce=reduce),
+        optimizers=[SimpleNamespace(param_groups=[{"lr": 0.1}])],
+    )
+    module = SimpleNamespace(device=torch.device("cpu"))
+    monkeypatch.setattr(status, "write_json", lambda *_: clock.run(5000))
+    watch = Timing()
+    log = MetricsLog(tmp_path, 2, watch, lambda _: False, [SlowSink(clock)])
+    acts = [watch, log, status.Status(tmp_path, of=4, every=2, timing=watch)]
+    for act in reversed(acts):  # the clock last: setting up is not measured
+        act.on_train_start(trainer, module)
+    losses = {"losses": torch.ones(6)}
+    for batch in range(4):
+        clock.run(1)
+        for act in acts:
+            act.on_train_batch_start(trainer, module, ([], []), batch)
+        clock.run(10)
+        trainer.global_step += 1
+        for act in acts:
+            act.on_train_batch_end(trainer, module, losses, ([], []), batch)
+    rows = read(tmp_path / "metrics.csv")
+    assert [float(row["time/step"]) for row in rows] == [11, 311, 11, 311]
+    assert [float(row["time/data"]) for row in rows] == [1, 1, 1, 1]
+    assert watch.typical_step == (11 + 311) / 2
 
 
 def test_plain_lines_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

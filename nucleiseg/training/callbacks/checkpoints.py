@@ -46,8 +46,8 @@ class Checkpoints(StepCallback):
         assert isinstance(module, NucleiModule)
         if not self.plan.is_checkpoint(step):
             return
+        rows = self.metrics.fetch(trainer)
         with self.metrics.timing.paused():
-            rows = self.metrics.fetch(trainer)
             stop_if_weights_not_finite(module.network, step, rows[-1]["lr"], saved=self.metrics.has_checkpoints)
             module.metadata = replace(module.metadata, step=step)
             if self.plan.is_validated(step) and (result := self.validation.run(trainer, module)):

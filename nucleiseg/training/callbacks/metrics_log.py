@@ -82,15 +82,21 @@ class MetricsLog(StepCallback):
         times = {"time/step": self.timing.step_seconds, "time/data": self.timing.data_seconds}
         self._buffer.close({"step": step, "lr": self._lr, **times})
         if step % self.log_every == 0 and not self.is_checkpoint(step):
-            self.write(self.fetch(trainer))
+            rows = self.fetch(trainer)
+            with self.timing.paused():
+                self.write(rows)
 
     def fetch(self, trainer: pl.Trainer) -> list[dict[str, float]]:
         """Return the rows since the last flush; what stops the run before they are written leaves them to be written.
 
+        It waits for the device, which the last row's seconds count.
+
         Raises:
             InputError: telling of a loss that is not finite; the rows up to it are kept for `on_exception`.
         """
-        rows, images = self._buffer.fetch(trainer)
+        with self.timing.finishing_step():
+            rows, images = self._buffer.fetch(trainer)
+        rows[-1]["time/step"] = self.timing.step_seconds
         self._unwritten = rows
         if (bad := first_not_finite(rows)) is not None:
             self._unwritten = rows[: bad + 1]

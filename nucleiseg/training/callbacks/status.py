@@ -3,6 +3,7 @@
 import os
 import platform
 import shlex
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -12,17 +13,23 @@ import torch
 
 from nucleiseg.files import write_json
 from nucleiseg.training.callbacks.step import StepCallback
+from nucleiseg.training.callbacks.timing import Timing
 from nucleiseg.training.memory import device_name, peak_memory_mb
 from nucleiseg.training.run_files import STATUS, read_status
 
 State = Literal["running", "done", "failed", "interrupted"]
+
+ENDED = ("failed", "interrupted")
+"""States that come with a reason."""
 
 INTERRUPTIONS = (KeyboardInterrupt, SystemExit)
 """What Ctrl-C raises, and what Lightning raises after SIGTERM."""
 
 
 class Status(StepCallback):
-    """Keeps `status.json` up to date, on the first rank alone.
+    """Keeps `status.json` up to date, on the first rank; of a failure tells the rank that fails first.
+
+    The other ranks fail after it, of a connection that is closed: that is no reason to show.
 
     A run that was killed outright still says `running`; its `pid` tells, on the computer `host`, that it does not.
 
@@ -31,19 +38,22 @@ class Status(StepCallback):
         of: steps of the whole run.
         every: steps between two updates.
         steps: steps already done.
+        timing: the run's clock, which stops while the file is written.
 
     Attributes:
         machine: the device, and the peak of its memory in MB, over all the sessions of a run that was resumed;
             empty before the loop starts.
     """
 
-    def __init__(self, run_dir: Path, of: int, every: int, steps: int = 0) -> None:
+    def __init__(self, run_dir: Path, of: int, every: int, steps: int = 0, timing: Timing | None = None) -> None:
         self.path = run_dir / STATUS
         self.of = of
         self.every = every
         self.steps = steps
+        self.timing = timing or Timing()
         self.started = _now()
         self.machine: dict[str, object] = {}
+        self._before = read_status(run_dir)
         self._earlier_peak = 0.0
 
     def write(self, state: State, reason: str = "") -> None:
@@ -62,18 +72,22 @@ class Status(StepCallback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say that the run goes on."""
-        before = read_status(self.path.parent).get("peak_memory_mb")
-        self._earlier_peak = before if self.steps and isinstance(before, float) else 0.0
-        if trainer.is_global_zero:
-            self._look_at_machine(pl_module.device)
+        before, peak = self._before, self._before.get("peak_memory_mb")
+        is_comparable = self.steps > 0 and before.get("device") == device_name(pl_module.device)
+        self._earlier_peak = peak if is_comparable and isinstance(peak, float) else 0.0
+        self._look_at_machine(pl_module.device)
+        if trainer.is_global_zero and not self._is_told:
             self.write("running")
 
     def on_step_end(self, trainer: pl.Trainer, module: pl.LightningModule, step: int) -> None:
         """Say how far the run is, now and then."""
         self.steps = step
-        if trainer.is_global_zero and step % self.every == 0:
+        if step % self.every:
+            return
+        with self.timing.paused():
             self._look_at_machine(module.device)
-            self.write("running")
+            if trainer.is_global_zero and not self._is_told:
+                self.write("running")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say that the run is done."""
@@ -82,9 +96,18 @@ class Status(StepCallback):
             self.write("done")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Say how the run was stopped."""
-        if trainer.is_global_zero:
+        """Say how the run was stopped, unless another rank has; an interruption is the first rank's to tell."""
+        is_interrupted = isinstance(exception, INTERRUPTIONS) or trainer.received_sigterm
+        if self._is_told or (is_interrupted and not trainer.is_global_zero):
+            return
+        with suppress(OSError):  # a full disk must not hide the exception
             self.tell(exception, terminated=trainer.received_sigterm)
+
+    @property
+    def _is_told(self) -> bool:
+        """Whether a rank has told, since this run was begun or resumed, why it ended."""
+        now = read_status(self.path.parent)
+        return now.get("state") in ENDED and now != self._before
 
     def _look_at_machine(self, device: torch.device) -> None:
         peak = peak_memory_mb(device)

@@ -20,7 +20,8 @@ class Timing(StepCallback):
     """Measures each optimiser step from the end of the one before; first in the list of callbacks.
 
     On a GPU the launch of kernels is measured; the network waits for the device several times in a step (NMS,
-    sampling), so that the numbers stay close.
+    sampling), so that the numbers stay close, and what the device has left to do when the losses are fetched counts
+    to the step that has just ended. Writing (logs, trackers, checkpoints) is no step's.
 
     Attributes:
         step_seconds: wall-clock time of the last step, with its wait for data.
@@ -69,11 +70,25 @@ class Timing(StepCallback):
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Stop the clock: the time of validation and checkpoints is no step's."""
+        """Stop the clock: the time of writing, validation and checkpoints is no step's. Pauses do not nest."""
         start = time.perf_counter()
         try:
             yield
         finally:
-            pause = time.perf_counter() - start
-            self._step_start += pause
-            self._batch_end += pause
+            self._skip(time.perf_counter() - start)
+
+    @contextmanager
+    def finishing_step(self) -> Iterator[None]:
+        """Count the body, a wait for the device, to the step that has just ended; not within a pause."""
+        start = time.perf_counter()
+        yield
+        wait = time.perf_counter() - start
+        self._skip(wait)
+        self.step_seconds += wait
+        if self._recent:
+            self._recent[-1] += wait
+
+    def _skip(self, seconds: float) -> None:
+        """Let the next step, and its wait for data, begin later."""
+        self._step_start += seconds
+        self._batch_end += seconds
