@@ -5,7 +5,7 @@ import re
 from nucleiseg.evaluation.leaderboard.board import Leaderboard, Table
 from nucleiseg.evaluation.leaderboard.columns import metric_column
 from nucleiseg.progress import counted
-from nucleiseg.report.table_cells import INTERVAL, Cell, Column, columns
+from nucleiseg.report.table_cells import BRACKETS, TextCell, TextColumn, text_columns
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -48,7 +48,7 @@ def escape_latex(text: str) -> str:
 
 
 def _latex_table(table: Table, number: int) -> str:
-    shown = columns(table)
+    shown = text_columns(table)
     rows = [[_cell(cell) for cell in cells] for cells in zip(*(column.cells for column in shown), strict=True)]
     return "\n".join(
         [
@@ -72,12 +72,12 @@ def _latex_table(table: Table, number: int) -> str:
 def _caption(table: Table) -> str:
     images = counted(len(table.images), "validation image")
     measure = metric_column(table.measure)
-    words = f"Ranked by {measure.heading} on {images}. {measure.definition} {INTERVAL}"
+    words = f"Ranked by {measure.heading} on {images}. {measure.definition} {BRACKETS}"
     tied = f" {TIED}" if any(row.tied for row in table.rows[1:]) else ""
     return f"{escape_latex(words)} Best of each column in bold.{tied}"
 
 
-def _alignment(column: Column) -> str:
+def _alignment(column: TextColumn) -> str:
     return "r" if column.is_number else "l"
 
 
@@ -85,6 +85,6 @@ def _line(cells: list[str]) -> str:
     return f"    {' & '.join(cells)} \\\\"
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: TextCell) -> str:
     text = escape_latex(cell.text)
     return (rf"\textbf{{{text}}}" if cell.is_best else text) + r"$^\dagger$" * cell.is_tied

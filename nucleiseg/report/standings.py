@@ -6,13 +6,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nucleiseg.evaluation.leaderboard.board import Row, Table
-from nucleiseg.evaluation.leaderboard.columns import IDENTITY, Column, Value, cells, metric_column
+from nucleiseg.evaluation.leaderboard.columns import (
+    IDENTITY,
+    MISSING,
+    Column,
+    Value,
+    cells,
+    metric_column,
+    with_ceiling,
+)
 
 Verdict = Literal["best", "tied", "behind"]
 """The first row; rows that cannot be told from it; the others."""
-
-MISSING = "–"
-"""Stands for a number that is undefined or not known."""
 
 APART = {column.key for column in IDENTITY}
 """Columns that the page lays out by itself: name, rank, intervals."""
@@ -29,7 +34,7 @@ class Heading:
 
 
 @dataclass(frozen=True)
-class Cell:
+class PageCell:
     """A cell: what it says, and the number or text that it is sorted by (None comes last)."""
 
     text: str
@@ -61,11 +66,11 @@ class Line:
 
     row: Row
     verdict: Verdict
-    score: Cell
-    interval: Cell
+    score: PageCell
+    interval: PageCell
     bar: Bar | None
-    difference: Cell
-    cells: tuple[Cell, ...]
+    difference: PageCell
+    cells: tuple[PageCell, ...]
 
 
 @dataclass(frozen=True)
@@ -90,11 +95,11 @@ def standings(table: Table) -> Standings:
         Line(
             row=row,
             verdict="best" if number == 0 else "tied" if row.tied else "behind",
-            score=_cell(measure, table.measure, values),
+            score=_cell(table.measure, values),
             interval=_interval(measure, *row.interval),
             bar=_bar(row, table.measure, low, high),
-            difference=_interval(measure, *row.difference) if number else Cell(MISSING, None),
-            cells=tuple(_cell(column, column.key, values) for column in columns),
+            difference=_interval(measure, *row.difference) if number else PageCell(MISSING, None),
+            cells=tuple(_cell(column.key, values) for column in columns),
         )
         for number, (row, values) in enumerate(zip(table.rows, known, strict=True))
     ]
@@ -112,23 +117,19 @@ def _shown(rows: Sequence[Mapping[str, tuple[Column, Value]]]) -> Iterator[str]:
 
 def _heading(column: Column, rows: Sequence[Mapping[str, tuple[Column, Value]]]) -> Heading:
     is_text = any(isinstance(row[column.key][1], str) for row in rows if column.key in row)
-    text = f"{column.heading} ({column.unit})" if column.unit else column.heading
     first: Literal["ascending", "descending"] = "descending" if column.higher_is_better else "ascending"
-    return Heading(text, column.definition, first, not is_text)
+    return Heading(column.title, column.definition, first, not is_text)
 
 
-def _cell(column: Column, key: str, row: Mapping[str, tuple[Column, Value]]) -> Cell:
-    """Return `0.2441 of at most 0.2574` for a metric with a ceiling, else the value alone."""
-    value = row[key][1] if key in row else None
-    ceiling = row[f"{key}_ceiling"][1] if f"{key}_ceiling" in row else None
-    text = column.text(value) or MISSING
-    return Cell(text if ceiling is None or value is None else f"{text} of at most {column.text(ceiling)}", value)
+def _cell(key: str, row: Mapping[str, tuple[Column, Value]]) -> PageCell:
+    values = {name: value for name, (_, value) in row.items()}
+    return PageCell(with_ceiling(key, values), values.get(key))
 
 
-def _interval(column: Column, low: float, high: float) -> Cell:
+def _interval(column: Column, low: float, high: float) -> PageCell:
     if not math.isfinite(low + high):
-        return Cell("not known", None)
-    return Cell(f"{column.text(low)} to {column.text(high)}", low)
+        return PageCell("not known", None)
+    return PageCell(f"{column.text(low)} to {column.text(high)}", low)
 
 
 def _range(rows: Sequence[Row], measure: str) -> tuple[float, float]:

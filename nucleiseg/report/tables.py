@@ -11,7 +11,7 @@ from nucleiseg.evaluation.leaderboard.columns import cells
 from nucleiseg.files import write_text
 from nucleiseg.progress import counted
 from nucleiseg.report.latex import to_latex
-from nucleiseg.report.table_cells import Cell, columns, definitions
+from nucleiseg.report.table_cells import TextCell, definitions, text_columns
 
 TIED = "† cannot be told from the best row: 0 lies in the 95 % interval of their difference (paired bootstrap)."
 
@@ -65,14 +65,14 @@ def to_markdown(leaderboard: Leaderboard) -> str:
             parts.append(TIED if all(row.is_compared for row in tied) else UNKNOWN)
     if leaderboard.notes:
         parts.append("\n".join(f"- {escape_markdown(note)}" for note in leaderboard.notes))
-    meanings = definitions(column for table in leaderboard.tables for column in columns(table))
+    meanings = definitions(column for table in leaderboard.tables for column in text_columns(table))
     lines = [f"- **{escape_markdown(name)}**: {escape_markdown(text)}" for name, text in meanings.items()]
     parts += ["## Definitions", "The best of each column is in bold.", "\n".join(lines)]
     return "\n\n".join(parts) + "\n"
 
 
 def _markdown_table(table: Table) -> str:
-    shown = columns(table)
+    shown = text_columns(table)
     rows = [
         [escape_markdown(column.head) for column in shown],
         ["---:" if column.is_number else ":---" for column in shown],
@@ -81,7 +81,7 @@ def _markdown_table(table: Table) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _markdown_cell(cell: Cell) -> str:
+def _markdown_cell(cell: TextCell) -> str:
     text = escape_markdown(cell.text) + " †" * cell.is_tied
     return f"**{text}**" if cell.is_best else text
 

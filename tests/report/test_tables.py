@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nucleiseg.doors.leaderboard.terminal import print_leaderboard
 from nucleiseg.evaluation.leaderboard.board import Leaderboard, Row, Table
 from nucleiseg.evaluation.leaderboard.candidates import Candidate
 from nucleiseg.evaluation.leaderboard.record import EvaluationRecord
 from nucleiseg.report.latex import escape_latex, to_latex
-from nucleiseg.report.table_cells import Cell, columns, number
+from nucleiseg.report.standings import standings
+from nucleiseg.report.table_cells import TextCell, text_columns
 from nucleiseg.report.tables import escape_markdown, to_markdown, write_tables
 
 NAN = math.nan
@@ -60,48 +62,61 @@ def make_board(*rows: Row, measure: str = "ap50", notes: tuple[str, ...] = ()) -
 def board() -> Leaderboard:
     return make_board(
         make_row(1, {"ap50": 0.74612345678901234, "pq": 0.5, **BOARD}),
-        make_row(2, {"ap50": 0.74, "pq": 0.6, **BOARD, "count_mae": 9.0}, tied=True, setting="100 % | #1_{x}\n[new]"),
+        make_row(2, {"ap50": 0.74, "pq": 0.6, **BOARD, "count_mae": 0.8}, tied=True, setting="100 % | #1_{x}\n[new]"),
         make_row(3, {"ap50": NAN, "pq": 0.4}, kind="average", interval=(NAN, NAN), facts={}),
         notes=("A <b>note</b>.",),
     )
 
 
 def cells(board: Leaderboard) -> dict[str, list[str]]:
-    return {column.head: [cell.text for cell in column.cells] for column in columns(board.tables[0])}
+    return {column.head: [cell.text for cell in column.cells] for column in text_columns(board.tables[0])}
 
 
 def test_numbers_as_people_read_them(board: Leaderboard) -> None:
     assert cells(board) == {
-        "Rank": ["1", "2", "3"],
-        "Setting": ["r50_c4, saturation 0.5–2", "100 % | #1_{x}\n[new]", "r50_c4, saturation 0.5–2"],
-        "Step": ["600", "600", "600 (averaged)"],
-        "AP50": ["0.746 [0.71, 0.78]", "0.740 [0.71, 0.78]", "–"],
+        "rank": ["1", "2", "3"],
+        "setting": ["r50_c4, saturation 0.5–2", "100 % | #1_{x}\n[new]", "r50_c4, saturation 0.5–2"],
+        "step": ["600", "600", "600 (averaged)"],
+        "AP50": ["0.7461 [0.7149, 0.7801]", "0.7400 [0.7149, 0.7801]", "–"],
         "AP50 at 100": ["0.2441 of at most 0.2574", "0.2441 of at most 0.2574", "–"],
         "PQ": ["0.5000", "0.6000", "0.4000"],
-        "count error": ["12.2", "9.0", "–"],
-        "Parameters": ["43.9 M", "43.9 M", "–"],
-        "Training step": ["1.1 s", "1.1 s", "–"],
-        "Peak memory": ["3.2 GB", "3.2 GB", "–"],
+        "count error": ["12.2", "0.8", "–"],
+        "parameters (M)": ["43.9", "43.9", "–"],
+        "time per step (s)": ["1.100", "1.100", "–"],
+        "peak memory (MB)": ["3,200", "3,200", "–"],
     }
-    assert number(-1.0) == "-1.0000"
-    assert number(0.99996, 3) == "1.000"
+
+
+def test_the_terminal_the_tables_and_the_page_say_the_same(
+    board: Leaderboard, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_leaderboard(board)
+    printed = capsys.readouterr().err
+    page = standings(board.tables[0])
+    on_page = {heading.text: [line.cells[i].text for line in page.lines] for i, heading in enumerate(page.headings)}
+    for head, texts in list(cells(board).items())[4:]:
+        assert on_page[head] == texts
+        assert all(text in printed for text in texts)
+        assert set(head.split()) <= set(printed.split())
+    assert "3 rows (settings and steps) on 2 images, by AP50 [95 % interval]" in printed
+    assert "checkpoint" not in printed
 
 
 def test_best_and_tied_are_marked(board: Leaderboard) -> None:
-    shown = {column.head: column.cells for column in columns(board.tables[0])}
+    shown = {column.head: column.cells for column in text_columns(board.tables[0])}
     best = {head: [cell.is_best for cell in column] for head, column in shown.items()}
-    assert best["AP50"] == best["Setting"] == [True, False, False]
+    assert best["AP50"] == best["setting"] == [True, False, False]
     assert best["PQ"] == [False, True, False]
     assert best["count error"] == [False, True, False], "the smaller error is the better one"
     assert best["AP50 at 100"] == [True, True, False], "both of two equal ones"
-    assert not any(best["Parameters"])
-    assert [cell.is_tied for cell in shown["Setting"]] == [False, True, False]
+    assert not any(best["parameters (M)"])
+    assert [cell.is_tied for cell in shown["setting"]] == [False, True, False]
 
 
 def test_a_ranking_by_share_of_the_ceiling() -> None:
     board = make_board(make_row(1, {"ap50": 0.7, **BOARD}, interval=(0.9, 1.0)), measure="ap50_100_share")
     shown = cells(board)
-    assert shown["AP50 at 100, share of ceiling"] == ["0.949 [0.90, 1.00]"]
+    assert shown["AP50 at 100, share of ceiling"] == ["0.9485 [0.9000, 1.0000]"]
     assert shown["AP50 at 100"] == ["0.2441 of at most 0.2574"]
     assert "as a share of its ceiling" in to_markdown(board)
 
@@ -125,8 +140,8 @@ def test_markdown_is_a_table_with_its_words(board: Leaderboard) -> None:
     text = to_markdown(board)
     table = [line for line in text.splitlines() if line.startswith("| ")]
     assert len(table) == 5
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {len(columns(board.tables[0])) + 1}
-    assert "| **r50_c4, saturation 0.5–2** | 600 | **0.746 \\[0.71, 0.78\\]** |" in table[2]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {len(text_columns(board.tables[0])) + 1}
+    assert "| **r50_c4, saturation 0.5–2** | 600 | **0.7461 \\[0.7149, 0.7801\\]** |" in table[2]
     assert "100 % \\| \\#1\\_{x} \\[new\\] †" in table[3]
     for words in ("Rows 2 and 3 are one model.", "† cannot be told", "\\<b\\>note", "- **PQ**: Panoptic quality"):
         assert words in text
@@ -152,8 +167,8 @@ def test_latex_has_one_row_a_row(board: Leaderboard) -> None:
     body = text.partition(r"\midrule")[2].partition(r"\bottomrule")[0].strip().splitlines()
     assert len(body) == 3
     assert all(line.endswith(r"\\") for line in body)
-    assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {len(columns(board.tables[0])) - 1}
-    assert r"\textbf{r50\_c4, saturation 0.5--2} & 600 & \textbf{0.746 {[}0.71, 0.78{]}}" in body[0]
+    assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {len(text_columns(board.tables[0])) - 1}
+    assert r"\textbf{r50\_c4, saturation 0.5--2} & 600 & \textbf{0.7461 {[}0.7149, 0.7801{]}}" in body[0]
     assert r"100 \% \textbar{} \#1\_\{x\} {[}new{]}$^\dagger$" in body[1]
     assert r"\label{tab:leaderboard-1}" in text
 
@@ -191,4 +206,4 @@ def test_latex_compiles(board: Leaderboard, tmp_path: Path) -> None:
 
 
 def test_a_cell_is_plain_unless_marked() -> None:
-    assert (Cell("x").is_best, Cell("x").is_tied) == (False, False)
+    assert (TextCell("x").is_best, TextCell("x").is_tied) == (False, False)

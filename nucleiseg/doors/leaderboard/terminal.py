@@ -1,29 +1,23 @@
 """The leaderboard on a terminal."""
 
-import math
 import sys
-from collections.abc import Callable
+from textwrap import wrap
 
+from rich import box
 from rich.console import Console
 from rich.table import Table as TextTable
 from rich.text import Text
 
 from nucleiseg.evaluation.leaderboard.board import Leaderboard, Row, Table
+from nucleiseg.evaluation.leaderboard.columns import metric_column
 from nucleiseg.progress import counted, say
+from nucleiseg.report.table_cells import TextColumn, text_columns
 
-WIDTH = 160
+WIDTH = 200
 """Columns where the output is not a terminal, which would wrap the table at 80."""
 
-METRICS = ("ap", "ap50", "ap50_100", "pq", "count_mae")
-"""What is shown beside the metric that ranks, where it is not that itself."""
-
-FACTS: dict[str, tuple[str, Callable[[float], str]]] = {
-    "parameters": ("M weights", lambda count: f"{count / 1e6:.1f}"),
-    "seconds_per_step": ("s/step", "{:.3g}".format),
-    "seconds_per_image": ("s/image", "{:.3g}".format),
-    "peak_memory_mb": ("peak MB", "{:,.0f}".format),
-}
-"""Key of a fact, the head of its column, and how it is written."""
+HEAD_WIDTH = 10
+"""Letters in a line of a head, so that heads are no wider than their numbers."""
 
 
 def print_leaderboard(board: Leaderboard) -> None:
@@ -37,49 +31,32 @@ def print_leaderboard(board: Leaderboard) -> None:
 
 
 def _text_table(table: Table) -> TextTable:
-    images = counted(len(table.images), "image")
+    rows, images = counted(len(table.rows), "row"), counted(len(table.images), "image")
+    measure = metric_column(table.measure).heading
     text = TextTable(
-        title=f"{counted(len(table.rows), 'checkpoint')} on {images}, by {table.rank_by}",
+        title=Text(f"{rows} (settings and steps) on {images}, by {measure} [95 % interval]"),
         caption="* best   ~ cannot be told from the best",
         title_justify="left",
         caption_justify="left",
+        box=box.SIMPLE,
+        padding=(0, 1, 0, 0),
     )
-    metrics = [key for key in METRICS if key != table.measure]
-    facts = [key for key in FACTS if any(row.facts.get(key) is not None for row in table.rows)]
-    text.add_column("", justify="right", no_wrap=True)
-    text.add_column("setting")
-    heads = ("step", table.measure, "95 %", *metrics, *(FACTS[key][0] for key in facts))
-    for head in heads:
-        text.add_column(head, justify="right", no_wrap=True)
-    for row in table.rows:
-        numbers = [_number(row.values.get(key, math.nan), digits=1 if key == "count_mae" else 4) for key in metrics]
-        numbers += [_fact(row, key) for key in facts]
-        cells = [_place(row), row.setting, _step(row), _number(row.values[table.measure]), _interval(row), *numbers]
-        text.add_row(*map(Text, cells), style=_style(row))
+    rank, *columns = text_columns(table)
+    for column in (rank, *columns):
+        text.add_column(_head(column), justify="right" if column.is_number else "left", no_wrap=column.is_number)
+    for row, cells in zip(table.rows, zip(*(column.cells for column in columns), strict=True), strict=True):
+        text.add_row(_place(row), *(Text(cell.text) for cell in cells), style=_style(row))
     return text
 
 
-def _place(row: Row) -> str:
+def _head(column: TextColumn) -> Text:
+    return Text("\n".join(wrap(column.head, HEAD_WIDTH, break_long_words=False)))
+
+
+def _place(row: Row) -> Text:
     """Return the rank, with a star for the best and a tilde for those that cannot be told from it."""
-    return f"{'*' if row.rank == 1 else '~' if row.tied else ''} {row.rank}".strip()
+    return Text(f"{'*' if row.rank == 1 else '~' if row.tied else ''} {row.rank}".strip())
 
 
 def _style(row: Row) -> str:
     return "bold" if row.rank == 1 else "" if not row.tied else "dim"
-
-
-def _step(row: Row) -> str:
-    return f"mean to {row.step}" if row.kind == "average" else str(row.step)
-
-
-def _interval(row: Row) -> str:
-    return "" if math.isnan(row.interval[0]) else f"{row.interval[0]:.4f} .. {row.interval[1]:.4f}"
-
-
-def _number(value: float, digits: int = 4) -> str:
-    return "-" if math.isnan(value) else f"{value:.{digits}f}"
-
-
-def _fact(row: Row, key: str) -> str:
-    value = row.facts.get(key)
-    return FACTS[key][1](value) if isinstance(value, int | float) else "-"
