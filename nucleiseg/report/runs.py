@@ -165,8 +165,8 @@ def _read_index(path: Path) -> list[dict[str, str]]:
         step, file = row.get("step") or "", row.get("path") or ""
         if not (step.isascii() and step.isdigit()) or not file or "\0" in file:
             raise InputError(
-                f"{path}, row {number} is damaged (step {step!r}, path {file!r}): the run is left out. Remove the row to "
-                "rank the others."
+                f"{path}, row {number} is damaged (step {step!r}, path {file!r}): the run is left out. Remove the row "
+                "to rank the others."
             )
     return rows
 

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ from omegaconf import OmegaConf
 from nucleiseg.data.readers.demo import DemoReader, write_folders
 from nucleiseg.doors.evaluating import evaluate
 from nucleiseg.doors.evaluating_checkpoint import set_up_data
-from nucleiseg.doors.leaderboard import candidates, writing
+from nucleiseg.doors.leaderboard import averages, candidates, scoring, writing
 from nucleiseg.doors.leaderboard.cache import EvaluationCache
 from nucleiseg.doors.leaderboard.images import ImageSet
 from nucleiseg.doors.leaderboard.page import gallery_of, summaries_of
@@ -23,7 +24,7 @@ from nucleiseg.doors.predicting import predict
 from nucleiseg.errors import InputError
 from nucleiseg.evaluation.leaderboard.record import EvaluationRecord
 from nucleiseg.files import write_text
-from nucleiseg.models.checkpoint import Metadata, read, save
+from nucleiseg.models.checkpoint import Metadata, read, save, write
 from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import build
 from nucleiseg.report.ledger import read_ledger
@@ -128,8 +129,13 @@ def test_every_checkpoint_of_a_sweep_is_ranked_once_and_written(
 
 
 def test_a_checkpoint_scores_as_evaluate_says(
-    make_run: Callable[..., Path], call: Callable[..., int], composed: Composed, tmp_path: Path
+    make_run: Callable[..., Path],
+    call: Callable[..., int],
+    composed: Composed,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(scoring, "choose_threshold", lambda *_, **__: SimpleNamespace(threshold=0.3))
     run = make_run("one", steps=(4,))
     call(f"runs='{run}'")
     config = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))
@@ -142,7 +148,66 @@ def test_a_checkpoint_scores_as_evaluate_says(
     kept = EvaluationRecord.load(record)
     for key in ("ap", "ap50", "ap50_100", "aji", "pq", "count_mae", "count_threshold", "results"):
         assert kept.report[key] == pytest.approx(metrics[key]), key
-    assert kept.count_threshold == 0.3
+
+
+GIVEN = ["data=demo", "data.images=3", "data.size=64", "data.seed=5", "data.val=none", "data.cache_dir=none"]
+
+
+def test_a_threshold_is_chosen_on_validation_images_alone(
+    make_run: Callable[..., Path], call: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "choose_threshold", lambda *_, **__: SimpleNamespace(threshold=0.625))
+    run = make_run("one")
+    call(f"runs='{run}'", "average_top=2")
+    assert {float(row["count_threshold"]) for row in rows(run)} == {0.625}
+    assert read(run / "best.ckpt")[1].score_threshold == read(run / "average_2.ckpt")[1].score_threshold == 0.625
+    assert "a little too good, alike" in (run / "leaderboard.md").read_text(encoding="utf-8")
+
+    path = run / "checkpoints" / "step_000004.ckpt"
+    weights, metadata = read(path)
+    write(path, weights, replace(metadata, score_threshold=0.5))
+    call(f"runs='{run}'", "average_top=2", *GIVEN)
+    found = {(row["kind"], row["step"]): float(row["count_threshold"]) for row in rows(run)}
+    assert found == pytest.approx({("step", "2"): 0.3, ("step", "4"): 0.5, ("average", "4"): 0.4})
+    assert read(run / "average_2.ckpt")[1].score_threshold == pytest.approx(0.4)
+    (best,) = [row for row in rows(run) if row["rank"] == "1"]
+    assert read(run / "best.ckpt")[1].score_threshold == pytest.approx(found[best["kind"], best["step"]])
+    assert "alike for all" not in (run / "leaderboard.md").read_text(encoding="utf-8")
+
+
+def test_runs_that_were_trained_on_what_they_are_scored_on_are_named(
+    make_run: Callable[..., Path], call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, other = make_run("one", steps=(4,)), make_run("two", "seed=1", steps=(4,))
+    call(f"runs=['{run}','{other}']", f"output='{run}'")
+    assert "trained on" not in capsys.readouterr().err
+    config = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))
+    assert isinstance(config, dict)
+    images, size, seed = (config["data"][key] for key in ("images", "size", "seed"))
+    same = [f"data.images={images}", f"data.size={size}", f"data.seed={seed}", "data.val=none", "data.cache_dir=none"]
+    call(f"runs=['{run}','{other}']", f"output='{run}'", "data=demo", *same)
+    trained = len(json.loads((run / "splits.json").read_text())["train"])
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"one, two were trained on {trained} of these {images} images, by their names: their numbers" in said
+
+
+def test_the_same_validation_images_are_one_set_whatever_was_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = ImageSet({"reader": "demo"}, "all", ["a"]), ImageSet({"reader": "demo"}, "fewer", ["a"])
+    for one, keys in zip(images, ({"a": "1", "b": "2", "c": "3"}, {"a": "1", "b": "2"}), strict=True):
+        _look_like(one, keys, monkeypatch)
+    assert images[0].digest == images[1].digest
+    assert images[0].data_key != images[1].data_key
+    changed = ImageSet({"reader": "demo"}, "changed", ["a"])
+    _look_like(changed, {"a": "9", "b": "2", "c": "3"}, monkeypatch)
+    assert changed.digest != images[0].digest
+
+
+def _look_like(images: ImageSet, keys: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a set of images find images of these names and content keys, the first of which is scored."""
+    summaries = [SimpleNamespace(name=name, key=key) for name, key in keys.items()]
+    data = SimpleNamespace(summaries=summaries, class_names=["nucleus"])
+    monkeypatch.setitem(images.__dict__, "datamodule", data)
+    monkeypatch.setitem(images.__dict__, "records", {next(iter(keys)): None})
 
 
 def test_best_is_a_file_with_the_threshold_that_was_chosen_on_its_images(
@@ -154,6 +219,19 @@ def test_best_is_a_file_with_the_threshold_that_was_chosen_on_its_images(
     assert all(torch.equal(best[0][name], value) for name, value in stored[0].items())
     facts = next(json.loads(path.read_text()) for path in _facts(run))
     assert best[1].score_threshold == (facts["chosen_threshold"] or 0.3)
+
+
+def test_best_is_not_written_again(make_run: Callable[..., Path], call: Callable[..., int], tmp_path: Path) -> None:
+    run = make_run("one", steps=(4,))
+    call(f"runs='{run}'")
+    (path,) = _facts(run)
+    for threshold in (0.625, 0.75):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "chosen_threshold": threshold}))
+        call(f"runs='{run}'")
+        assert read(run / "best.ckpt")[1].score_threshold == threshold
+        written = (run / "best.ckpt").stat().st_mtime_ns
+        call(f"runs='{run}'")
+        assert (run / "best.ckpt").stat().st_mtime_ns == written
 
 
 def test_an_average_is_one_more_entry_and_is_made_once(
@@ -209,12 +287,16 @@ def test_what_cannot_be_used_is_told_and_the_rest_is_ranked(
     broken = make_run("broken")
     (broken / "checkpoints" / "step_000002.ckpt").write_bytes(b"no checkpoint")
     (broken / "checkpoints" / "step_000004.ckpt").unlink()
+    begun = make_run("begun", state="running")
+    (begun / "index.csv").unlink()
     empty = make_run("empty", state="failed")
     (empty / "index.csv").unlink()
     assert call(f"runs='{tmp_path / 'runs'}'") == 3
     said = capsys.readouterr().err
     for sentence in ("broken, step 2:", "broken, step 4:", "empty has no checkpoint", "good goes on, or was killed"):
         assert sentence in said
+    assert "good goes on, or was killed (step 4 of 4): its checkpoints so far are ranked." in said
+    assert "begun goes on, or was killed (step 4 of 4)." in said
     assert len(rows(tmp_path / "runs")) == 2
 
 
@@ -224,8 +306,7 @@ def test_a_run_without_validation_needs_data(
     run = make_run("all", "data.val=none", steps=(4,))
     with pytest.raises(InputError, match=r"trained on all its images \(data\.val=none\): give images"):
         call(f"runs='{run}'")
-    given = ["data=demo", "data.images=3", "data.size=64", "data.seed=5", "data.val=none", "data.cache_dir=none"]
-    assert call(f"runs='{run}'", *given) == 0
+    assert call(f"runs='{run}'", *GIVEN) == 0
     assert rows(run)[0]["images"] == "3"
     assert evaluated == ["all 4"]
 
@@ -290,6 +371,62 @@ def test_an_upload_is_remembered_with_its_local_score(
     (run / "submissions.csv").unlink()
     assert call(f"runs='{run}'", upload) == 0
     assert "without a local score" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("bad", ["answer", "ledger"])
+def test_a_bad_upload_is_refused_before_anything_is_done(
+    bad: str, make_run: Callable[..., Path], call: Callable[..., int], evaluated: list[str], tmp_path: Path
+) -> None:
+    run = make_run("one", steps=(4,))
+    answer = tmp_path / "answer.json"
+    if bad == "ledger":
+        answer.write_text("[]")
+        (run / "submissions.csv").write_text("a,b\n")
+    with pytest.raises(InputError, match="cannot be read" if bad == "answer" else "no ledger"):
+        call(f"runs='{run}'", f"submitted='{answer}'")
+    assert evaluated == []
+    assert not (run / "best.ckpt").exists()
+
+
+def _ranked(*rows: tuple[int, str]) -> Any:  # noqa: ANN401
+    """Return what `average_best` looks at of a table: step and runs of each row of one setting."""
+    of_rows = [
+        SimpleNamespace(
+            step=step, setting="r18", candidates=[SimpleNamespace(run=run, setting_key="k") for run in runs.split()]
+        )
+        for step, runs in rows
+    ]
+    return SimpleNamespace(rows=of_rows)
+
+
+@pytest.mark.parametrize(
+    ("ranked", "steps", "failures"),
+    [
+        ([(6, "a b"), (2, "a"), (4, "a b"), (8, "a b")], {4, 6}, 0),
+        ([(6, "a b"), (2, "a"), (4, "b")], set(), 1),
+        ([(6, "a"), (2, "a b")], {2, 6}, 0),
+    ],
+)
+def test_only_steps_that_all_runs_have_are_averaged(
+    ranked: list[tuple[int, str]], steps: set[int], failures: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored = [
+        SimpleNamespace(job=SimpleNamespace(run=SimpleNamespace(name=run), step=step))
+        for step, runs in ranked
+        for run in runs.split()
+    ]
+    monkeypatch.setattr(averages, "_average", lambda parts, *_: {part.job.step for part in parts})
+    said: list[str] = []
+    found = averages.average_best(_ranked(*ranked), scored, 2, tmp_path, *[None] * 2, said.append)  # type: ignore[arg-type]
+    assert all(one == steps for one in found)
+    assert bool(found) == bool(steps)
+    assert len(said) == failures
+
+
+def test_averages_of_runs_do_not_overwrite_each_other() -> None:
+    assert averages.file_names(["a/b"], 2) == ["average_2.ckpt"]
+    assert averages.file_names(["a/b", "c"], 2) == ["average_2_a_b.ckpt", "average_2_c.ckpt"]
+    assert len(set(averages.file_names(["a/b_c", "a_b/c", "A_b_c", "c"], 2))) == 4
 
 
 @pytest.mark.parametrize(

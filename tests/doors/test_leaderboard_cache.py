@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from nucleiseg.doors.leaderboard import cache as module
 from nucleiseg.doors.leaderboard.cache import HASHES, Evaluation, EvaluationCache, Facts
 from nucleiseg.errors import InputError
 from nucleiseg.evaluation.leaderboard.record import EvaluationRecord
@@ -45,6 +46,14 @@ def test_a_key_changes_with_each_of_its_parts() -> None:
     keys = [cache.key(*parts) for parts in (("a", "b", 1), ("x", "b", 1), ("a", "x", 1), ("a", "b", 2), ("ab", "", 1))]
     assert len(set(keys)) == 5
     assert cache.key("a", "b", {"x": 1, "y": 2}) == cache.key("a", "b", {"y": 2, "x": 1})
+
+
+@pytest.mark.parametrize("versions", [("0.0", "2.15"), ("1.0", "2.11")])
+def test_other_versions_evaluate_anew(versions: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "versions", lambda: ("1.0", "2.15"))
+    before = EvaluationCache(Path("unused")).key("a", "b", 1)
+    monkeypatch.setattr(module, "versions", lambda: versions)
+    assert EvaluationCache(Path("unused")).key("a", "b", 1) != before
 
 
 def test_a_digest_is_kept_until_size_or_time_change(tmp_path: Path) -> None:

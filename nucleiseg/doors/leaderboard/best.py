@@ -17,8 +17,8 @@ from nucleiseg.files import atomic_path
 
 BEST = "best.ckpt"
 
-SOURCE = "source"
-"""What the cache calls the digest of the checkpoint that a file of another threshold was made from."""
+MADE_FROM = "made_from"
+"""What the cache calls the [digest, threshold] of the checkpoint that a file of another threshold was made from."""
 
 
 def goodness(candidate: Candidate, metric: Metric) -> float:
@@ -46,7 +46,7 @@ def best_of(row: Row, scored: Sequence[Scored], metric: Metric) -> Scored:
 
 
 def write_best(best: Scored, path: Path, cache: EvaluationCache) -> None:
-    """Write a checkpoint with the threshold chosen on the images that it was scored on; nothing if it is there.
+    """Write a checkpoint with the threshold chosen on its validation images, else its own; nothing if it is there.
 
     Args:
         best: the checkpoint.
@@ -59,8 +59,19 @@ def write_best(best: Scored, path: Path, cache: EvaluationCache) -> None:
             with atomic_path(path) as temporary:
                 shutil.copyfile(source, temporary)
         return
+    made_from = [cache.digest(source), facts.chosen_threshold]
+    if path.is_file() and cache.get_json(cache.digest(path), MADE_FROM) == made_from:
+        return
     from nucleiseg.models.checkpoint import read, write
 
     weights, metadata = read(source)
     write(path, weights, replace(metadata, score_threshold=facts.chosen_threshold))
-    cache.put_json(cache.digest(path), SOURCE, cache.digest(source))
+    cache.put_json(cache.digest(path), MADE_FROM, made_from)
+
+
+def source_of(digest: str, cache: EvaluationCache) -> str:
+    """Return the digest of the checkpoint that a file was made from with another threshold; its own for any other."""
+    match cache.get_json(digest, MADE_FROM) if digest else None:
+        case [str(source), _]:
+            return source
+    return digest

@@ -5,20 +5,29 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from nucleiseg import __version__
 from nucleiseg.errors import InputError
 from nucleiseg.evaluation.leaderboard.record import EvaluationRecord
 from nucleiseg.files import read_json, write_json
 from nucleiseg.models.plain import from_mapping, to_mapping
 from nucleiseg.progress import say
 
-VERSION = 1
+VERSION = 2
 """Of how checkpoints are evaluated: raise it when a number would change, and no older file is looked at."""
 
 HASHES = "hashes.json"
 """The digests of files, so that a checkpoint of 140 MB is hashed once: path -> [size, mtime_ns, SHA-256]."""
+
+
+@cache
+def versions() -> tuple[str, str]:
+    """Return the versions of this package and of PyTorch, whose kernels round differently, without importing it."""
+    return __version__, metadata.version("torch")
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,7 @@ class Facts:
         weights: what the run started from, in words.
         stored_threshold: the score threshold in the file; None where it has none.
         chosen_threshold: the score threshold with the best F1 on the images that were scored; None where there was
-            nothing to choose by.
+            nothing to choose by, or they are no validation images, on which nothing may be chosen.
     """
 
     parameters: int
@@ -60,14 +69,14 @@ class EvaluationCache:
         self._has_said = False
 
     def key(self, checkpoint: str, image_set: str, settings: object) -> str:
-        """Return the name of an evaluation.
+        """Return the name of an evaluation, which changes with the versions of this package and of PyTorch, too.
 
         Args:
             checkpoint: digest of the checkpoint's file.
             image_set: digest of images and truth.
             settings: how it predicts; anything of plain values.
         """
-        text = json.dumps([VERSION, checkpoint, image_set, settings], sort_keys=True)
+        text = json.dumps([VERSION, *versions(), checkpoint, image_set, settings], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def get(self, key: str) -> Evaluation | None:

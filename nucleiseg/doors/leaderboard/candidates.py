@@ -66,13 +66,19 @@ class Scored:
             checkpoint=job.file,
             image_set=job.images.digest,
             record=self.evaluation.record,
-            facts={"parameters": facts.parameters, "weights": facts.weights, **run_facts(job.run)},
+            facts={
+                "parameters": facts.parameters,
+                "weights": facts.weights,
+                "predicted_on": self.evaluation.record.device,
+                **run_facts(job.run),
+            },
         )
 
 
-def prediction_key(settings: PredictionSettings) -> dict[str, Any]:
-    """Return what changes a prediction; the device does not, up to rounding."""
-    return {key: value for key, value in asdict(settings).items() if key != "device"}
+def prediction_key(settings: PredictionSettings, images: ImageSet) -> dict[str, Any]:
+    """Return what changes an evaluation beside checkpoint and images; the device does not, up to rounding."""
+    plain = {key: value for key, value in asdict(settings).items() if key != "device"}
+    return {**plain, "chooses_threshold": images.are_validation}
 
 
 def list_jobs(
@@ -99,7 +105,7 @@ def list_jobs(
                 fail(f"{run.name} has no checkpoint: there is nothing of it to rank.")
             continue
         try:
-            images = ImageSet.of_run(run) if data is None else ImageSet(data)
+            images = ImageSet.of_run(run, cache) if data is None else ImageSet(data)
             images = known.setdefault(images.identity, images)
             digest = images.digest
         except InputError as error:
@@ -107,7 +113,7 @@ def list_jobs(
             continue
         for step, file in run.checkpoints:
             try:
-                key = cache.key(cache.digest(file), digest, prediction_key(settings))
+                key = cache.key(cache.digest(file), digest, prediction_key(settings, images))
             except InputError as error:
                 fail(f"{run.name}, step {step}: {error}")
             else:

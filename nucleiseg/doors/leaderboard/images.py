@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nucleiseg.doors.leaderboard.cache import EvaluationCache
 from nucleiseg.errors import InputError
 from nucleiseg.evaluation.truth import ImageTruth
 from nucleiseg.progress import track
@@ -26,6 +27,10 @@ PLACES = ("cache_dir", "workers", "batch_size")
 """Keys of the `data` group that say nothing of which images there are."""
 
 
+DIGEST = "images"
+"""What the cache calls the digest of scored images."""
+
+
 class ImageSet:
     """The images of a data configuration that are held out (all, where none is), with their truth.
 
@@ -33,18 +38,24 @@ class ImageSet:
         data: the keys of the `data` group.
         fingerprint: what it was when the run began (`splits.json`); None: the data are looked at.
         names: of the images that were held out then; None: as for the fingerprint.
+        cache: keeps digests; None: the data are looked at.
     """
 
     def __init__(
-        self, data: Mapping[str, Any], fingerprint: str | None = None, names: Sequence[str] | None = None
+        self,
+        data: Mapping[str, Any],
+        fingerprint: str | None = None,
+        names: Sequence[str] | None = None,
+        cache: EvaluationCache | None = None,
     ) -> None:
         self.data = data
         self.fingerprint = fingerprint
         self.names = None if names is None else tuple(names)
+        self.cache = cache
 
     @classmethod
-    def of_run(cls, run: Run) -> "ImageSet":
-        """Return the validation images of a run.
+    def of_run(cls, run: Run, cache: EvaluationCache | None = None) -> "ImageSet":
+        """Return the validation images of a run; the cache knows the digests of those that were looked at before.
 
         Raises:
             InputError: if it has none, or does not tell.
@@ -55,7 +66,7 @@ class ImageSet:
                 "trained on all its images (data.val=none)" if run.splits else "does not tell its images (splits.json)"
             )
             raise InputError(f"{run.name} {why}: give images to score it on, data=folders data.root=DIR data.val=none.")
-        return cls(data, run.splits.get("fingerprint"), names)
+        return cls(data, run.splits.get("fingerprint"), names, cache)
 
     @property
     def identity(self) -> str:
@@ -64,14 +75,37 @@ class ImageSet:
         return json.dumps([plain, self.fingerprint, self.names], sort_keys=True, default=str)
 
     @property
+    def are_validation(self) -> bool:
+        """Whether they are a run's own validation images, on which a score threshold may be chosen."""
+        return self.names is not None
+
+    @cached_property
     def digest(self) -> str:
-        """16 hexadecimal digits of the images and their truth; the data are only looked at where nothing tells.
+        """16 hexadecimal digits of the scored images and their truth alone, whatever else the data hold.
+
+        The data are only looked at where the cache does not know the digest from the fingerprint and the names.
 
         Raises:
             InputError: if they must be looked at and cannot be read.
         """
-        known = (self.fingerprint, self.names) if self.fingerprint and self.names else self._found
-        return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
+        name = self.data_key
+        known = self.cache.get_json(name, DIGEST) if self.cache and self.names else None
+        if isinstance(known, str):
+            return known
+        keys = {summary.name: summary.key for summary in self.summaries}
+        digest = _digest([[(name, keys[name]) for name in self.records], self.datamodule.class_names])
+        if self.cache:
+            self.cache.put_json(name, DIGEST, digest)
+        return digest
+
+    @property
+    def data_key(self) -> str:
+        """16 hexadecimal digits of all images of the data, their truth and their split.
+
+        Raises:
+            InputError: if the data must be looked at and cannot be read.
+        """
+        return _digest([self.fingerprint or self.datamodule.fingerprint, self.names or tuple(self.records)])
 
     @cached_property
     def datamodule(self) -> "NucleiDataModule":
@@ -127,6 +161,6 @@ class ImageSet:
         """Return the (H, W, 3) uint8 RGB pixels of an image."""
         return self.sample(name).image
 
-    @property
-    def _found(self) -> tuple[str, tuple[str, ...]]:
-        return self.datamodule.fingerprint, tuple(self.records)
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]

@@ -3,14 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nucleiseg.data.readers import READERS
 from nucleiseg.doors.leaderboard.best import BEST
+from nucleiseg.errors import some
 from nucleiseg.evaluation.leaderboard.board import Leaderboard
 from nucleiseg.evaluation.leaderboard.candidates import Candidate
 from nucleiseg.progress import counted
 from nucleiseg.report.runs import Run
 
 ENDINGS = {
-    "running": "goes on, or was killed: its checkpoints so far are ranked",
+    "running": "goes on, or was killed",
     "interrupted": "was interrupted",
     "failed": "failed",
 }
@@ -25,10 +27,35 @@ def notes_on(runs: Sequence[Run], data: Mapping[str, Any] | None) -> list[str]:
         data: the keys of the `data` group that all are scored on; None: each on its own.
     """
     notes = [_ending(run) for run in runs if run.status.get("state") in ENDINGS]
-    readers = [data] if data is not None else [run.config.get("data") for run in runs]
-    if any(isinstance(reader, Mapping) and reader.get("reader") == "demo" for reader in readers):
-        notes.append("The data are DRAWN, not photographed: what is measured here says nothing about real tissue.")
-    return notes
+    drawn = drawn_note(runs, data)
+    return [*notes, drawn] if drawn else notes
+
+
+def drawn_note(runs: Sequence[Run], data: Mapping[str, Any] | None) -> str:
+    """Say what is drawn: the images that runs learnt from, those that they are scored on, or both; empty if neither.
+
+    Args:
+        runs: the runs.
+        data: the keys of the `data` group that all are scored on; None: each on its own.
+    """
+    learnt = [run.name for run in runs if _is_drawn(run.config.get("data"))]
+    who = "All runs" if len(learnt) == len(runs) else some(learnt)
+    if data is None and learnt and len(learnt) < len(runs):
+        return f"Learnt from DRAWN images and scored on such: {who}. Their numbers say nothing about real tissue."
+    if data is None and learnt or _is_drawn(data) and len(learnt) == len(runs):
+        return "The data are DRAWN, not photographed: what is measured here says nothing about real tissue."
+    if _is_drawn(data):
+        others = f" Learnt from such images, too: {who}." if learnt else " The runs learnt from other images."
+        return f"All is scored on DRAWN images, not on photographs: this says nothing about real tissue.{others}"
+    return (
+        f"Learnt from DRAWN images, not from photographs: {who}. What all is scored on is not drawn." if learnt else ""
+    )
+
+
+def _is_drawn(data: object) -> bool:
+    """Tell whether the keys of a `data` group are of images that a program draws."""
+    reader = READERS.get(str(data.get("reader"))) if isinstance(data, Mapping) else None
+    return bool(getattr(reader, "drawn", False))
 
 
 def notes_on_best(board: Leaderboard, best: Candidate) -> list[str]:
@@ -58,4 +85,5 @@ def _ending(run: Run) -> str:
     steps = f"step {status.get('steps', '?')} of {status.get('of', '?')}"
     reason = str(status.get("reason") or "").strip()
     why = f": {reason}" if reason and status["state"] == "failed" else ""
-    return f"{run.name} {ENDINGS[str(status['state'])]} ({steps}){why}."
+    ranked = ": its checkpoints so far are ranked" if status["state"] == "running" and run.index else ""
+    return f"{run.name} {ENDINGS[str(status['state'])]} ({steps}){why}{ranked}."

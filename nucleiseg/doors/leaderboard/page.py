@@ -31,14 +31,14 @@ class StoredSummary:
 
 def summaries_of(images: ImageSet, cache: EvaluationCache) -> Sequence[ImageSummary]:
     """Return every image of the data with its boxes; none where the data cannot be read any more, which is said."""
-    stored = cache.get_json(images.digest, "summaries")
+    stored = cache.get_json(images.data_key, "summaries")
     if stored is None:
         try:
             stored = [_plain(summary) for summary in images.summaries]
         except InputError as error:
             say(f"The report goes without a chart of the data: {error}")
             return []
-        cache.put_json(images.digest, "summaries", stored)
+        cache.put_json(images.data_key, "summaries", stored)
     return [StoredSummary(name, height, width, np.array(boxes).reshape(-1, 4)) for name, height, width, boxes in stored]
 
 

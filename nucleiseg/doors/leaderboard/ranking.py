@@ -9,10 +9,11 @@ from nucleiseg.doors.leaderboard.averages import average_best
 from nucleiseg.doors.leaderboard.best import BEST, best_of, write_best
 from nucleiseg.doors.leaderboard.cache import EvaluationCache
 from nucleiseg.doors.leaderboard.candidates import Scored, evaluate_jobs, list_jobs
+from nucleiseg.doors.leaderboard.honesty import notes_on_honesty
 from nucleiseg.doors.leaderboard.keys import LeaderboardKeys
-from nucleiseg.doors.leaderboard.notes import notes_on, notes_on_best
+from nucleiseg.doors.leaderboard.notes import drawn_note, notes_on, notes_on_best
 from nucleiseg.doors.leaderboard.terminal import print_leaderboard
-from nucleiseg.doors.leaderboard.uploads import remember_upload
+from nucleiseg.doors.leaderboard.uploads import check_upload, remember_upload
 from nucleiseg.doors.leaderboard.writing import write_files
 from nucleiseg.doors.overrides import override
 from nucleiseg.doors.paths import require_writable_folder
@@ -55,14 +56,18 @@ def leaderboard(**keys: Any) -> int:  # noqa: ANN401
     runs = find_runs(settings.runs, failures)
     output = _output(settings, runs)
     require_writable_folder(output)
+    check_upload(settings, output)
     cache = EvaluationCache(settings.cache)
     board, scored = _rank(settings, runs, output, cache, failures)
     best = best_of(board.best, scored, metric)
-    board = replace(board, notes=(*board.notes, *notes_on_best(board, best.candidate), *notes_on(runs, settings.data)))
+    said = (*notes_on_honesty(scored, metric), *notes_on_best(board, best.candidate), *notes_on(runs, settings.data))
+    board = replace(board, notes=(*board.notes, *said))
     write_best(best, output / BEST, cache)
     remember_upload(settings, output, scored, metric, cache)
     told = replace(board, notes=(*board.notes, *failures.sentences))
-    files = write_files(output, told, runs, best, cache, figures=settings.figures)
+    files = write_files(
+        output, told, runs, best, cache, banner=drawn_note(runs, settings.data), figures=settings.figures
+    )
     print_leaderboard(board)
     say(f"Written to {output}: {', '.join(files)}, {BEST} ({board.best.name}).")
     say(f"python predict.py {override('checkpoint', output / BEST)} input=FILE_OR_FOLDER")

@@ -35,7 +35,9 @@ def score_checkpoint(file: Path, images: ImageSet, settings: PredictionSettings)
 def score_network(network: MaskRCNN, metadata: Metadata, images: ImageSet, settings: PredictionSettings) -> Evaluation:
     """Do the same with a network in memory.
 
-    Counts and label maps use the checkpoint's own score threshold; where it has none, the one that is best here.
+    Counts and label maps of validation images use the score threshold that is best on them, which is what `best.ckpt`
+    then carries: a little hopeful, alike for all checkpoints. On other images nothing is chosen: the checkpoint's own
+    threshold is used there, and where it has none, `COUNT_THRESHOLD`.
     """
     refuse_other_classes(metadata.class_names, images.datamodule.class_names)
     predictor = Predictor(network, metadata, settings)
@@ -46,9 +48,9 @@ def score_network(network: MaskRCNN, metadata: Metadata, images: ImageSet, setti
         start = time.perf_counter()
         found[truth.image_id] = predict_results(predictor, pixels)
         seconds.append(time.perf_counter() - start)
-    chosen = _best_threshold(images, found)
+    chosen = _best_threshold(images, found) if images.are_validation else None
     stored = metadata.score_threshold
-    threshold = next((value for value in (stored, chosen) if value is not None), COUNT_THRESHOLD)
+    threshold = next((value for value in (chosen, stored) if value is not None), COUNT_THRESHOLD)
     record = EvaluationRecord.of(
         images.truths, found, max(threshold, predictor.score_threshold), median(seconds), device_name(predictor.device)
     )
