@@ -20,10 +20,11 @@ ROOT = Path(__file__).resolve().parent
 def main(config: DictConfig) -> None:
     """Train as the composed configuration says, into Hydra's run folder."""
     # Imported here: spawned workers import this file again, and need no training.
-    from nucleiseg.doors.swept_job import refuse_ddp_in_sweep
+    from nucleiseg.doors.sweep_keys import refuse_ddp_in_sweep, refuse_sweep_keys_alone
     from nucleiseg.doors.training import train
 
     with sentences():
+        refuse_sweep_keys_alone()
         refuse_ddp_in_sweep(config.trainer)
         train(plain(config), Path(HydraConfig.get().runtime.output_dir))
 

@@ -3,6 +3,7 @@
 Hydra finds launchers in the namespace package `hydra_plugins` alone, hence the folder.
 """
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -15,7 +16,8 @@ from hydra.types import HydraContext, TaskFunction
 from hydra.utils import get_class
 from omegaconf import DictConfig
 
-from nucleiseg.doors.overrides import quoted
+from nucleiseg.doors.entry import ExitCode
+from nucleiseg.doors.overrides import override, quoted
 from nucleiseg.doors.sweep import (
     Job,
     Outcome,
@@ -27,8 +29,10 @@ from nucleiseg.doors.sweep import (
     run_jobs,
     varying_keys,
 )
-from nucleiseg.doors.swept_job import JobProcess
+from nucleiseg.doors.sweep_keys import passed_on
+from nucleiseg.doors.swept_job import JobProcess, first_line, stopped_by_signals, told
 from nucleiseg.errors import InputError
+from nucleiseg.progress import say
 
 ConfigStore.instance().store(
     group="hydra/launcher",
@@ -42,7 +46,12 @@ class ProcessLauncher(Launcher):
     """Runs the jobs of a multirun one after the other, each as `python train.py ...` in a process of its own."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what Hydra hands to a launcher; the task function is not called in this process."""
+        """Keep what Hydra hands to a launcher; the task function is not called in this process.
+
+        Raises:
+            InputError: for keys of Hydra's that do not reach the jobs.
+        """
+        self._passed_on = passed_on(config)
         self._context = hydra_context
         self._config = config
         self._script = Path(sys.argv[0]).resolve()
@@ -54,8 +63,13 @@ class ProcessLauncher(Launcher):
         outcomes = self._run(jobs, resume=self._config.sweep.resume)
         print_table(outcomes, time.monotonic() - start)
         if code := exit_code(outcomes):
+            if code == ExitCode.INTERRUPTED:
+                self._say_how_to_go_on(jobs[0].folder.parent)
             sys.exit(code)
         return [JobReturn(overrides=list(job.overrides), status=JobStatus.COMPLETED) for job in jobs]
+
+    def _say_how_to_go_on(self, folder: Path) -> None:
+        say(f"To complete the sweep: the same command with {override('sweep.dir', folder)} sweep.resume=true.")
 
     def _run(self, jobs: list[Job], *, resume: bool) -> list[Outcome]:
         return run_jobs(jobs, self._script, resume=resume)
@@ -64,7 +78,7 @@ class ProcessLauncher(Launcher):
         config = self._context.config_loader.load_sweep_config(self._config, list(overrides))
         name = job_name(index, config.model.name, overrides, varying_keys(batch))
         own = tuple(override for override in overrides if not override.startswith(("hydra.", "hydra/", "sweep.")))
-        return Job(index, own, Path(config.hydra.sweep.dir).resolve() / name)
+        return Job(index, own, Path(config.hydra.sweep.dir).resolve() / name, self._passed_on)
 
 
 class ThroughLauncher(ProcessLauncher):
@@ -73,12 +87,14 @@ class ThroughLauncher(ProcessLauncher):
     Args:
         through: the other launcher's class.
         extra: what of `pip install 'nucleiseg[EXTRA]'` brings it.
+        survives: its jobs go on when the sweep that waits for them is stopped.
         settings: its own keys.
     """
 
-    def __init__(self, through: str, extra: str, **settings: object) -> None:
+    def __init__(self, through: str, extra: str, *, survives: bool = False, **settings: object) -> None:
         self._through = through
         self._extra = extra
+        self._survives = survives
         self._settings = settings
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -88,6 +104,8 @@ class ThroughLauncher(ProcessLauncher):
             InputError: if it is not installed.
         """
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        if self._extra == "ray":
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported unless the user wants it
         try:
             self._other: Launcher = get_class(self._through)(**self._settings)
         except ImportError as error:
@@ -102,12 +120,27 @@ class ThroughLauncher(ProcessLauncher):
         outcomes = {job.index: Outcome(job, "skipped") for job in jobs if is_done(job)}
         left = tuple(job for job in jobs if job.index not in outcomes)
         if left:
-            task = JobProcess(left, left[0].index, self._script, Path.cwd())
-            self._other.setup(hydra_context=self._context, task_function=task, config=self._config)
-            batch = [[*job.overrides, *_folder_overrides(job)] for job in left]
-            returns = self._other.launch(batch, initial_job_idx=left[0].index)
-            outcomes |= {job.index: result.return_value for job, result in zip(left, returns, strict=True)}
+            outcomes |= {outcome.job.index: outcome for outcome in self._hand_over(left)}
         return [outcomes[job.index] for job in jobs]
+
+    def _hand_over(self, jobs: tuple[Job, ...]) -> list[Outcome]:
+        """Wait for the other launcher, whatever becomes of its workers and of this process."""
+        task = JobProcess(jobs, jobs[0].index, self._script, Path.cwd())
+        self._other.setup(hydra_context=self._context, task_function=task, config=self._config)
+        batch = [[*job.overrides, *_folder_overrides(job)] for job in jobs]
+        returns: Sequence[JobReturn | None] = [None] * len(jobs)
+        lost = ""
+        with stopped_by_signals(jobs[0].folder.parent, survives=self._survives) as signals:
+            try:
+                returns = self._other.launch(batch, initial_job_idx=jobs[0].index)
+            except (Exception, KeyboardInterrupt) as error:  # of any package: a dead worker has no class of its own
+                lost = f"its worker was lost ({first_line(error)})"
+        return told(jobs, returns, lost, stopped=bool(signals))
+
+    def _say_how_to_go_on(self, folder: Path) -> None:
+        if self._survives:
+            say("Jobs in the queue go on without this process; let them end, or cancel them, before anything else.")
+        super()._say_how_to_go_on(folder)
 
 
 def _folder_overrides(job: Job) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 from fake_slurm import install
 from hydra import compose, initialize_config_dir
+from hydra.conf import ConfigSourceInfo
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import RunMode
@@ -21,7 +23,8 @@ from omegaconf import OmegaConf, open_dict, read_write
 
 from hydra_plugins.nucleiseg_launcher import ThroughLauncher
 from nucleiseg.doors.sweep import Job
-from nucleiseg.doors.swept_job import JobProcess, refuse_ddp_in_sweep
+from nucleiseg.doors.sweep_keys import passed_on, refuse_ddp_in_sweep, refuse_sweep_keys_alone
+from nucleiseg.doors.swept_job import STOP, JobProcess
 from nucleiseg.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -40,13 +43,14 @@ class Inline:
 
     def __init__(self, **settings: object) -> None:
         self.settings = settings
+        self.after_first: Callable[[], object] | None = None
 
     def setup(self, *, task_function: JobProcess, config: Any, **_: object) -> None:  # noqa: ANN401
         self.task, self.config = task_function, config
 
     def launch(self, batch: list[list[str]], initial_job_idx: int) -> list[JobReturn]:
         self.batch = batch
-        returns = []
+        returns: list[JobReturn] = []
         for number in range(initial_job_idx, initial_job_idx + len(batch)):
             with read_write(self.config.hydra), open_dict(self.config.hydra):
                 self.config.hydra.job.num = number
@@ -54,6 +58,8 @@ class Inline:
             found = JobReturn(status=JobStatus.COMPLETED)
             found.return_value = self.task(self.config)
             returns.append(found)
+            if self.after_first and not returns[1:]:
+                self.after_first()
         return returns
 
 
@@ -114,6 +120,129 @@ def test_another_launcher_runs_the_same_processes_in_the_same_folders(
     assert through.launch(batch[:1], 0)[0].status == JobStatus.COMPLETED
 
 
+BATCH = [["model=r50_c4", "seed=7"], ["model=r50_c4", "seed=13"], ["model=r50_c4", "seed=8"]]
+
+
+def ended(launcher: ThroughLauncher, after_first: Callable[[], object]) -> int | str | None:
+    """Launch three jobs, something happening after the first, and return what the sweep ends with."""
+    launcher._other.after_first = after_first  # type: ignore[attr-defined]
+    with pytest.raises(SystemExit) as end:
+        launcher.launch(BATCH, 0)
+    return end.value.code
+
+
+def test_a_lost_worker_ends_in_the_table(through: ThroughLauncher, capsys: pytest.CaptureFixture[str]) -> None:
+    def die() -> None:
+        raise RuntimeError("a worker process was terminated\nby someone")
+
+    assert ended(through, die) == 1
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "3 jobs in" in printed
+    assert "2 failed" in printed
+    assert "RuntimeError" in printed
+    assert "by someone" not in printed
+
+
+def test_an_error_in_a_worker_is_that_job_s(through: ThroughLauncher, capsys: pytest.CaptureFixture[str]) -> None:
+    launch = through._other.launch
+
+    def with_failure(*given: Any, **more: Any) -> Any:  # noqa: ANN401
+        returns = launch(*given, **more)
+        (Path(through._config.hydra.sweep.dir) / "001_r50_c4_seed-8" / "status.json").unlink()
+        returns[1].status = JobStatus.FAILED
+        returns[1].return_value = OSError("no space")
+        return returns
+
+    through._other.launch = with_failure  # type: ignore[method-assign]
+    with pytest.raises(SystemExit) as end:
+        through.launch([BATCH[0], BATCH[2]], 0)
+    assert end.value.code == 1
+    said = capsys.readouterr().err
+    assert "1 failed" in said
+    assert "OSError: no space" in said
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.usefixtures("heeded_interrupts")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_sweep_stops_its_jobs_and_says_how_to_complete_it(
+    number: signal.Signals, through: ThroughLauncher, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ended(through, lambda: os.kill(os.getpid(), number)) == 130
+    said = capsys.readouterr().err
+    assert said.count("not started") == 2
+    assert "sweep.resume=true" in said
+    assert sorted(path.name for path in (tmp_path / "sweep").iterdir()) == ["000_r50_c4_seed-7"], f"no {STOP} either"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.usefixtures("heeded_interrupts")
+def test_jobs_of_a_queue_go_on(through: ThroughLauncher, capsys: pytest.CaptureFixture[str]) -> None:
+    through._survives = True
+    folder = Path(through._config.hydra.sweep.dir) / "001_r50_c4_seed-13"
+
+    def stop() -> None:
+        folder.mkdir()
+        status = {"state": "running", "pid": os.getppid(), "host": platform.node()}
+        (folder / "status.json").write_text(json.dumps(status))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert ended(through, stop) == 130
+    said = capsys.readouterr().err
+    assert f"process {os.getppid()}" in said
+    assert "Jobs in the queue go on" in said
+    assert not (folder.parent / STOP).exists()
+
+
+def test_ray_reports_nothing_unless_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "")  # so that it is set back afterwards
+    monkeypatch.delenv("RAY_USAGE_STATS_ENABLED")
+    launcher = ThroughLauncher(through=f"{__name__}.Inline", extra="ray")
+    monkeypatch.setattr("hydra_plugins.nucleiseg_launcher.get_class", lambda _: Inline)
+    launcher.setup(hydra_context=None, task_function=None, config=hydra_config())  # type: ignore[arg-type]
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+
+
+def sweep_config(*given: str) -> Any:  # noqa: ANN401
+    """A sweep's configuration, with overrides of Hydra's own keys as its command line gives them."""
+    config = hydra_config()
+    with read_write(config.hydra):
+        config.hydra.overrides.hydra = ["hydra.mode=MULTIRUN", *given]
+    return config
+
+
+def test_of_hydra_s_keys_only_the_search_path_goes_on_to_the_jobs() -> None:
+    own = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweep.dir=x", "hydra.sweeper.params=null"]
+    assert passed_on(sweep_config(*own, "hydra.searchpath=[file://x]")) == ("hydra.searchpath=[file://x]",)
+    with pytest.raises(InputError, match=r"hydra.job.chdir=true with -m does not reach the jobs"):
+        passed_on(sweep_config("hydra.job.chdir=true"))
+
+
+def test_what_would_not_reach_the_jobs_is_refused() -> None:
+    config = sweep_config()
+    with read_write(config.hydra), open_dict(config.hydra):
+        config.hydra.runtime.config_sources.append(ConfigSourceInfo("/mine", "file", "command-line"))
+        config.hydra.job.config_name = "other"
+        config.hydra.sweeper.max_batch_size = 2
+    with pytest.raises(InputError) as refused:
+        passed_on(config)
+    first, second, third = refused.value.problems
+    assert "'hydra.searchpath=[file:///mine]'" in first
+    assert "--config-name=other" in second
+    assert "hydra.sweeper.max_batch_size" in third
+
+
+def test_a_single_run_refuses_the_keys_of_a_sweep() -> None:
+    config = hydra_config("sweep.resume=true")
+    HydraConfig.instance().set_config(config)
+    with pytest.raises(InputError, match=r"sweep.resume=true is a sweep's: add -m"):
+        refuse_sweep_keys_alone()
+    with read_write(config.hydra):
+        config.hydra.mode = RunMode.MULTIRUN
+    HydraConfig.instance().set_config(config)
+    refuse_sweep_keys_alone()
+
+
 def test_what_is_not_installed_is_named() -> None:
     config = hydra_config("hydra/launcher=ray_processes")
     launcher = ThroughLauncher(through="no_such_package.Launcher", extra="ray")
@@ -159,6 +288,7 @@ def test_every_card_composes_and_is_taken_by_its_launcher(card: str) -> None:
     assert isinstance(settings, dict)
     assert settings.pop("_target_") == "hydra_plugins.nucleiseg_launcher.ThroughLauncher"
     through, extra = settings.pop("through"), settings.pop("extra")
+    assert settings.pop("survives", False) == (card == "slurm")
     assert f"\n{extra} = [" in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     package = through.rpartition(".")[0].rpartition(".")[0]
     if find_spec(package) is None:
@@ -208,7 +338,14 @@ def kill_in_mid_run(status: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
-@pytest.mark.parametrize("launcher", ["processes", pytest.param("joblib_processes", marks=needs_joblib)])
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        "processes",
+        pytest.param("joblib_processes", marks=needs_joblib),
+        pytest.param("slurm_local", marks=needs_submitit),
+    ],
+)
 def test_a_killed_job_lets_the_rest_finish_and_resume_completes_it_alone(
     launcher: str, tiny: list[str], tmp_path: Path, sweep: Callable[..., subprocess.Popen[str]]
 ) -> None:

@@ -1,0 +1,86 @@
+"""What a sweep cannot take of Hydra's command line, refused in a sentence instead of dropped."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from nucleiseg.errors import InputError
+
+SEARCHPATH = "hydra.searchpath"
+"""More folders of configuration: the one key of Hydra's that goes on to the jobs."""
+
+OF_THE_SWEEP = ("hydra/launcher", "hydra.launcher.", "hydra/sweeper", "hydra.sweeper.", "hydra.mode", "hydra.sweep.dir")
+"""Keys of Hydra's that are the sweep's own."""
+
+
+def passed_on(config: DictConfig) -> tuple[str, ...]:
+    """Return the overrides of Hydra's own keys that each job gets too.
+
+    Args:
+        config: the sweep's configuration, Hydra's part included.
+
+    Raises:
+        InputError: for what would silently not reach the jobs, or end the sweep before all have run.
+    """
+    hydra = config.hydra
+    given = [str(override) for override in hydra.overrides.hydra]
+    mine = tuple(override for override in given if _key(override) == SEARCHPATH)
+    problems = [
+        f"{override} with -m does not reach the jobs: leave it out. Of Hydra's own keys they get {SEARCHPATH}."
+        for override in given
+        if override not in mine and not _key(override).startswith(OF_THE_SWEEP)
+    ]
+    for source in hydra.runtime.config_sources:
+        if source.provider == "command-line":
+            problems.append(
+                f"--config-dir={source.path} with -m does not reach the jobs: "
+                f"give '{SEARCHPATH}=[file://{source.path}]' instead."
+            )
+    if hydra.job.config_name != "train":
+        problems.append(f"--config-name={hydra.job.config_name} with -m does not reach the jobs: give experiment=NAME.")
+    if hydra.sweeper.get("max_batch_size") is not None:
+        problems.append(
+            "hydra.sweeper.max_batch_size would end the sweep with the first batch in which a job fails: leave it out. "
+            "How many jobs run at a time is the launcher's to say (see conf/hydra/launcher)."
+        )
+    if problems:
+        raise InputError(problems)
+    return mine
+
+
+def refuse_sweep_keys_alone() -> None:
+    """Refuse the keys of a sweep in a single run, which would train somewhere else.
+
+    Raises:
+        InputError: naming what -m is missing for.
+    """
+    hydra = HydraConfig.get()
+    given = [str(override) for override in hydra.overrides.task if _key(str(override)).startswith("sweep.")]
+    if given and hydra.mode != RunMode.MULTIRUN:
+        raise InputError(f"{given[0]} is a sweep's: add -m (python train.py -m ...), or leave it out for a single run.")
+
+
+def refuse_ddp_in_sweep(trainer: Mapping[str, Any]) -> None:
+    """Refuse several processes a run inside a process of a sweep: they would start the whole sweep again.
+
+    Args:
+        trainer: the keys of `trainer`.
+
+    Raises:
+        InputError: naming the launchers that can.
+    """
+    several = trainer["devices"] != 1 or trainer["num_nodes"] != 1 or str(trainer["strategy"]).startswith("ddp")
+    if several and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise InputError(
+            f"trainer.devices={trainer['devices']} trainer.strategy={trainer['strategy']} with -m: "
+            f"{HydraConfig.get().launcher._target_.rpartition('.')[2]} runs the jobs inside a process of the sweep, "
+            "and the processes of such a run would each start the whole sweep again. Leave hydra/launcher= out, or "
+            "choose one of conf/hydra/launcher: they start a process a job."
+        )
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
