@@ -376,6 +376,38 @@ def test_a_killed_job_lets_the_rest_finish_and_resume_completes_it_alone(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        pytest.param("joblib_processes", marks=needs_joblib),
+        pytest.param("slurm_local", marks=needs_submitit),
+    ],
+)
+def test_a_terminated_sweep_ends_its_jobs(
+    launcher: str, tiny: list[str], tmp_path: Path, sweep: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """Both run when SIGTERM comes; they say themselves that they were interrupted, and no process stays."""
+    runs = [*tiny, "trainer.max_steps=100000", "trainer.log_every=1", "validation.losses=false"]
+    process = sweep(f"hydra/launcher={launcher}", *runs, "seed=0,1", "sweep.dir=runs/sweep")
+    folder = tmp_path / "runs" / "sweep"
+    deadline = time.monotonic() + 900
+    while states(folder) != {"000_r18_fpn_seed-0": "running", "001_r18_fpn_seed-1": "running"}:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.terminate()
+    _, said = process.communicate()
+    assert process.returncode == 130, said
+    assert set(states(folder).values()) == {"interrupted"}
+    assert "sweep.resume=true" in said
+    for status in folder.glob("*/status.json"):
+        with pytest.raises(ProcessLookupError):
+            os.kill(json.loads(status.read_text())["pid"], 0)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_jobs_of_several_processes_work_in_our_sweep_and_are_refused_in_a_process_of_it(
     tiny: list[str], tmp_path: Path, sweep: Callable[..., subprocess.Popen[str]]
 ) -> None:
