@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from nucleiseg.errors import InputError
 from nucleiseg.progress import say
 from nucleiseg.training.callbacks.status import INTERRUPTIONS, Status, how_to_go_on
 from nucleiseg.training.ranks import is_first_rank
@@ -14,18 +15,20 @@ from nucleiseg.training.run_files import CONFIG, holds_run, read_status
 def told_in_status(run_dir: Path, max_steps: int) -> Iterator[None]:
     """Write why the body failed, where nobody has, and say how to go on after Ctrl-C.
 
+    A bad input is told by any rank, since the others then fail of its absence; everything else by the first one.
     The status of a run that has done steps stays as it is: a resume that could not begin has changed nothing.
 
     Args:
         run_dir: the run's folder.
         max_steps: `trainer.max_steps`, not yet validated.
     """
-    is_told_here = is_first_rank() and not holds_run(run_dir)
+    has_steps = holds_run(run_dir)
     before = read_status(run_dir)
     try:
         yield
     except BaseException as error:
-        if is_told_here and read_status(run_dir) == before:
+        is_told_here = is_first_rank() or isinstance(error, InputError)
+        if is_told_here and not has_steps and read_status(run_dir) == before:
             with suppress(OSError):  # a full disk must not hide the error
                 Status(run_dir, of=max_steps, every=1).tell(error)
         if isinstance(error, INTERRUPTIONS) and (run_dir / CONFIG).exists():

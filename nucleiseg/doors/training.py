@@ -203,16 +203,17 @@ def resume(arguments: Sequence[str]) -> None:
     """Go on with a run in its own folder and with its own configuration.
 
     Args:
-        arguments: the command line: `resume=RUN_DIR`, and `trainer.*` where the machine has changed.
+        arguments: the command line: `resume=RUN_DIR`, and `trainer.*` where the machine has changed; `logger=null`
+            goes on without a tracker, whose package may not be installed here.
 
     Raises:
         InputError: if there is no run in the folder, if it goes on, or if something else is to be changed.
     """
     changes = [argument for argument in arguments if not argument.startswith("resume=")]
-    if refused := [change for change in changes if not change.startswith("trainer.")]:
+    if refused := [change for change in changes if not (change.startswith("trainer.") or change == "logger=null")]:
         raise InputError(
-            f"A resumed run keeps its configuration, so {refused[0]} cannot be given; only trainer.* can. "
-            "To train with other settings, start a new run."
+            f"A resumed run keeps its configuration, so {refused[0]} cannot be given; only trainer.* can, and "
+            "logger=null. To train with other settings, start a new run."
         )
     given = next(argument for argument in arguments if argument.startswith("resume=")).removeprefix("resume=")
     run_dir = Path(given).resolve()

@@ -61,4 +61,12 @@ def test_a_run_and_its_resume_feed_the_tracker(
         ("mlflow", tmp_path, [1]),
         ("mlflow", tmp_path, [2]),
     ]
+    monkeypatch.setattr(training, "checked_logger", trackers.checked_logger)
+    monkeypatch.setattr(trackers, "find_spec", lambda _: None)
+    with pytest.raises(InputError, match="or leave logger=null"):
+        resume([f"resume={tmp_path}", "trainer.max_steps=3"])
+    resume([f"resume={tmp_path}", "trainer.max_steps=3", "logger=null"])
+    assert len(made) == 2
+    with pytest.raises(InputError, match="logger=wandb cannot be given"):
+        resume([f"resume={tmp_path}", "logger=wandb"])
     assert made[0].config["model"]["trunk"] == "resnet18", "the resolved configuration"
