@@ -28,6 +28,9 @@ LINES = [
 SIZE = (4.3, 2.9)
 """Width and height of a chart in inches: small enough that its letters can be read at the width of a phone."""
 
+APART, MOST_APART = 0.012, 0.06
+"""Share of the range of steps that lies between two settings of the ranking's chart, and between the outermost."""
+
 LEGEND_ROW = 0.17
 """Inches that a line of a legend below a chart takes."""
 
@@ -79,38 +82,51 @@ def draw_curves(
     return figure
 
 
+def settings_of(table: Table) -> list[str]:
+    """Return a table's settings in the order of their runs, so that runs of one seed have one colour in all charts."""
+    first: dict[str, str] = {}
+    for row in table.rows:
+        run = min(candidate.run for candidate in row.candidates)
+        first[row.setting] = min(run, first.get(row.setting, run))
+    return sorted(first, key=first.__getitem__)
+
+
 def draw_metric(table: Table, label: str, *, legend: bool = True) -> Figure:
     """Draw what a table is ranked by against the step, for each setting, with its 95 % interval.
 
-    Checkpoints form a line; averages of weights are diamonds at their last checkpoint's step.
+    Checkpoints form a line; averages of weights are diamonds at their last checkpoint's step. Of several settings, each
+    is moved a little along the steps, so that no interval hides another.
 
     Args:
         table: a leaderboard's table.
         label: what the metric is.
         legend: name the settings below the chart.
     """
-    settings = list(dict.fromkeys(row.setting for row in table.rows))
+    settings = settings_of(table)
     figure, axis = _axes([(setting, None) for setting in settings] if legend else ())
+    steps = [row.step for row in table.rows]
+    width = min(APART * len(settings), MOST_APART) * (max(steps) - min(steps)) if len(settings) > 1 else 0.0
+    shifts = np.linspace(-width / 2, width / 2, len(settings))
     for number, setting in enumerate(settings):
         rows = sorted((row for row in table.rows if row.setting == setting), key=lambda row: row.step)
-        _draw_setting(axis, [row for row in rows if row.kind == "step"], table.measure, number, "o")
-        _draw_setting(axis, [row for row in rows if row.kind != "step"], table.measure, number, "D")
+        shift = shifts[number]
+        _draw_setting(axis, [row for row in rows if row.kind == "step"], table.measure, number, shift)
+        _draw_setting(axis, [row for row in rows if row.kind != "step"], table.measure, number, shift)
     _label(axis, "step", label)
     axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     return figure
 
 
-def _draw_setting(axis: Axes, rows: Sequence[Row], measure: str, number: int, marker: str) -> None:
+def _draw_setting(axis: Axes, rows: Sequence[Row], measure: str, number: int, shift: float) -> None:
     colour, style = line_of(number)
-    steps = [row.step for row in rows]
+    steps = np.array([row.step for row in rows], dtype=np.float64) + shift
     values = np.array([row.values.get(measure, np.nan) for row in rows])
     low, high = np.array([row.interval for row in rows], dtype=np.float64).reshape(-1, 2).T
     known = np.isfinite(low) & np.isfinite(high)
     gid = f"series-{number}"
-    if marker == "o":
-        axis.fill_between(steps, low, high, where=known, color=colour, alpha=0.15, linewidth=0, gid=gid)
-    axis.vlines(np.array(steps)[known], low[known], high[known], color=colour, linewidth=0.8, alpha=0.6, gid=gid)
-    line = style if marker == "o" else ""
+    axis.vlines(steps[known], low[known], high[known], color=colour, linewidth=1.1, alpha=0.6, gid=gid)
+    is_average = any(row.kind == "average" for row in rows)
+    line, marker = ("", "D") if is_average else (style, "o")
     axis.plot(steps, values, color=colour, linestyle=line, linewidth=1.5, marker=marker, markersize=4, gid=gid)
 
 
@@ -122,6 +138,7 @@ def draw_sizes(summaries: Sequence[ImageSummary]) -> Figure:
     shown = sizes[sizes <= np.percentile(sizes, 99.5)] if len(sizes) else sizes
     axis.hist(shown, bins=min(40, max(len(np.unique(shown.round())), 1)), color=BLUE)
     if len(sizes):
+        axis.margins(y=0.14)  # the median is written above the bars
         median = float(np.median(sizes))
         axis.axvline(median, color=VERMILLION, linestyle="--", linewidth=1.4)
         axis.annotate(

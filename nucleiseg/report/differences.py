@@ -8,6 +8,9 @@ from nucleiseg.report.runs import Run
 ABSENT = "not set"
 """What stands for a key that a run does not have."""
 
+SWEEP = "sweep."
+"""Start of the keys that say where a sweep put its runs, which is no setting of a run."""
+
 
 class Difference(NamedTuple):
     """A key of the configuration that is not the same in all runs.
@@ -22,9 +25,9 @@ class Difference(NamedTuple):
 
 
 def differences(runs: Sequence[Run]) -> list[Difference]:
-    """Return the keys whose values differ between the runs, in the order of the configuration."""
+    """Return the settings whose values differ between the runs, in the order of the configuration."""
     flat = [flatten(run.config) for run in runs]
-    keys = dict.fromkeys(key for config in flat for key in config)
+    keys = dict.fromkeys(key for config in flat for key in config if not key.startswith(SWEEP))
     table = [Difference(key, tuple(_text(config[key]) if key in config else ABSENT for config in flat)) for key in keys]
     return [difference for difference in table if len(set(difference.values)) > 1]
 

@@ -34,6 +34,13 @@ LOSS_PARTS = {
 }
 """The losses that the loss is the sum of, as `metrics.csv` calls them."""
 
+OWN_FILE = re.compile(
+    rf"(ranking_\d+|uploads_\w*|train_(loss|{'|'.join(LOSS_PARTS)})|val_(loss|ap50)|lr|nuclei_per_image|nucleus_sizes)"
+    r"\.(svg|pdf)",
+    re.ASCII,
+)
+"""Names of the files that charts are written to; whatever else lies beside them is left alone."""
+
 
 @dataclass(frozen=True)
 class Chart:
@@ -54,43 +61,45 @@ class Chart:
     draw: Callable[[bool], Figure]
 
 
-def charts(leaderboard: Leaderboard, runs: Sequence[Run], summaries: Sequence[ImageSummary]) -> list[Chart]:
+def charts(
+    leaderboard: Leaderboard, runs: Sequence[Run], summaries: Sequence[ImageSummary], ledger: Sequence[LedgerRow]
+) -> list[Chart]:
     """Return the charts that there are data for.
 
     Args:
         leaderboard: the ranked checkpoints.
         runs: the runs.
         summaries: the images of the data set; may be empty.
+        ledger: the uploads that are remembered; may be empty.
     """
-    return [*_ranking(leaderboard.tables), *_training(runs), *_data(runs, summaries)]
+    return [*_ranking(leaderboard.tables), *_training(runs), *_data(runs, summaries), *_uploads(ledger)]
 
 
-def write_figures(
-    folder: Path, leaderboard: Leaderboard, runs: Sequence[Run], summaries: Sequence[ImageSummary]
-) -> list[Path]:
-    """Write every chart as SVG and as PDF, with its legend.
+def write_figures(folder: Path, drawn: Sequence[Chart]) -> list[Path]:
+    """Write charts as SVG and as PDF files, with their legends; charts of an earlier call that are none now go.
 
     Args:
         folder: where to; made where missing.
-        leaderboard: the ranked checkpoints.
-        runs: the runs.
-        summaries: the images of the data set; may be empty.
+        drawn: the charts.
 
     Returns:
         The files.
     """
     paths = []
-    for chart in charts(leaderboard, runs, summaries):
+    for chart in drawn:
         figure = chart.draw(True)
         for suffix in (".svg", ".pdf"):
             path = folder / f"{chart.name}{suffix}"
             with atomic_path(path) as temporary:
                 figure.savefig(temporary, metadata={"Date" if suffix == ".svg" else "CreationDate": None})
             paths.append(path)
+    for path in folder.glob("*"):
+        if path not in paths and OWN_FILE.fullmatch(path.name):
+            path.unlink()
     return paths
 
 
-def uploads(ledger: Sequence[LedgerRow]) -> Iterator[Chart]:
+def _uploads(ledger: Sequence[LedgerRow]) -> Iterator[Chart]:
     """Yield, for each metric of a ledger, the chart of the board's scores against those measured here."""
     for metric in dict.fromkeys(row.metric for row in ledger):
         scores = comparable(row for row in ledger if row.metric == metric)

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -16,24 +15,32 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import nucleiseg
-from nucleiseg.data.readers import READERS
 from nucleiseg.errors import some
 from nucleiseg.evaluation.leaderboard.board import Leaderboard
+from nucleiseg.evaluation.leaderboard.candidates import Candidate
 from nucleiseg.files import write_text
 from nucleiseg.progress import counted
-from nucleiseg.report.charts import line_of
+from nucleiseg.report.charts import line_of, settings_of
 from nucleiseg.report.correlation import correlations
 from nucleiseg.report.data_check import ImageSummary
 from nucleiseg.report.differences import differences
-from nucleiseg.report.figures import Chart, Group, charts, uploads
+from nucleiseg.report.figures import Chart, Group, charts
 from nucleiseg.report.gallery import STYLES, GalleryImage
 from nucleiseg.report.ledger_file import LedgerRow
 from nucleiseg.report.runs import Run
-from nucleiseg.report.standings import standings
+from nucleiseg.report.standings import Standings, standings
 from nucleiseg.report.themed_svg import VARIABLES, themed_svg
 
 DASHES = {"-": "none", "--": "6 3", ":": "1.5 2.5", "-.": "6 3 1.5 3"}
 """Line styles of matplotlib as SVG writes them, for the keys of the legends."""
+
+INTERVAL = "Where the score of the ranking lies on other images of the same kind, found by resampling these."
+"""What the column `95 % interval` holds."""
+
+DIFFERENCE = (
+    "95 % interval of the difference to the best row, on the same resampled images: rows for which it holds 0 are tied."
+)
+"""What the column `minus the best` holds."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +52,11 @@ class Page:
         leaderboard: the ranked checkpoints.
         runs: the runs behind them.
         summaries: every image of the data set with its boxes; may be empty.
-        gallery: images of the best checkpoint, the worst first; may be empty.
+        gallery: images of one checkpoint of the best row, the worst first; may be empty.
         ledger: the uploads that are remembered; may be empty.
         notes: sentences on what a reader should know.
+        shown: the checkpoint that the gallery is of; None where there is no gallery.
+        banner: a sentence that outweighs the notes, and is not repeated among them; empty where there is none.
     """
 
     title: str
@@ -57,6 +66,8 @@ class Page:
     gallery: Sequence[GalleryImage]
     ledger: Sequence[LedgerRow]
     notes: Sequence[str]
+    shown: Candidate | None = None
+    banner: str = ""
 
 
 class Key(NamedTuple):
@@ -91,21 +102,23 @@ def write_page(path: Path, page: Page) -> None:
 def _context(page: Page) -> dict[str, Any]:
     """Return what the template speaks of."""
     figures: dict[str, list[Figure]] = {group: [] for group in get_args(Group)}
-    for chart in [*charts(page.leaderboard, page.runs, page.summaries), *uploads(page.ledger)]:
+    for chart in charts(page.leaderboard, page.runs, page.summaries, page.ledger):
         svg = themed_svg(chart.draw(False), chart.name, f"{chart.title}. {chart.description}")
         figures[chart.group].append(Figure(chart, svg))
     boards = [standings(table) for table in page.leaderboard.tables]
     return {
         "page": page,
-        "notes": dict.fromkeys([*page.notes, *page.leaderboard.notes]),
+        "notes": [note for note in dict.fromkeys([*page.notes, *page.leaderboard.notes]) if note != page.banner],
         "style": _asset("page.css"),
         "script": _asset("page.js"),
-        "drawn": [run.name for run in page.runs if is_drawn(run)],
         "standings": boards,
-        "definitions": {item.text: item.definition for board in boards for item in (board.measure, *board.headings)},
+        "interval_meaning": INTERVAL,
+        "difference_meaning": DIFFERENCE,
+        "definitions": _definitions(boards),
+        "tied": sum(line.verdict == "tied" for line in boards[0].lines) if boards else 0,
         "figures": figures,
         "run_keys": _keys([run.name for run in page.runs]),
-        "setting_keys": [_keys(list(dict.fromkeys(row.setting for row in board.table.rows))) for board in boards],
+        "setting_keys": [_keys(settings_of(board.table)) for board in boards],
         "styles": STYLES,
         "hidden_images": _hidden_images(page),
         "differences": differences(page.runs),
@@ -114,13 +127,6 @@ def _context(page: Page) -> dict[str, Any]:
         "version": nucleiseg.__version__,
         "time": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
-
-
-def is_drawn(run: Run) -> bool:
-    """Tell whether a run's images are drawn, so that its numbers say nothing about tissue."""
-    data = run.config.get("data")
-    reader = READERS.get(str(data.get("reader"))) if isinstance(data, Mapping) else None
-    return bool(getattr(reader, "drawn", False))
 
 
 def started_from(run: Run) -> str:
@@ -145,8 +151,13 @@ def _keys(names: Sequence[str]) -> list[Key]:
 
 
 def _hidden_images(page: Page) -> int:
-    """Return how many images of the best checkpoint the gallery does not show."""
-    if not page.leaderboard.tables:
-        return 0
-    records = chain.from_iterable(candidate.record.images for candidate in page.leaderboard.best.candidates)
-    return len({image.name for image in records} - {image.name for image in page.gallery})
+    """Return how many images of its checkpoint the gallery does not show."""
+    images = page.shown.record.images if page.shown else ()
+    return len({image.name for image in images} - {image.name for image in page.gallery})
+
+
+def _definitions(boards: Sequence[Standings]) -> dict[str, str]:
+    """Return the heads of the tables' columns that need words, each once, with what they mean."""
+    heads = [(item.text, item.definition) for board in boards for item in (board.measure, *board.headings)]
+    scores = dict.fromkeys((board.measure.text, board.measure.definition) for board in boards)
+    return dict([*scores, ("95 % interval", INTERVAL), ("minus the best", DIFFERENCE), *heads])

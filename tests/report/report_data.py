@@ -22,6 +22,8 @@ from nucleiseg.report.ledger_file import LedgerRow
 from nucleiseg.report.page import Page
 from nucleiseg.report.runs import Run
 
+BANNER = "The data are DRAWN, not photographed."
+
 SIDE = 96
 """Pixels of the drawn images."""
 
@@ -128,5 +130,7 @@ def make_page(**changes: Any) -> Page:  # noqa: ANN401
             LedgerRow(file="b.zip", metric="ap50_100", local_score=0.21, local_ceiling=0.25),
         ],
         "notes": ["A note of the page."],
+        "shown": rows[0].candidates[0],
+        "banner": BANNER,
     }
     return Page(**{**page, **changes})

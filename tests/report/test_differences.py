@@ -24,6 +24,10 @@ def test_only_differing_keys_are_listed_with_each_value() -> None:
     ]
 
 
+def test_the_place_of_a_sweep_is_no_setting() -> None:
+    assert differences([make_run({"sweep": {"dir": folder}}) for folder in ("runs/a", "runs/b")]) == []
+
+
 def test_one_run_or_none_differs_in_nothing() -> None:
     assert differences([]) == []
     assert differences([make_run({"a": 1})]) == []

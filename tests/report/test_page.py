@@ -3,6 +3,7 @@
 import math
 import re
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,11 +11,12 @@ from types import SimpleNamespace
 import pytest
 
 sys.path.append(str(Path(__file__).parent))
-from report_data import EVIL, make_image, make_page, make_record, make_row, make_run, make_table
+from report_data import BANNER, EVIL, make_image, make_page, make_record, make_row, make_run, make_table
 
-from nucleiseg.evaluation.leaderboard.board import Leaderboard
-from nucleiseg.report.figures import charts, uploads, write_figures
-from nucleiseg.report.page import Page, is_drawn, started_from, write_page
+from nucleiseg.evaluation.leaderboard.board import Leaderboard, Row
+from nucleiseg.report.charts import draw_metric, draw_sizes, settings_of
+from nucleiseg.report.figures import Chart, charts, write_figures
+from nucleiseg.report.page import Page, started_from, write_page
 from nucleiseg.report.standings import standings
 from nucleiseg.report.themed_svg import VARIABLES
 
@@ -74,7 +76,12 @@ def test_a_page_says_what_there_is(tmp_path: Path) -> None:
         "A note of the board.",
         "0.2125 of at most 0.2500",
         "random weights",
-        "1 more image, on which it does better, is not shown",
+        "1 more image is not shown",
+        "What run, step 100, makes of the images",
+        "score 0.50 or more</figcaption>",
+        "1 row is tied with it.",
+        "<dt>95 % interval</dt>",
+        "<dt>minus the best</dt>",
         "<code>seed</code>",
         "no correlation",
         "not entered",
@@ -111,24 +118,67 @@ def test_charts_take_their_colours_from_the_page(tmp_path: Path) -> None:
     assert all(f"--{variable}:" in style for variable in VARIABLES.values())
 
 
-def charts_of(page: Page) -> list:
-    return [*charts(page.leaderboard, page.runs, page.summaries), *uploads(page.ledger)]
+def charts_of(page: Page) -> list[Chart]:
+    return charts(page.leaderboard, page.runs, page.summaries, page.ledger)
 
 
 def test_figures_are_written_as_svg_and_pdf(tmp_path: Path) -> None:
     page = make_page(runs=[make_run(EVIL), make_run("_hidden\x01")])
-    paths = write_figures(tmp_path / "figures", page.leaderboard, page.runs, page.summaries)
+    paths = write_figures(tmp_path / "figures", charts_of(page))
     assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == sorted(path.name for path in paths)
     for path in paths:
         start = path.read_bytes()[:6]
         assert start in (b"<?xml ", b"%PDF-1"), path
     names = {path.stem for path in paths}
+    assert names == {chart.name for chart in charts_of(page)}
     assert {"ranking_1", "train_loss", "val_loss", "val_ap50", "lr", "nuclei_per_image", "nucleus_sizes"} <= names
+    assert "uploads_ap50_100" in names
+    others = [tmp_path / "figures" / name for name in ("mine.svg", "ranking_1.png", "ranking_two.svg")]
+    for other in others:
+        other.write_text("kept")
+    left = write_figures(tmp_path / "figures", [])
+    assert left == []
+    assert sorted((tmp_path / "figures").iterdir()) == sorted(others), "old figures go, and nothing else"
+
+
+def test_the_gallery_counts_the_images_of_its_own_checkpoint(tmp_path: Path) -> None:
+    images = [make_image(index, 0.5) for index in range(3)]
+    rows = [make_row(1, 0.8, make_record(images[:1]))]
+    other = make_row(1, 0.8, make_record(images[1:])).candidates
+    folds = make_row(1, 0.8, make_record(images[:1]), candidates=(*rows[0].candidates, *other))
+    page = make_page(leaderboard=Leaderboard((make_table([folds]),), ()), shown=folds.candidates[0])
+    page = replace(page, gallery=[item for item in page.gallery if item.name == "image_1"])
+    assert "1 more image is not shown" in render(page, tmp_path), "image_0; the other fold's are not its own"
+
+
+def test_the_banner_stands_once_and_only_where_there_is_one(tmp_path: Path) -> None:
+    page = make_page(notes=["Another note.", BANNER])
+    assert render(page, tmp_path).count(BANNER) == 1
+    text = render(replace(page, notes=[], banner=""), tmp_path)
+    assert BANNER not in text
+    assert 'role="note"' not in text
+
+
+def test_settings_stand_apart_in_the_order_of_their_runs() -> None:
+    def of_run(run: str, setting: str, rank: int, step: int) -> Row:
+        row = make_row(rank, 0.9 - rank / 10, make_record([make_image(0, 0.5)]), setting=setting, step=step)
+        return replace(row, candidates=(replace(row.candidates[0], run=run),))
+
+    table = make_table([of_run("001", "late", 1, 100), of_run("000", "early", 2, 100), of_run("000", "early", 3, 200)])
+    assert settings_of(table) == ["early", "late"]
+    early, late = (line.get_xdata() for line in draw_metric(table, "AP50").axes[0].lines if len(line.get_xdata()))
+    assert abs(early - [100, 200]).max() < 5
+    assert early[0] < 100 < late[0], "no interval hides another"
+
+
+def test_the_median_is_written_above_the_bars() -> None:
+    axis = draw_sizes(make_page().summaries).axes[0]
+    assert axis.get_ylim()[1] > 1.12 * max(bar.get_height() for bar in axis.patches)
 
 
 def test_long_curves_make_no_long_page() -> None:
     page = make_page(runs=[make_run("long", steps=20_000, every=4_000)])
-    (loss,) = [chart for chart in charts(page.leaderboard, page.runs, []) if chart.name == "train_loss"]
+    (loss,) = [chart for chart in charts_of(page) if chart.name == "train_loss"]
     axis = loss.draw(True).axes[0]
     assert max(len(line.get_xdata()) for line in axis.lines) <= 500
     vertical = [line.get_xdata()[0] for line in axis.lines if line.get_gid() == "checkpoint"]
@@ -138,16 +188,13 @@ def test_long_curves_make_no_long_page() -> None:
 def test_limits_that_differ_are_told_apart_by_their_runs() -> None:
     runs = [make_run(name, model={"detection": {"limit": limit}}) for name, limit in (("a", 1), ("b", 2), ("c", 2))]
     page = make_page(runs=runs)
-    (chart,) = [chart for chart in charts(page.leaderboard, runs, page.summaries) if chart.name == "nuclei_per_image"]
+    (chart,) = [chart for chart in charts_of(page) if chart.name == "nuclei_per_image"]
     labels = [text.get_text() for text in chart.draw(False).axes[0].get_legend().get_texts()]
     assert any("1 detections (a)" in label for label in labels)
     assert any("2 detections (b and 1 other run)" in label for label in labels)
 
 
 def test_the_origin_of_a_run() -> None:
-    assert is_drawn(make_run("a"))
-    assert not is_drawn(make_run("a", data={"reader": "folders"}))
-    assert not is_drawn(make_run("a", data=None))
     assert started_from(make_run("a")) == "random weights"
     assert started_from(make_run("a", model={"weights": "r50.pkl"})) == "r50.pkl"
 

@@ -38,18 +38,20 @@ def drawn_note(runs: Sequence[Run], data: Mapping[str, Any] | None) -> str:
         runs: the runs.
         data: the keys of the `data` group that all are scored on; None: each on its own.
     """
+    everyone = [run.name for run in runs]
     learnt = [run.name for run in runs if _is_drawn(run.config.get("data"))]
-    who = "All runs" if len(learnt) == len(runs) else some(learnt)
-    if data is None and learnt and len(learnt) < len(runs):
-        return f"Learnt from DRAWN images and scored on such: {who}. Their numbers say nothing about real tissue."
-    if data is None and learnt or _is_drawn(data) and len(learnt) == len(runs):
+    scored = learnt if data is None else everyone if _is_drawn(data) else []
+    who = "All runs" if learnt == everyone else some(learnt)
+    if not learnt and not scored:
+        return ""
+    if learnt == scored == everyone:
         return "The data are DRAWN, not photographed: what is measured here says nothing about real tissue."
-    if _is_drawn(data):
-        others = f" Learnt from such images, too: {who}." if learnt else " The runs learnt from other images."
-        return f"All is scored on DRAWN images, not on photographs: this says nothing about real tissue.{others}"
-    return (
-        f"Learnt from DRAWN images, not from photographs: {who}. What all is scored on is not drawn." if learnt else ""
-    )
+    if not scored:
+        return f"Learnt from DRAWN images, not from photographs: {who}. What all is scored on is not drawn."
+    if learnt == scored:
+        return f"Learnt from DRAWN images and scored on such: {who}. Their numbers say nothing about real tissue."
+    others = f"Learnt from such images, too: {who}." if learnt else "The runs learnt from other images."
+    return f"All is scored on DRAWN images, not on photographs: this says nothing about real tissue. {others}"
 
 
 def _is_drawn(data: object) -> bool:

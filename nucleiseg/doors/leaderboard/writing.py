@@ -8,7 +8,7 @@ from nucleiseg.doors.leaderboard.candidates import Scored
 from nucleiseg.doors.leaderboard.page import gallery_of, summaries_of
 from nucleiseg.doors.leaderboard.uploads import SUBMISSIONS
 from nucleiseg.evaluation.leaderboard.board import Leaderboard
-from nucleiseg.report.figures import write_figures
+from nucleiseg.report.figures import charts, write_figures
 from nucleiseg.report.ledger import read_ledger
 from nucleiseg.report.page import Page, write_page
 from nucleiseg.report.runs import Run
@@ -16,7 +16,14 @@ from nucleiseg.report.tables import write_tables
 
 
 def write_files(
-    folder: Path, board: Leaderboard, runs: Sequence[Run], best: Scored, cache: EvaluationCache, *, figures: bool
+    folder: Path,
+    board: Leaderboard,
+    runs: Sequence[Run],
+    best: Scored,
+    cache: EvaluationCache,
+    *,
+    banner: str,
+    figures: bool,
 ) -> list[str]:
     """Write `leaderboard.csv leaderboard.md leaderboard.tex report.html` and, if asked for, `figures/`.
 
@@ -26,6 +33,7 @@ def write_files(
         runs: the runs behind it.
         best: whose images the report shows.
         cache: of what the report shows.
+        banner: a note that the report puts above everything; may be empty.
         figures: whether the charts are written as SVG and PDF files, too.
 
     Returns:
@@ -41,8 +49,10 @@ def write_files(
         gallery=gallery_of(best, cache),
         ledger=read_ledger(folder / SUBMISSIONS),
         notes=board.notes,
+        shown=best.candidate,
+        banner=banner,
     )
     write_page(folder / "report.html", page)
     if figures:
-        write_figures(folder / "figures", board, runs, summaries)
+        write_figures(folder / "figures", charts(board, runs, summaries, page.ledger))
     return ["leaderboard.csv", "leaderboard.md", "leaderboard.tex", "report.html", *(["figures"] if figures else [])]
