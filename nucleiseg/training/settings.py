@@ -95,7 +95,7 @@ class TrainerSettings:
         strategy: how several devices work together; `auto` is DDP where there are several.
         num_nodes: computers.
         sync_batchnorm: `model.norm=bn` takes its statistics from the images of all processes, as one process with the
-            whole batch would; on GPUs alone. Frozen and group normalisation have none.
+            whole batch would; on GPUs alone. Frozen and group normalisation have none: it does nothing there.
         precision: `32`, or mixed precision with `16-mixed` or `bf16-mixed`.
         accumulate: batches whose gradients are averaged for one optimiser step.
         clip_norm: gradients are scaled down to this norm; None leaves them.
@@ -123,6 +123,11 @@ class TrainerSettings:
             (
                 self.devices >= 1 or self.devices == -1,
                 f"trainer.devices is {self.devices}; it accepts a number of devices, or -1 for all.",
+            ),
+            (
+                not (self.sync_batchnorm and self.accelerator_here == "cpu"),
+                f"trainer.sync_batchnorm is true with trainer.accelerator={self.accelerator}, which is the CPU here; "
+                "it accepts false there: statistics over all processes (torch's SyncBatchNorm) are for GPUs.",
             ),
             (
                 self.clip_norm is None or self.clip_norm > 0,

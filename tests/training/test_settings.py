@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import torch
 
 from nucleiseg.errors import InputError
 from nucleiseg.training.settings import (
@@ -76,6 +77,17 @@ def test_a_bad_seed_is_refused(seed: object) -> None:
 
 def test_precision_may_be_written_as_a_number() -> None:
     assert TrainerSettings.from_dict({"precision": 32}) == TrainerSettings(precision="32")
+
+
+@pytest.mark.parametrize("accelerator", ["cpu", "auto"])
+def test_statistics_over_processes_are_for_gpus(accelerator: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(
+        InputError, match=rf"sync_batchnorm is true with trainer\.accelerator={accelerator}, which is the CPU"
+    ):
+        TrainerSettings(accelerator=accelerator, sync_batchnorm=True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert TrainerSettings(accelerator="auto", sync_batchnorm=True).sync_batchnorm
 
 
 def test_all_problems_are_told_together() -> None:
