@@ -32,6 +32,14 @@ def test_a_folder_of_the_trackers_name_is_no_package(tmp_path: Path, monkeypatch
     trackers._require_package("surely_not_installed")  # type: ignore[arg-type]
 
 
+def test_a_resume_from_another_folder_finds_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    whole = f"sqlite:///{(tmp_path / 'mlflow.db').as_posix()}"
+    assert trackers._lasting_uri("sqlite:///mlflow.db") == trackers._lasting_uri(whole) == whole
+    for other in ("http://localhost:5000", "databricks"):
+        assert trackers._lasting_uri(other) == other
+
+
 @pytest.mark.parametrize("value", ["tensorboard", True, ["wandb"]])
 def test_other_loggers_are_refused(value: object) -> None:
     with pytest.raises(InputError, match="it accepts null, 'wandb' or 'mlflow'"):

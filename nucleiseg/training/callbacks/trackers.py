@@ -31,6 +31,9 @@ MLFLOW_RETRIES = "2"
 """How often MLflow asks again a server that does not answer, unless MLFLOW_HTTP_REQUEST_MAX_RETRIES says so: its own 7
 hold a training up for minutes."""
 
+SQLITE = "sqlite:///"
+"""What comes before the path of a SQLite file in a URI; the path of `sqlite:////a` is `/a`."""
+
 
 class WandbSink:
     """A run at Weights & Biases, named as its folder and grouped by the folder above (a sweep's).
@@ -96,7 +99,7 @@ class MLflowSink:
             experiment_name=os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT),
             run_name=self.run_dir.name,
             run_id=known.get("id"),
-            tracking_uri=known.get("uri") or mlflow.get_tracking_uri(),
+            tracking_uri=known.get("uri") or _lasting_uri(mlflow.get_tracking_uri()),
         )
         if known:
             self._logger.experiment.update_run(self._run, status="RUNNING")
@@ -163,6 +166,13 @@ def make_tracker(name: TrackerName, run_dir: Path, config: Mapping[str, Any]) ->
     """
     title, make = SINKS[name]
     return OptionalSink(make(run_dir, config), title)
+
+
+def _lasting_uri(uri: str) -> str:
+    """Return where MLflow keeps runs such that a resume from another working folder finds them: SQLite's file whole."""
+    if not uri.startswith(SQLITE):
+        return uri
+    return SQLITE + Path(uri.removeprefix(SQLITE)).resolve().as_posix()
 
 
 def _require_package(name: TrackerName) -> None:
