@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
+
+settings.register_profile("nucleiseg", deadline=None)  # a slow machine is no failure: pytest-timeout catches what hangs
+settings.load_profile("nucleiseg")
 
 torch.set_num_threads(1)
 

@@ -22,14 +22,21 @@ KILLS = 5
 def start(
     folder: Path, steps: int = STEPS, workers: int = 0, devices: int = 1, batch: int = 2
 ) -> subprocess.Popen[bytes]:
-    """Start or resume the run in a process of its own."""
+    """Start or resume the run in a process of its own; what it says is kept beside its folder."""
     script = Path(__file__).with_name("tiny.py")
     command = [sys.executable, str(script), str(folder), *map(str, (steps, workers, devices, batch))]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with said_file(folder).open("ab") as said:
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
 
 
-def finish(process: subprocess.Popen[bytes]) -> None:
-    assert process.wait(timeout=300) == 0
+def said_file(folder: Path) -> Path:
+    """Return where the processes of a run say what goes wrong."""
+    return folder.with_name(f"{folder.name}.stderr")
+
+
+def finish(folder: Path, process: subprocess.Popen[bytes]) -> None:
+    code = process.wait(timeout=300)
+    assert code == 0, said_file(folder).read_text(errors="replace")
 
 
 def steps_done(folder: Path, process: subprocess.Popen[bytes]) -> int:
@@ -45,7 +52,7 @@ def steps_done(folder: Path, process: subprocess.Popen[bytes]) -> int:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole run."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    finish(start(folder))
+    finish(folder, start(folder))
     return folder
 
 
@@ -59,12 +66,12 @@ def test_killed_and_resumed(undisturbed: Path, tmp_path: Path, workers: int) -> 
         process = start(tmp_path, workers=workers)
         goal = 2 * kill + moments.randint(0, 2)
         while steps_done(tmp_path, process) < goal:
-            assert process.poll() is None, "the run ended before it could be killed"
+            assert process.poll() is None, said_file(tmp_path).read_text(errors="replace")
             time.sleep(0.01)
         time.sleep(moments.uniform(0, 1))  # about two steps, or a checkpoint
         process.kill()
         assert process.wait() == -signal.SIGKILL
-    finish(start(tmp_path, workers=workers))
+    finish(tmp_path, start(tmp_path, workers=workers))
     assert what_was_computed(tmp_path) == what_was_computed(undisturbed)
     weights, expected = final_weights(tmp_path), final_weights(undisturbed)
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
@@ -82,8 +89,8 @@ def test_killed_and_resumed(undisturbed: Path, tmp_path: Path, workers: int) -> 
 def test_two_processes_train_as_one_with_the_whole_batch(tmp_path: Path) -> None:
     """The same images at the same places of the global batch: the same losses and weights, to the rounding of sums."""
     two, one = tmp_path / "two", tmp_path / "one"
-    finish(start(two, steps=6, devices=2, batch=1))
-    finish(start(one, steps=6, devices=1, batch=2))
+    finish(two, start(two, steps=6, devices=2, batch=1))
+    finish(one, start(one, steps=6, devices=1, batch=2))
     rows, expected = read(two / "metrics.csv"), read(one / "metrics.csv")
     assert [row["step"] for row in rows] == ["1", "2", "3", "4", "5", "6"]
     for row, same in zip(rows, expected, strict=True):
