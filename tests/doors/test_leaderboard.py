@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from nucleiseg.data.readers.demo import DemoReader, write_folders
 from nucleiseg.doors.evaluating import evaluate
 from nucleiseg.doors.evaluating_checkpoint import set_up_data
-from nucleiseg.doors.leaderboard import averages, candidates, scoring, writing
+from nucleiseg.doors.leaderboard import averages, candidates, scoring, unchanged, writing
 from nucleiseg.doors.leaderboard.cache import EvaluationCache
 from nucleiseg.doors.leaderboard.images import ImageSet
 from nucleiseg.doors.leaderboard.page import gallery_of, summaries_of
@@ -28,7 +28,7 @@ from nucleiseg.models.checkpoint import Metadata, read, save, write
 from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import build
 from nucleiseg.report.ledger import read_ledger
-from nucleiseg.report.page import write_page
+from nucleiseg.report.page import Page, write_page
 
 Composed = Callable[..., dict[str, Any]]
 
@@ -219,6 +219,46 @@ def test_best_is_a_file_with_the_threshold_that_was_chosen_on_its_images(
     assert all(torch.equal(best[0][name], value) for name, value in stored[0].items())
     facts = next(json.loads(path.read_text()) for path in _facts(run))
     assert best[1].score_threshold == (facts["chosen_threshold"] or 0.3)
+
+
+def test_what_has_not_changed_is_not_drawn_again(
+    make_run: Callable[..., Path], call: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run("one", steps=(4,))
+    drawn: list[Path] = []
+
+    def draw(path: Path, page: Page) -> None:
+        drawn.append(path)
+        write_text(path, page.title)
+
+    monkeypatch.setattr(writing, "write_page", draw)
+
+    def draws(*overrides: str) -> bool:
+        drawn.clear()
+        call(f"runs='{run}'", *overrides)
+        return bool(drawn)
+
+    assert draws()
+    assert not draws()
+    assert draws("rank_by=ap75")
+    assert draws(), "the files are those of another ranking"
+    assert not draws()
+    (run / "leaderboard.tex").unlink()
+    assert draws()
+    (run / "leaderboard.md").write_text("edited")
+    assert draws()
+    (run / "metrics.csv").write_text("step,time/step\n1,0.25\n")
+    assert draws()
+    (run / "submissions.csv").write_text("answer_sha256,board_score\nabc,0.5\n")
+    assert draws()
+    assert not draws()
+    monkeypatch.setattr(unchanged, "code_digest", lambda: "other")
+    assert draws()
+
+
+def test_code_is_known_by_its_content() -> None:
+    assert unchanged.code_digest() == unchanged.code_digest()
+    assert len(unchanged.code_digest()) == 64
 
 
 def test_best_is_not_written_again(make_run: Callable[..., Path], call: Callable[..., int], tmp_path: Path) -> None:

@@ -15,8 +15,11 @@ from nucleiseg.progress import say
 from nucleiseg.report.data_check import ImageSummary
 from nucleiseg.report.gallery import GalleryImage, gallery_images
 
-VERSION = 1
-"""Of the gallery's pictures: raise it when they would look different."""
+GALLERY = "gallery1"
+"""What the cache calls the gallery's pictures: raise the number when they would look different."""
+
+SUMMARIES = "summaries"
+"""What the cache calls the boxes of all images of the data."""
 
 
 @dataclass(frozen=True)
@@ -31,21 +34,20 @@ class StoredSummary:
 
 def summaries_of(images: ImageSet, cache: EvaluationCache) -> Sequence[ImageSummary]:
     """Return every image of the data with its boxes; none where the data cannot be read any more, which is said."""
-    stored = cache.get_json(images.data_key, "summaries")
+    stored = cache.get_json(images.data_key, SUMMARIES)
     if stored is None:
         try:
             stored = [_plain(summary) for summary in images.summaries]
         except InputError as error:
             say(f"The report goes without a chart of the data: {error}")
             return []
-        cache.put_json(images.data_key, "summaries", stored)
+        cache.put_json(images.data_key, SUMMARIES, stored)
     return [StoredSummary(name, height, width, np.array(boxes).reshape(-1, 4)) for name, height, width, boxes in stored]
 
 
 def gallery_of(best: Scored, cache: EvaluationCache) -> list[GalleryImage]:
     """Return the worst images of a checkpoint; none where they cannot be read any more, which is said."""
-    what = f"gallery{VERSION}"
-    stored = cache.get_json(best.job.key, what)
+    stored = cache.get_json(best.job.key, GALLERY)
     if stored is None:
         images = best.job.images
         try:
@@ -54,8 +56,14 @@ def gallery_of(best: Scored, cache: EvaluationCache) -> list[GalleryImage]:
             say(f"The report goes without a gallery: {error}")
             return []
         stored = to_mapping(gallery_images(best.evaluation.record, truths, images.pixels))
-        cache.put_json(best.job.key, what, stored)
+        cache.put_json(best.job.key, GALLERY, stored)
     return [from_mapping(GalleryImage, image, "gallery") for image in stored]
+
+
+def is_complete(best: Scored, cache: EvaluationCache) -> bool:
+    """Tell whether the report of this checkpoint has its gallery and its chart of the data, so far as they are kept."""
+    kept = cache.get_json(best.job.key, GALLERY), cache.get_json(best.job.images.data_key, SUMMARIES)
+    return None not in kept
 
 
 def _plain(summary: ImageSummary) -> tuple[str, int, int, Any]:

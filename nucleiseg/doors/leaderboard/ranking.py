@@ -13,8 +13,8 @@ from nucleiseg.doors.leaderboard.honesty import notes_on_honesty
 from nucleiseg.doors.leaderboard.keys import LeaderboardKeys
 from nucleiseg.doors.leaderboard.notes import drawn_note, notes_on, notes_on_best
 from nucleiseg.doors.leaderboard.terminal import print_leaderboard
+from nucleiseg.doors.leaderboard.unchanged import WrittenFiles
 from nucleiseg.doors.leaderboard.uploads import check_upload, remember_upload
-from nucleiseg.doors.leaderboard.writing import write_files
 from nucleiseg.doors.overrides import override
 from nucleiseg.doors.paths import require_writable_folder
 from nucleiseg.errors import InputError
@@ -65,11 +65,12 @@ def leaderboard(**keys: Any) -> int:  # noqa: ANN401
     write_best(best, output / BEST, cache)
     remember_upload(settings, output, scored, metric, cache)
     told = replace(board, notes=(*board.notes, *failures.sentences))
-    files = write_files(
-        output, told, runs, best, cache, banner=drawn_note(runs, settings.data), figures=settings.figures
-    )
+    written = WrittenFiles(output, told, scored, runs, best, cache, figures=settings.figures)
+    names = written.names
+    unchanged = ", unchanged" if names else ""
+    names = names or _write(settings, written, told, runs, best)
     print_leaderboard(board)
-    say(f"Written to {output}: {', '.join(files)}, {BEST} ({board.best.name}).")
+    say(f"Written to {output}{unchanged}: {', '.join(names)}, {BEST} ({board.best.name}).")
     say(f"python predict.py {override('checkpoint', output / BEST)} input=FILE_OR_FOLDER")
     if failures.sentences:
         say(f"{counted(len(failures.sentences), 'problem')}; the rest is ranked.")
@@ -90,6 +91,20 @@ def _rank(
         scored += averages
         board = rank([one.candidate for one in scored], settings.rank_by)
     return board, scored
+
+
+def _write(
+    settings: LeaderboardKeys, written: WrittenFiles, board: Leaderboard, runs: Sequence[Run], best: Scored
+) -> list[str]:
+    """Write the files and remember them, unless the report goes without what another call may be able to read."""
+    from nucleiseg.doors.leaderboard.page import is_complete  # where nothing is drawn, nothing waits for the charts
+    from nucleiseg.doors.leaderboard.writing import write_files
+
+    banner = drawn_note(runs, settings.data)
+    names = write_files(written.folder, board, runs, best, written.cache, banner=banner, figures=settings.figures)
+    if is_complete(best, written.cache):
+        written.remember(names)
+    return names
 
 
 def _output(settings: LeaderboardKeys, runs: Sequence[Run]) -> Path:
