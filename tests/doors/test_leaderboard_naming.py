@@ -11,7 +11,15 @@ from nucleiseg.report.runs import Run
 
 CONFIG: dict[str, Any] = {
     "seed": 0,
-    "data": {"reader": "folders", "root": "/here/train", "fold": 1, "folds": 5, "val": 0.2, "workers": None, "batch_size": 1},
+    "data": {
+        "reader": "folders",
+        "root": "/here/train",
+        "fold": 1,
+        "folds": 5,
+        "val": 0.2,
+        "workers": None,
+        "batch_size": 1,
+    },
     "aug": {"saturation": [0.5, 2.0], "hflip": 0.5},
     "model": {"name": "r50_c4", "mask": {"channels": 256}, "weights": None},
     "optim": {"name": "sgd", "lr": 0.01, "momentum": 0.9, "total_steps": 600},
