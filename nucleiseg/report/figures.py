@@ -115,11 +115,11 @@ def _uploads(ledger: Sequence[LedgerRow]) -> Iterator[Chart]:
 def _ranking(tables: Sequence[Table]) -> Iterator[Chart]:
     for number, table in enumerate(tables, 1):
         label = metric_column(table.measure).heading
-        title = f"{label} of each checkpoint" + (f", table {number}" if len(tables) > 1 else "")
+        title = f"{label} of each checkpoint and its 95 % interval" + (f", table {number}" if len(tables) > 1 else "")
         yield Chart(
             f"ranking_{number}",
             title,
-            f"{label} against the step of each setting, with its 95 % interval.",
+            f"{label} against the step of each setting; settings are moved a little along the steps to stand apart.",
             "ranking",
             lambda legend, table=table, label=label: draw_metric(table, label, legend=legend),  # type: ignore[misc]
         )
