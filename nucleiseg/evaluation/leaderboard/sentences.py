@@ -83,9 +83,11 @@ def _ties(tied: Sequence[int], rows: int, where: str) -> str:
         return f"The best row is better than all others beyond chance on {where}."
     if count == rows:
         return f"No row can be told from the best on {where}: all {count} are one model."
-    together = f"your top {count} are" if tied[-1] == count else f"these {count} are"
     others = f"Row {tied[1]}" if count == 2 else f"Rows {ranks(tied[1:])}"
-    return f"{others} cannot be told from the best on {where}: {together} one model."
+    told = f"{others} cannot be told from the best on {where}"
+    if tied[-1] == count:
+        return f"{told}: your top {count} are one model."
+    return f"{told}; a tied row below one that is not varies more from image to image."
 
 
 def _these(images: Sequence[int]) -> str:

@@ -17,7 +17,11 @@ def test_ranks(numbers: list[int], text: str) -> None:
     ("tied", "text"),
     [
         ([1, 2, 3, 4, 5, 6, 7], "Rows 2 to 7 cannot be told from the best on {}: your top 7 are one model."),
-        ([1, 2, 4], "Rows 2 and 4 cannot be told from the best on {}: these 3 are one model."),
+        (
+            [1, 2, 4],
+            "Rows 2 and 4 cannot be told from the best on {}; "
+            "a tied row below one that is not varies more from image to image.",
+        ),
         ([1], "The best row is better than all others beyond chance on {}."),
         (list(range(1, 10)), "No row can be told from the best on {}: all 9 are one model."),
     ],
