@@ -171,7 +171,7 @@ def _rows(ordered: Sequence[tuple[Entry, dict[str, float]]], drawn: Resamples, m
             kind=entry.kind,
             candidates=entry.candidates,
             values=values,
-            interval=interval(drawn.values[place], float(measured[place]), drawn.images),
+            interval=metric.possible(interval(drawn.values[place], float(measured[place]), drawn.images)),
             difference=difference,
             tied=not metric.is_worse(difference),
             facts=entry.facts(),

@@ -62,6 +62,16 @@ class Metric:
         """Return what differences are taken of: the values, or their size if the one nearer zero is better."""
         return np.abs(values) if self.better == "nearer zero" else values
 
+    def possible(self, ends: tuple[float, float]) -> tuple[float, float]:
+        """Cut an interval to the values that the metric can have; NaN stays NaN.
+
+        That is 0 .. 1, but an error of counts has no upper end, and a signed one no lower end either.
+        """
+        least = -np.inf if self.better == "nearer zero" else 0.0
+        most = 1.0 if self.better == "higher" else np.inf
+        low, high = np.clip(ends, least, most)
+        return float(low), float(high)
+
     def goodness(self, value: float) -> float:
         """Return a number that is higher for the better value; lowest of all if it is undefined."""
         if np.isnan(value):

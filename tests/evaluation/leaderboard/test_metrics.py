@@ -88,3 +88,11 @@ def test_only_an_interval_on_the_worse_side_is_worse(
 def test_an_unknown_metric_names_the_accepted_ones(rank_by: str) -> None:
     with pytest.raises(InputError, match=rf"rank_by={rank_by} is .*accepted are ap, ap50, .*ap50_100.*, count_bias\."):
         find_metric(rank_by)
+
+
+def test_an_interval_ends_where_the_metric_does() -> None:
+    assert METRICS["ap50"].possible((-0.2, 1.1)) == (0.0, 1.0)
+    assert METRICS["ap50"].possible((0.2, 0.9)) == (0.2, 0.9)
+    assert METRICS["count_mae"].possible((-3.0, 400.0)) == (0.0, 400.0)
+    assert METRICS["count_bias"].possible((-3.0, 400.0)) == (-3.0, 400.0)
+    assert np.isnan(METRICS["ap50"].possible((np.nan, np.nan))).all()
