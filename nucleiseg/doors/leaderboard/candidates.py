@@ -69,7 +69,6 @@ class Scored:
             facts={
                 "parameters": facts.parameters,
                 "weights": facts.weights,
-                "predicted_on": self.evaluation.record.device,
                 **run_facts(job.run),
             },
         )
