@@ -2,35 +2,32 @@
 
     python -m benchmarks.evaluation                                    # 6 images, 400 truths, 2,000 predictions each
     python -m benchmarks.evaluation images=6 truths=400 predictions=2000 repeats=3
-    python -m benchmarks.evaluation oracle=false                       # without pycocotools, which takes a minute
+    python -m benchmarks.evaluation stock_repeats=0                    # without pycocotools, which takes a minute
 
 Ours is the whole of `evaluation.report.evaluate`: average precision of masks and boxes at all detections and at 100,
 per class, by size and for each image, the ceiling, and the metrics of label maps. pycocotools computes average
-precision of the images together alone, with the same ranges of size, its list of limits extended to all detections.
-That both find the same AP is checked. The last line is JSON.
+precision of the images together alone, with the same ranges of size, its list of limits extended to all detections,
+in one call for masks and another for boxes. That both find the same AP is checked.
 """
 
 import contextlib
 import io
-import json
-import statistics
-import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from rich.console import Console
-from rich.table import Table
 
-from nucleiseg.errors import InputError
+from benchmarks import options
+from benchmarks.measure import Cost, in_child, measure
+from benchmarks.result import Result, Row
 from nucleiseg.evaluation.report import Report, evaluate
 from nucleiseg.evaluation.results import ImageResults
 from nucleiseg.evaluation.sizes import ALL_SIZES, SIZES
-from nucleiseg.evaluation.truth import ImageId, ImageTruth
+from nucleiseg.evaluation.truth import ImageTruth
 from nucleiseg.inference.box_masks import RLE, Crop, compress, run_lengths
 
 SIDE = 1000
@@ -39,36 +36,155 @@ SIDE = 1000
 REACH = 16
 """Pixels from a nucleus' centre that it may reach."""
 
-DEFAULTS = {"images": "6", "truths": "400", "predictions": "2000", "repeats": "5", "oracle": "true"}
+TOLERANCE = 1e-6
+"""By how much two figures for the same AP may differ."""
+
+Kind = Literal["masks", "boxes"]
+
+IOU_TYPE: dict[Kind, str] = {"masks": "segm", "boxes": "bbox"}
+"""What pycocotools calls them."""
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Measure, and print a table and a line of JSON.
+@dataclass(frozen=True)
+class Options:
+    """Keys of the command line.
 
-    Args:
-        arguments: `key=value` words as on the command line.
+    Attributes:
+        images: how many to draw.
+        truths: nuclei in each.
+        predictions: in each.
+        repeats: calls of ours that count.
+        stock_repeats: calls of pycocotools that count; 0 leaves it out.
+    """
+
+    images: int = 6
+    truths: int = 400
+    predictions: int = 2000
+    repeats: int = 5
+    stock_repeats: int = 1
+
+
+@dataclass(frozen=True)
+class Case:
+    """One measurement.
+
+    Attributes:
+        images: how many to draw.
+        truths: nuclei in each.
+        predictions: in each.
+        repeats: calls that count.
+        kind: what pycocotools compares; ours always does both.
+    """
+
+    images: int
+    truths: int
+    predictions: int
+    repeats: int
+    kind: Kind = "masks"
+
+    def draw(self) -> tuple[list[ImageTruth], list[ImageResults]]:
+        """Draw the images, the same in every process."""
+        pairs = [draw(number, self.truths, self.predictions) for number in range(self.images)]
+        return [truth for truth, _ in pairs], [results for _, results in pairs]
+
+
+class Side(NamedTuple):
+    """What one implementation takes, and the AP at all detections that it finds."""
+
+    cost: Cost
+    ap: dict[Kind, float]
+
+
+def main(chosen: Options) -> Result:
+    """Measure ours and pycocotools, each in a process of its own.
 
     Raises:
-        InputError: for an unknown key.
+        ValueError: if they find different average precisions.
     """
-    given = dict(argument.partition("=")[::2] for argument in arguments)
-    if unknown := given.keys() - DEFAULTS.keys():
-        raise InputError(f"Not a key: {', '.join(sorted(unknown))}; there are {', '.join(DEFAULTS)}.")
-    options = DEFAULTS | given
-    count, nuclei, predictions, repeats = (int(options[key]) for key in ("images", "truths", "predictions", "repeats"))
-    pairs = [draw(number, nuclei, predictions) for number in range(count)]
-    truths, found = [truth for truth, _ in pairs], {truth.image_id: results for truth, results in pairs}
-    report = evaluate(truths, found)  # not measured: imports, and the first touch of memory
-    seconds = {"evaluate": statistics.median(clock(lambda: evaluate(truths, found)) for _ in range(repeats))}
-    if options["oracle"] == "true":
-        for kind, name in (("segm", "masks"), ("bbox", "boxes")):
-            seconds[f"pycocotools_{name}"] = clock(lambda kind=kind: compare(truths, found, kind, report))  # type: ignore[misc]
-        both = seconds["pycocotools_masks"] + seconds["pycocotools_boxes"]
-        seconds |= {"times_as_fast_as_masks_alone": seconds["pycocotools_masks"] / seconds["evaluate"]}
-        seconds |= {"times_as_fast": both / seconds["evaluate"]}
-    title = f"{count} images of {SIDE} x {SIDE}, {nuclei:,} truths and {predictions:,} predictions in each"
-    Console(width=100).print(as_table(title, seconds))
-    print(json.dumps({key: round(value, 3) for key, value in seconds.items()}))
+    size = (chosen.images, chosen.truths, chosen.predictions)
+    ours = in_child(measure_ours, Case(*size, chosen.repeats))
+    sides = {"ours: every metric": ours}
+    if chosen.stock_repeats:
+        for kind in IOU_TYPE:
+            side = in_child(measure_pycocotools, Case(*size, chosen.stock_repeats, kind))
+            check_equal(kind, ours.ap[kind], side.ap[kind])
+            sides[f"pycocotools: AP of {kind}"] = side
+        sides["pycocotools: both"] = together(list(sides.values())[1:])
+    title = (
+        f"{chosen.images} images of {SIDE} x {SIDE}, {chosen.truths:,} truths and {chosen.predictions:,} predictions "
+        f"in each: median of {chosen.repeats} (pycocotools {chosen.stock_repeats})"
+    )
+    return Result("evaluation", title, [row(name, side, ours) for name, side in sides.items()])
+
+
+def row(name: str, side: Side, ours: Side) -> Row:
+    """Set one implementation beside ours."""
+    return {
+        "what": name,
+        "seconds": side.cost.seconds,
+        "CPU seconds": side.cost.cpu_seconds,
+        "peak memory, MB": side.cost.memory_mb,
+        "seconds / ours": side.cost.seconds / ours.cost.seconds,
+        "AP of masks": side.ap.get("masks"),
+        "AP of boxes": side.ap.get("boxes"),
+    }
+
+
+def together(sides: Sequence[Side]) -> Side:
+    """Return what calls one after the other take: their times add up, and the greatest peak stays."""
+    peaks = [side.cost.memory_mb for side in sides if side.cost.memory_mb is not None]
+    cost = Cost(
+        sum(side.cost.seconds for side in sides),
+        sum(side.cost.cpu_seconds for side in sides),
+        max(peaks, default=None),
+    )
+    return Side(cost, {kind: ap for side in sides for kind, ap in side.ap.items()})
+
+
+def check_equal(kind: Kind, ours: float, theirs: float) -> None:
+    """Make sure that both found the same.
+
+    Raises:
+        ValueError: if they did not.
+    """
+    if abs(ours - theirs) > TOLERANCE:
+        raise ValueError(f"AP of {kind} is {ours}, but {theirs} by pycocotools")
+
+
+def measure_ours(case: Case) -> Side:
+    """Compute every metric several times."""
+    truths, results = case.draw()
+    found = {truth.image_id: result for truth, result in zip(truths, results, strict=True)}
+    reports: list[Report] = []
+    cost = measure(lambda _: reports.append(evaluate(truths, found)), case.repeats)
+    at_all = reports[-1].ap.at_all
+    return Side(cost, {"masks": at_all.masks.ap, "boxes": at_all.boxes.ap})
+
+
+def measure_pycocotools(case: Case) -> Side:
+    """Let pycocotools compute average precision, without a call before: it has nothing to warm up."""
+    truths, results = case.draw()
+    aps: list[float] = []
+    cost = measure(lambda _: aps.append(pycocotools_ap(truths, results, IOU_TYPE[case.kind])), case.repeats, warmup=0)
+    return Side(cost, {case.kind: aps[-1]})
+
+
+def pycocotools_ap(truths: Sequence[ImageTruth], results: Sequence[ImageResults], iou_type: str) -> float:
+    """Return AP at all detections by pycocotools, its data sets built from the same objects.
+
+    Args:
+        truths: the images.
+        results: what was found in each.
+        iou_type: `segm` or `bbox`.
+    """
+    with contextlib.redirect_stdout(io.StringIO()):
+        engine = COCOeval(_dataset(truths), _dataset(results), iou_type)
+        engine.params.maxDets = [1, 10, 100, max(len(result.masks) for result in results)]
+        engine.params.areaRng = [[size.least, size.most] for size in (ALL_SIZES, *SIZES)]
+        engine.params.areaRngLbl = [size.name for size in (ALL_SIZES, *SIZES)]
+        engine.evaluate()
+        engine.accumulate()
+    return float(engine.eval["precision"][:, :, :, 0, 3].mean())
 
 
 def draw(number: int, nuclei: int, predictions: int) -> tuple[ImageTruth, ImageResults]:
@@ -91,33 +207,6 @@ def discs(places: np.ndarray) -> list[RLE]:
     return compress([run_lengths(crop, SIDE, SIDE) for crop in crops], SIDE, SIDE)
 
 
-def clock(work: Callable[[], object]) -> float:
-    """Return the seconds that a call takes."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def compare(truths: Sequence[ImageTruth], found: Mapping[ImageId, ImageResults], kind: str, report: Report) -> None:
-    """Let pycocotools compute the same average precision.
-
-    Raises:
-        ValueError: if it finds another one.
-    """
-    most = max(len(results.masks) for results in found.values())
-    with contextlib.redirect_stdout(io.StringIO()):
-        engine = COCOeval(_dataset(truths), _dataset([found[truth.image_id] for truth in truths]), kind)
-        engine.params.maxDets = [1, 10, 100, most]
-        engine.params.areaRng = [[size.least, size.most] for size in (ALL_SIZES, *SIZES)]
-        engine.params.areaRngLbl = [size.name for size in (ALL_SIZES, *SIZES)]
-        engine.evaluate()
-        engine.accumulate()
-    ours = report.ap.at_all.masks if kind == "segm" else report.ap.at_all.boxes
-    theirs = engine.eval["precision"][:, :, :, 0, 3].mean()
-    if abs(ours.ap - theirs) > 1e-6:
-        raise ValueError(f"AP ({kind}) is {ours.ap}, but {theirs} by pycocotools")
-
-
 def _dataset(images: Sequence[ImageTruth | ImageResults]) -> COCO:
     dataset = COCO()
     annotations: list[dict[str, Any]] = []
@@ -133,18 +222,5 @@ def _dataset(images: Sequence[ImageTruth | ImageResults]) -> COCO:
     return dataset
 
 
-def as_table(title: str, seconds: dict[str, float]) -> Table:
-    """Return the measurements as a table."""
-    table = Table(title=title)
-    table.add_column("what")
-    table.add_column("seconds, or times", justify="right")
-    for key, value in seconds.items():
-        table.add_row(key.replace("_", " "), f"{value:.2f}")
-    return table
-
-
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except InputError as error:
-        sys.exit(str(error))
+    options.run(Options, main)

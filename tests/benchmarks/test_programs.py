@@ -6,7 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import breakdown, gpu, operations, paste_rle, prediction, sample_loading, scaling, training_step
+from benchmarks import (
+    breakdown,
+    evaluation,
+    gpu,
+    operations,
+    paste_rle,
+    prediction,
+    sample_loading,
+    scaling,
+    training_step,
+)
+from benchmarks.measure import Cost
 from benchmarks.result import Result
 from benchmarks.throughput import peak_of_sheet, roofline
 from nucleiseg.data.readers.demo import DemoReader, write_folders
@@ -76,6 +87,38 @@ def test_pasting_beside_stock_as_far_as_it_goes() -> None:
     few, many = plausible(paste_rle.main(chosen))
     assert few["stock, ms"] is not None
     assert many["stock, ms"] is many["stock / ours"] is None
+
+
+@slow
+def test_evaluation_beside_pycocotools() -> None:
+    rows = plausible(evaluation.main(evaluation.Options(images=1, truths=6, predictions=12, repeats=1)))
+    ours, masks, boxes, both = rows
+    assert ours["seconds / ours"] == 1
+    assert masks["AP of masks"] == pytest.approx(ours["AP of masks"])
+    assert boxes["AP of boxes"] == pytest.approx(ours["AP of boxes"])
+    assert both["seconds"] == pytest.approx(float(str(masks["seconds"])) + float(str(boxes["seconds"])))
+
+
+def test_evaluation_refuses_to_compare_different_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    sides = {
+        evaluation.measure_ours: evaluation.Side(Cost(1, 1, 700), {"masks": 0.5, "boxes": 0.25}),
+        evaluation.measure_pycocotools: evaluation.Side(Cost(9, 8, 600), {"masks": 0.5, "boxes": 0.5}),
+    }
+    monkeypatch.setattr(evaluation, "in_child", lambda function, case: sides[function])
+    with pytest.raises(ValueError, match=r"AP of boxes is 0\.25, but 0\.5 by pycocotools"):
+        evaluation.main(evaluation.Options())
+    (ours,) = plausible(evaluation.main(evaluation.Options(stock_repeats=0)))
+    assert ours["AP of boxes"] == 0.25
+
+
+def test_calls_one_after_the_other_add_their_times_and_keep_the_greatest_peak() -> None:
+    sides = [
+        evaluation.Side(Cost(2, 3, 700), {"masks": 0.5}),
+        evaluation.Side(Cost(4, 5, 600), {"boxes": 0.25}),
+    ]
+    assert evaluation.together(sides) == (Cost(6, 8, 700), {"masks": 0.5, "boxes": 0.25})
+    unknown = [evaluation.Side(Cost(1, 1, None), {})]
+    assert evaluation.together(unknown).cost.memory_mb is None
 
 
 @slow
