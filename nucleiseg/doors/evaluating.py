@@ -18,8 +18,9 @@ from nucleiseg.evaluation.thresholds import COUNT_THRESHOLD
 from nucleiseg.evaluation.truth import Truth, read_folder
 from nucleiseg.files import cache_folder, write_json
 from nucleiseg.inference.images import read_ids
-from nucleiseg.inference.settings import share_problems
+from nucleiseg.inference.settings import PredictionSettings, share_problems
 from nucleiseg.models.plain import from_mapping
+from nucleiseg.models.precision import Precision
 from nucleiseg.progress import counted, say
 
 LINES = (
@@ -47,6 +48,7 @@ class EvaluateKeys:
     data: dict[str, Any] | None = None
     output: str = "metrics.json"
     count_threshold: float | None = None
+    precision: Precision = "32"
     cache_dir: str | None = None
 
     def __post_init__(self) -> None:
@@ -56,6 +58,11 @@ class EvaluateKeys:
             problems.append(
                 f"Given is {' and '.join(given) or 'nothing'} to score: give predictions=FILE truth=FILE_OR_FOLDER for "
                 f"a file of results, or checkpoint=FILE_OR_RUN data=folders data.root=DIR for a checkpoint."
+            )
+        elif self.checkpoint is None and self.precision != "32":
+            problems.append(
+                f"precision={self.precision} is how a checkpoint predicts, but results are given: leave it out, and "
+                "give it to predict.py, which makes them."
             )
         if problems:
             raise InputError(problems)
@@ -83,6 +90,8 @@ def evaluate(**keys: Any) -> int:  # noqa: ANN401
     unreadable = {image.name: image.problems for image in known.unreadable}
     sources = {key: getattr(settings, key) for key in ("predictions", "truth", "checkpoint", "data")}
     given = {key: value for key, value in sources.items() if value is not None}
+    if settings.checkpoint is not None:
+        given["precision"] = settings.precision
     write_json(settings.output, {**given, **report, "notes": notes, "unreadable": unreadable})
     _say_summary(report, notes, settings.output)
     if unreadable:
@@ -93,7 +102,8 @@ def evaluate(**keys: Any) -> int:  # noqa: ANN401
 def _material(settings: EvaluateKeys) -> tuple[Truth, Results, float]:
     """Return the truth, what was found, and the threshold that counts."""
     if settings.checkpoint is not None and settings.data is not None:
-        return predict_data(settings.checkpoint, settings.data, settings.count_threshold)
+        how = PredictionSettings(precision=settings.precision)
+        return predict_data(settings.checkpoint, settings.data, settings.count_threshold, how)
     assert settings.predictions is not None
     assert settings.truth is not None
     results_file = Path(settings.predictions)

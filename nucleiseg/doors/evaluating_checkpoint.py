@@ -15,12 +15,13 @@ from nucleiseg.evaluation.results import ImageResults, Results
 from nucleiseg.evaluation.truth import ImageTruth, Truth
 from nucleiseg.inference.box_masks import area, to_rle
 from nucleiseg.inference.predictor import Predictor
+from nucleiseg.inference.settings import PredictionSettings
 from nucleiseg.progress import say, track
 from nucleiseg.transforms.whole_image import WholeImage
 
 
 def predict_data(
-    checkpoint: str, data: Mapping[str, Any], count_threshold: float | None
+    checkpoint: str, data: Mapping[str, Any], count_threshold: float | None, settings: PredictionSettings
 ) -> tuple[Truth, Results, float]:
     """Predict the images that `data.val` and `data.fold` hold out, or all of them for `data.val=none`.
 
@@ -28,6 +29,7 @@ def predict_data(
         checkpoint: a file, or a run's folder.
         data: the keys of the `data` group.
         count_threshold: 0 .. 1; None takes the checkpoint's.
+        settings: how it predicts.
 
     Returns:
         The truth, what was found (image ids count from 1), and the threshold that counts.
@@ -35,7 +37,7 @@ def predict_data(
     Raises:
         InputError: if the checkpoint or the data cannot be used, or do not have the same classes.
     """
-    predictor = Predictor.from_checkpoint(find_checkpoint(Path(checkpoint)))
+    predictor = Predictor.from_checkpoint(find_checkpoint(Path(checkpoint)), settings)
     threshold = counting_threshold(predictor, count_threshold)
     datamodule = set_up_data(data)
     refuse_other_classes(predictor.metadata.class_names, datamodule.class_names)

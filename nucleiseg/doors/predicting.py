@@ -79,6 +79,7 @@ def _origin(made_by: CheckpointOrigin, predictor: Predictor, summary: Summary, f
         scale=resize.scale if isinstance(resize.scale, float) else None,
         short=resize.short,
         long=resize.long,
+        precision=predictor.precision,
         images=summary.done,
         results=summary.results,
         answer_sha256=answer_digest(folder / "answer.json"),

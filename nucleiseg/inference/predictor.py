@@ -13,8 +13,10 @@ from nucleiseg.data.readers.images import decode_image
 from nucleiseg.errors import InputError
 from nucleiseg.inference.images import InputImage
 from nucleiseg.inference.settings import PredictionSettings
+from nucleiseg.models.arithmetic import arithmetic
 from nucleiseg.models.checkpoint import Metadata, load
 from nucleiseg.models.mask_rcnn import MaskRCNN
+from nucleiseg.models.precision import precision_problems
 from nucleiseg.progress import say, track
 from nucleiseg.structures import Prediction
 from nucleiseg.transforms.geometry import resize_image, to_tensor
@@ -36,14 +38,17 @@ class Predictor:
         network: the trained network. It is moved to the device and put into evaluation mode; the limits of the
             settings are set on it.
         metadata: what the checkpoint says about it.
-        settings: scale, limits and device; by default the network's own, at the training scale.
+        settings: scale, limits, device and precision; by default the network's own limits, at the training scale.
 
     Raises:
-        InputError: if the device does not exist.
+        InputError: if the device does not exist, or cannot compute in the precision.
     """
 
     def __init__(self, network: MaskRCNN, metadata: Metadata, settings: PredictionSettings = DEFAULT_SETTINGS) -> None:
         self.device = _device(settings.device)
+        self.precision = settings.precision
+        if problems := precision_problems(self.precision, self.device.type):
+            raise InputError(problems)
         self.network = network.to(self.device).eval()
         self.metadata = metadata
         if settings.short is not None:
@@ -59,10 +64,10 @@ class Predictor:
 
         Args:
             path: the file.
-            settings: scale, limits and device.
+            settings: scale, limits, device and precision.
 
         Raises:
-            InputError: if the file is missing or no checkpoint of ours, or the device does not exist.
+            InputError: if the file is missing or no checkpoint of ours, or device and precision do not exist.
         """
         return cls(*load(Path(path)), settings)
 
@@ -97,7 +102,8 @@ class Predictor:
 
     @torch.inference_mode()
     def _run(self, image: Tensor) -> Prediction:
-        return self.network([image.to(self.device)])[0]
+        with arithmetic(self.precision, self.device):
+            return self.network([image.to(self.device)])[0]
 
     def _warn_of_another_scale(self, height: int, width: int) -> None:
         scale = self.resize.nominal_scale(height, width)

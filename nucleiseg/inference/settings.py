@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from nucleiseg.errors import InputError
+from nucleiseg.models.precision import Precision, precision_problems
 
 LONG = 1333
 """Greatest length of an image's longer side where `short` is given (detectron2's INPUT.MAX_SIZE_TEST)."""
@@ -23,6 +24,8 @@ class PredictionSettings:
         detections: most detections an image; None keeps the network's. The RPN's limits in prediction are raised
             where they allow fewer proposals.
         device: "auto" takes a CUDA GPU where there is one, else the CPU; or any name that torch knows.
+        precision: arithmetic of the network; `32` is exact float32 everywhere, the others are faster: see
+            `models.precision`.
 
     Raises:
         InputError: if a value is out of its range, or `scale` and `short` are both given.
@@ -35,6 +38,7 @@ class PredictionSettings:
     nms: float | None = None
     detections: int | None = None
     device: str = "auto"
+    precision: Precision = "32"
 
     def __post_init__(self) -> None:
         positive = {"scale": self.scale, "short": self.short, "long": self.long, "detections": self.detections}
@@ -44,6 +48,7 @@ class PredictionSettings:
             if value is not None and not 0 < value < math.inf
         ]
         problems += share_problems(score_threshold=self.score_threshold, nms=self.nms)
+        problems += precision_problems(self.precision)
         if self.scale is not None and self.short is not None:
             problems.append(f"scale={self.scale} and short={self.short} both say how to resize: give one of them.")
         if problems:

@@ -21,7 +21,8 @@ def from_mapping(cls: type[Config], mapping: Mapping[str, Any], prefix: str) -> 
             whole configuration.
 
     Returns:
-        An instance of `cls`; lists have become tuples and whole numbers floats where the field is a float.
+        An instance of `cls`; lists have become tuples, whole numbers floats where the field is a float, and text where
+        they are one of its choices (`precision=32`, which YAML reads as a number).
 
     Raises:
         InputError: for something else than a mapping, an unknown key, a missing one without a default, or a value of
@@ -66,6 +67,8 @@ def _converted(value: Any, hint: Any, key: str) -> Any:  # noqa: ANN401
         return dict(value)
     if origin is Literal and value in arguments:
         return value
+    if origin is Literal and type(value) is int and str(value) in arguments:
+        return str(value)
     if origin is tuple and isinstance(value, list | tuple):
         expected = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
         if len(expected) == len(value):

@@ -16,6 +16,7 @@ from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.progress import say
 from nucleiseg.training.callbacks.checkpoints import Checkpoints
+from nucleiseg.training.callbacks.float32 import Float32Arithmetic
 from nucleiseg.training.callbacks.metrics_log import MetricsLog
 from nucleiseg.training.callbacks.progress_bar import ProgressBar
 from nucleiseg.training.callbacks.sinks import Sink, TensorBoardSink
@@ -30,8 +31,8 @@ from nucleiseg.training.run_files import LAST, holds_run, read_status
 from nucleiseg.training.schedule import Schedule
 from nucleiseg.training.settings import CheckpointSettings, OptimSettings, TrainerSettings, ValidationSettings
 
-PRECISIONS = {"32": "32-true", "16-mixed": "16-mixed", "bf16-mixed": "bf16-mixed"}
-"""Lightning's names of `trainer.precision`."""
+PRECISIONS = {"32": "32-true", "tf32": "32-true", "16-mixed": "16-mixed", "bf16-mixed": "bf16-mixed"}
+"""Lightning's names of `trainer.precision`; what it does not know of, the callback `Float32Arithmetic` does."""
 
 TERMINATED = 128 + signal.SIGTERM
 """Exit code after SIGTERM, as shells count it."""
@@ -143,6 +144,7 @@ def callbacks(
     sinks: list[Sink] = [TensorBoardSink(run_dir, start_step), *([tracker] if tracker else [])]
     metrics = MetricsLog(run_dir, trainer.log_every, timing, plan.is_checkpoint, sinks)
     return [
+        Float32Arithmetic(trainer.precision),
         timing,
         metrics,
         Checkpoints(run_dir, plan, metrics, Validation(validation)),

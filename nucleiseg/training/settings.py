@@ -9,6 +9,7 @@ import torch
 
 from nucleiseg.errors import InputError
 from nucleiseg.models.plain import from_mapping
+from nucleiseg.models.precision import Precision, precision_problems
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class TrainerSettings:
         num_nodes: computers.
         sync_batchnorm: `model.norm=bn` takes its statistics from the images of all processes, as one process with the
             whole batch would; on GPUs alone. Frozen and group normalisation have none: it does nothing there.
-        precision: `32`, or mixed precision with `16-mixed` or `bf16-mixed`.
+        precision: `32`, `tf32`, `16-mixed` or `bf16-mixed`: see `models.precision`. `32` is exact float32 on GPUs too.
         accumulate: batches whose gradients are averaged for one optimiser step.
         clip_norm: gradients are scaled down to this norm; None leaves them.
         log_every: steps between two flushes of losses from the device to the log.
@@ -108,14 +109,16 @@ class TrainerSettings:
     strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true", "ddp_spawn"] = "auto"
     num_nodes: int = 1
     sync_batchnorm: bool = False
-    precision: Literal["32", "16-mixed", "bf16-mixed"] = "32"
+    precision: Precision = "32"
     accumulate: int = 1
     clip_norm: float | None = None
     log_every: int = 10
 
     def __post_init__(self) -> None:
         counts = {name: getattr(self, name) for name in ("max_steps", "num_nodes", "accumulate", "log_every")}
+        precision = precision_problems(self.precision, self.accelerator_here, "trainer.precision")
         _refuse(
+            *((False, sentence) for sentence in precision),
             *(
                 (value >= 1, f"trainer.{name} is {value}; it accepts a whole number from 1.")
                 for name, value in counts.items()
@@ -144,11 +147,8 @@ class TrainerSettings:
 
     @classmethod
     def from_dict(cls, mapping: Mapping[str, Any]) -> Self:
-        """Build from plain Python; `precision` may be the number 32, as YAML reads it."""
-        values = dict(mapping)
-        if values.get("precision") == 32:
-            values["precision"] = "32"
-        return from_mapping(cls, values, "trainer")
+        """Build from plain Python; an InputError names an unknown key or a value that is not accepted."""
+        return from_mapping(cls, mapping, "trainer")
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,7 @@ class Origin(CheckpointOrigin):
         scale: network pixels per source pixel; None where `short` was given.
         short: network pixels of the images' shorter side; None where a scale was given.
         long: with `short`, most network pixels of the longer side.
+        precision: of the network's arithmetic; None in sidecars of older versions, which did not tell.
         images: number of images in the answer, those without results too.
         results: number of results in it.
         answer_sha256: digest of `answer.json`.
@@ -96,6 +97,7 @@ class Origin(CheckpointOrigin):
     scale: float | None
     short: int | None
     long: int | None
+    precision: str | None = None
     images: int
     results: int
     answer_sha256: str
@@ -191,7 +193,7 @@ def _config_digest(metadata: "Metadata", run: Path | None) -> str:
 def _parse(path: Path) -> Origin:
     """Read a sidecar; what a later version may have added to it is left out."""
     content = read_json(path)
-    known = {item.name for item in fields(Origin)}
-    if not isinstance(content, dict) or not known.issubset(content):
+    known = {item.name: item.default is None for item in fields(Origin)}  # whether it may be missing
+    if not isinstance(content, dict) or not all(key in content or missing for key, missing in known.items()):
         raise InputError(f"{path} is no sidecar of an answer: it lacks what predict.py writes. Predict again.")
-    return from_mapping(Origin, {key: content[key] for key in known}, str(path))
+    return from_mapping(Origin, {key: content[key] for key in known if key in content}, str(path))

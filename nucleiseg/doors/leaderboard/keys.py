@@ -9,6 +9,7 @@ from nucleiseg.doors.paths import with_paths
 from nucleiseg.errors import InputError
 from nucleiseg.files import cache_folder
 from nucleiseg.models.plain import from_mapping
+from nucleiseg.models.precision import Precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,7 @@ class LeaderboardKeys:
     note: str = ""
     cache_dir: str | None = None
     device: str = "auto"
+    precision: Precision = "32"
 
     def __post_init__(self) -> None:
         problems = []

@@ -81,7 +81,7 @@ def _rank(
     settings: LeaderboardKeys, runs: Sequence[Run], output: Path, cache: EvaluationCache, fail: Failures
 ) -> tuple[Leaderboard, list[Scored]]:
     """Evaluate what is not in the cache and rank it, with averages of weights where they are asked for."""
-    prediction = PredictionSettings(device=settings.device)
+    prediction = PredictionSettings(device=settings.device, precision=settings.precision)
     scored = evaluate_jobs(list_jobs(runs, settings.data, prediction, cache, fail), prediction, cache, fail)
     if not scored:
         raise InputError(fail.sentences or "The runs have no checkpoint yet: come back after the first one.")

@@ -1,0 +1,106 @@
+"""The arithmetic of convolutions and matrix products, set for a while and put back.
+
+PyTorch keeps it in settings of the process: threads cannot differ. There are two interfaces: the old one
+(`set_float32_matmul_precision`, `allow_tf32`), which Lightning reads, and `fp32_precision` since torch 2.9, which wins
+where the two differ, and then lets the old one raise when it is read. Here both are set, to the same: `32` is exact
+whichever a notebook has used before, and nothing raises.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+
+from nucleiseg.errors import InputError
+from nucleiseg.models.precision import Precision, precision_problems
+
+AUTOCAST = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
+"""What convolutions and matrix products are cast to."""
+
+Value = TypeVar("Value")
+
+
+@contextmanager
+def arithmetic(precision: Precision, device: torch.device | str) -> Iterator[None]:
+    """Compute in a precision inside a `with` block, autocast included; what was set before returns afterwards.
+
+    A backward pass belongs outside of autocast, but inside of `float32_arithmetic`.
+
+    Args:
+        precision: see `Precision`.
+        device: where the network is.
+
+    Raises:
+        InputError: if the precision does not exist, or not on this device.
+    """
+    with float32_arithmetic(precision, device):
+        if precision not in AUTOCAST:
+            yield
+            return
+        try:
+            with torch.autocast(torch.device(device).type, AUTOCAST[precision]):
+                yield
+        finally:
+            # Within a caller's own autocast, weights cast in inference mode would wait for its next training step.
+            torch.clear_autocast_cache()
+
+
+@contextmanager
+def float32_arithmetic(precision: Precision, device: torch.device | str) -> Iterator[None]:
+    """Do the same without autocast: for what stays float32, and where something else casts (Lightning).
+
+    Args:
+        precision: see `Precision`; `tf32` allows TF32 on a CUDA device, all others are exact.
+        device: where the network is.
+
+    Raises:
+        InputError: if the precision does not exist, or not on this device.
+    """
+    kind = torch.device(device).type
+    if problems := precision_problems(precision, kind):
+        raise InputError(problems)
+    before = _new_settings()
+    old = (
+        _readable(torch.get_float32_matmul_precision, "highest"),
+        _readable(lambda: torch.backends.cudnn.allow_tf32, default=True),
+    )
+    fast = precision == "tf32" and kind == "cuda"
+    try:
+        _set("high" if fast else "highest", fast, ["tf32" if fast else "ieee"] * len(before))
+        yield
+    finally:
+        _set(*old, before)
+
+
+def _operations() -> tuple[Any, ...]:
+    """Return what has an `fp32_precision` of its own; cuDNN's RNNs because the old interface sets them too."""
+    backends: Any = torch.backends  # whose submodules' attributes are made at run time
+    gpu, cpu = backends.cudnn, backends.mkldnn
+    return backends.cuda.matmul, gpu.conv, gpu.rnn, cpu.matmul, cpu.conv
+
+
+def _new_settings() -> list[str]:
+    return [operation.fp32_precision for operation in _operations()]
+
+
+def _set(products: str, convolutions: bool, new: Sequence[str]) -> None:
+    """Set both interfaces, the new one last: it wins.
+
+    Args:
+        products: for `set_float32_matmul_precision`.
+        convolutions: for cuDNN's `allow_tf32`.
+        new: `fp32_precision` of each of `_operations`.
+    """
+    torch.set_float32_matmul_precision(products)
+    torch.backends.cudnn.allow_tf32 = convolutions
+    for operation, precision in zip(_operations(), new, strict=True):
+        operation.fp32_precision = precision
+
+
+def _readable(read: Callable[[], Value], default: Value) -> Value:
+    """Return a setting of the old interface; the default of PyTorch where only the new one has been used."""
+    try:
+        return read()
+    except RuntimeError:
+        return default

@@ -1,0 +1,34 @@
+"""What `trainer.precision` says of float32, which Lightning leaves to PyTorch's settings."""
+
+from contextlib import ExitStack
+
+import pytorch_lightning as pl
+
+from nucleiseg.models.arithmetic import float32_arithmetic
+from nucleiseg.models.precision import Precision
+
+
+class Float32Arithmetic(pl.Callback):
+    """Sets the arithmetic of float32 in each process that trains, forwards, backwards and in validation.
+
+    A callback, because a `with` block around the training would not reach processes that Lightning spawns.
+
+    Args:
+        precision: `trainer.precision`.
+    """
+
+    def __init__(self, precision: Precision) -> None:
+        self.precision = precision
+        self._until_the_end = ExitStack()
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Set it before the first step."""
+        self._until_the_end.enter_context(float32_arithmetic(self.precision, trainer.strategy.root_device))
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Put back what was set before."""
+        self._until_the_end.close()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Do so after an error or Ctrl-C, too: there is no teardown then."""
+        self._until_the_end.close()
