@@ -1,5 +1,7 @@
 """Puts the tables of `benchmarks/results/*.json` into `benchmarks/README.md`, so that no figure is typed by hand.
 
+It draws the page's picture from them, too: `growth.svg`.
+
     python -m benchmarks.sample_loading json=benchmarks/results/sample_loading.json
     python -m benchmarks.page
 
@@ -12,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.growth import as_svg, draw_growth
 from benchmarks.result import Result, markdown
 from nucleiseg.files import read_json, write_text
 
@@ -59,3 +62,5 @@ def provenance(result: Mapping[str, Any]) -> str:
 if __name__ == "__main__":
     readme = FOLDER / "README.md"
     write_text(readme, fill(readme.read_text(encoding="utf-8"), FOLDER))
+    rows = read_json(FOLDER / "results" / "training_step.json")["rows"]
+    write_text(FOLDER / "growth.svg", as_svg(draw_growth(rows)))

@@ -10,6 +10,7 @@ from torchvision.ops import box_iou
 
 from benchmarks import networks, stock
 from benchmarks.drawing import as_mask_stack, as_sample, as_target, draw_discs
+from benchmarks.growth import as_svg, draw_growth
 from benchmarks.measure import measure
 from benchmarks.operations import count_gflop, is_heavy
 from benchmarks.page import fill
@@ -156,3 +157,21 @@ def test_the_page_holds_what_its_files_say() -> None:
     page = (folder / "README.md").read_text(encoding="utf-8")
     assert fill(page, folder) == page
     assert page.count("<!-- results/") == page.count("<!-- end -->") > 0
+
+
+def test_the_picture_shows_the_table() -> None:
+    rows = [
+        {"model": model, "nuclei in each": nuclei, "seconds": seconds, "peak memory, MB": 1000 * seconds}
+        for model, nuclei, seconds in (
+            ("r50_fpn", 50, 2.0),
+            ("r50_fpn", 600, 2.1),
+            ("stock_fpn", 50, 3.0),
+            ("x", 1, 9.0),
+        )
+    ]
+    time_axes, memory_axes = draw_growth(rows).axes
+    ours, theirs = time_axes.lines
+    assert (ours.get_label(), theirs.get_label()) == ("nucleiseg", "stock torchvision")
+    assert ours.get_xydata().tolist() == memory_axes.lines[0].get_xydata().tolist() == [[50, 2.0], [600, 2.1]]
+    assert theirs.get_xydata().tolist() == [[50, 3.0]]
+    assert as_svg(draw_growth(rows)) == as_svg(draw_growth(rows))
