@@ -2,6 +2,7 @@
 
 import csv
 import json
+import threading
 import zipfile
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
+from nucleiseg.doors import prediction
 from nucleiseg.doors.prediction import Summary, predict_to_folder
 from nucleiseg.inference.images import InputImage, find_images
+from nucleiseg.inference.predictor import PreparedImage
 from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.structures import Prediction
 
@@ -24,13 +27,16 @@ class FixedPredictor:
         self.score_threshold = least
         self.metadata = Metadata(model={}, score_threshold=score_threshold)
 
-    def predict(self, image: np.ndarray) -> Prediction:
+    def prepare(self, image: np.ndarray) -> PreparedImage:
+        return PreparedImage(image, torch.empty(0))
+
+    def run(self, image: PreparedImage) -> Prediction:
         return Prediction(
             boxes=torch.tensor([[1.0, 1, 9, 9], [10, 1, 18, 9], [20, 1, 28, 9]]),
             scores=torch.tensor([0.9, 0.4, 0.3]),
             labels=torch.ones(3, dtype=torch.int64),
             masks=torch.tensor([1.0, 1.0, 0.0])[:, None, None].expand(3, 14, 14),
-            size=image.shape[:2],
+            size=image.pixels.shape[:2],
         )
 
 
@@ -128,3 +134,63 @@ def test_no_good_image_still_leaves_whole_files(images: list[InputImage], tmp_pa
     assert summary.done == 0
     assert json.loads((tmp_path / "out" / "answer.json").read_text()) == []
     assert len((tmp_path / "out" / "counts.csv").read_text().splitlines()) == 1
+
+
+def test_an_overlay_is_drawn_while_the_network_has_the_next_image(
+    images: list[InputImage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has_next, waited = threading.Event(), []
+
+    class TellingPredictor(FixedPredictor):
+        runs = 0
+
+        def run(self, image: PreparedImage) -> Prediction:
+            self.runs += 1
+            if self.runs == 2:
+                has_next.set()
+            return super().run(image)
+
+    monkeypatch.setattr("nucleiseg.doors.prediction.write_overlay", lambda *_: waited.append(has_next.wait(10)))
+    predict(images, tmp_path / "out", TellingPredictor())
+    assert waited == [True, True]
+
+
+def test_files_are_in_the_order_of_the_input_however_long_each_image_takes(
+    images: list[InputImage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    second_is_drawn = threading.Event()
+
+    def draw(path: Path, *_: object) -> None:
+        assert second_is_drawn.wait(10) if path.stem == "b" else second_is_drawn.set() is None
+
+    monkeypatch.setattr("nucleiseg.doors.prediction.write_overlay", draw)
+    summary = predict(images, tmp_path / "out", FixedPredictor(detections=3))
+    assert [count.image for count in summary.counts] == ["b", "a"]
+    answer = json.loads((tmp_path / "out" / "answer.json").read_text())
+    assert [result["image_id"] for result in answer] == [4, 4, 2, 2]
+    said = capsys.readouterr().err
+    assert said.index("b: 3 found") < said.index("bad.png") < said.index("a: 3 found")
+
+
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [("predictor.run", KeyboardInterrupt), ("writers.write_overlay", OSError), ("predictor.prepare", RuntimeError)],
+)
+def test_what_stops_the_network_or_a_thread_leaves_the_former_files(
+    images: list[InputImage],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    error: type[BaseException],
+) -> None:
+    def fail(*_: object) -> None:
+        raise error("stopped")
+
+    predictor, output = FixedPredictor(), tmp_path / "out"
+    predict(images, output, predictor)
+    files = {path: path.read_bytes() for path in output.rglob("*.*")}
+    owner, name = place.split(".")
+    monkeypatch.setattr(predictor if owner == "predictor" else prediction, name, fail)
+    with pytest.raises(error, match="stopped"):
+        predict(images, output, predictor)
+    assert {path: path.read_bytes() for path in output.rglob("*.*")} == files

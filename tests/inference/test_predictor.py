@@ -1,5 +1,6 @@
 """The predictor around a network that answers what it is told."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from nucleiseg.errors import InputError
 from nucleiseg.inference.images import InputImage, find_images
-from nucleiseg.inference.predictor import Predictor, predict_all
+from nucleiseg.inference.predictor import AHEAD, Predictor, predict_all
 from nucleiseg.inference.settings import PredictionSettings
 from nucleiseg.models.checkpoint import Metadata, save
 from nucleiseg.models.config import ModelConfig
@@ -171,6 +172,83 @@ def test_a_defect_of_ours_is_not_taken_for_a_bad_image(tmp_path: Path, monkeypat
     monkeypatch.setattr(HalfImageNetwork, "find", fail)
     with pytest.raises(RuntimeError, match="shapes"):
         list(predict_all(make(), [InputImage("a", tmp_path / "a.png", 1)], lambda *_: None))
+
+
+def counting_inputs(folder: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> tuple[list[InputImage], list[str]]:
+    """Return images, and the growing list of the names of those that were read."""
+    for number in range(count):
+        Image.fromarray(IMAGE).save(folder / f"{number}.png")
+    read, names = InputImage.read, []
+
+    def count_and_read(self: InputImage) -> np.ndarray:
+        names.append(self.name)
+        return read(self)
+
+    monkeypatch.setattr(InputImage, "read", count_and_read)
+    return find_images(folder), names
+
+
+def test_the_next_images_are_read_while_the_network_has_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, names = counting_inputs(tmp_path, 2, monkeypatch)
+    is_read, read = threading.Event(), InputImage.read
+
+    def read_and_tell(self: InputImage) -> np.ndarray:
+        pixels = read(self)
+        if self.name == "1":
+            is_read.set()
+        return pixels
+
+    monkeypatch.setattr(InputImage, "read", read_and_tell)
+    find, waited = HalfImageNetwork.find, []
+
+    def find_after_the_next_is_read(self: HalfImageNetwork, height: int, width: int) -> Prediction:
+        waited.append(is_read.wait(10))
+        return find(self, height, width)
+
+    monkeypatch.setattr(HalfImageNetwork, "find", find_after_the_next_is_read)
+    assert len(list(predict_all(make(), images, lambda *_: None))) == 2
+    assert waited == [True, True]
+    assert sorted(names) == ["0", "1"]
+
+
+def test_few_images_are_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, names = counting_inputs(tmp_path, 8, monkeypatch)
+    for number, (image, _, _) in enumerate(predict_all(make(), images, lambda *_: None)):
+        assert image.name == str(number)
+        assert len(names) <= number + 1 + AHEAD
+    assert len(names) == 8
+
+
+def test_predictions_are_those_of_one_image_after_the_other(tmp_path: Path) -> None:
+    generator = np.random.default_rng(1)
+    for number in range(6):
+        shape = (20 + 7 * number, 50 - 5 * number, 3)
+        Image.fromarray(generator.integers(0, 256, shape, dtype=np.uint8)).save(tmp_path / f"{number}.png")
+    together, alone = make(scale=0.7), make(scale=0.7)
+    for image, pixels, prediction in predict_all(together, find_images(tmp_path), lambda *_: None):
+        expected = alone.predict(image.path)
+        np.testing.assert_array_equal(pixels, image.read())
+        assert prediction.size == expected.size
+        assert prediction.boxes.tolist() == expected.boxes.tolist()
+    assert len(together.network.seen) == 6
+    for seen, expected_input in zip(together.network.seen, alone.network.seen, strict=True):
+        torch.testing.assert_close(seen, expected_input, rtol=0, atol=0)
+
+
+def test_too_little_memory_for_reading_is_reported_in_its_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, _ = counting_inputs(tmp_path, 3, monkeypatch)
+    read = InputImage.read
+
+    def read_if_small(self: InputImage) -> np.ndarray:
+        if self.name == "1":
+            raise MemoryError
+        return read(self)
+
+    monkeypatch.setattr(InputImage, "read", read_if_small)
+    events = []
+    for image, _, _ in predict_all(make(), images, lambda image, _: events.append(f"{image.name} failed")):
+        events.append(image.name)
+    assert events == ["0", "1 failed", "2"]
 
 
 def test_checkpoint_comes_back_as_the_same_predictor(tmp_path: Path) -> None:
