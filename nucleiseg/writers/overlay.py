@@ -29,6 +29,9 @@ SMALLEST_SIDE = 900
 LARGEST_SIDE = 3000
 """Larger images are shrunk to so many pixels: an overlay is for looking at."""
 
+PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB]
+"""One filter for all rows: on stained tissue as small as level 3 with libpng's choice for each row, in half the time."""
+
 GUTTER = 12
 """Pixels between the two panels and around the captions."""
 
@@ -99,7 +102,7 @@ def write_overlay(
 ) -> None:
     """Write `side_by_side` as a PNG, whole or not at all; the arguments after the path are the same."""
     sheet = side_by_side(image, prediction, threshold, title)
-    _, data = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 3])
+    _, data = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR), PNG)
     with atomic_path(Path(path)) as temporary:
         temporary.write_bytes(data.tobytes())
 
