@@ -7,7 +7,7 @@ whichever a notebook has used before, and nothing raises.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import torch
@@ -35,15 +35,9 @@ def arithmetic(precision: Precision, device: torch.device | str) -> Iterator[Non
         InputError: if the precision does not exist, or not on this device.
     """
     with float32_arithmetic(precision, device):
-        if precision not in AUTOCAST:
+        kind, lower = torch.device(device).type, AUTOCAST.get(precision)
+        with torch.autocast(kind, lower) if lower else nullcontext():
             yield
-            return
-        try:
-            with torch.autocast(torch.device(device).type, AUTOCAST[precision]):
-                yield
-        finally:
-            # Within a caller's own autocast, weights cast in inference mode would wait for its next training step.
-            torch.clear_autocast_cache()
 
 
 @contextmanager

@@ -118,7 +118,7 @@ def test_the_reference_card_has_the_keys_of_the_door() -> None:
         config = compose("evaluate", overrides=["predictions=answer.json", "truth=masks"])
     keys = asdict(EvaluateKeys(predictions="answer.json", truth="masks"))
     assert keys.pop("data") is None
-    assert dict(config) == keys
+    assert dict(config) == {**keys, "precision": 32}, "a number, as YAML reads it"
 
 
 @pytest.mark.parametrize(
@@ -126,6 +126,8 @@ def test_the_reference_card_has_the_keys_of_the_door() -> None:
     [
         ("count_threshold", "high", "count_threshold is 'high'; it accepts a number"),
         ("count_threshold", 2, "count_threshold=2.0 must lie between 0 and 1"),
+        ("precision", "float16", "precision is 'float16'; it accepts one of '32', 'tf32'"),
+        ("precision", "bf16-mixed", "precision=bf16-mixed is how a checkpoint predicts, but results are given"),
         ("treshold", 0.5, "treshold is not a known key"),
     ],
 )

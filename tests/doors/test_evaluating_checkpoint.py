@@ -69,6 +69,21 @@ def test_images_that_are_held_out_are_scored(keys: dict[str, Any], tmp_path: Pat
     assert "hold out are scored (data.val=none: all)" in metrics["notes"][0]
 
 
+def test_the_precision_of_the_prediction_is_said(keys: dict[str, Any]) -> None:
+    found = []
+    for precision in (32, "bf16-mixed"):
+        evaluate(**keys | {"precision": precision})
+        metrics = json.loads(Path(keys["output"]).read_text())
+        assert metrics["precision"] == str(precision)
+        found.append([metrics[key] for key in ("ap", "ap50", "ap75", "box_ap", "aji", "dice")])
+    assert found[0] != found[1]
+    assert found[0] == pytest.approx(found[1], abs=0.05)
+    evaluate(**keys | {"precision": "32"})
+    assert found[0] == [
+        json.loads(Path(keys["output"]).read_text())[key] for key in ("ap", "ap50", "ap75", "box_ap", "aji", "dice")
+    ]
+
+
 def test_other_classes_are_refused(keys: dict[str, Any], tmp_path: Path) -> None:
     network, metadata = load(keys["checkpoint"])
     save(keys["checkpoint"], network, replace(metadata, class_names=("lymphocyte",)))

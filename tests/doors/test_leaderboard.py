@@ -256,6 +256,16 @@ def test_what_has_not_changed_is_not_drawn_again(
     assert draws()
 
 
+def test_each_precision_has_evaluations_of_its_own(
+    make_run: Callable[..., Path], call: Callable[..., int], evaluated: list[str]
+) -> None:
+    run = make_run("one", steps=(4,))
+    for precision, anew in (("32", True), ("bf16-mixed", True), ("32", False), ("bf16-mixed", False)):
+        evaluated.clear()
+        assert call(f"runs='{run}'", f"precision={precision}") == 0
+        assert evaluated == (["one 4"] if anew else []), precision
+
+
 def test_code_is_known_by_its_content() -> None:
     assert unchanged.code_digest() == unchanged.code_digest()
     assert len(unchanged.code_digest()) == 64
@@ -477,6 +487,7 @@ def test_averages_of_runs_do_not_overwrite_each_other() -> None:
         ("rank_by=accuracy", "accuracy is no metric"),
         ("average_top=1", "averages nothing"),
         ("board_score=0.2", "belong to an upload"),
+        ("precision=fp8", r"precision is 'fp8'; it accepts one of '32', 'tf32', '16-mixed', 'bf16-mixed'"),
     ],
 )
 def test_bad_keys_are_refused_before_anything_is_done(

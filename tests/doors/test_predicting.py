@@ -1,5 +1,6 @@
 """The door of prediction: its keys, what they stand for, and what it says."""
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +17,7 @@ from nucleiseg.doors.predicting import PredictKeys, find_checkpoint, predict
 from nucleiseg.errors import InputError
 from nucleiseg.models.checkpoint import Metadata, save
 from nucleiseg.models.config import ModelConfig
-from nucleiseg.models.mask_rcnn import build
+from nucleiseg.models.mask_rcnn import MaskRCNN, build
 
 MODEL: dict[str, Any] = {
     "name": "tiny",
@@ -73,6 +74,8 @@ def test_demo_is_drawn_where_there_is_no_such_folder(
         ("count_threshold", "high", "count_threshold is 'high'; it accepts a number"),
         ("count_threshold", 50, "count_threshold=50.0 must lie between 0 and 1"),
         ("overlays", "maybe", "overlays is 'maybe'; it accepts true or false"),
+        ("precision", "64", "precision is '64'; it accepts one of '32', 'tf32', '16-mixed', 'bf16-mixed'"),
+        ("precision", 16, "precision is 16; it accepts one of"),
         ("overlay", True, "overlay is not a known key; known are checkpoint"),
     ],
 )
@@ -84,7 +87,7 @@ def test_a_key_that_makes_no_sense_is_named(key: str, value: object, sentence: s
 def test_the_reference_card_has_the_keys_of_the_door(composed: Callable[..., dict[str, Any]]) -> None:
     keys = asdict(PredictKeys(checkpoint="c", input="i"))
     assert keys.pop("scale") is None, "that of the training, unless a notebook says otherwise"
-    assert composed("predict", "checkpoint=c", "input=i") == keys
+    assert composed("predict", "checkpoint=c", "input=i") == {**keys, "precision": 32}, "a number, as YAML reads it"
 
 
 def test_an_output_that_cannot_be_written_is_told_first(tmp_path: Path) -> None:
@@ -101,6 +104,25 @@ def test_the_tilde_is_the_users_home(checkpoint: Path, images: Path, monkeypatch
     assert predict(checkpoint="~/step.ckpt", input="~/in", output="~/2024", overlays=False, device="cpu") == 0
     assert (images.parent / "2024" / "answer.zip").exists()
     assert not Path("~").exists()
+
+
+def test_the_precision_is_used_and_written_down(
+    checkpoint: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[bool] = []
+    forward = MaskRCNN.forward
+
+    def watched(network: MaskRCNN, *arguments: Any) -> Any:  # noqa: ANN401
+        used.append(torch.is_autocast_enabled("cpu"))
+        return forward(network, *arguments)
+
+    monkeypatch.setattr(MaskRCNN, "forward", watched)
+    for precision, name in ((32, "32"), ("32", "32"), ("tf32", "tf32"), ("bf16-mixed", "bf16-mixed")):
+        predict(checkpoint=checkpoint, input=images, output="out", overlays=False, device="cpu", precision=precision)
+        assert json.loads((Path("out") / "answer.origin.json").read_text())["precision"] == name
+    assert used == [False, False, False, True]
+    with pytest.raises(InputError, match=r"^precision=16-mixed is for GPUs, .* precision=bf16-mixed"):
+        predict(checkpoint=checkpoint, input=images, output="out", device="cpu", precision="16-mixed")
 
 
 def test_digits_are_a_folders_name(checkpoint: Path, images: Path) -> None:

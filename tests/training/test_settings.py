@@ -51,6 +51,8 @@ def test_an_unknown_key_is_named_with_those_accepted(settings: type) -> None:
         (TrainerSettings, "max_steps", "many"),
         (TrainerSettings, "accelerator", "tpu"),
         (TrainerSettings, "precision", "64"),
+        (TrainerSettings, "precision", 64),
+        (TrainerSettings, "precision", True),
         (TrainerSettings, "devices", 0),
         (TrainerSettings, "accumulate", 0),
         (TrainerSettings, "log_every", 0),
@@ -77,6 +79,15 @@ def test_a_bad_seed_is_refused(seed: object) -> None:
 
 def test_precision_may_be_written_as_a_number() -> None:
     assert TrainerSettings.from_dict({"precision": 32}) == TrainerSettings(precision="32")
+
+
+def test_float16_is_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match=r"trainer\.precision=16-mixed is for GPUs.* trainer\.precision=bf16-mixed"):
+        TrainerSettings.from_dict({"precision": "16-mixed"})
+    assert TrainerSettings.from_dict({"precision": "tf32"}).precision == "tf32", "float32 on the CPU"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert TrainerSettings.from_dict({"precision": "16-mixed"}).accelerator_here == "cuda"
 
 
 @pytest.mark.parametrize("accelerator", ["cpu", "auto"])

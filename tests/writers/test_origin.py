@@ -53,6 +53,7 @@ def origin_of(checkpoint: Path, answer: Path, scale: float | None = 1.25, short:
         scale=scale,
         short=short,
         long=1333 if short else None,
+        precision="tf32",
         images=6,
         results=1,
         answer_sha256=answer_digest(answer),
@@ -112,6 +113,19 @@ def test_the_sidecar_of_another_answer_is_refused(answer: Path, checkpoint: Path
         archive.write(answer, answer.name)
     with pytest.raises(InputError, match=r"answer\.origin\.json is the sidecar of another answer"):
         read_origin(answer.with_name(name))
+
+
+def test_a_sidecar_that_does_not_tell_the_precision_is_read(answer: Path, checkpoint: Path) -> None:
+    content = asdict(origin_of(checkpoint, answer))
+    del content["precision"]
+    (answer.parent / ORIGIN).write_text(json.dumps(content), encoding="utf-8")
+    origin = read_origin(answer)
+    assert origin is not None
+    assert origin.precision is None
+    del content["nms"]
+    (answer.parent / ORIGIN).write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(InputError, match=r"it lacks what predict\.py writes"):
+        read_origin(answer)
 
 
 def test_a_renamed_pair_is_found(answer: Path, checkpoint: Path) -> None:
