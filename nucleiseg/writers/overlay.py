@@ -30,7 +30,7 @@ LARGEST_SIDE = 3000
 """Larger images are shrunk to so many pixels: an overlay is for looking at."""
 
 PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB]
-"""One filter for all rows: on stained tissue as small as level 3 with libpng's choice for each row, in half the time."""
+"""One filter for all rows: of stained tissue, files as small as by libpng's choice for each row, in half the time."""
 
 GUTTER = 12
 """Pixels between the two panels and around the captions."""
