@@ -23,7 +23,8 @@ from benchmarks.measure import Cost, in_child, measure
 from benchmarks.networks import spread_around
 from benchmarks.result import Result, Row
 from benchmarks.stock import RATIOS, SIZES
-from nucleiseg.models.anchors import AnchorGrid, GridAnchorGenerator, sizes_per_level
+from nucleiseg.models.anchor_grid import AnchorGrid
+from nucleiseg.models.anchors import GridAnchorGenerator, sizes_per_level
 from nucleiseg.models.mask_targets import mask_targets
 from nucleiseg.models.matching import match_anchors, match_boxes
 from nucleiseg.models.numerics import DETECTRON2

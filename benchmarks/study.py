@@ -118,6 +118,7 @@ def train(case: Case) -> Row:
         run_dir = Path(folder) / "run"
         data = data_module(case)
         network = prepare_network(case.model, data)
+        data.prepare_batch = network.anchor_sampler()
         run.train(
             network,
             Metadata(network.config.to_dict()),

@@ -54,7 +54,49 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Target:
+class _Tensors:
+    """A container of tensors, and of other such containers, that moves as one."""
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        changes: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                changes[field.name] = function(value)
+            elif isinstance(value, _Tensors):
+                changes[field.name] = value._map(function)
+        return replace(self, **changes)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        """Return the container with its tensors on `device`."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Self:
+        """Return the container with its tensors in page-locked memory, for a faster copy to a GPU."""
+        return self._map(lambda tensor: tensor.pin_memory())
+
+
+@dataclass(frozen=True)
+class AnchorSample(_Tensors):
+    """The anchors of one image that a training step looks at, and where the anchors lay that they were chosen from.
+
+    Attributes:
+        positive: (P,) int64 indices of the anchors that are to say "nucleus".
+        negative: (N,) int64 indices of those that are to say "background".
+        gt: (P,) int64 index of the instance in the image's `Target` that each positive one belongs to.
+        strides: (vertical, horizontal) pixels between two anchors, for each level of the network.
+        shapes: (height, width) of each level's feature map, in cells.
+    """
+
+    positive: Tensor
+    negative: Tensor
+    gt: Tensor
+    strides: tuple[tuple[int, int], ...]
+    shapes: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Target(_Tensors):
     """What the network is to find in one image tensor: the transformed instances.
 
     Attributes:
@@ -69,6 +111,8 @@ class Target:
         scale: pixels of the image tensor per pixel of the source image (height and width alike but for rounding).
         seed: seeds the network's random draws for this image (which anchors and RoIs are sampled), so that they
             depend on (run seed, step, position in the global batch) alone; None draws from torch's global state.
+        anchors: the anchors drawn with that seed, where the loader has done so for the network (they belong to this
+            seed, these boxes and the padding of this batch); None leaves it to the network.
     """
 
     boxes: Tensor
@@ -79,6 +123,7 @@ class Target:
     name: str = ""
     scale: float = 1.0
     seed: int | None = None
+    anchors: AnchorSample | None = None
 
     def __post_init__(self) -> None:
         counts = {len(self.boxes), len(self.labels), len(self.layer_index), len(self.values)}
@@ -87,21 +132,6 @@ class Target:
 
     def __len__(self) -> int:
         return len(self.labels)
-
-    def _map(self, function: Callable[[Tensor], Tensor]) -> Self:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        moved: dict[str, Any] = {
-            name: function(value) if isinstance(value, Tensor) else value for name, value in values.items()
-        }
-        return type(self)(**moved)
-
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
-        """Return the target with its tensors on `device`."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
-
-    def pin_memory(self) -> Self:
-        """Return the target with its tensors in page-locked memory, for a faster copy to a GPU."""
-        return self._map(lambda tensor: tensor.pin_memory())
 
     def mask(self, index: int) -> Tensor:
         """Return the (H, W) bool mask of one instance (for figures and tests; the network never asks for it)."""

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from inspect import Parameter, signature
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from nucleiseg.data.cache import SampleCache, Summary, load_all
 from nucleiseg.data.checks import is_whole
-from nucleiseg.data.dataset import NucleiDataset, Transform, collate, init_worker
+from nucleiseg.data.dataset import NucleiDataset, PrepareBatch, Transform, collate, init_worker
 from nucleiseg.data.readers import READERS
 from nucleiseg.data.readers.base import Reader, Record
 from nucleiseg.data.sampler import SampleKey, StepSampler
@@ -33,8 +34,8 @@ COMMON_KEYS = ("val", "fold", "folds", "group", "cache_dir", "batch_size", "work
 class NucleiDataModule(pl.LightningDataModule):
     """Training, validation and prediction data of one run.
 
-    `setup` lists, checks and splits; the attributes below exist from then on. Loaders are a function of the arguments
-    and `start_step` alone: number of workers and of processes change no sample.
+    `setup` lists, checks and splits; the attributes below exist from then on. Loaders are a function of the arguments,
+    `start_step` and `prepare_batch` alone: number of workers and of processes change no sample.
 
     Args:
         reader: lists and reads the images.
@@ -53,6 +54,8 @@ class NucleiDataModule(pl.LightningDataModule):
 
     Attributes:
         start_step: optimiser step to begin at; set it before fitting to resume a run.
+        prepare_batch: adds to the targets of training batches, in the worker processes; None adds nothing. Set it
+            before fitting, as soon as there is the network for which it does so.
         summaries: what the check found, one for each image.
         split: names of both parts.
         train_records, val_records: the same as records.
@@ -93,6 +96,7 @@ class NucleiDataModule(pl.LightningDataModule):
         self.total_steps = _whole("trainer.max_steps", total_steps, 1)
         self.accumulate = _whole("trainer.accumulate", accumulate, 1)
         self.start_step = 0
+        self.prepare_batch: PrepareBatch | None = None
         self._is_set_up = False
 
     @property
@@ -134,7 +138,10 @@ class NucleiDataModule(pl.LightningDataModule):
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
         )
-        return self._loader(self.train_records, self.train_transform, self.workers, batch_sampler=sampler)
+        batches = partial(collate, prepare=self.prepare_batch)
+        return self._loader(
+            self.train_records, self.train_transform, self.workers, batch_sampler=sampler, collate_fn=batches
+        )
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, Target]]:
         """Return the validation images, whole and one at a time, the same in every process."""
@@ -147,7 +154,7 @@ class NucleiDataModule(pl.LightningDataModule):
     def _whole_images(self, records: Sequence[Record]) -> DataLoader[tuple[Tensor, Target]]:
         keys = [SampleKey(index, None) for index in range(len(records))]
         # No workers: they would take longer to start than whole images take to resize.
-        return self._loader(records, self.val_transform, workers=0, sampler=keys, batch_size=1)
+        return self._loader(records, self.val_transform, workers=0, sampler=keys, batch_size=1, collate_fn=collate)
 
     def _loader(
         self,
@@ -159,7 +166,6 @@ class NucleiDataModule(pl.LightningDataModule):
         """Make a loader; its own generator keeps it from drawing from torch's global one, which training may use."""
         return DataLoader(
             NucleiDataset(self.reader, records, self.cache, transform),
-            collate_fn=collate,
             num_workers=workers,
             multiprocessing_context=multiprocessing.get_context("spawn") if workers else None,
             worker_init_fn=init_worker,

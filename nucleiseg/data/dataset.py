@@ -27,6 +27,13 @@ A random transform takes a whole number as its seed, a deterministic one None: h
 """
 
 
+PrepareBatch = Callable[[list[Tensor], list[Target]], list[Target]]
+"""From the images of a batch and their targets to targets with more in them: what the network would have to find out
+otherwise. It is called where batches are put together, in worker processes if there are any, so it must be picklable;
+and for a run to be resumed exactly, a function of its arguments alone.
+"""
+
+
 class NucleiDataset(Dataset[tuple[Tensor, Target]]):
     """Images with their nuclei, transformed. It is picklable if its parts are, so spawned workers can have it.
 
@@ -52,10 +59,12 @@ class NucleiDataset(Dataset[tuple[Tensor, Target]]):
         return self.transform(sample, key.seed)
 
 
-def collate(samples: Sequence[tuple[Tensor, Target]]) -> tuple[list[Tensor], list[Target]]:
-    """Make a batch: a list of images, which may differ in size, and a list of their targets."""
-    images, targets = zip(*samples, strict=True)
-    return list(images), list(targets)
+def collate(
+    samples: Sequence[tuple[Tensor, Target]], prepare: PrepareBatch | None = None
+) -> tuple[list[Tensor], list[Target]]:
+    """Make a batch: a list of images, which may differ in size, and a list of their targets, prepared if asked for."""
+    images, targets = (list(parts) for parts in zip(*samples, strict=True))
+    return images, prepare(images, targets) if prepare else targets
 
 
 def init_worker(worker: int) -> None:

@@ -107,6 +107,7 @@ def _train(config: dict[str, Any], run_dir: Path, *, resume: bool) -> None:
     if resume:
         _refuse_changed_data(run_dir / SPLITS, datamodule)
     network, weights = _build_network(settings, datamodule, resumed=point.step > 0)
+    datamodule.prepare_batch = network.anchor_sampler()
     config["model"] = network.config.to_dict()  # what `auto` and null became, so that a resumed run asks nobody
     if is_first:
         _write_config(run_dir, config)

@@ -1,11 +1,10 @@
 """Anchors: boxes of a few sizes and shapes on every cell of every feature map.
 
-The sparse matcher never needs them as an array: it reads the `AnchorGrid`, which says where they lie.
+The sparse matcher looks for them by formula: it reads the `AnchorGrid`, which says where they lie.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,50 +12,11 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
 from nucleiseg.errors import InputError
+from nucleiseg.models.anchor_grid import AnchorGrid, strides_between
 from nucleiseg.models.numerics import DETECTRON2, Numerics
 
 RATIOS = (0.5, 1.0, 2.0)
 """Height / width of the anchors of each size (Ren et al. 2015)."""
-
-
-@dataclass(frozen=True)
-class AnchorGrid:
-    """Where the anchors of one input lie, level by level.
-
-    The anchor of level l, cell (row i, column j) and cell anchor a is `cell_anchors[l][a]` moved by
-    (j * stride_x, i * stride_y). Anchors are numbered level by level, row by row, column by column, and the
-    anchors of a cell follow one another.
-
-    Attributes:
-        cell_anchors: for each level (A, 4) float32 x1, y1, x2, y2 around the origin, in pixels of the input.
-        strides: (vertical, horizontal) pixels of the input between two cells of each level.
-        shapes: (height, width) of each level's map, in cells.
-    """
-
-    cell_anchors: tuple[Tensor, ...]
-    strides: tuple[tuple[int, int], ...]
-    shapes: tuple[tuple[int, int], ...]
-
-    @property
-    def counts(self) -> list[int]:
-        """Number of anchors of each level."""
-        return [
-            height * width * len(cell) for (height, width), cell in zip(self.shapes, self.cell_anchors, strict=True)
-        ]
-
-    def boxes(self) -> Tensor:
-        """Return all anchors, (sum of `counts`, 4) float32, in their order."""
-        levels = zip(self.cell_anchors, self.strides, self.shapes, strict=True)
-        return torch.cat([_spread(cell, stride, shape) for cell, stride, shape in levels])
-
-
-def _spread(cell_anchors: Tensor, stride: tuple[int, int], shape: tuple[int, int]) -> Tensor:
-    """Return the anchors of one level, (height * width * A, 4)."""
-    y = torch.arange(shape[0], device=cell_anchors.device, dtype=cell_anchors.dtype) * stride[0]
-    x = torch.arange(shape[1], device=cell_anchors.device, dtype=cell_anchors.dtype) * stride[1]
-    grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
-    corners = torch.stack((grid_x, grid_y, grid_x, grid_y), dim=-1)
-    return (corners[:, :, None] + cell_anchors).reshape(-1, 4)
 
 
 class GridAnchorGenerator(AnchorGenerator):
@@ -98,10 +58,7 @@ class GridAnchorGenerator(AnchorGenerator):
         # float32 also under autocast: half precision cannot tell neighbouring anchors apart
         self.set_cell_anchors(torch.float32, feature_maps[0].device)
         shapes = tuple((int(level.shape[-2]), int(level.shape[-1])) for level in feature_maps)
-        if self.nominal_strides:
-            strides = tuple((stride, stride) for stride in self.strides)
-        else:
-            strides = tuple((image_shape[0] // height, image_shape[1] // width) for height, width in shapes)
+        strides = strides_between(self.strides if self.nominal_strides else None, image_shape, shapes)
         return AnchorGrid(tuple(self.cell_anchors), strides, shapes)
 
     def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:

@@ -12,6 +12,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads
 from torchvision.models.detection.rpn import RPNHead
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
+from nucleiseg.models.anchor_sampler import AnchorSampler
 from nucleiseg.models.anchors import GridAnchorGenerator, sizes_per_level
 from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.conventions import conventions_of, settled
@@ -146,6 +147,10 @@ class MaskRCNN(TorchvisionMaskRCNN):
             return predictions
         weights = asdict(self.config.loss_weights)
         return {name: loss * weights[name.removeprefix("loss_")] for name, loss in {**rpn_losses, **roi_losses}.items()}
+
+    def anchor_sampler(self) -> AnchorSampler:
+        """Return what a loader needs to sample anchors for this network's RPN: the losses stay the same to the bit."""
+        return self.rpn.anchor_sampler(self.backbone.size_divisibility)
 
     @torch.no_grad()
     def validation_losses(self, images: list[Tensor], targets: list[Target]) -> dict[str, Tensor]:

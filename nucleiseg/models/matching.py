@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nucleiseg.models.anchors import AnchorGrid
+from nucleiseg.models.anchor_grid import AnchorGrid
 from nucleiseg.models.overlaps import Pairs, anchor_pairs, overlapping_pairs
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nucleiseg.models.anchors import AnchorGrid
+from nucleiseg.models.anchor_grid import AnchorGrid
 
 CELL_MARGIN = 1e-3
 """Cells added to each end of a range of cells, so that float32 rounding of anchors excludes no overlap."""

@@ -10,13 +10,13 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead, permute_and_flatten
 from torchvision.ops import clip_boxes_to_image
 
-from nucleiseg.models.anchors import AnchorGrid, GridAnchorGenerator
-from nucleiseg.models.matching import match_anchors
+from nucleiseg.models.anchor_grid import AnchorGrid
+from nucleiseg.models.anchor_sampler import AnchorSampler, SamplingRule, sample_anchors
+from nucleiseg.models.anchors import GridAnchorGenerator
 from nucleiseg.models.nms import best_of_each
 from nucleiseg.models.normalisers import divisors
 from nucleiseg.models.numerics import DETECTRON2, Numerics
-from nucleiseg.models.sampling import Stream, image_generator, sample_balanced
-from nucleiseg.structures import Target
+from nucleiseg.structures import AnchorSample, Target
 
 
 class Proposals(NamedTuple):
@@ -37,7 +37,7 @@ class ProposalNetwork(RegionProposalNetwork):
     - Candidates are chosen by logit first and decoded afterwards: the same boxes, a fraction of the work.
     - Ranking, smallest boxes and the losses' divisors follow `numerics`.
     - Anchors are matched sparsely, and only sampled positives get regression targets.
-    - Random draws depend on each target's seed alone.
+    - Random draws depend on each target's seed alone, so they can be made beforehand (`AnchorSampler`).
 
     Args:
         anchor_generator: the anchors.
@@ -84,10 +84,7 @@ class ProposalNetwork(RegionProposalNetwork):
             nms_thresh=nms,
         )
         self.numerics = numerics
-        self.batch_size = batch_size
-        self.positive_fraction = positive_fraction
-        self.positive_iou = positive_iou
-        self.negative_iou = negative_iou
+        self.rule = SamplingRule(batch_size, positive_fraction, positive_iou, negative_iou)
         self.smooth_l1_beta = numerics.rpn_smooth_l1_beta if smooth_l1_beta is None else smooth_l1_beta
 
     def forward(
@@ -196,13 +193,14 @@ class ProposalNetwork(RegionProposalNetwork):
         """
         sampled_logits, classes, sampled_deltas, wanted_deltas = [], [], [], []
         for image_logits, image_deltas, target in zip(logits, deltas, targets, strict=True):
-            positive, negative, gt = self._sample(grid, anchors, target)
+            sample = self.sample(grid, anchors, target)
+            positive, negative = sample.positive, sample.negative
             sampled_logits += [image_logits[positive], image_logits[negative]]
             classes += [image_logits.new_ones(len(positive)), image_logits.new_zeros(len(negative))]
             sampled_deltas.append(image_deltas[positive])
-            wanted_deltas.append(self.box_coder.encode_single(target.boxes[gt], anchors[positive]))
+            wanted_deltas.append(self.box_coder.encode_single(target.boxes[sample.gt], anchors[positive]))
         sampled = torch.cat(sampled_logits)
-        divisor: Tensor | int = self.batch_size * len(targets)
+        divisor: Tensor | int = self.rule.batch_size * len(targets)
         if not self.numerics.rpn_loss_over_constant:
             [divisor] = divisors((len(sampled),), sampled.device, training=self.training)
         cls = F.binary_cross_entropy_with_logits(sampled, torch.cat(classes), reduction="sum")
@@ -211,12 +209,28 @@ class ProposalNetwork(RegionProposalNetwork):
         )
         return {"loss_rpn_cls": cls / divisor, "loss_rpn_loc": loc / divisor}
 
-    def _sample(self, grid: AnchorGrid, anchors: Tensor, target: Target) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the sampled positive and negative anchors of an image and the instances of the positive ones."""
-        matches = match_anchors(grid, anchors, target.boxes, high=self.positive_iou, low=self.negative_iou)
-        generator = image_generator(target.seed, Stream.RPN)
-        positive, negative = sample_balanced(matches.label, self.batch_size, self.positive_fraction, generator)
-        return positive, negative, matches.gt[positive]
+    def sample(self, grid: AnchorGrid, anchors: Tensor, target: Target) -> AnchorSample:
+        """Choose the anchors of one image to train on: those that its target brings, if they fit, or new ones.
+
+        Args:
+            grid: where the anchors lie.
+            anchors: `grid.boxes()`, (B, 4).
+            target: the image's instances.
+        """
+        known = target.anchors
+        if known is not None and (known.strides, known.shapes) == (grid.strides, grid.shapes):
+            return known
+        return sample_anchors(grid, anchors, target, self.rule)
+
+    def anchor_sampler(self, size_divisibility: int) -> AnchorSampler:
+        """Return what samples anchors as this network does, but without it.
+
+        Args:
+            size_divisibility: sides of the padded input are multiples of this.
+        """
+        generator = self.anchor_generator
+        cells = tuple(tuple(tuple(anchor) for anchor in level.tolist()) for level in generator.cell_anchors)
+        return AnchorSampler(cells, generator.strides, generator.nominal_strides, size_divisibility, self.rule)
 
 
 def _flatten(levels: Sequence[Tensor], values: int) -> Tensor:

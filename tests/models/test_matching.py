@@ -12,7 +12,8 @@ from torch import Tensor
 from torchvision.models.detection._utils import Matcher
 from torchvision.ops import box_iou
 
-from nucleiseg.models.anchors import AnchorGrid, GridAnchorGenerator
+from nucleiseg.models.anchor_grid import AnchorGrid
+from nucleiseg.models.anchors import GridAnchorGenerator
 from nucleiseg.models.matching import Matches, match, match_anchors, match_boxes
 from nucleiseg.models.overlaps import Pairs, anchor_pairs, expand, overlapping_pairs
 

@@ -137,6 +137,8 @@ def train_tiny(
     settings = TrainerSettings(max_steps=steps, **{"accelerator": "cpu", "log_every": 3, **trainer})
     data = make_data(steps, workers=workers, accumulate=settings.accumulate, val=val, batch=batch)
     data.setup()
+    if isinstance(network, MaskRCNN):
+        data.prepare_batch = network.anchor_sampler()
     run.train(
         network,
         Metadata(model=model),

@@ -1,0 +1,88 @@
+"""Which anchors the RPN's losses look at: known from an image's instances alone, so the loader can find it out.
+
+Matching anchors with instances takes hundreds of small operators, and on a GPU each of them is a launch. None needs
+the network: boxes, seed and padded size decide. A loader's worker does it while the device is busy with other steps.
+
+What a worker imports with this file is light: torch, but neither torchvision nor the network.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nucleiseg.models.anchor_grid import AnchorGrid, strides_between
+from nucleiseg.models.matching import match_anchors
+from nucleiseg.models.sampling import Stream, image_generator, sample_balanced
+from nucleiseg.structures import AnchorSample, Target
+
+
+class SamplingRule(NamedTuple):
+    """Which anchors are positive and negative, and how many of each are drawn; see `ProposalNetwork`."""
+
+    batch_size: int
+    positive_fraction: float
+    positive_iou: float
+    negative_iou: float
+
+
+def sample_anchors(grid: AnchorGrid, anchors: Tensor, target: Target, rule: SamplingRule) -> AnchorSample:
+    """Match the anchors of an image with its instances, and draw some by its seed.
+
+    Args:
+        grid: where the anchors lie.
+        anchors: `grid.boxes()`, (B, 4).
+        target: the image's instances, on the anchors' device.
+        rule: which anchors, and how many.
+    """
+    matches = match_anchors(grid, anchors, target.boxes, high=rule.positive_iou, low=rule.negative_iou)
+    generator = image_generator(target.seed, Stream.RPN)
+    positive, negative = sample_balanced(matches.label, rule.batch_size, rule.positive_fraction, generator)
+    return AnchorSample(positive, negative, matches.gt[positive], grid.strides, grid.shapes)
+
+
+@dataclass(frozen=True)
+class AnchorSampler:
+    """Samples the anchors of a batch as the network would: `MaskRCNN.anchor_sampler` makes it.
+
+    It holds plain numbers, so it can be pickled for spawned workers, and it has no state.
+
+    Attributes:
+        cell_anchors: of each level, as in `AnchorGrid`.
+        strides: nominal stride of each level, in pixels of the input. A map has ceil(side / stride) cells along an
+            axis in every family: each halving, by convolution or pooling, rounds up.
+        has_nominal_strides: anchors lie at multiples of `strides`; else as `strides_between` says.
+        size_divisibility: sides of the padded input are multiples of this.
+        rule: which anchors, and how many.
+    """
+
+    cell_anchors: tuple[tuple[tuple[float, ...], ...], ...]
+    strides: tuple[int, ...]
+    has_nominal_strides: bool
+    size_divisibility: int
+    rule: SamplingRule
+
+    def __call__(self, images: Sequence[Tensor], targets: Sequence[Target]) -> list[Target]:
+        """Return the targets with `anchors`; one without a seed is left as it is, for the network to draw.
+
+        Args:
+            images: (3, h, w) of any sizes: all of the batch, since the largest sides decide on the padding.
+            targets: one for each image, on the CPU.
+        """
+        grid = self.grid([(image.shape[1], image.shape[2]) for image in images])
+        anchors = grid.boxes()
+        return [
+            target if target.seed is None else replace(target, anchors=sample_anchors(grid, anchors, target, self.rule))
+            for target in targets
+        ]
+
+    def grid(self, sizes: Sequence[tuple[int, int]]) -> AnchorGrid:
+        """Return where the anchors of a batch of images of these (height, width) will lie."""
+        multiple = self.size_divisibility
+        height, width = (-(-max(sides) // multiple) * multiple for sides in zip(*sizes, strict=True))
+        shapes = tuple((-(-height // stride), -(-width // stride)) for stride in self.strides)
+        nominal = self.strides if self.has_nominal_strides else None
+        cells = tuple(torch.tensor(level, dtype=torch.float32) for level in self.cell_anchors)
+        return AnchorGrid(cells, strides_between(nominal, (height, width), shapes), shapes)
