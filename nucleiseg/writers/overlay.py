@@ -119,8 +119,9 @@ def _colours_unlike_neighbours(boxes: np.ndarray, size: tuple[int, int]) -> list
     chosen = []
     for number, (x1, y1, x2, y2) in enumerate((boxes // CELL).astype(np.int64).tolist()):
         around = taken[max(y1 - 1, 0) : y2 + 2, max(x1 - 1, 0) : x2 + 2]
-        used = np.bincount(around.ravel(), minlength=count + 1)[1:]
-        colour = (int(np.roll(used, -number).argmin()) + number) % count  # of equally rare ones, each in its turn
+        used = np.bincount(around.ravel(), minlength=count + 1)[1:].tolist()
+        in_turn = ((number + step) % count for step in range(count))  # of equally rare ones, each has its turn
+        colour = min(in_turn, key=used.__getitem__)
         taken[y1 : y2 + 1, x1 : x2 + 1] = colour + 1
         chosen.append(colour)
     return chosen
