@@ -21,6 +21,7 @@ import torch
 from benchmarks import options
 from benchmarks.measure import chosen_device, in_child
 from benchmarks.networks import TrainedProposals, build_network, calibrate
+from benchmarks.precision import product_precision
 from benchmarks.result import Result, Row
 from benchmarks.sample_loading import DiscReader
 from benchmarks.stopwatch import Stopwatch
@@ -36,9 +37,6 @@ from nucleiseg.training.schedule import Schedule
 from nucleiseg.training.settings import OptimSettings, TrainerSettings, ValidationSettings
 from nucleiseg.transforms.recipe import Recipe
 from nucleiseg.transforms.whole_image import WholeImage
-
-LIGHTNING = {"float32": "32", "tf32": "32", "bf16": "bf16-mixed"}
-"""`trainer.precision` of each precision of `benchmarks.training_step`."""
 
 WARMUP = 2
 """Steps that do not count: threads, kernels chosen by trial, the memory of the optimiser."""
@@ -169,11 +167,11 @@ def train(chosen: Options) -> Spent:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     torch.set_num_threads(chosen.threads)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = chosen.precision == "tf32"
     device = chosen_device(chosen.device)
     watch = Stopwatch(device)
     steps = WARMUP + chosen.steps
-    settings = TrainerSettings(max_steps=steps, accelerator=device, precision=LIGHTNING[chosen.precision])  # type: ignore[arg-type]
+    precision = product_precision(chosen.precision)
+    settings = TrainerSettings(max_steps=steps, accelerator=device, precision=precision)  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as folder:
         data = data_module(chosen, Path(folder), steps)
         network = prepare_network(chosen.model, data)

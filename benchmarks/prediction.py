@@ -24,12 +24,14 @@ from benchmarks import options, stock
 from benchmarks.drawing import draw_discs, noise_image
 from benchmarks.measure import chosen_device, in_child, measure
 from benchmarks.networks import AS_TORCHVISION, build_network, calibrate, is_stock, let_detect
+from benchmarks.precision import product_precision
 from benchmarks.result import Result, Row, relation
 from benchmarks.stopwatch import Stopwatch
-from benchmarks.training_step import autocast, stock_of
+from benchmarks.training_step import stock_of
 from nucleiseg.inference.box_masks import to_rle
 from nucleiseg.inference.predictor import Predictor
 from nucleiseg.inference.settings import PredictionSettings
+from nucleiseg.models.arithmetic import arithmetic
 from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.models.mask_rcnn import MaskRCNN
 
@@ -144,7 +146,6 @@ def prepare(case: Case, watch: Stopwatch, weights: dict[str, Tensor] | None = No
     """
     torch.set_num_threads(case.threads)
     torch.manual_seed(0)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = case.precision == "tf32"
     network = build(case, weights)
     image = noise_image(case.size)
     return (
@@ -170,11 +171,11 @@ def build(case: Case, weights: dict[str, Tensor] | None = None) -> StockMaskRCNN
 def predict_ours(network: StockMaskRCNN, image: np.ndarray, case: Case, watch: Stopwatch) -> Callable[[], Answer]:
     """Return our prediction: masks stay in their boxes until each is encoded."""
     assert isinstance(network, MaskRCNN)
-    settings = PredictionSettings(device=case.device)
+    settings = PredictionSettings(device=case.device, precision=product_precision(case.precision))
     predictor = Predictor(network, Metadata(network.config.to_dict()), settings)
 
     def predict() -> Answer:
-        with watch.part(NETWORK), autocast(case.device, case.precision):
+        with watch.part(NETWORK):
             prediction = predictor.predict(image)
         with watch.part(ENCODE):
             return to_rle(prediction)  # type: ignore[return-value]
@@ -185,9 +186,10 @@ def predict_ours(network: StockMaskRCNN, image: np.ndarray, case: Case, watch: S
 def predict_stock(network: StockMaskRCNN, image: np.ndarray, case: Case, watch: Stopwatch) -> Callable[[], Answer]:
     """Return stock's prediction: the network pastes a soft mask of the image's size for each detection."""
     watch.wrap(network.transform, "postprocess", PASTE)
+    precision = product_precision(case.precision)
 
     def predict() -> Answer:
-        with watch.part(NETWORK), torch.no_grad(), autocast(case.device, case.precision):
+        with watch.part(NETWORK), torch.no_grad(), arithmetic(precision, case.device):
             tensor = torch.from_numpy(image).permute(2, 0, 1).float().div(255).to(case.device)
             masks = network([tensor])[0]["masks"].float()
         with watch.part(ENCODE):

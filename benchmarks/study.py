@@ -19,8 +19,9 @@ from pathlib import Path
 import torch
 
 from benchmarks import options
-from benchmarks.breakdown import LIGHTNING, prepare_network
+from benchmarks.breakdown import prepare_network
 from benchmarks.measure import chosen_device, in_child
+from benchmarks.precision import product_precision
 from benchmarks.result import Result, Row
 from nucleiseg.data.cache import SampleCache, load_all
 from nucleiseg.data.datamodule import NucleiDataModule
@@ -111,7 +112,6 @@ def main(chosen: Options) -> Result:
 def train(case: Case) -> Row:
     """Train one setting and time it, from the network's making to the last checkpoint."""
     chosen = case.chosen
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = chosen.precision == "tf32"
     device = chosen_device(chosen.device)
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -128,7 +128,7 @@ def train(case: Case) -> Row:
             trainer=TrainerSettings(
                 max_steps=chosen.steps,
                 accelerator=device,  # type: ignore[arg-type]
-                precision=LIGHTNING[chosen.precision],  # type: ignore[arg-type]
+                precision=product_precision(chosen.precision),
             ),
             checkpoint=CheckpointSettings(every=chosen.every),
         )

@@ -14,9 +14,10 @@ import torch
 
 from benchmarks import breakdown, operations, options
 from benchmarks.measure import chosen_device, in_child, measure
+from benchmarks.precision import PRECISIONS, product_precision
 from benchmarks.result import Result, Row
-from benchmarks.training_step import PRECISIONS
 from nucleiseg.data.datamodule import default_workers
+from nucleiseg.models.arithmetic import float32_arithmetic
 
 PEAKS = {
     "H200": {"float32": 67.0, "tf32": 494.7, "bf16": 989.4},
@@ -45,7 +46,7 @@ class Options:
 
     models: tuple[str, ...] = ("r50_c4", "r50_fpn", "x101_fpn")
     batches: tuple[int, ...] = (1, 8)
-    precisions: tuple[str, ...] = PRECISIONS
+    precisions: tuple[str, ...] = tuple(PRECISIONS)
     nuclei: int = 600
     size: int = 1000
     resize: int = 608
@@ -139,10 +140,10 @@ def peak_of_sheet(precision: str, device: str) -> float | None:
 
 def peak_of_product(precision: str, device: str, side: int) -> float:
     """Return the 10^12 operations a second of a product of two matrices of side x side."""
-    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    cost = measure(lambda _: left @ right, 5, device=device, warmup=2)
+    with float32_arithmetic(product_precision(precision), device):
+        cost = measure(lambda _: left @ right, 5, device=device, warmup=2)
     return 2 * side**3 / cost.seconds / 1e12
 
 

@@ -12,7 +12,6 @@ untrained networks work as hard as trained ones.
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,11 +22,9 @@ from benchmarks import options
 from benchmarks.drawing import as_mask_stack, as_target, draw_discs, noise_image
 from benchmarks.measure import Cost, chosen_device, in_child, measure
 from benchmarks.networks import TrainedProposals, build_network, calibrate, is_stock
+from benchmarks.precision import product_precision
 from benchmarks.result import Result, Row, relation
-from nucleiseg.errors import InputError
-
-PRECISIONS = ("float32", "tf32", "bf16")
-"""Arithmetic of convolutions and products: exact float32; NVIDIA's 19-bit inputs; autocast to bfloat16."""
+from nucleiseg.models.arithmetic import arithmetic, float32_arithmetic
 
 Batch = tuple[list[Tensor], list[Any]]
 """Images (3, side, side) on the network's device (ours uint8, stock's float32 in 0 .. 1) and targets (ours `Target`s,
@@ -48,7 +45,7 @@ class Options:
         batch: images a step.
         steps: steps that count.
         threads: of the CPU.
-        precision: one of `PRECISIONS`.
+        precision: float32, tf32 or bf16.
         device: auto takes a CUDA GPU where there is one.
     """
 
@@ -89,8 +86,8 @@ class Step:
     def __init__(self, case: Case) -> None:
         torch.set_num_threads(case.threads)
         torch.manual_seed(0)
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = case.precision == "tf32"
         self.case = case
+        self.precision = product_precision(case.precision)
         self.network = build_network(case.model, case.crop).to(case.device).train()
         trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         self.optimiser = torch.optim.SGD(trained, lr=LEARNING_RATE, momentum=0.9)
@@ -99,13 +96,14 @@ class Step:
 
     def __call__(self, batch: Batch) -> None:
         """Take one step."""
-        torch.stack(list(self.losses(batch).values())).sum().backward()
+        with float32_arithmetic(self.precision, self.case.device):
+            torch.stack(list(self.losses(batch).values())).sum().backward()
         self.optimiser.step()
         self.optimiser.zero_grad()
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the network's losses."""
-        with autocast(self.case.device, self.case.precision):
+        with arithmetic(self.precision, self.case.device):
             return self.network(*batch)
 
     def batch(self, number: int) -> Batch:
@@ -122,17 +120,6 @@ class Step:
             masks = as_mask_stack(discs)
             return (image.float() / 255).to(case.device), {key: masks[key].to(case.device) for key in masks}
         return image.to(case.device), as_target(discs, seed).to(case.device)
-
-
-def autocast(device: str, precision: str) -> AbstractContextManager[object]:
-    """Return the context in which a precision's passes run.
-
-    Raises:
-        InputError: for an unknown precision.
-    """
-    if precision not in PRECISIONS:
-        raise InputError(f"precision={precision} is not known: choose one of {', '.join(PRECISIONS)}.")
-    return torch.autocast(torch.device(device).type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
 def main(chosen: Options) -> Result:

@@ -18,6 +18,7 @@ from benchmarks import (
     training_step,
 )
 from benchmarks.measure import Cost
+from benchmarks.precision import product_precision
 from benchmarks.result import Result
 from benchmarks.throughput import peak_of_sheet, roofline
 from nucleiseg.data.readers.demo import DemoReader, write_folders
@@ -70,7 +71,7 @@ def test_training_steps_beside_stock() -> None:
 
 def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(InputError, match="precision=int4"):
-        training_step.autocast("cpu", "int4")
+        product_precision("int4")
 
 
 @slow
