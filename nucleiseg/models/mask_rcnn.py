@@ -41,6 +41,9 @@ class InputTransform(GeneralizedRCNNTransform):
         unit_range: as in `Numerics`.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         *,
@@ -52,6 +55,8 @@ class InputTransform(GeneralizedRCNNTransform):
         self.white = 255.0 if unit_range else 1.0
         mean, std = ([value / self.white for value in values] for values in (pixel_mean, pixel_std))
         super().__init__(0, 0, mean, std, size_divisible)
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
 
     def forward(
         self, images: list[Tensor], targets: list[Target] | None = None
@@ -67,8 +72,13 @@ class InputTransform(GeneralizedRCNNTransform):
                 raise ValueError(f"images are (3, h, w) RGB tensors, not {tuple(image.shape)}")
         sizes = [(image.shape[1], image.shape[2]) for image in images]
         floats = [image if image.is_floating_point() else image.float() for image in images]
-        normalised = [self.normalize(image / self.white) for image in floats]
+        scaled = floats if self.white == 1 else [image / self.white for image in floats]
+        normalised = [self.normalize(image) for image in scaled]
         return ImageList(self.batch_images(normalised, self.size_divisible), sizes), targets
+
+    def normalize(self, image: Tensor) -> Tensor:
+        """Return torchvision's, which copies mean and spread to the device each time: the host would wait for it."""
+        return (image - self.mean) / self.std
 
     def __repr__(self) -> str:
         return f"InputTransform(mean={self.image_mean}, std={self.image_std}, size_divisible={self.size_divisible})"

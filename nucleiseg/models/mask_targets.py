@@ -30,38 +30,34 @@ def mask_targets(
     """
     boxes = boxes.float()
     grids = samples_per_bin(boxes, size, aligned)
-    most = grids.amax(dim=1)
+    most = grids.amax(dim=1).cpu()  # the one wait for the device
     result = boxes.new_zeros(len(boxes), size, size)
     # RoIs with as many samples a bin go together: their number, not the largest RoI's, sets the cost of small ones.
     for samples in most.unique().tolist():
-        chosen = torch.where(most == samples)[0]
-        result[chosen] = _align(target, boxes[chosen], instances[chosen], grids[chosen], size, aligned)
+        chosen = torch.where(most == samples)[0].to(boxes.device, non_blocking=True)
+        result[chosen] = _align(target, boxes[chosen], instances[chosen], grids[chosen], samples, size, aligned)
     return (result >= 0.5).float() if binary else result
 
 
-def _align(target: Target, boxes: Tensor, instances: Tensor, grids: Tensor, size: int, aligned: bool) -> Tensor:
-    """RoIAlign of "label == id" for RoIs whose finer axis has equally many samples: (R, size, size) float32."""
+def _align(
+    target: Target, boxes: Tensor, instances: Tensor, grids: Tensor, most: int, size: int, aligned: bool
+) -> Tensor:
+    """RoIAlign of "label == id" for RoIs whose finer axis has `most` samples a bin: (R, size, size) float32."""
     height, width = target.layers.shape[1:]
     start, side = sides(boxes, aligned)
-    most = int(grids.max())
     x = sample_axis(start[:, 0], side[:, 0], grids[:, 0], most=most, size=size, length=width)
     y = sample_axis(start[:, 1], side[:, 1], grids[:, 1], most=most, size=size, length=height)
     pixels = target.layers.reshape(-1)
     plane = (target.layer_index[instances] * (height * width))[:, None, None]
     value = target.values[instances].to(pixels.dtype)[:, None, None]
-
-    def inside(rows: Tensor, columns: Tensor) -> Tensor:
-        return pixels[plane + rows[:, :, None] * width + columns[:, None, :]] == value
-
+    # the two pixels around each sample along each axis, (2, R, bins, samples)
+    columns, across = torch.stack([x.low, x.high]), torch.stack([x.low_weight, x.high_weight])
+    rows, down = torch.stack([y.low, y.high]) * width + plane, torch.stack([y.low_weight, y.high_weight])
     total = boxes.new_zeros(len(boxes), size, size)
-    for i in range(y.low.shape[2]):
-        top, bottom = y.low_weight[:, :, i, None], y.high_weight[:, :, i, None]
-        for j in range(x.low.shape[2]):
-            left, right = x.low_weight[:, None, :, j], x.high_weight[:, None, :, j]
-            total += (
-                top * left * inside(y.low[..., i], x.low[..., j])
-                + top * right * inside(y.low[..., i], x.high[..., j])
-                + bottom * left * inside(y.high[..., i], x.low[..., j])
-                + bottom * right * inside(y.high[..., i], x.high[..., j])
-            )
+    for i in range(most):
+        for j in range(most):
+            # the four pixels around the sample (i, j) of each bin, (2, 2, R, bins, bins)
+            pixel = pixels[rows[:, None, :, :, i, None] + columns[None, :, :, None, :, j]]
+            part = down[:, None, :, :, i, None] * across[None, :, :, None, :, j] * (pixel == value)
+            total += part[0, 0] + part[0, 1] + part[1, 0] + part[1, 1]
     return total / grids.prod(dim=1).clamp(min=1).to(total.dtype)[:, None, None]

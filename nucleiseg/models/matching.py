@@ -20,6 +20,9 @@ from torch import Tensor
 from nucleiseg.models.anchor_grid import AnchorGrid
 from nucleiseg.models.overlaps import Pairs, anchor_pairs, overlapping_pairs
 
+DENSE_LIMIT = 4_000_000
+"""IoUs (boxes x instances) up to which a GPU makes all of them: 16 MB an array, 2,000 proposals with 2,000 nuclei."""
+
 
 @dataclass(frozen=True)
 class Matches:
@@ -58,7 +61,12 @@ def match_anchors(
 
 
 def match_boxes(boxes: Tensor, gt_boxes: Tensor, *, high: float, low: float, low_quality: bool = False) -> Matches:
-    """Match any boxes, such as proposals, with instances; see `match`, also for the arguments."""
+    """Match any boxes, such as proposals, with instances; see `match`, also for the arguments.
+
+    On a GPU a moderate array of all IoUs costs less than the launches that avoid it.
+    """
+    if boxes.is_cuda and 0 < len(boxes) * len(gt_boxes) <= DENSE_LIMIT:
+        return match_densely(boxes, gt_boxes, high=high, low=low, low_quality=low_quality)
     return match(boxes, gt_boxes, overlapping_pairs(boxes, gt_boxes), high=high, low=low, low_quality=low_quality)
 
 
@@ -84,13 +92,30 @@ def match(
     gt = torch.full((len(boxes),), len(gt_boxes), device=boxes.device)
     gt.scatter_reduce_(0, pairs.box[is_best], pairs.gt[is_best], "amin")
     gt.masked_fill_(gt == len(gt_boxes), 0)
-    label = (best >= high).to(torch.int8)
-    label.masked_fill_((best >= low) & (best < high), -1)
+    label = _label(best, high, low)
     if low_quality and len(gt_boxes):
         best_of_gt = _largest(iou, pairs.gt, len(gt_boxes))
         label[pairs.box[iou == best_of_gt[pairs.gt]]] = 1
         label.masked_fill_((best_of_gt == 0).any(), 1)
     return Matches(gt, best, label)
+
+
+def match_densely(boxes: Tensor, gt_boxes: Tensor, *, high: float, low: float, low_quality: bool = False) -> Matches:
+    """Match boxes with at least one instance through the array of all IoUs, in some twenty operators; see `match`."""
+    a, b = boxes[None], gt_boxes[:, None]
+    intersection = _intersection(a, b)
+    iou = torch.where(intersection > 0, _iou(a, b, intersection), 0.0)  # (G, B)
+    best, gt = iou.max(dim=0)  # the first of equals, as torch promises
+    label = _label(best, high, low)
+    if low_quality:
+        label.masked_fill_((iou == iou.amax(dim=1, keepdim=True)).any(dim=0), 1)
+    return Matches(gt, best, label)
+
+
+def _label(best: Tensor, high: float, low: float) -> Tensor:
+    """Return (B,) int8 labels of boxes by their largest IoUs, without the low-quality rule."""
+    label = (best >= high).to(torch.int8)
+    return label.masked_fill_((best >= low) & (best < high), -1)
 
 
 def _with_low_quality_pairs(grid: AnchorGrid, anchors: Tensor, gt_boxes: Tensor, pairs: Pairs, low: float) -> Pairs:
@@ -117,17 +142,24 @@ def _with_low_quality_pairs(grid: AnchorGrid, anchors: Tensor, gt_boxes: Tensor,
 def _positive_iou(boxes: Tensor, gt_boxes: Tensor, pairs: Pairs) -> tuple[Pairs, Tensor]:
     """Return the pairs that overlap and their (P,) IoUs, by torchvision's formula in its order of operations."""
     a, b = boxes[pairs.box], gt_boxes[pairs.gt]
-    sides = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0)
-    intersection = sides[:, 0] * sides[:, 1]
+    intersection = _intersection(a, b)
     overlapping = torch.where(intersection > 0)[0]
     pairs = Pairs(pairs.box[overlapping], pairs.gt[overlapping])
-    intersection = intersection[overlapping]
-    union = _area(b[overlapping]) + _area(a[overlapping]) - intersection
-    return pairs, intersection / union
+    return pairs, _iou(a[overlapping], b[overlapping], intersection[overlapping])
+
+
+def _intersection(a: Tensor, b: Tensor) -> Tensor:
+    """Return the area that boxes (..., 4) share, 0 where they do not overlap."""
+    sides = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0)
+    return sides[..., 0] * sides[..., 1]
+
+
+def _iou(a: Tensor, b: Tensor, intersection: Tensor) -> Tensor:
+    return intersection / (_area(b) + _area(a) - intersection)
 
 
 def _area(boxes: Tensor) -> Tensor:
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
 def _largest(iou: Tensor, index: Tensor, count: int) -> Tensor:

@@ -15,7 +15,8 @@ def best_of_each(boxes: Tensor, scores: Tensor, groups: Tensor, iou: float, limi
     """Suppress boxes within their groups and keep the best: `batched_nms(...)[:limit]`, to the bit.
 
     Suppression is greedy in descending score, so a group needs no look beyond its first `limit` survivors. On the CPU
-    torchvision compares all pairs, one after the other (12,000 proposals of C4: 0.5 s).
+    torchvision compares all pairs, one after the other (12,000 proposals of C4: 0.5 s). On a GPU all groups go into
+    one call, as torchvision does it up to 25,000 boxes: each call makes the host wait.
 
     Args:
         boxes: (N, 4) float32 x1, y1, x2, y2.
@@ -27,7 +28,9 @@ def best_of_each(boxes: Tensor, scores: Tensor, groups: Tensor, iou: float, limi
     Returns:
         Indices of the kept, at most `limit`, in descending score.
     """
-    if boxes.is_cuda or len(boxes) <= FEW:
+    if boxes.is_cuda:
+        return nms(apart(boxes, groups), scores, iou)[:limit] if len(boxes) else groups[:0]
+    if len(boxes) <= FEW:
         return batched_nms(boxes, scores, groups, iou)[:limit]
     kept = []
     for group in groups.unique():
@@ -36,6 +39,14 @@ def best_of_each(boxes: Tensor, scores: Tensor, groups: Tensor, iou: float, limi
         kept.append(members[_survivors(boxes[members], iou, limit)])
     together = torch.cat(kept)
     return together[scores[together].sort(descending=True, stable=True).indices[:limit]]
+
+
+def apart(boxes: Tensor, groups: Tensor) -> Tensor:
+    """Shift (N, 4) boxes by their groups, so far that boxes of two groups never overlap: one suppression serves all.
+
+    This is what torchvision's `batched_nms` does on GPUs, without its copy of a constant to the device.
+    """
+    return boxes + (groups.to(boxes.dtype) * (boxes.max() + 1))[:, None]
 
 
 def _survivors(boxes: Tensor, iou: float, limit: int) -> Tensor:

@@ -9,6 +9,7 @@ from torchvision.models.detection.roi_heads import RoIHeads as TorchvisionRoIHea
 from torchvision.models.resnet import Bottleneck
 from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 
+from nucleiseg.models.box_coding import encode_boxes
 from nucleiseg.models.config import DetectionConfig, RoIConfig
 from nucleiseg.models.losses import box_regression_loss, classification_loss, mask_loss
 from nucleiseg.models.mask_targets import mask_targets
@@ -35,16 +36,13 @@ class RoISamples(NamedTuple):
         boxes: (S, 4) in network pixels.
         labels: (S,) int64, 0 for background.
         instances: (S,) int64, the instance in the image's target that each overlaps most (background: arbitrary).
+        foreground: F, so many of the first rows are no background: nobody needs to ask the device for them.
     """
 
     boxes: Tensor
     labels: Tensor
     instances: Tensor
-
-    @property
-    def foreground(self) -> Tensor:
-        """(F,) int64 rows that are not background."""
-        return torch.where(self.labels > 0)[0]
+    foreground: int
 
 
 class RoIHeads(TorchvisionRoIHeads):
@@ -135,20 +133,21 @@ class RoIHeads(TorchvisionRoIHeads):
         matches = match_boxes(boxes, target.boxes, high=self.roi.positive_iou, low=self.roi.positive_iou)
         generator = image_generator(target.seed, Stream.ROI)
         positive, negative = sample_balanced(matches.label, self.roi.batch_size, self.roi.positive_fraction, generator)
-        labels = torch.cat([target.labels[matches.gt[positive]], torch.zeros_like(negative)])
-        rows = torch.cat([positive, negative])
-        return RoISamples(boxes[rows], labels, matches.gt[rows])
+        rows, foreground = torch.cat([positive, negative]), len(positive)
+        instances = matches.gt[rows]
+        labels = torch.cat([target.labels[instances[:foreground]], torch.zeros_like(negative)])
+        return RoISamples(boxes[rows], labels, instances, foreground)
 
     def _losses(self, features: Features, samples: list[RoISamples], targets: list[Target]) -> dict[str, Tensor]:
         box_features = self._box_features(features, [sample.boxes for sample in samples])
         class_logits, deltas = self.box_predictor(box_features)
         mask_logits = self.mask_predictor(self._training_mask_features(features, box_features, samples))
         labels = torch.cat([sample.labels for sample in samples])
-        foreground = torch.where(labels > 0)[0]
-        columns = self._columns(labels[foreground])
-        deltas = _by_class(deltas)[foreground, columns]
-        mask_logits = mask_logits[torch.arange(len(columns), device=columns.device), columns]
-        sampled, positive = divisors((len(labels), len(foreground)), labels.device, training=self.training)
+        columns = self._columns(_foreground(labels, samples))
+        rows = torch.arange(len(columns), device=columns.device)
+        deltas = _foreground(_by_class(deltas), samples)[rows, columns]
+        mask_logits = mask_logits[rows, columns]
+        sampled, positive = divisors((len(labels), len(columns)), labels.device, training=self.training)
         delta_targets = self._delta_targets(samples, targets)
         masks = self._mask_targets(samples, targets, mask_logits.shape[-1])
         return {
@@ -160,11 +159,11 @@ class RoIHeads(TorchvisionRoIHeads):
     def _delta_targets(self, samples: list[RoISamples], targets: list[Target]) -> Tensor:
         """Return (F, 4): deltas from each foreground RoI to the box of its instance."""
         pairs = [
-            (sample.boxes[sample.foreground], target.boxes[sample.instances[sample.foreground]])
+            (sample.boxes[: sample.foreground], target.boxes[sample.instances[: sample.foreground]])
             for sample, target in zip(samples, targets, strict=True)
         ]
         rois, boxes = (torch.cat(side) for side in zip(*pairs, strict=True))
-        return self.box_coder.encode_single(boxes.to(rois.dtype), rois)
+        return encode_boxes(boxes.to(rois.dtype), rois, *BOX_WEIGHTS[::2])
 
     def _mask_targets(self, samples: list[RoISamples], targets: list[Target], size: int) -> Tensor:
         """Return (F, size, size): what the mask head should draw for each foreground RoI."""
@@ -172,8 +171,8 @@ class RoIHeads(TorchvisionRoIHeads):
             [
                 mask_targets(
                     target,
-                    sample.boxes[sample.foreground],
-                    sample.instances[sample.foreground],
+                    sample.boxes[: sample.foreground],
+                    sample.instances[: sample.foreground],
                     size,
                     aligned=self.numerics.roi_align_aligned,
                     binary=not self.numerics.soft_mask_targets,
@@ -246,7 +245,7 @@ class RoIHeads(TorchvisionRoIHeads):
         return self.mask_head(self.mask_roi_pool(features, boxes))
 
     def _training_mask_features(self, features: Features, box_features: Tensor, samples: list[RoISamples]) -> Tensor:
-        return self._mask_features(features, [sample.boxes[sample.foreground] for sample in samples])
+        return self._mask_features(features, [sample.boxes[: sample.foreground] for sample in samples])
 
 
 class Res5RoIHeads(RoIHeads):
@@ -270,7 +269,7 @@ class Res5RoIHeads(RoIHeads):
         return self._box_features(features, boxes)
 
     def _training_mask_features(self, features: Features, box_features: Tensor, samples: list[RoISamples]) -> Tensor:
-        return box_features[torch.cat([sample.labels for sample in samples]) > 0]
+        return _foreground(box_features, samples)
 
 
 def _take_stride(block: Bottleneck) -> int:
@@ -282,6 +281,12 @@ def _take_stride(block: Bottleneck) -> int:
     if stride > 1 and block.downsample is not None:
         block.conv1.stride = block.downsample[0].stride = (1, 1)
     return stride
+
+
+def _foreground(values: Tensor, samples: list[RoISamples]) -> Tensor:
+    """Return the foreground's rows of (sum of S, ...) values of all images' RoIs: (sum of F, ...)."""
+    images = values.split([len(sample.labels) for sample in samples])
+    return torch.cat([rows[: sample.foreground] for rows, sample in zip(images, samples, strict=True)])
 
 
 def _by_class(deltas: Tensor) -> Tensor:

@@ -103,13 +103,14 @@ class RoIPool(MultiScaleRoIAlign):
             return self._pool(maps[0], rois, self.scales[0], every)
         lowest = self.strides[0].bit_length() - 1  # stride 2^k is level k
         levels = assign_levels(everything, lowest, lowest + len(maps) - 1, self.numerics)
-        rows = [torch.where(levels == level)[0] for level in range(len(maps))]
+        order = levels.argsort(stable=True)
+        counts = (levels[:, None] == torch.arange(len(maps), device=levels.device)).sum(dim=0).tolist()
         pooled = [
             # Under autocast the maps may differ in dtype; all RoIs go into one tensor.
-            self._pool(feature_map, rois[chosen], scale, every).to(maps[0].dtype)
-            for feature_map, chosen, scale in zip(maps, rows, self.scales, strict=True)
+            self._pool(feature_map, chosen, scale, every).to(maps[0].dtype)
+            for feature_map, chosen, scale in zip(maps, rois[order].split(counts), self.scales, strict=True)
         ]
-        return _in_order(pooled, torch.cat(rows))
+        return _in_order(pooled, order)
 
     def _pool(self, feature_map: Tensor, rois: Tensor, scale: float, every: int) -> Tensor:
         if self.operation == "pool":

@@ -13,6 +13,7 @@ from torchvision.ops import clip_boxes_to_image
 from nucleiseg.models.anchor_grid import AnchorGrid
 from nucleiseg.models.anchor_sampler import AnchorSampler, SamplingRule, sample_anchors
 from nucleiseg.models.anchors import GridAnchorGenerator
+from nucleiseg.models.box_coding import encode_boxes
 from nucleiseg.models.nms import best_of_each
 from nucleiseg.models.normalisers import divisors
 from nucleiseg.models.numerics import DETECTRON2, Numerics
@@ -155,25 +156,29 @@ class ProposalNetwork(RegionProposalNetwork):
         deltas = deltas.gather(1, index[..., None].expand(-1, -1, 4))
         boxes = self.box_coder.decode_single(deltas.flatten(0, 1), anchors[index.flatten()]).view_as(deltas)
         finite = boxes.isfinite().all(dim=2) & logits.isfinite()
-        if training and not finite.all():
+        boxes = torch.stack(
+            [clip_boxes_to_image(of_image, size) for of_image, size in zip(boxes, image_sizes, strict=True)]
+        )
+        usable = finite & self._are_large(boxes)
+        finites, *usables = torch.cat([finite.sum()[None], usable.sum(dim=1)]).tolist()  # the one wait for the device
+        if training and finites < finite.numel():
             raise FloatingPointError(
-                f"{int((~finite).sum())} of {finite.numel()} proposals are not finite: training has diverged. "
+                f"{finite.numel() - finites} of {finite.numel()} proposals are not finite: training has diverged. "
                 "Lower the learning rate or lengthen the warm-up (optim), and go on from the last good checkpoint."
             )
-        return [
-            self._suppress(boxes[i][finite[i]], logits[i][finite[i]], level[finite[i]], size, mode)
-            for i, size in enumerate(image_sizes)
-        ]
+        images = zip(boxes, logits, usable, usables, strict=True)
+        return [self._suppress(*_chosen(*image, level), mode) for image in images]
 
-    def _suppress(self, boxes: Tensor, logits: Tensor, level: Tensor, size: tuple[int, int], mode: str) -> Proposals:
-        """Clip, drop the smallest, suppress within levels, keep the best of all levels."""
-        boxes = clip_boxes_to_image(boxes, size)
-        shorter = (boxes[:, 2:] - boxes[:, :2]).amin(dim=1)
-        inclusive, least = self.numerics.rpn_min_size_inclusive, self.numerics.rpn_min_size
-        large = torch.where(shorter >= least if inclusive else shorter > least)[0]
-        boxes, logits = boxes[large], logits[large]
+    def _are_large(self, boxes: Tensor) -> Tensor:
+        """Tell which of (..., 4) boxes have sides that `numerics` accepts: (...) bool."""
+        shorter = (boxes[..., 2:] - boxes[..., :2]).amin(dim=-1)
+        least = self.numerics.rpn_min_size
+        return shorter >= least if self.numerics.rpn_min_size_inclusive else shorter > least
+
+    def _suppress(self, boxes: Tensor, logits: Tensor, level: Tensor, mode: str) -> Proposals:
+        """Suppress the boxes of an image within their levels, and keep the best of all levels."""
         ranks = logits.sigmoid() if self.numerics.rpn_nms_on_probabilities else logits
-        kept = best_of_each(boxes, ranks, level[large], self.nms_thresh, self._post_nms_top_n[mode])
+        kept = best_of_each(boxes, ranks, level, self.nms_thresh, self._post_nms_top_n[mode])
         return Proposals(boxes[kept], logits[kept])
 
     def losses(
@@ -198,7 +203,7 @@ class ProposalNetwork(RegionProposalNetwork):
             sampled_logits += [image_logits[positive], image_logits[negative]]
             classes += [image_logits.new_ones(len(positive)), image_logits.new_zeros(len(negative))]
             sampled_deltas.append(image_deltas[positive])
-            wanted_deltas.append(self.box_coder.encode_single(target.boxes[sample.gt], anchors[positive]))
+            wanted_deltas.append(encode_boxes(target.boxes[sample.gt], anchors[positive]))
         sampled = torch.cat(sampled_logits)
         divisor: Tensor | int = self.rule.batch_size * len(targets)
         if not self.numerics.rpn_loss_over_constant:
@@ -240,6 +245,14 @@ def _flatten(levels: Sequence[Tensor], values: int) -> Tensor:
         count, channels, height, width = level.shape
         flat.append(permute_and_flatten(level, count, channels // values, values, height, width))
     return torch.cat(flat, dim=1).float()
+
+
+def _chosen(boxes: Tensor, logits: Tensor, usable: Tensor, count: int, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return boxes, logits and levels of the `count` usable ones, in their order."""
+    if count == len(usable):
+        return boxes, logits, level
+    rows = usable.nonzero_static(size=count)[:, 0]  # their number is known: the host need not wait
+    return boxes[rows], logits[rows], level[rows]
 
 
 def _top_of_levels(logits: Tensor, counts: Sequence[int], limit: int) -> tuple[Tensor, Tensor]:

@@ -33,7 +33,8 @@ def sample_balanced(
 ) -> tuple[Tensor, Tensor]:
     """Draw positives and negatives without replacement (Ren et al. 2015, section 3.1.3).
 
-    As detectron2's `subsample_labels`: at most `size * positive_fraction` positives, negatives up to `size`.
+    As detectron2's `subsample_labels`: at most `size * positive_fraction` positives, negatives up to `size`. Labels are
+    read once, and drawing happens on the host: a device would be waited for to count, and started for every operator.
 
     Args:
         label: (B,) 1 for positives, 0 for negatives, -1 for boxes that are neither.
@@ -44,12 +45,14 @@ def sample_balanced(
     Returns:
         Indices of the drawn positives and negatives, int64, in random order; fewer where there are fewer.
     """
-    positive, negative = torch.where(label == 1)[0], torch.where(label == 0)[0]
+    on_host = label.cpu()
+    positive, negative = torch.where(on_host == 1)[0], torch.where(on_host == 0)[0]
     positives = min(len(positive), int(size * positive_fraction))
     negatives = min(len(negative), size - positives)
-    return _draw(positive, positives, generator), _draw(negative, negatives, generator)
+    drawn_positive = _draw(positive, positives, generator)
+    drawn_negative = _draw(negative, negatives, generator)
+    return drawn_positive.to(label.device, non_blocking=True), drawn_negative.to(label.device, non_blocking=True)
 
 
 def _draw(candidates: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
-    order = torch.randperm(len(candidates), generator=generator)[:count]
-    return candidates[order.to(candidates.device)]
+    return candidates[torch.randperm(len(candidates), generator=generator)[:count]]

@@ -14,7 +14,7 @@ from torchvision.ops import box_iou
 
 from nucleiseg.models.anchor_grid import AnchorGrid
 from nucleiseg.models.anchors import GridAnchorGenerator
-from nucleiseg.models.matching import Matches, match, match_anchors, match_boxes
+from nucleiseg.models.matching import Matches, match, match_anchors, match_boxes, match_densely
 from nucleiseg.models.overlaps import Pairs, anchor_pairs, expand, overlapping_pairs
 
 
@@ -86,6 +86,27 @@ def test_boxes_match_as_in_torchvision(
     assert matches.iou.equal(best)
     assert matches.gt.equal(index)
     assert as_torchvision(matches).equal(dense_label(boxes, gt_boxes, high=high, low=low, low_quality=low_quality))
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    boxes=boxes_in(64, 0, 25),
+    gt_boxes=boxes_in(64, 1, 12),
+    thresholds=st.sampled_from([(0.5, 0.5), (0.3, 0.7)]),
+    low_quality=st.booleans(),
+    flat=st.booleans(),
+)
+def test_the_dense_way_leads_to_the_same_matches(
+    boxes: Tensor, gt_boxes: Tensor, thresholds: tuple[float, float], low_quality: bool, flat: bool
+) -> None:
+    boxes = torch.cat([boxes, gt_boxes])
+    if flat:  # without area: no 0 / 0
+        boxes[0, 2] = boxes[0, 0]
+        gt_boxes[0] = boxes[0]
+    low, high = thresholds
+    sparse = match_boxes(boxes, gt_boxes, high=high, low=low, low_quality=low_quality)
+    dense = match_densely(boxes, gt_boxes, high=high, low=low, low_quality=low_quality)
+    assert all(mine.equal(theirs) for mine, theirs in zip(vars(dense).values(), vars(sparse).values(), strict=True))
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from torchvision.ops import batched_nms
+from torchvision.ops import batched_nms, nms
 
-from nucleiseg.models.nms import best_of_each
+from nucleiseg.models.nms import apart, best_of_each
 
 
 def crowd(
@@ -39,3 +39,11 @@ def test_few_boxes_and_none() -> None:
     boxes, scores, group = crowd(20, 2, seed=0)
     assert torch.equal(best_of_each(boxes, scores, group, 0.5, 7), batched_nms(boxes, scores, group, 0.5)[:7])
     assert len(best_of_each(boxes[:0], scores[:0], group[:0], 0.5, 7)) == 0
+
+
+@pytest.mark.parametrize("iou", [0.3, 0.7])
+def test_groups_that_lie_apart_are_suppressed_in_one_go(iou: float) -> None:
+    boxes, scores, group = crowd(900, 4, seed=3)  # so few that torchvision does the same on the CPU
+    assert torch.equal(nms(apart(boxes, group), scores, iou), batched_nms(boxes, scores, group, iou))
+    alone, scores, group = crowd(900, 1, seed=4)
+    assert torch.equal(apart(alone, group), alone)

@@ -42,7 +42,8 @@ def test_at_most_a_quarter_is_foreground_and_the_seed_chooses() -> None:
     heads = small_network(roi=RoIConfig(batch_size=20)).roi_heads
     samples = heads.sample(random_boxes(200), target(40))
     assert len(samples.boxes) == 20
-    assert len(samples.foreground) == 5
+    assert samples.foreground == 5
+    assert torch.equal(samples.labels > 0, torch.arange(20) < 5)
     again = heads.sample(random_boxes(200), target(40))
     other = heads.sample(random_boxes(200), target(40, seed=1))
     assert torch.equal(samples.boxes, again.boxes)

@@ -1,0 +1,26 @@
+"""What the box regression learns: how to come from an anchor or a RoI to the box of its instance."""
+
+import torch
+from torch import Tensor
+
+
+def encode_boxes(boxes: Tensor, references: Tensor, position: float = 1.0, size: float = 1.0) -> Tensor:
+    """Return the deltas that lead from references to boxes (Girshick et al. 2014, appendix C).
+
+    The inverse of torchvision's `BoxCoder.decode_single`, and to the bit its `encode_single`, which copies its weights
+    to the device in every call: the host would wait for all that the device still has to do.
+
+    Args:
+        boxes: (N, 4) x1, y1, x2, y2.
+        references: (N, 4), none of them without area.
+        position: weight of dx and dy.
+        size: weight of dw and dh.
+
+    Returns:
+        (N, 4) dx, dy (shift of the centre in sides of the reference), dw, dh (logarithm of the growth of the sides),
+        weighted.
+    """
+    side, reference_side = boxes[:, 2:] - boxes[:, :2], references[:, 2:] - references[:, :2]
+    centre, reference_centre = boxes[:, :2] + 0.5 * side, references[:, :2] + 0.5 * reference_side
+    shift = position * (centre - reference_centre) / reference_side
+    return torch.cat((shift, size * torch.log(side / reference_side)), dim=1)
