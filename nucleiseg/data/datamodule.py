@@ -143,6 +143,14 @@ class NucleiDataModule(pl.LightningDataModule):
             self.train_records, self.train_transform, self.workers, batch_sampler=sampler, collate_fn=batches
         )
 
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Copy a batch to the device without waiting for it; Lightning would wait, for every tensor of a target."""
+        images, targets = batch
+        return (
+            [image.to(device, non_blocking=True) for image in images],
+            [target.to(device, non_blocking=True) for target in targets],
+        )
+
     def val_dataloader(self) -> DataLoader[tuple[Tensor, Target]]:
         """Return the validation images, whole and one at a time, the same in every process."""
         return self._whole_images(self.val_records)

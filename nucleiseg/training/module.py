@@ -36,10 +36,19 @@ class NucleiModule(pl.LightningModule):
         optim: the optimiser.
         schedule: factor on the learning rate for each step.
         seed: seeds torch before every step, so that anything drawn in it is a function of seed, step and rank.
+        fused: the optimiser is torch's fused one: an operator a step instead of several a parameter. See
+            `TrainerSettings.fuses_optimiser`.
     """
 
     def __init__(
-        self, network: MaskRCNN, metadata: Metadata, optim: OptimSettings, schedule: Schedule, seed: int = 0
+        self,
+        network: MaskRCNN,
+        metadata: Metadata,
+        optim: OptimSettings,
+        schedule: Schedule,
+        seed: int = 0,
+        *,
+        fused: bool = True,
     ) -> None:
         super().__init__()
         self.network = network
@@ -47,6 +56,7 @@ class NucleiModule(pl.LightningModule):
         self.optim = optim
         self.schedule = schedule
         self.seed = seed
+        self.fused = fused
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed torch for this step: what was drawn before a resume, or by validation, leaves no trace."""
@@ -75,11 +85,12 @@ class NucleiModule(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimiser and its schedule, stepped with every optimiser step."""
         groups = parameter_groups(self.network, self.optim.weight_decay, self.optim.weight_decay_norm)
+        fused = self.fused or None  # None: torch chooses the best of the others
         optimizer: torch.optim.Optimizer
         if self.optim.name == "adamw":
-            optimizer = torch.optim.AdamW(groups, lr=self.optim.lr, betas=self.optim.betas)
+            optimizer = torch.optim.AdamW(groups, lr=self.optim.lr, betas=self.optim.betas, fused=fused)
         else:
-            optimizer = torch.optim.SGD(groups, lr=self.optim.lr, momentum=self.optim.momentum)
+            optimizer = torch.optim.SGD(groups, lr=self.optim.lr, momentum=self.optim.momentum, fused=fused)
         scheduler = LambdaLR(optimizer, self.schedule)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

@@ -92,7 +92,8 @@ def train(
         _call_done(run_dir, point.step)
         return
     datamodule.start_step = point.step
-    module = NucleiModule(network, metadata, optim, Schedule.of(optim, trainer.max_steps), seed)
+    schedule = Schedule.of(optim, trainer.max_steps)
+    module = NucleiModule(network, metadata, optim, schedule, seed, fused=trainer.fuses_optimiser)
     with _quiet_lightning():
         acts = callbacks(run_dir, trainer, plan, validation, point.step, tracker)
         fitter = make_trainer(run_dir, trainer, acts)

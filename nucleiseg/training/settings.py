@@ -145,6 +145,15 @@ class TrainerSettings:
             return "cuda" if torch.cuda.is_available() else "cpu"
         return self.accelerator
 
+    @property
+    def fuses_optimiser(self) -> bool:
+        """Whether torch's fused optimiser, one operator a step, can be used.
+
+        It undoes the scaling of losses by itself, so Lightning refuses to clip gradients with it in mixed precision;
+        and where losses are scaled, a run could not go on from a checkpoint that was made without it.
+        """
+        return not (self.precision == "16-mixed" or (self.precision == "bf16-mixed" and self.clip_norm is not None))
+
     @classmethod
     def from_dict(cls, mapping: Mapping[str, Any]) -> Self:
         """Build from plain Python; an InputError names an unknown key or a value that is not accepted."""

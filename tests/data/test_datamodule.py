@@ -36,6 +36,11 @@ def augment(sample: Sample, seed: int | None) -> tuple[torch.Tensor, Target]:
     return image, Target(torch.zeros(0, 4), empty, layers, empty, empty, name=sample.name, seed=seed)
 
 
+def number(images: list[torch.Tensor], targets: list[Target]) -> list[Target]:
+    """Say in its name which of how many images of its batch a target's is."""
+    return [replace(target, name=f"{target.name}, {i} of {len(images)}") for i, target in enumerate(targets)]
+
+
 def make(tmp_path: Path, **arguments: Any) -> NucleiDataModule:  # noqa: ANN401
     arguments = {"batch_size": 2, "workers": 0, "total_steps": 4, "val": 0.4} | arguments
     return NucleiDataModule(DemoReader(images=5, size=48), augment, augment, tmp_path, **arguments)
@@ -70,8 +75,10 @@ def test_workers_change_nothing(tmp_path: Path) -> None:
             reader, recipe, WholeImage(scale=1.0, long=100), tmp_path, batch_size=2, workers=workers, total_steps=3
         )
         data.setup()
+        data.prepare_batch = number
         found.append(list(data.train_dataloader()))
     assert len(found[0]) == 3
+    assert [[target.name[-6:] for target in targets] for _, targets in found[0]] == [["0 of 2", "1 of 2"]] * 3
     for alone, helped in zip(*found, strict=True):
         for expected, image in zip(alone[0], helped[0], strict=True):
             assert torch.equal(image, expected)
@@ -153,6 +160,31 @@ def test_the_fingerprint_changes_with_each_part(tmp_path: Path) -> None:
     assert fingerprint(data.summaries, data.split, ("cell",)) != data.fingerprint
     swapped = Split(data.split.val, data.split.train, "")
     assert fingerprint(data.summaries, swapped, ("nucleus",)) != data.fingerprint
+
+
+def test_whole_images_are_not_prepared(tmp_path: Path) -> None:
+    data = make(tmp_path)
+    data.setup()
+    data.prepare_batch = number
+    assert not any(" of " in target.name for _, targets in data.val_dataloader() for target in targets)
+
+
+def test_a_batch_is_copied_without_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make(tmp_path)
+    data.setup()
+    batch = next(iter(data.train_dataloader()))
+    waits: list[bool] = []
+    copy = torch.Tensor.to
+
+    def watched(tensor: torch.Tensor, *where: object, non_blocking: bool = False) -> torch.Tensor:
+        waits.append(not non_blocking)
+        return copy(tensor, *where, non_blocking=non_blocking)
+
+    monkeypatch.setattr(torch.Tensor, "to", watched)
+    images, targets = data.transfer_batch_to_device(batch, torch.device("meta"), 0)
+    assert {image.device.type for image in images} == {target.boxes.device.type for target in targets} == {"meta"}
+    assert not any(waits)
+    assert len(waits) == 2 * 6  # each image, and the five tensors of each target
 
 
 def test_a_worker_keeps_to_one_thread() -> None:

@@ -55,3 +55,21 @@ def test_optimisers(name: str, kind: type, expected: dict[str, object]) -> None:
     assert optimizer.param_groups[1]["weight_decay"] == 0
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.5 * 1e-4)  # the warm-up's first step
     assert configured["lr_scheduler"]["interval"] == "step"
+    assert optimizer.param_groups[0]["fused"] is True
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_the_fused_optimiser_takes_the_same_steps(name: str) -> None:
+    weights = []
+    for fused in (True, False):
+        module = make_module(name=name, lr=0.5)
+        module.fused = fused
+        optimizer = module.configure_optimizers()["optimizer"]
+        assert optimizer.param_groups[0]["fused"] is (True if fused else None)
+        for step in range(3):
+            for number, parameter in enumerate(module.network.parameters()):
+                parameter.grad = torch.full_like(parameter, 0.1 * (step + 1) * (-1) ** number)
+            optimizer.step()
+        weights.append([parameter.detach() for parameter in module.network.parameters()])
+    for one, other in zip(*weights, strict=True):
+        torch.testing.assert_close(one, other)

@@ -372,8 +372,9 @@ def test_a_device_that_is_not_there_is_explained(tmp_path: Path) -> None:
         train_tiny(tmp_path, accelerator="gpu")
 
 
-def test_mixed_precision_trains(tmp_path: Path) -> None:
-    train_tiny(tmp_path, 2, precision="bf16-mixed")
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+def test_mixed_precision_trains(tmp_path: Path, clip_norm: float | None) -> None:
+    train_tiny(tmp_path, 2, precision="bf16-mixed", clip_norm=clip_norm)
     assert final_weights(tmp_path)["network.head.weight"].dtype == torch.float32
 
 

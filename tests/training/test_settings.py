@@ -105,3 +105,24 @@ def test_all_problems_are_told_together() -> None:
     with pytest.raises(InputError) as caught:
         TrainerSettings(max_steps=0, accumulate=0)
     assert len(caught.value.problems) == 2
+
+
+@pytest.mark.parametrize(
+    ("precision", "clip_norm", "fuses"),
+    [
+        ("32", None, True),
+        ("32", 1.0, True),
+        ("tf32", 1.0, True),
+        ("bf16-mixed", None, True),
+        ("bf16-mixed", 1.0, False),
+    ],
+)
+def test_the_optimiser_is_fused_where_lightning_clips_all_the_same(
+    precision: str, clip_norm: float | None, fuses: bool
+) -> None:
+    assert TrainerSettings(precision=precision, clip_norm=clip_norm).fuses_optimiser is fuses
+
+
+def test_scaled_losses_have_another_optimiser(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert not TrainerSettings(precision="16-mixed").fuses_optimiser
