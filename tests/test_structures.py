@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nucleiseg.structures import Prediction, Sample, Target
+from nucleiseg.structures import AnchorSample, Prediction, Sample, Target
 
 
 def prediction(boxes: list[list[float]], size: tuple[int, int]) -> Prediction:
@@ -66,6 +66,27 @@ def test_a_target_moves_whole_and_shows_its_masks() -> None:
     assert (moved.name, moved.scale, moved.seed, len(moved)) == ("a", 1.5, 3, 2)
     assert target().mask(0).sum() == 4
     assert target().mask(1).sum() == 6
+
+
+def test_anchors_move_with_their_target() -> None:
+    index = torch.tensor([3, 4])
+    sample = AnchorSample(index, index + 1, index - 3, ((8, 8),), ((2, 3),))
+    moved = replace(target(), anchors=sample).to("meta").anchors
+    assert moved is not None
+    assert {part.device.type for part in (moved.positive, moved.negative, moved.gt)} == {"meta"}
+    assert (moved.strides, moved.shapes) == (((8, 8),), ((2, 3),))
+    assert target().to("meta").anchors is None
+
+
+def test_pinning_reaches_every_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor + 1)
+    sample = AnchorSample(*torch.zeros(3, 1, dtype=torch.int64), ((8, 8),), ((2, 3),))
+    pinned = replace(target(), anchors=sample).pin_memory()
+    assert torch.equal(pinned.boxes, target().boxes + 1)
+    assert torch.equal(pinned.layers, target().layers + 1)
+    assert pinned.anchors is not None
+    assert int(pinned.anchors.gt) == 1
+    assert pinned.seed == 3
 
 
 def test_rescaling_scales_each_axis_clips_and_drops_what_vanishes() -> None:

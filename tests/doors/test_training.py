@@ -18,6 +18,7 @@ from nucleiseg.doors import check, run_status, training
 from nucleiseg.doors.predicting import find_checkpoint, predict
 from nucleiseg.doors.training import resume, train
 from nucleiseg.errors import InputError
+from nucleiseg.models import rpn
 from nucleiseg.training.callbacks.checkpoints import Checkpoints
 
 Composed = Callable[..., dict[str, Any]]
@@ -74,6 +75,14 @@ def test_train_resume_and_predict(
     assert predict(checkpoint=run, input="demo", output=tmp_path / "demo", overlays=False, device="cpu") == 0
     assert len(rows(tmp_path / "demo" / "counts.csv")) == 4
     assert nucleiseg.load(run / "checkpoints" / "last.ckpt", device="cpu").predict(picture).size == (60, 80)
+
+
+def test_the_loader_samples_the_anchors(
+    composed: Composed, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rpn, "sample_anchors", lambda *_: pytest.fail("the network did"))
+    train(composed("train", *tiny, "trainer.max_steps=1", "data.val=none"), tmp_path)
+    assert [row["step"] for row in rows(tmp_path / "metrics.csv")] == ["1"]
 
 
 def test_a_runs_best_checkpoint_is_found(tmp_path: Path) -> None:
