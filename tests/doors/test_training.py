@@ -14,11 +14,12 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 import nucleiseg
+from nucleiseg.data.datamodule import NucleiDataModule
 from nucleiseg.doors import check, run_status, training
 from nucleiseg.doors.predicting import find_checkpoint, predict
 from nucleiseg.doors.training import resume, train
 from nucleiseg.errors import InputError
-from nucleiseg.models import rpn
+from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.training.callbacks.checkpoints import Checkpoints
 
 Composed = Callable[..., dict[str, Any]]
@@ -77,12 +78,18 @@ def test_train_resume_and_predict(
     assert nucleiseg.load(run / "checkpoints" / "last.ckpt", device="cpu").predict(picture).size == (60, 80)
 
 
-def test_the_loader_samples_the_anchors(
+def test_the_loader_samples_the_anchors_of_this_network(
     composed: Composed, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rpn, "sample_anchors", lambda *_: pytest.fail("the network did"))
-    train(composed("train", *tiny, "trainer.max_steps=1", "data.val=none"), tmp_path)
-    assert [row["step"] for row in rows(tmp_path / "metrics.csv")] == ["1"]
+    samplers = []
+
+    def take(network: MaskRCNN, _: object, data: NucleiDataModule, *__: object, **___: object) -> None:
+        samplers.extend([data.prepare_batch, network.anchor_sampler()])
+
+    monkeypatch.setattr(training.run, "train", take)
+    train(composed("train", *tiny, "data.val=none"), tmp_path)
+    assert samplers[0] == samplers[1]
+    assert samplers[0] is not None
 
 
 def test_a_runs_best_checkpoint_is_found(tmp_path: Path) -> None:
