@@ -10,6 +10,7 @@ from benchmarks import (
     breakdown,
     evaluation,
     gpu,
+    models,
     operations,
     paste_rle,
     prediction,
@@ -190,3 +191,11 @@ def test_a_part_that_fails_stops_no_other(monkeypatch: pytest.MonkeyPatch, tmp_p
 def test_a_part_that_does_not_exist_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="parts=speed is not known: choose of study, throughput"):
         gpu.main(gpu.Options(str(tmp_path), parts=("speed",)))
+
+
+@slow
+def test_the_cost_of_each_model() -> None:
+    chosen = models.Options(("r18_fpn",), crop=64, nuclei=5, size=64, detections=5, steps=1, repeats=1)
+    [row] = plausible(models.main(chosen))
+    assert row["model"] == "r18_fpn"
+    assert {"step float32, s", "step bf16, MB", "image float32, MB", "image bf16, s"} <= row.keys()
