@@ -77,7 +77,9 @@ def _tiny_plan(device: str) -> dict[str, Part]:
         "study": partial(study.main, replace(run, models=("r18_fpn",))),
         "throughput": partial(throughput.main, loop),
         "prediction": partial(prediction.main, predicted),
-        "breakdown": partial(breakdown.main, breakdown.Options("r18_fpn", size=96, resize=64, steps=1, **small)),
+        "breakdown": partial(
+            breakdown.main, breakdown.Options("r18_fpn", size=96, resize=64, steps=1, workers=1, **small)
+        ),
         "operations": partial(operations.main, operations.Options("r18_fpn", crop=64, steps=1, top=3, **small)),
         "training_step": partial(training_step.main, step),
     }

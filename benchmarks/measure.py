@@ -4,6 +4,7 @@ import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -32,14 +33,15 @@ class Cost(NamedTuple):
 def in_child(function: Callable[[Case], Answer], case: Case) -> Answer:
     """Call a module's function in a fresh process, so that its peak of memory (`ru_maxrss`) is its own.
 
-    The process is spawned, not forked: it has nothing of this one but the libraries' code.
+    The process is spawned, not forked: it has nothing of this one but the libraries' code. It may have workers of its
+    own (those of `multiprocessing.Pool` may not), and if it is killed, that is an error here.
 
     Args:
         function: importable by its name.
         case: its only argument.
     """
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(function, (case,))
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, case).result()
 
 
 def measure(

@@ -1,6 +1,9 @@
 """Each program at sizes that take seconds: it runs, and what it says is plausible. Slow: processes of their own."""
 
 import json
+import os
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +21,7 @@ from benchmarks import (
     scaling,
     training_step,
 )
-from benchmarks.measure import Cost
+from benchmarks.measure import Cost, in_child
 from benchmarks.precision import product_precision
 from benchmarks.result import Result
 from benchmarks.throughput import peak_of_sheet, roofline
@@ -36,6 +39,17 @@ def plausible(result: Result) -> list[dict[str, object]]:
     assert all(value > 0 for row in rows for value in row.values() if isinstance(value, int | float))
     assert json.dumps(result.to_dict())
     return rows
+
+
+@slow
+def test_a_case_may_have_processes_of_its_own() -> None:
+    assert in_child(partial(in_child, abs), -3) == 3
+
+
+@slow
+def test_a_case_that_is_killed_is_an_error() -> None:
+    with pytest.raises(BrokenProcessPool):
+        in_child(os._exit, 1)
 
 
 @slow
