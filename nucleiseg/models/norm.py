@@ -3,11 +3,8 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from operator import is_not
-from typing import NamedTuple, get_args
-from weakref import WeakKeyDictionary
+from typing import get_args
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import FrozenBatchNorm2d
@@ -54,43 +51,10 @@ def convolve(inputs: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
     """
     if not isinstance(norm, FrozenBatchNorm2d):
         return norm(conv(inputs))
-    scale, shift = as_factors(norm)
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    shift = norm.bias - norm.running_mean * scale
     weight = conv.weight * scale[:, None, None, None]
     return F.conv2d(inputs, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)
-
-
-class _Factors(NamedTuple):
-    """What `as_factors` returned, and from which state of which buffers."""
-
-    buffers: tuple[Tensor, ...]
-    versions: tuple[int, ...]
-    scale: Tensor
-    shift: Tensor
-
-
-_FACTORS: WeakKeyDictionary[FrozenBatchNorm2d, _Factors] = WeakKeyDictionary()
-
-
-def as_factors(norm: FrozenBatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Return the factor and the summand of each channel, (C,) each.
-
-    They are kept until a buffer is written to or replaced: for a ResNet-50, 265 operators on some hundred numbers each
-    that no step launches anew.
-    """
-    buffers = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
-    if any(buffer.is_inference() for buffer in buffers):  # such tensors do not count what is written to them
-        return _factors(norm)
-    versions = tuple(buffer._version for buffer in buffers)
-    known = _FACTORS.get(norm)
-    if known is None or known.versions != versions or any(map(is_not, known.buffers, buffers)):
-        with torch.inference_mode(False), torch.no_grad():  # made in a prediction, they may serve in training later
-            known = _FACTORS[norm] = _Factors(buffers, versions, *_factors(norm))
-    return known.scale, known.shift
-
-
-def _factors(norm: FrozenBatchNorm2d) -> tuple[Tensor, Tensor]:
-    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    return scale, norm.bias - norm.running_mean * scale
 
 
 def resolve_norm_and_freeze(
