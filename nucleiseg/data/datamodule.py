@@ -146,9 +146,10 @@ class NucleiDataModule(pl.LightningDataModule):
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Copy a batch to the device without waiting for it; Lightning would wait, for every tensor of a target."""
         images, targets = batch
+        free = device.type == "cuda"  # elsewhere a copy that is not waited for may be read too early
         return (
-            [image.to(device, non_blocking=True) for image in images],
-            [target.to(device, non_blocking=True) for target in targets],
+            [image.to(device, non_blocking=free) for image in images],
+            [target.to(device, non_blocking=free) for target in targets],
         )
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, Target]]:

@@ -1,6 +1,6 @@
 """The arithmetic of convolutions and matrix products, set for a while and put back.
 
-PyTorch keeps it in settings of the process: threads cannot differ. There are two interfaces: the old one
+PyTorch keeps it in settings of the process: one thread at a time can set it. There are two interfaces: the old one
 (`set_float32_matmul_precision`, `allow_tf32`), which Lightning reads, and `fp32_precision` since torch 2.9, which wins
 where the two differ, and then lets the old one raise when it is read. Here both are set, to the same: `32` is exact
 whichever a notebook has used before, and nothing raises.
@@ -24,6 +24,9 @@ Value = TypeVar("Value")
 @contextmanager
 def arithmetic(precision: Precision, device: torch.device | str) -> Iterator[None]:
     """Compute in a precision inside a `with` block, autocast included; what was set before returns afterwards.
+
+    Where only PyTorch's general setting was made (`torch.backends.fp32_precision`), each kind of operation has that
+    value of its own afterwards. Not for two threads at once: the settings are the process's.
 
     A backward pass belongs outside of autocast, but inside of `float32_arithmetic`.
 

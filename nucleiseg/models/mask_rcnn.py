@@ -192,7 +192,7 @@ def _in_fast_layout(images: Tensor) -> Tensor:
     backward pass loses more than the forward pass gains, and in torch 2.15 that of a small strided 1x1 convolution
     writes past its memory.
     """
-    if images.is_cuda or torch.is_grad_enabled():
+    if images.device.type != "cpu" or torch.is_grad_enabled():
         return images
     return images.contiguous(memory_format=torch.channels_last)
 

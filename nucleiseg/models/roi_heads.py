@@ -9,7 +9,7 @@ from torchvision.models.detection.roi_heads import RoIHeads as TorchvisionRoIHea
 from torchvision.models.resnet import Bottleneck
 from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 
-from nucleiseg.models.box_coding import encode_boxes
+from nucleiseg.models.box_coding import decode_boxes, encode_boxes
 from nucleiseg.models.config import DetectionConfig, RoIConfig
 from nucleiseg.models.losses import box_regression_loss, classification_loss, mask_loss
 from nucleiseg.models.mask_targets import mask_targets
@@ -222,7 +222,7 @@ class RoIHeads(TorchvisionRoIHeads):
         labels = columns + 1
         scores = probabilities[rows, labels]
         chosen = _by_class(deltas.float())[rows, self._columns(labels)]
-        boxes = clip_boxes_to_image(self.box_coder.decode_single(chosen, proposals[rows]), size)
+        boxes = clip_boxes_to_image(decode_boxes(chosen, proposals[rows], *BOX_WEIGHTS[::2]), size)
         usable = boxes.isfinite().all(dim=1)
         if self.numerics.detection_min_size > 0:
             large = torch.zeros_like(usable)

@@ -13,7 +13,7 @@ from torchvision.ops import clip_boxes_to_image
 from nucleiseg.models.anchor_grid import AnchorGrid
 from nucleiseg.models.anchor_sampler import AnchorSampler, SamplingRule, sample_anchors
 from nucleiseg.models.anchors import GridAnchorGenerator
-from nucleiseg.models.box_coding import encode_boxes
+from nucleiseg.models.box_coding import decode_boxes, encode_boxes
 from nucleiseg.models.nms import best_of_each
 from nucleiseg.models.normalisers import divisors
 from nucleiseg.models.numerics import DETECTRON2, Numerics
@@ -154,13 +154,13 @@ class ProposalNetwork(RegionProposalNetwork):
         index, level = _top_of_levels(logits, grid.counts, self._pre_nms_top_n[mode])
         logits = logits.gather(1, index)
         deltas = deltas.gather(1, index[..., None].expand(-1, -1, 4))
-        boxes = self.box_coder.decode_single(deltas.flatten(0, 1), anchors[index.flatten()]).view_as(deltas)
+        boxes = decode_boxes(deltas.flatten(0, 1), anchors[index.flatten()]).view_as(deltas)
         finite = boxes.isfinite().all(dim=2) & logits.isfinite()
         boxes = torch.stack(
             [clip_boxes_to_image(of_image, size) for of_image, size in zip(boxes, image_sizes, strict=True)]
         )
         usable = finite & self._are_large(boxes)
-        finites, *usables = torch.cat([finite.sum()[None], usable.sum(dim=1)]).tolist()  # the one wait for the device
+        finites, *usables = torch.cat([finite.sum()[None], usable.sum(dim=1)]).tolist()  # this method's one wait
         if training and finites < finite.numel():
             raise FloatingPointError(
                 f"{finite.numel() - finites} of {finite.numel()} proposals are not finite: training has diverged. "

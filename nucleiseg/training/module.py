@@ -83,7 +83,10 @@ class NucleiModule(pl.LightningModule):
         return {"loss": total, "losses": torch.stack([total.detach(), *parts])}
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return the optimiser and its schedule, stepped with every optimiser step."""
+        """Return the optimiser and its schedule, stepped with every optimiser step.
+
+        A fused SGD needs a gradient of each parameter from the first step on: an image without nuclei gives them, too.
+        """
         groups = parameter_groups(self.network, self.optim.weight_decay, self.optim.weight_decay_norm)
         fused = self.fused or None  # None: torch chooses the best of the others
         optimizer: torch.optim.Optimizer

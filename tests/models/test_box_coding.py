@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.models.detection._utils import BoxCoder
 
-from nucleiseg.models.box_coding import encode_boxes
+from nucleiseg.models.box_coding import decode_boxes, encode_boxes
 from nucleiseg.models.roi_heads import BOX_WEIGHTS
 
 CASES = [("1111", (1.0, 1.0, 1.0, 1.0)), ("101055", BOX_WEIGHTS)]
@@ -37,6 +37,9 @@ def test_deltas_are_torchvisions_to_the_bit(weights: tuple[float, float, float, 
     boxes, references = torch.cat([corner, corner + 1 + 90 * torch.rand(2, 500, 2, generator=generator)], dim=2)
     assert encode_boxes(boxes, references, *weights[::2]).equal(BoxCoder(weights).encode_single(boxes, references))
     assert encode_boxes(boxes[:0], references[:0]).shape == (0, 4)
+    deltas = 8 * torch.randn(500, 4, generator=generator)  # some beyond the largest growth
+    assert decode_boxes(deltas, references, *weights[::2]).equal(BoxCoder(weights).decode_single(deltas, references))
+    assert decode_boxes(deltas[:0], references[:0]).shape == (0, 4)
 
 
 @settings(deadline=None)
@@ -45,5 +48,6 @@ def test_decoding_undoes_encoding(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     corner = torch.rand(2, 9, 2, generator=generator) * 100
     boxes, references = torch.cat([corner, corner + 4 + 40 * torch.rand(2, 9, 2, generator=generator)], dim=2)
-    decoded = BoxCoder(BOX_WEIGHTS).decode_single(encode_boxes(boxes, references, *BOX_WEIGHTS[::2]), references)
+    weights = BOX_WEIGHTS[::2]
+    decoded = decode_boxes(encode_boxes(boxes, references, *weights), references, *weights)
     torch.testing.assert_close(decoded, boxes, rtol=1e-4, atol=1e-3)

@@ -311,3 +311,19 @@ def test_torchvisions_numerics_are_torchvisions() -> None:
     names = {"loss_objectness": "loss_rpn_cls", "loss_rpn_box_reg": "loss_rpn_loc", "loss_classifier": "loss_cls"}
     for name, loss in expected.items():
         torch.testing.assert_close(losses[names.get(name, name)], loss, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("numerics", ["detectron2", "torchvision"])
+def test_a_cpu_predicts_channels_last_and_learns_channels_first(numerics: str) -> None:
+    network = small_network("fpn", numerics=numerics)
+    layouts: list[bool] = []
+
+    def look(_: object, inputs: tuple[Tensor, ...]) -> None:
+        layouts.append(inputs[0].is_contiguous(memory_format=torch.channels_last))
+
+    network.backbone.register_forward_pre_hook(look)
+    network.train()([image()], [target(3)])
+    network.validation_losses([image()], [target(3)])
+    with torch.no_grad():
+        network.eval()([image()])
+    assert layouts == [False, True, True]

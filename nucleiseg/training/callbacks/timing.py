@@ -17,7 +17,7 @@ RECENT = 50
 
 
 class Timing(StepCallback):
-    """Measures each optimiser step from the end of the one before; first in the list of callbacks.
+    """Measures each optimiser step from the end of the one before; before the callbacks that write.
 
     On a GPU the launch of kernels is measured; the network waits for the device several times in a step (NMS,
     sampling), so that the numbers stay close, and what the device has left to do when the losses are fetched counts
