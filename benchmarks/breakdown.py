@@ -178,7 +178,8 @@ def train(chosen: Options) -> Spent:
         data.prepare_batch = network.anchor_sampler()
         watch_network(network, watch)
         plan = CheckpointPlan(10**9, 10**9, 1, None)  # the last step would have one
-        callback_list = [*callbacks(Path(folder), settings, plan, ValidationSettings()), Stages(watch)]
+        # first: what the others do after a step is the loop's, not the optimiser's
+        callback_list = [Stages(watch), *callbacks(Path(folder), settings, plan, ValidationSettings())]
         optim = OptimSettings(lr=1e-5)  # so small that no untrained network diverges; its value costs nothing
         module = NucleiModule(network, Metadata(network.config.to_dict()), optim, Schedule.of(optim, steps))
         make_trainer(Path(folder), settings, callback_list).fit(module, datamodule=data)

@@ -5,7 +5,8 @@
     python -m benchmarks.gpu output=DIR tiny=true                     # a minute or two on a CPU: does it all run?
 
 Its parts are the other programs here, with the settings that the claims name. A part that fails is reported, and the
-others go on. After each part, `gpu.json` and `gpu.md` in the folder hold all that is known.
+others go on. After each part, `gpu.json` and `gpu.md` in the folder hold all that is known, what earlier calls with
+other `parts=` have left there too.
 """
 
 import sys
@@ -19,7 +20,7 @@ from typing import Any
 from benchmarks import breakdown, operations, options, prediction, study, throughput, training_step
 from benchmarks.result import Result, machine, markdown
 from nucleiseg.errors import InputError
-from nucleiseg.files import write_json, write_text
+from nucleiseg.files import read_json, write_json, write_text
 from nucleiseg.progress import say
 
 
@@ -98,28 +99,37 @@ def main(chosen: Options) -> int:
     if unknown := [name for name in chosen.parts if name not in parts]:
         raise InputError(f"parts={','.join(unknown)} is not known: choose of {', '.join(parts)}.")
     wanted = chosen.parts or tuple(parts)
-    known: dict[str, dict[str, Any]] = {}
-    pages: dict[str, str] = {}
-    for name in wanted:
-        say(f"{name} ({len(known) + 1} of {len(wanted)})")
-        known[name], pages[name] = attempt(parts[name])
+    known, pages = earlier(Path(chosen.output))
+    for number, name in enumerate(wanted, 1):
+        say(f"{name} ({number} of {len(wanted)})")
+        known[name] = attempt(parts[name])
+        pages[name] = as_page(known[name])
         say(pages[name] + "\n")
         write(Path(chosen.output), known, pages)
-    return sum("error" in result for result in known.values())
+    return sum("error" in known[name] for name in wanted)
 
 
-def attempt(part: Part) -> tuple[dict[str, Any], str]:
-    """Run a part.
+def earlier(folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Return what an earlier call has left in the folder, as JSON and as Markdown: parts may be run one by one."""
+    file = folder / "gpu.json"
+    known = read_json(file)["parts"] if file.exists() else {}
+    return known, {name: as_page(result) for name, result in known.items()}
 
-    Returns:
-        What JSON and Markdown hold of it: its result, or why there is none.
-    """
+
+def as_page(result: Mapping[str, Any]) -> str:
+    """Return what `gpu.md` says of a part."""
+    if "error" in result:
+        return f"Failed: {result['error']}"
+    return markdown(Result(result["name"], result["title"], result["rows"]))
+
+
+def attempt(part: Part) -> dict[str, Any]:
+    """Run a part, and return what JSON holds of it: its result, or why there is none."""
     try:
-        result = part()
+        return part().to_dict()
     except Exception as error:
         traceback.print_exc()
-        return {"error": f"{type(error).__name__}: {error}"}, f"Failed: {type(error).__name__}: {error}"
-    return result.to_dict(), markdown(result)
+        return {"error": f"{type(error).__name__}: {error}"}
 
 
 def write(folder: Path, known: Mapping[str, Any], pages: Mapping[str, str]) -> None:

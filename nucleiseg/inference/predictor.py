@@ -167,6 +167,7 @@ def predict_all(
     Yields:
         (the input, its (H, W, 3) uint8 RGB pixels, its instances in source pixels).
     """
+    images = list(images)  # gone through twice
 
     def prepare(item: InputImage) -> PreparedImage:
         return predictor.prepare(item.read())

@@ -169,7 +169,10 @@ def test_whole_images_are_not_prepared(tmp_path: Path) -> None:
     assert not any(" of " in target.name for _, targets in data.val_dataloader() for target in targets)
 
 
-def test_a_batch_is_copied_without_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_a_batch_is_copied_to_a_gpu_without_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
     data = make(tmp_path)
     data.setup()
     batch = next(iter(data.train_dataloader()))
@@ -178,13 +181,12 @@ def test_a_batch_is_copied_without_waiting(tmp_path: Path, monkeypatch: pytest.M
 
     def watched(tensor: torch.Tensor, *where: object, non_blocking: bool = False) -> torch.Tensor:
         waits.append(not non_blocking)
-        return copy(tensor, *where, non_blocking=non_blocking)
+        return copy(tensor, "meta")  # which every computer has
 
     monkeypatch.setattr(torch.Tensor, "to", watched)
-    images, targets = data.transfer_batch_to_device(batch, torch.device("meta"), 0)
+    images, targets = data.transfer_batch_to_device(batch, torch.device(device), 0)
     assert {image.device.type for image in images} == {target.boxes.device.type for target in targets} == {"meta"}
-    assert not any(waits)
-    assert len(waits) == 2 * 6  # each image, and the five tensors of each target
+    assert waits == [device == "cpu"] * 2 * 6  # each image, and the five tensors of each target
 
 
 def test_a_worker_keeps_to_one_thread() -> None:
