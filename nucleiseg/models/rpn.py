@@ -166,8 +166,10 @@ class ProposalNetwork(RegionProposalNetwork):
                 f"{finite.numel() - finites} of {finite.numel()} proposals are not finite: training has diverged. "
                 "Lower the learning rate or lengthen the warm-up (optim), and go on from the last good checkpoint."
             )
-        images = zip(boxes, logits, usable, usables, strict=True)
-        return [self._suppress(*_chosen(*image, level), mode) for image in images]
+        return [
+            self._suppress(*_chosen(boxes[i], logits[i], usable[i], count, level), mode)
+            for i, count in enumerate(usables)
+        ]
 
     def _are_large(self, boxes: Tensor) -> Tensor:
         """Tell which of (..., 4) boxes have sides that `numerics` accepts: (...) bool."""
