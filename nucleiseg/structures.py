@@ -10,7 +10,7 @@ plane, however many nuclei they have:
     0 0 0 0 2        0 0 3 3 0
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Self
 
@@ -78,21 +78,20 @@ class _Tensors:
 
 @dataclass(frozen=True)
 class AnchorSample(_Tensors):
-    """The anchors of one image that a training step looks at, and where the anchors lay that they were chosen from.
+    """The anchors of one image that a training step looks at, and what they were chosen from.
 
     Attributes:
         positive: (P,) int64 indices of the anchors that are to say "nucleus".
         negative: (N,) int64 indices of those that are to say "background".
         gt: (P,) int64 index of the instance in the image's `Target` that each positive one belongs to.
-        strides: (vertical, horizontal) pixels between two anchors, for each level of the network.
-        shapes: (height, width) of each level's feature map, in cells.
+        origin: plain numbers that say which anchors there were and by what rule some were chosen; a network whose own
+            are not equal chooses for itself.
     """
 
     positive: Tensor
     negative: Tensor
     gt: Tensor
-    strides: tuple[tuple[int, int], ...]
-    shapes: tuple[tuple[int, int], ...]
+    origin: Hashable
 
 
 @dataclass(frozen=True)

@@ -70,17 +70,17 @@ def test_a_target_moves_whole_and_shows_its_masks() -> None:
 
 def test_anchors_move_with_their_target() -> None:
     index = torch.tensor([3, 4])
-    sample = AnchorSample(index, index + 1, index - 3, ((8, 8),), ((2, 3),))
+    sample = AnchorSample(index, index + 1, index - 3, "drawn from this")
     moved = replace(target(), anchors=sample).to("meta").anchors
     assert moved is not None
     assert {part.device.type for part in (moved.positive, moved.negative, moved.gt)} == {"meta"}
-    assert (moved.strides, moved.shapes) == (((8, 8),), ((2, 3),))
+    assert moved.origin == "drawn from this"
     assert target().to("meta").anchors is None
 
 
 def test_pinning_reaches_every_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor + 1)
-    sample = AnchorSample(*torch.zeros(3, 1, dtype=torch.int64), ((8, 8),), ((2, 3),))
+    sample = AnchorSample(*torch.zeros(3, 1, dtype=torch.int64), None)
     pinned = replace(target(), anchors=sample).pin_memory()
     assert torch.equal(pinned.boxes, target().boxes + 1)
     assert torch.equal(pinned.layers, target().layers + 1)

@@ -4,9 +4,8 @@ import hashlib
 import json
 import multiprocessing
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from inspect import Parameter, signature
 from typing import Any
 
 import pytorch_lightning as pl
@@ -17,18 +16,13 @@ from torch.utils.data import DataLoader
 from nucleiseg.data.cache import SampleCache, Summary, load_all
 from nucleiseg.data.checks import is_whole
 from nucleiseg.data.dataset import NucleiDataset, PrepareBatch, Transform, collate, init_worker
-from nucleiseg.data.readers import READERS
 from nucleiseg.data.readers.base import Reader, Record
 from nucleiseg.data.sampler import SampleKey, StepSampler
 from nucleiseg.data.splits import Split, ValChoice, split
 from nucleiseg.errors import InputError
-from nucleiseg.files import cache_folder
 from nucleiseg.structures import Target
 
 Batch = tuple[list[Tensor], list[Target]]
-
-COMMON_KEYS = ("val", "fold", "folds", "group", "cache_dir", "batch_size", "workers")
-"""Keys of the `data` group that every reader shares; the others are fields of the reader."""
 
 
 class NucleiDataModule(pl.LightningDataModule):
@@ -200,71 +194,6 @@ def fingerprint(summaries: Sequence[Summary], parts: Split, class_names: Sequenc
     keys = sorted((summary.name, summary.key) for summary in summaries)
     text = json.dumps([keys, parts.train, parts.val, list(class_names)])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def build_datamodule(
-    data: Mapping[str, Any],
-    *,
-    train_transform: Transform,
-    val_transform: Transform,
-    seed: int,
-    total_steps: int,
-    accumulate: int = 1,
-) -> NucleiDataModule:
-    """Make a data module from the plain keys of the `data` group (`conf/data`).
-
-    Args:
-        data: `reader` (a name of `READERS`), that reader's fields, and any of `COMMON_KEYS`. `cache_dir` None is the
-            user's cache folder here, "none" is no cache.
-        train_transform: see `NucleiDataModule`, as the rest.
-        val_transform: as above.
-        seed: as above.
-        total_steps: as above.
-        accumulate: as above.
-
-    Raises:
-        InputError: for an unknown reader or key, or a value that is not accepted, naming the key.
-    """
-    reader = _reader(data)
-    common = {key: data[key] for key in COMMON_KEYS if key in data}
-    cache_dir = common.pop("cache_dir", None)
-    if cache_dir is None:
-        cache_dir = cache_folder()
-    return NucleiDataModule(
-        reader,
-        train_transform,
-        val_transform,
-        cache_dir=None if cache_dir == "none" else str(cache_dir),  # a number is a folder's name that YAML has read
-        seed=seed,
-        total_steps=total_steps,
-        accumulate=accumulate,
-        **common,
-    )
-
-
-def _reader(data: Mapping[str, Any]) -> Reader:
-    """Make the reader that `data.reader` names from the keys that are its fields."""
-    if not isinstance(data, Mapping):
-        raise InputError(f"data is {data!r}: accepted is a group with the key reader ({', '.join(sorted(READERS))}).")
-    name = data.get("reader")
-    if not isinstance(name, str) or name not in READERS:
-        raise InputError(f"data.reader={name} is not a reader: accepted are {', '.join(sorted(READERS))}.")
-    parameters = signature(READERS[name]).parameters
-    given = {key: value for key, value in data.items() if key != "reader" and key not in COMMON_KEYS}
-    accepted = ", ".join([*parameters, *COMMON_KEYS])
-    problems = [
-        f"data.{key} is not a key of the reader {name}: accepted are {accepted}."
-        for key in given
-        if key not in parameters
-    ]
-    problems += [
-        f"data.{key} is missing: the reader {name} cannot do without it."
-        for key, parameter in parameters.items()
-        if parameter.default is Parameter.empty and given.get(key) is None
-    ]
-    if problems:
-        raise InputError(problems)
-    return READERS[name](**given)
 
 
 def _whole(key: str, value: int, least: int) -> int:

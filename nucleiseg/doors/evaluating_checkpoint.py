@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from nucleiseg.data.datamodule import NucleiDataModule, build_datamodule
+from nucleiseg.data.build import build_datamodule
+from nucleiseg.data.datamodule import NucleiDataModule
 from nucleiseg.data.readers.base import Record
 from nucleiseg.doors.predicting import find_checkpoint
 from nucleiseg.doors.prediction import counting_threshold

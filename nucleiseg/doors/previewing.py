@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
+from nucleiseg.data.build import build_datamodule
 from nucleiseg.data.cache import SampleCache
-from nucleiseg.data.datamodule import build_datamodule
 from nucleiseg.data.readers.base import Reader, Record
 from nucleiseg.doors.check import limits, say_data_check
 from nucleiseg.doors.paths import require_writable_folder, with_paths

@@ -11,7 +11,8 @@ from typing import Any, Self
 import torch
 from omegaconf import OmegaConf
 
-from nucleiseg.data.datamodule import NucleiDataModule, build_datamodule
+from nucleiseg.data.build import build_datamodule
+from nucleiseg.data.datamodule import NucleiDataModule
 from nucleiseg.doors.check import run_plan, say_data_check
 from nucleiseg.doors.live_run import refuse_live
 from nucleiseg.doors.overrides import override

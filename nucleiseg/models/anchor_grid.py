@@ -3,11 +3,14 @@
 Apart from the generator, which is torchvision's: a loader's workers need the grid, and should not wait for torchvision.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+Cells = tuple[tuple[tuple[float, ...], ...], ...]
+"""x1, y1, x2, y2 of the anchors of a cell, for each level, around the origin in pixels of the input: plain numbers."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +25,13 @@ class AnchorGrid:
         cell_anchors: for each level (A, 4) float32 x1, y1, x2, y2 around the origin, in pixels of the input.
         strides: (vertical, horizontal) pixels of the input between two cells of each level.
         shapes: (height, width) of each level's map, in cells.
+        cells: `cell_anchors` once more, so that comparing two grids need not wait for a GPU.
     """
 
     cell_anchors: tuple[Tensor, ...]
     strides: tuple[tuple[int, int], ...]
     shapes: tuple[tuple[int, int], ...]
+    cells: Cells
 
     @property
     def counts(self) -> list[int]:
@@ -39,6 +44,11 @@ class AnchorGrid:
         """Return all anchors, (sum of `counts`, 4) float32, in their order."""
         levels = zip(self.cell_anchors, self.strides, self.shapes, strict=True)
         return torch.cat([_spread(cell, stride, shape) for cell, stride, shape in levels])
+
+
+def plain_cells(cell_anchors: Iterable[Tensor]) -> Cells:
+    """Return (A, 4) cell anchors of each level as plain numbers."""
+    return tuple(tuple(tuple(anchor) for anchor in level.tolist()) for level in cell_anchors)
 
 
 def strides_between(

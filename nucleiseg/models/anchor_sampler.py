@@ -8,12 +8,12 @@ What a worker imports with this file is light: torch, but neither torchvision no
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
-from nucleiseg.models.anchor_grid import AnchorGrid, strides_between
+from nucleiseg.models.anchor_grid import AnchorGrid, Cells, strides_between
 from nucleiseg.models.matching import match_anchors
 from nucleiseg.models.sampling import Stream, image_generator, sample_balanced
 from nucleiseg.structures import AnchorSample, Target
@@ -28,6 +28,20 @@ class SamplingRule(NamedTuple):
     negative_iou: float
 
 
+class AnchorOrigin(NamedTuple):
+    """What, beside the target, decides which anchors are drawn: the fields of `AnchorGrid`, and the rule."""
+
+    cells: Cells
+    strides: tuple[tuple[int, int], ...]
+    shapes: tuple[tuple[int, int], ...]
+    rule: SamplingRule
+
+    @classmethod
+    def of(cls, grid: AnchorGrid, rule: SamplingRule) -> Self:
+        """Return the origin of what `sample_anchors` draws from this grid with this rule."""
+        return cls(grid.cells, grid.strides, grid.shapes, rule)
+
+
 def sample_anchors(grid: AnchorGrid, anchors: Tensor, target: Target, rule: SamplingRule) -> AnchorSample:
     """Match the anchors of an image with its instances, and draw some by its seed.
 
@@ -40,7 +54,7 @@ def sample_anchors(grid: AnchorGrid, anchors: Tensor, target: Target, rule: Samp
     matches = match_anchors(grid, anchors, target.boxes, high=rule.positive_iou, low=rule.negative_iou)
     generator = image_generator(target.seed, Stream.RPN)
     positive, negative = sample_balanced(matches.label, rule.batch_size, rule.positive_fraction, generator)
-    return AnchorSample(positive, negative, matches.gt[positive], grid.strides, grid.shapes)
+    return AnchorSample(positive, negative, matches.gt[positive], AnchorOrigin.of(grid, rule))
 
 
 @dataclass(frozen=True)
@@ -50,7 +64,7 @@ class AnchorSampler:
     It holds plain numbers, so it can be pickled for spawned workers, and it has no state.
 
     Attributes:
-        cell_anchors: of each level, as in `AnchorGrid`.
+        cells: as in `AnchorGrid`.
         strides: nominal stride of each level, in pixels of the input. A map has ceil(side / stride) cells along an
             axis in every family: each halving, by convolution or pooling, rounds up.
         has_nominal_strides: anchors lie at multiples of `strides`; else as `strides_between` says.
@@ -58,7 +72,7 @@ class AnchorSampler:
         rule: which anchors, and how many.
     """
 
-    cell_anchors: tuple[tuple[tuple[float, ...], ...], ...]
+    cells: Cells
     strides: tuple[int, ...]
     has_nominal_strides: bool
     size_divisibility: int
@@ -84,5 +98,5 @@ class AnchorSampler:
         height, width = (-(-max(sides) // multiple) * multiple for sides in zip(*sizes, strict=True))
         shapes = tuple((-(-height // stride), -(-width // stride)) for stride in self.strides)
         nominal = self.strides if self.has_nominal_strides else None
-        cells = tuple(torch.tensor(level, dtype=torch.float32) for level in self.cell_anchors)
-        return AnchorGrid(cells, strides_between(nominal, (height, width), shapes), shapes)
+        cell_anchors = tuple(torch.tensor(level, dtype=torch.float32) for level in self.cells)
+        return AnchorGrid(cell_anchors, strides_between(nominal, (height, width), shapes), shapes, self.cells)

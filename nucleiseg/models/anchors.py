@@ -12,7 +12,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
 from nucleiseg.errors import InputError
-from nucleiseg.models.anchor_grid import AnchorGrid, strides_between
+from nucleiseg.models.anchor_grid import AnchorGrid, plain_cells, strides_between
 from nucleiseg.models.numerics import DETECTRON2, Numerics
 
 RATIOS = (0.5, 1.0, 2.0)
@@ -30,6 +30,9 @@ class GridAnchorGenerator(AnchorGenerator):
         ratios: height / width of the anchors, the same for all levels.
         strides: nominal stride of each level, in pixels of the network's input.
         numerics: the conventions to follow.
+
+    Attributes:
+        cells: the anchors of a cell, as plain numbers.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class GridAnchorGenerator(AnchorGenerator):
         self.nominal_strides = numerics.nominal_strides
         if not numerics.round_anchors:
             self.cell_anchors = [exact_cell_anchors(level, ratios) for level in sizes]
+        self.cells = plain_cells(self.cell_anchors)
 
     def grid(self, image_shape: tuple[int, int], feature_maps: Sequence[Tensor]) -> AnchorGrid:
         """Describe the anchors for a batch.
@@ -59,7 +63,7 @@ class GridAnchorGenerator(AnchorGenerator):
         self.set_cell_anchors(torch.float32, feature_maps[0].device)
         shapes = tuple((int(level.shape[-2]), int(level.shape[-1])) for level in feature_maps)
         strides = strides_between(self.strides if self.nominal_strides else None, image_shape, shapes)
-        return AnchorGrid(tuple(self.cell_anchors), strides, shapes)
+        return AnchorGrid(tuple(self.cell_anchors), strides, shapes, self.cells)
 
     def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
         """Return the same (number of anchors, 4) float32 boxes for every image of the batch."""

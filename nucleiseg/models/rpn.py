@@ -1,35 +1,23 @@
 """The region proposal network: torchvision's modules with detectron2's proposals, matching and losses."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
-from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead, permute_and_flatten
+from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import clip_boxes_to_image
 
 from nucleiseg.models.anchor_grid import AnchorGrid
-from nucleiseg.models.anchor_sampler import AnchorSampler, SamplingRule, sample_anchors
+from nucleiseg.models.anchor_sampler import AnchorOrigin, AnchorSampler, SamplingRule, sample_anchors
 from nucleiseg.models.anchors import GridAnchorGenerator
 from nucleiseg.models.box_coding import decode_boxes, encode_boxes
 from nucleiseg.models.nms import best_of_each
 from nucleiseg.models.normalisers import divisors
 from nucleiseg.models.numerics import DETECTRON2, Numerics
+from nucleiseg.models.proposals import Proposals, in_anchor_order, top_of_levels, usable_of_image
 from nucleiseg.structures import AnchorSample, Target
-
-
-class Proposals(NamedTuple):
-    """The proposals of one image, in descending order of their logits.
-
-    Attributes:
-        boxes: (P, 4) float32 x1, y1, x2, y2 in pixels of the network's input, inside the unpadded image.
-        logits: (P,) float32 objectness.
-    """
-
-    boxes: Tensor
-    logits: Tensor
 
 
 class ProposalNetwork(RegionProposalNetwork):
@@ -127,7 +115,7 @@ class ProposalNetwork(RegionProposalNetwork):
             Logits (N, B) and deltas (N, B, 4), both float32, for the B anchors in their order.
         """
         logits, deltas = self.head(maps)
-        return _flatten(logits, 1)[..., 0], _flatten(deltas, 4)
+        return in_anchor_order(logits, 1)[..., 0], in_anchor_order(deltas, 4)
 
     @torch.no_grad()
     def proposals(
@@ -151,7 +139,7 @@ class ProposalNetwork(RegionProposalNetwork):
             training: the limits of training hold, and boxes that are not finite are an error.
         """
         mode = "training" if training else "testing"
-        index, level = _top_of_levels(logits, grid.counts, self._pre_nms_top_n[mode])
+        index, levels = top_of_levels(logits, grid.counts, self._pre_nms_top_n[mode])
         logits = logits.gather(1, index)
         deltas = deltas.gather(1, index[..., None].expand(-1, -1, 4))
         boxes = decode_boxes(deltas.flatten(0, 1), anchors[index.flatten()]).view_as(deltas)
@@ -167,7 +155,7 @@ class ProposalNetwork(RegionProposalNetwork):
                 "Lower the learning rate or lengthen the warm-up (optim), and go on from the last good checkpoint."
             )
         return [
-            self._suppress(*_chosen(boxes[i], logits[i], usable[i], count, level), mode)
+            self._suppress(*usable_of_image(boxes[i], logits[i], levels, usable[i], count), mode)
             for i, count in enumerate(usables)
         ]
 
@@ -177,10 +165,10 @@ class ProposalNetwork(RegionProposalNetwork):
         least = self.numerics.rpn_min_size
         return shorter >= least if self.numerics.rpn_min_size_inclusive else shorter > least
 
-    def _suppress(self, boxes: Tensor, logits: Tensor, level: Tensor, mode: str) -> Proposals:
+    def _suppress(self, boxes: Tensor, logits: Tensor, levels: Tensor, mode: str) -> Proposals:
         """Suppress the boxes of an image within their levels, and keep the best of all levels."""
         ranks = logits.sigmoid() if self.numerics.rpn_nms_on_probabilities else logits
-        kept = best_of_each(boxes, ranks, level, self.nms_thresh, self._post_nms_top_n[mode])
+        kept = best_of_each(boxes, ranks, levels, self.nms_thresh, self._post_nms_top_n[mode])
         return Proposals(boxes[kept], logits[kept])
 
     def losses(
@@ -225,7 +213,7 @@ class ProposalNetwork(RegionProposalNetwork):
             target: the image's instances.
         """
         known = target.anchors
-        if known is not None and (known.strides, known.shapes) == (grid.strides, grid.shapes):
+        if known is not None and known.origin == AnchorOrigin.of(grid, self.rule):
             return known
         return sample_anchors(grid, anchors, target, self.rule)
 
@@ -236,42 +224,6 @@ class ProposalNetwork(RegionProposalNetwork):
             size_divisibility: sides of the padded input are multiples of this.
         """
         generator = self.anchor_generator
-        cells = tuple(tuple(tuple(anchor) for anchor in level.tolist()) for level in generator.cell_anchors)
-        return AnchorSampler(cells, generator.strides, generator.nominal_strides, size_divisibility, self.rule)
-
-
-def _flatten(levels: Sequence[Tensor], values: int) -> Tensor:
-    """Bring (N, A * values, h, w) maps of all levels into the anchors' order, (N, B, values) float32."""
-    flat = []
-    for level in levels:
-        count, channels, height, width = level.shape
-        flat.append(permute_and_flatten(level, count, channels // values, values, height, width))
-    return torch.cat(flat, dim=1).float()
-
-
-def _chosen(boxes: Tensor, logits: Tensor, usable: Tensor, count: int, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return boxes, logits and levels of the `count` usable ones, in their order."""
-    if count == len(usable):
-        return boxes, logits, level
-    rows = usable.nonzero_static(size=count)[:, 0]  # their number is known: the host need not wait
-    return boxes[rows], logits[rows], level[rows]
-
-
-def _top_of_levels(logits: Tensor, counts: Sequence[int], limit: int) -> tuple[Tensor, Tensor]:
-    """Choose the anchors of largest logit in each level.
-
-    Args:
-        logits: (N, B) for the anchors of all levels.
-        counts: anchors of each level.
-        limit: how many to keep of a level.
-
-    Returns:
-        Indices (N, K) of the chosen anchors, level by level in descending logit, and their levels (K,).
-    """
-    chosen, levels, offset = [], [], 0
-    for level, part in enumerate(logits.split(list(counts), dim=1)):
-        index = part.topk(min(limit, part.shape[1]), dim=1).indices
-        chosen.append(index + offset)
-        levels.append(torch.full((index.shape[1],), level, device=logits.device))
-        offset += part.shape[1]
-    return torch.cat(chosen, dim=1), torch.cat(levels)
+        return AnchorSampler(
+            generator.cells, generator.strides, generator.nominal_strides, size_divisibility, self.rule
+        )

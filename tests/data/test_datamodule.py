@@ -12,7 +12,8 @@ import yaml
 from torch.utils.data import DataLoader
 
 from nucleiseg.data import datamodule as module
-from nucleiseg.data.datamodule import NucleiDataModule, build_datamodule, fingerprint
+from nucleiseg.data.build import COMMON_KEYS, build_datamodule
+from nucleiseg.data.datamodule import NucleiDataModule, fingerprint
 from nucleiseg.data.dataset import init_worker
 from nucleiseg.data.readers.demo import DemoReader, write_folders
 from nucleiseg.data.readers.folders import FoldersReader
@@ -236,7 +237,7 @@ def test_every_reference_card_builds_a_data_module(name: str, tmp_path: Path) ->
     assert data.reader.records()
     assert data.cache.folder == tmp_path / "cache"
     assert (data.seed, data.total_steps, data.accumulate) == (1, 6, 2)
-    assert set(module.COMMON_KEYS) == set(yaml.safe_load((CONF / "_base.yaml").read_text(encoding="utf-8")))
+    assert set(COMMON_KEYS) == set(yaml.safe_load((CONF / "_base.yaml").read_text(encoding="utf-8")))
 
 
 def test_the_cards_state_the_defaults_of_the_classes() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 
-from nucleiseg.data.datamodule import build_datamodule
+from nucleiseg.data.build import build_datamodule
 from nucleiseg.models.config import ModelConfig
 from nucleiseg.training.settings import CheckpointSettings, OptimSettings, TrainerSettings, ValidationSettings
 from nucleiseg.transforms.recipe import build_recipe

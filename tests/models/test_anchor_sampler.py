@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from small_networks import image, small_network, target
 
 from nucleiseg.models import rpn
+from nucleiseg.models.anchor_grid import plain_cells
 from nucleiseg.models.anchor_sampler import AnchorSampler
-from nucleiseg.models.config import AnchorConfig
+from nucleiseg.models.config import AnchorConfig, RPNConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN
 
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -54,6 +55,7 @@ def test_maps_have_the_shapes_that_were_foreseen(
     assert foreseen.shapes == seen.shapes
     assert foreseen.strides == seen.strides
     assert all(mine.equal(theirs) for mine, theirs in zip(foreseen.cell_anchors, seen.cell_anchors, strict=True))
+    assert foreseen.cells == seen.cells == plain_cells(seen.cell_anchors)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -86,6 +88,16 @@ def test_samples_for_other_maps_are_not_taken(networks: dict[str, MaskRCNN]) -> 
     prepared = network.anchor_sampler()(images, targets)
     with torch.no_grad():
         assert network(images[:1], prepared[:1]) == network(images[:1], targets[:1])
+
+
+@pytest.mark.parametrize(
+    "change", [{"anchors": AnchorConfig(sizes=(9, 16, 32, 64, 128))}, {"rpn": RPNConfig(batch_size=16)}]
+)
+def test_samples_for_another_network_are_not_taken(networks: dict[str, MaskRCNN], change: dict[str, Any]) -> None:
+    other, images, targets = small_network(**change).train(), [image()], [target(9)]
+    prepared = networks["fpn"].anchor_sampler()(images, targets)
+    with torch.no_grad():
+        assert other(images, prepared) == other(images, targets)
 
 
 def test_samples_are_counted_as_the_rule_says(networks: dict[str, MaskRCNN]) -> None:
@@ -124,7 +136,7 @@ def test_it_follows_a_network_with_other_anchors() -> None:
         for sizes in ((8, 16, 32, 64, 128), (9, 16, 32, 64, 128))
     )
     assert one != other
-    assert replace(other, cell_anchors=one.cell_anchors) == one
+    assert replace(other, cells=one.cells) == one
 
 
 @pytest.mark.slow
