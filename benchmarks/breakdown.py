@@ -38,9 +38,6 @@ from nucleiseg.training.settings import OptimSettings, TrainerSettings, Validati
 from nucleiseg.transforms.recipe import Recipe
 from nucleiseg.transforms.whole_image import WholeImage
 
-WARMUP = 2
-"""Steps that do not count: threads, kernels chosen by trial, the memory of the optimiser."""
-
 STEP, FORWARD, BACKWARD, OPTIMISER = "a step", "forward", "backward", "optimiser"
 
 OTHER = "all that is not the network"
@@ -64,6 +61,8 @@ class Options:
         size: side of the drawn images in pixels.
         resize: side of the network's input in pixels.
         steps: that count.
+        warmup: steps before, that do not: threads, kernels chosen by trial, the memory of the optimiser, and on a GPU
+            the samples that the workers have made before the first step.
         batch: images a step.
         threads: of the CPU.
         workers: processes that load samples.
@@ -76,6 +75,7 @@ class Options:
     size: int = 1000
     resize: int = 608
     steps: int = 5
+    warmup: int = 2
     batch: int = 1
     threads: int = 2
     workers: int = 0
@@ -88,10 +88,11 @@ class Stages(pl.Callback):
 
     Args:
         watch: is reset when the first steps are over.
+        warmup: how many these are.
     """
 
-    def __init__(self, watch: Stopwatch) -> None:
-        self.watch = watch
+    def __init__(self, watch: Stopwatch, warmup: int) -> None:
+        self.watch, self.warmup = watch, warmup
 
     def on_before_backward(self, *args: Any) -> None:  # noqa: ANN401
         """The losses are there."""
@@ -109,7 +110,7 @@ class Stages(pl.Callback):
         """The optimiser is done; what comes until here again is one step."""
         self.watch.stop(OPTIMISER)
         self.watch.stop(STEP)
-        if trainer.global_step == WARMUP:
+        if trainer.global_step == self.warmup:
             self.watch.reset()
         self.watch.start(STEP)
 
@@ -169,7 +170,7 @@ def train(chosen: Options) -> Spent:
     torch.set_num_threads(chosen.threads)
     device = chosen_device(chosen.device)
     watch = Stopwatch(device)
-    steps = WARMUP + chosen.steps
+    steps = chosen.warmup + chosen.steps
     precision = product_precision(chosen.precision)
     settings = TrainerSettings(max_steps=steps, accelerator=device, precision=precision)  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as folder:
@@ -179,7 +180,7 @@ def train(chosen: Options) -> Spent:
         watch_network(network, watch)
         plan = CheckpointPlan(10**9, 10**9, 1, None)  # the last step would have one
         # first: what the others do after a step is the loop's, not the optimiser's
-        callback_list = [Stages(watch), *callbacks(Path(folder), settings, plan, ValidationSettings())]
+        callback_list = [Stages(watch, chosen.warmup), *callbacks(Path(folder), settings, plan, ValidationSettings())]
         optim = OptimSettings(lr=1e-5)  # so small that no untrained network diverges; its value costs nothing
         module = NucleiModule(network, Metadata(network.config.to_dict()), optim, Schedule.of(optim, steps))
         make_trainer(Path(folder), settings, callback_list).fit(module, datamodule=data)

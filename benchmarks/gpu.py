@@ -4,20 +4,21 @@
     python -m benchmarks.gpu output=DIR data=DATA parts=study
     python -m benchmarks.gpu output=DIR tiny=true                     # a minute or two on a CPU: does it all run?
 
-Its parts are the other programs here, with the settings that the claims name. A part that fails is reported, and the
-others go on. After each part, `gpu.json` and `gpu.md` in the folder hold all that is known, what earlier calls with
-other `parts=` have left there too.
+Its parts are the other programs here, with the settings that the claims name: `study/1`, or all six as `study`. A part
+that fails is reported, and the others go on. After each part, of minutes, `gpu.json` and `gpu.md` in the folder hold
+all that is known, what earlier calls with other `parts=` have left there too.
 """
 
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks import breakdown, operations, options, prediction, study, throughput, training_step
+from benchmarks.precision import PRECISIONS
 from benchmarks.result import Result, machine, markdown
 from nucleiseg.errors import InputError
 from nucleiseg.files import read_json, write_json, write_text
@@ -30,7 +31,7 @@ class Options:
 
     Attributes:
         output: the folder for `gpu.json` and `gpu.md`.
-        parts: which to run; none: all of `plan`.
+        parts: which to run, by name or by what stands before a "/" in it; none: all of `plan`.
         data: a data set for the study as the reader `folders` takes it; empty: drawn images.
         device: auto takes a CUDA GPU where there is one.
         tiny: sizes at which figures mean nothing, but every line is run.
@@ -51,25 +52,43 @@ def plan(chosen: Options) -> dict[str, Part]:
     device = chosen.device
     if chosen.tiny:
         return _tiny_plan(device)
-    steps = training_step.Options(models=("r50_fpn", "stock_fpn"), nuclei=(50, 150, 600, 2000), device=device)
+    step = training_step.Options(("r50_fpn", "stock_fpn"), (50, 150, 600, 2000), steps=20, device=device)
     predicted = prediction.Options(models=("r50_fpn", "r50_c4", "stock_fpn"), repeats=20, device=device)
+    bf16 = replace(predicted, precision="bf16", detections=(500,))
+    study_runs = study.Options(data=chosen.data, device=device)
+    loop = breakdown.Options(steps=50, warmup=20, device=device, workers=4)
     return {
-        "study": partial(study.main, study.Options(data=chosen.data, device=device)),
-        "throughput": partial(throughput.main, throughput.Options(device=device)),
-        "prediction": partial(prediction.main, predicted),
-        "prediction_bf16": partial(prediction.main, replace(predicted, precision="bf16", detections=(500,))),
-        "breakdown_fpn": partial(breakdown.main, breakdown.Options(steps=50, device=device, workers=4)),
-        "breakdown_c4": partial(breakdown.main, breakdown.Options("r50_c4", steps=50, device=device, workers=4)),
-        "operations_fpn": partial(operations.main, operations.Options(steps=5, device=device)),
-        "operations_c4": partial(operations.main, operations.Options("r50_c4", steps=5, device=device)),
-        "training_step": partial(training_step.main, replace(steps, steps=20)),
+        **{f"study/{row}": partial(study.main, replace(study_runs, rows=(row,))) for row in study_runs.rows},
+        **{
+            f"throughput/{model}": partial(throughput.main, throughput.Options((model,), device=device))
+            for model in throughput.Options().models
+        },
+        "prediction/float32": partial(prediction.main, predicted),
+        "prediction/bf16": partial(prediction.main, bf16),
+        **{
+            f"breakdown/{model}/{precision}": partial(breakdown.main, replace(loop, model=model, precision=precision))
+            for model in ("r50_fpn", "r50_c4")
+            for precision in PRECISIONS
+        },
+        "operations/r50_fpn": partial(operations.main, operations.Options(steps=5, device=device)),
+        "operations/r50_c4": partial(operations.main, operations.Options("r50_c4", steps=5, device=device)),
+        "training_step": partial(training_step.main, step),
     }
 
 
 def _tiny_plan(device: str) -> dict[str, Part]:
     small: dict[str, Any] = {"nuclei": 8, "device": device}
     loop = throughput.Options(
-        ("r18_fpn",), (1, 2), ("float32", "bf16"), size=96, resize=64, steps=1, profiled=1, product=64, **small
+        ("r18_fpn",),
+        (1, 2),
+        ("float32", "bf16"),
+        size=96,
+        resize=64,
+        steps=1,
+        warmup=1,
+        profiled=1,
+        product=64,
+        **small,
     )
     run = study.Options(images=2, size=96, resize=64, steps=2, every=1, precision="float32", device=device)
     predicted = prediction.Options(("r18_fpn",), (5,), size=64, repeats=1, device=device)
@@ -96,9 +115,7 @@ def main(chosen: Options) -> int:
         InputError: if a part is asked for that does not exist.
     """
     parts = plan(chosen)
-    if unknown := [name for name in chosen.parts if name not in parts]:
-        raise InputError(f"parts={','.join(unknown)} is not known: choose of {', '.join(parts)}.")
-    wanted = chosen.parts or tuple(parts)
+    wanted = choose(chosen.parts, parts) if chosen.parts else list(parts)
     known, pages = earlier(Path(chosen.output))
     for number, name in enumerate(wanted, 1):
         say(f"{name} ({number} of {len(wanted)})")
@@ -107,6 +124,18 @@ def main(chosen: Options) -> int:
         say(pages[name] + "\n")
         write(Path(chosen.output), known, pages)
     return sum("error" in known[name] for name in wanted)
+
+
+def choose(asked: Sequence[str], parts: Iterable[str]) -> list[str]:
+    """Return the names among `parts` that are asked for, or that begin with what is asked for and a "/".
+
+    Raises:
+        InputError: if something is asked for that does not exist.
+    """
+    chosen = {part: [name for name in parts if name == part or name.startswith(f"{part}/")] for part in asked}
+    if unknown := [part for part, names in chosen.items() if not names]:
+        raise InputError(f"parts={','.join(unknown)} is not known: choose of {', '.join(parts)}.")
+    return [name for names in chosen.values() for name in names]
 
 
 def earlier(folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:

@@ -107,7 +107,8 @@ def calibrate(network: StockMaskRCNN, images: list[Tensor]) -> None:
 class TrainedProposals:
     """Replaces what an untrained RPN proposes by what a trained one would: half around the nuclei, half anywhere.
 
-    The RPN does all its work, and its losses stay. In training the nuclei are those of the targets.
+    The RPN does all its work, and its losses stay. In training the nuclei are those of the targets; where there are
+    none, its own proposals stay too.
 
     Args:
         network: gets two hooks, which stay.
@@ -124,14 +125,18 @@ class TrainedProposals:
         self._nuclei = [target["boxes"] if isinstance(target, dict) else target.boxes for target in inputs[1]]
 
     def _replace(self, rpn: nn.Module, inputs: Any, output: tuple[list[Tensor], Any]) -> tuple[list[Tensor], Any]:  # noqa: ANN401
-        return [spread_around(boxes, self.count) for boxes in self._nuclei], output[1]
+        proposals = [
+            spread_around(nuclei, self.count) if len(nuclei) else own
+            for nuclei, own in zip(self._nuclei, output[0], strict=True)
+        ]
+        return proposals, output[1]
 
 
 def spread_around(boxes: Tensor, count: int) -> Tensor:
     """Return (count, 4) boxes as an RPN proposes them: on the nuclei, and every second one somewhere near.
 
     Args:
-        boxes: (N, 4) of the nuclei, which take turns.
+        boxes: (N, 4) of the nuclei, which take turns; N > 0.
         count: how many; shifted by a tenth of their side, or by three sides, in normal distribution.
     """
     chosen = boxes[torch.arange(count, device=boxes.device) % len(boxes)]

@@ -2,7 +2,7 @@
 
     python -m benchmarks.study                                        # 24 drawn images of 1000 x 1000
     python -m benchmarks.study data=DIR precision=bf16
-    python -m benchmarks.study rows=1                                 # the first of its table alone
+    python -m benchmarks.study rows=1,4                               # the first and the fourth of its table alone
     python -m benchmarks.study models=r18_fpn steps=20                # others
 
 How long each takes, checkpoints included. Weights are random and the learning rate next to nothing, since no download
@@ -28,6 +28,7 @@ from nucleiseg.data.datamodule import NucleiDataModule
 from nucleiseg.data.readers.base import Reader
 from nucleiseg.data.readers.demo import DemoReader
 from nucleiseg.data.readers.folders import FoldersReader
+from nucleiseg.errors import InputError
 from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.training import run
 from nucleiseg.training.memory import peak_memory_mb
@@ -58,7 +59,7 @@ class Options:
         resize: side of the network's input in pixels.
         steps: of each run.
         every: steps between two checkpoints.
-        rows: how many of the six runs.
+        rows: which of the table's runs, counted from 1.
         models: these in place of theirs, for a trial.
         precision: float32, tf32 or bf16.
         device: auto takes a CUDA GPU where there is one.
@@ -70,10 +71,14 @@ class Options:
     resize: int = 608
     steps: int = 2400
     every: int = 200
-    rows: int = len(TABLE)
+    rows: tuple[int, ...] = tuple(range(1, len(TABLE) + 1))
     models: tuple[str, ...] = ()
     precision: str = "tf32"
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if unknown := [row for row in self.rows if not 1 <= row <= len(TABLE)]:
+            raise InputError(f"rows={','.join(map(str, unknown))} is not in the table: its rows are 1 to {len(TABLE)}.")
 
     def reader(self) -> Reader:
         """Return the data set."""
@@ -101,7 +106,8 @@ def main(chosen: Options) -> Result:
     """Decode the images once, then train each setting in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         load_all(chosen.reader(), SampleCache(folder))
-        table = [(model, None) for model in chosen.models] or TABLE[: chosen.rows]
+        table: list[tuple[str, Range | None]] = [(model, None) for model in chosen.models]
+        table = table or [TABLE[row - 1] for row in chosen.rows]
         rows = [in_child(train, Case(model, saturation, Path(folder), chosen)) for model, saturation in table]
     total: Row = dict.fromkeys(rows[0])
     rows.append({**total, "model": "all", "minutes": sum(float(row["minutes"] or 0) for row in rows)})

@@ -39,6 +39,7 @@ class Options:
         size: side of the drawn images in pixels.
         resize: side of the network's input in pixels.
         steps: of the loop that count.
+        warmup: steps before; what the workers have in stock when the first begins should be used up.
         profiled: steps whose operators are timed.
         device: auto takes a CUDA GPU where there is one.
         product: side of the matrices whose product tells what the device reaches.
@@ -51,6 +52,7 @@ class Options:
     size: int = 1000
     resize: int = 608
     steps: int = 30
+    warmup: int = 20
     profiled: int = 3
     device: str = "auto"
     product: int = 8192
@@ -88,6 +90,7 @@ def measure_case(case: Case) -> Row:
         size=chosen.size,
         resize=chosen.resize,
         steps=chosen.steps,
+        warmup=chosen.warmup,
         threads=threads,
         workers=default_workers(),
         **shared,  # type: ignore[arg-type]

@@ -16,7 +16,8 @@ from nucleiseg.models.conventions import conventions_of, settled
 from nucleiseg.models.heads import BoxHead, BoxPredictor, MaskPredictor
 from nucleiseg.models.input_transform import InputTransform
 from nucleiseg.models.numerics import NUMERICS
-from nucleiseg.models.roi_heads import Res5RoIHeads, RoIHeads
+from nucleiseg.models.res5_heads import Res5RoIHeads
+from nucleiseg.models.roi_heads import RoIHeads
 from nucleiseg.models.roi_pool import RoIPool
 from nucleiseg.models.rpn import ProposalNetwork
 from nucleiseg.models.trunks import Trunk, TrunkSpec, build_trunk

@@ -1,12 +1,10 @@
 """The second stage: classes, refined boxes and masks of the proposals."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.roi_heads import RoIHeads as TorchvisionRoIHeads
-from torchvision.models.resnet import Bottleneck
 from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 
 from nucleiseg.models.box_coding import decode_boxes, encode_boxes
@@ -17,6 +15,7 @@ from nucleiseg.models.matching import match_boxes
 from nucleiseg.models.normalisers import divisors
 from nucleiseg.models.numerics import DETECTRON2, Numerics
 from nucleiseg.models.roi_pool import RoIPool
+from nucleiseg.models.roi_samples import RoISamples, foreground_of
 from nucleiseg.models.sampling import Stream, image_generator, sample_balanced
 from nucleiseg.structures import Prediction, Target
 
@@ -27,22 +26,6 @@ BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
 CHUNK = 128
 """RoIs that go through the heads together in prediction: 100 MB of res4 features in C4, however many proposals."""
-
-
-class RoISamples(NamedTuple):
-    """The RoIs of one image that take part in a training step.
-
-    Attributes:
-        boxes: (S, 4) in network pixels.
-        labels: (S,) int64, 0 for background.
-        instances: (S,) int64, the instance in the image's target that each overlaps most (background: arbitrary).
-        foreground: F, so many of the first rows are no background: nobody needs to ask the device for them.
-    """
-
-    boxes: Tensor
-    labels: Tensor
-    instances: Tensor
-    foreground: int
 
 
 class RoIHeads(TorchvisionRoIHeads):
@@ -143,9 +126,9 @@ class RoIHeads(TorchvisionRoIHeads):
         class_logits, deltas = self.box_predictor(box_features)
         mask_logits = self.mask_predictor(self._training_mask_features(features, box_features, samples))
         labels = torch.cat([sample.labels for sample in samples])
-        columns = self._columns(_foreground(labels, samples))
+        columns = self._columns(foreground_of(labels, samples))
         rows = torch.arange(len(columns), device=columns.device)
-        deltas = _foreground(_by_class(deltas), samples)[rows, columns]
+        deltas = foreground_of(_by_class(deltas), samples)[rows, columns]
         mask_logits = mask_logits[rows, columns]
         sampled, positive = divisors((len(labels), len(columns)), labels.device, training=self.training)
         delta_targets = self._delta_targets(samples, targets)
@@ -246,47 +229,6 @@ class RoIHeads(TorchvisionRoIHeads):
 
     def _training_mask_features(self, features: Features, box_features: Tensor, samples: list[RoISamples]) -> Tensor:
         return self._mask_features(features, [sample.boxes[: sample.foreground] for sample in samples])
-
-
-class Res5RoIHeads(RoIHeads):
-    """The RoI heads of C4: res5 makes features of each RoI, which boxes and masks share.
-
-    In training the mask branch takes the foreground rows of the features that the box branch computed: one pass of
-    res5. In prediction it makes a second one, on the final boxes.
-
-    `box_head` is res5; `mask_head` does nothing; both pools are the same. Where res5 begins by subsampling in 1x1
-    convolutions (MSRA's weights), three of four pooled bins would be thrown away: they are not pooled at all.
-    """
-
-    def __init__(self, **parts: Any) -> None:  # noqa: ANN401
-        super().__init__(**parts)
-        self.every = _take_stride(self.box_head[0])
-
-    def _box_features(self, features: Features, boxes: list[Tensor]) -> Tensor:
-        return self.box_head(self.box_roi_pool(features, boxes, every=self.every))
-
-    def _mask_features(self, features: Features, boxes: list[Tensor]) -> Tensor:
-        return self._box_features(features, boxes)
-
-    def _training_mask_features(self, features: Features, box_features: Tensor, samples: list[RoISamples]) -> Tensor:
-        return _foreground(box_features, samples)
-
-
-def _take_stride(block: Bottleneck) -> int:
-    """Let a block whose first convolutions are 1x1 with a stride read every pixel instead; return that stride.
-
-    A block that subsamples later, in its 3x3, reads all pixels: 1, and it stays as it is.
-    """
-    stride = block.conv1.stride[0]
-    if stride > 1 and block.downsample is not None:
-        block.conv1.stride = block.downsample[0].stride = (1, 1)
-    return stride
-
-
-def _foreground(values: Tensor, samples: list[RoISamples]) -> Tensor:
-    """Return the foreground's rows of (sum of S, ...) values of all images' RoIs: (sum of F, ...)."""
-    images = values.split([len(sample.labels) for sample in samples])
-    return torch.cat([rows[: sample.foreground] for rows, sample in zip(images, samples, strict=True)])
 
 
 def _by_class(deltas: Tensor) -> Tensor:

@@ -112,6 +112,16 @@ def test_proposals_are_as_many_as_asked_for_and_half_are_nuclei() -> None:
     assert overlap[1::2].float().mean() < 0.5
 
 
+def test_a_crop_without_nuclei_keeps_its_own_proposals() -> None:
+    network = networks.build_network("r18_fpn", 64).train()
+    networks.TrainedProposals(network, count=777)
+    proposals: list[torch.Tensor] = []
+    network.rpn.register_forward_hook(lambda rpn, inputs, output: proposals.extend(output[0]))
+    losses = network([torch.zeros(3, 64, 64)] * 2, [as_target(draw_discs(count, 64)) for count in (0, 3)])
+    assert all(loss.isfinite() for loss in losses.values())
+    assert [len(boxes) == 777 for boxes in proposals] == [False, True]
+
+
 @pytest.mark.parametrize("name", ["r50_c4", "r50_fpn", "stock_c4"])
 def test_calibration_keeps_activations_from_vanishing_or_exploding(name: str) -> None:
     torch.manual_seed(0)

@@ -19,6 +19,7 @@ from benchmarks import (
     prediction,
     sample_loading,
     scaling,
+    study,
     training_step,
 )
 from benchmarks.measure import Cost, in_child
@@ -203,8 +204,22 @@ def test_a_part_that_fails_stops_no_other(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_a_part_that_does_not_exist_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="parts=speed is not known: choose of study, throughput"):
+    with pytest.raises(InputError, match="parts=speed is not known: choose of study/1, study/2"):
         gpu.main(gpu.Options(str(tmp_path), parts=("speed",)))
+
+
+def test_parts_go_by_their_name_or_by_what_they_have_in_common() -> None:
+    names = list(gpu.plan(gpu.Options("")))
+    assert gpu.choose(("study/2", "breakdown/r50_c4"), names) == [
+        "study/2",
+        *(f"breakdown/r50_c4/{precision}" for precision in ("float32", "tf32", "bf16")),
+    ]
+    assert len(gpu.choose(("study",), names)) == 6
+
+
+def test_a_row_that_the_study_has_not_is_named() -> None:
+    with pytest.raises(InputError, match="rows=0,7 is not in the table: its rows are 1 to 6"):
+        study.Options(rows=(0, 1, 7))
 
 
 @slow

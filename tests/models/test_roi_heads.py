@@ -13,8 +13,9 @@ from nucleiseg.models.config import DetectionConfig, RoIConfig
 from nucleiseg.models.heads import BoxPredictor, MaskPredictor
 from nucleiseg.models.losses import box_regression_loss, classification_loss, mask_loss
 from nucleiseg.models.numerics import TORCHVISION
+from nucleiseg.models.res5_heads import Res5RoIHeads
 from nucleiseg.models.resnet import StageBuilder, TrunkSpec
-from nucleiseg.models.roi_heads import Res5RoIHeads, RoIHeads
+from nucleiseg.models.roi_heads import RoIHeads
 from nucleiseg.models.roi_pool import RoIPool
 
 

@@ -1,0 +1,44 @@
+"""The second stage of C4: the trunk's last stage, res5, runs on every RoI."""
+
+from typing import Any
+
+from torch import Tensor
+from torchvision.models.resnet import Bottleneck
+
+from nucleiseg.models.roi_heads import Features, RoIHeads
+from nucleiseg.models.roi_samples import RoISamples, foreground_of
+
+
+class Res5RoIHeads(RoIHeads):
+    """The RoI heads of C4: res5 makes features of each RoI, which boxes and masks share.
+
+    In training the mask branch takes the foreground rows of the features that the box branch computed: one pass of
+    res5. In prediction it makes a second one, on the final boxes.
+
+    `box_head` is res5; `mask_head` does nothing; both pools are the same. Where res5 begins by subsampling in 1x1
+    convolutions (MSRA's weights), three of four pooled bins would be thrown away: they are not pooled at all.
+    """
+
+    def __init__(self, **parts: Any) -> None:  # noqa: ANN401
+        super().__init__(**parts)
+        self.every = _take_stride(self.box_head[0])
+
+    def _box_features(self, features: Features, boxes: list[Tensor]) -> Tensor:
+        return self.box_head(self.box_roi_pool(features, boxes, every=self.every))
+
+    def _mask_features(self, features: Features, boxes: list[Tensor]) -> Tensor:
+        return self._box_features(features, boxes)
+
+    def _training_mask_features(self, features: Features, box_features: Tensor, samples: list[RoISamples]) -> Tensor:
+        return foreground_of(box_features, samples)
+
+
+def _take_stride(block: Bottleneck) -> int:
+    """Let a block whose first convolutions are 1x1 with a stride read every pixel instead; return that stride.
+
+    A block that subsamples later, in its 3x3, reads all pixels: 1, and it stays as it is.
+    """
+    stride = block.conv1.stride[0]
+    if stride > 1 and block.downsample is not None:
+        block.conv1.stride = block.downsample[0].stride = (1, 1)
+    return stride
