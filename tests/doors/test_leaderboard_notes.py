@@ -38,3 +38,9 @@ def test_photographs_need_no_word() -> None:
     runs = [make_run("a", PHOTOGRAPHS), make_run("b", None), make_run("c", {"reader": "unheard of"})]
     assert drawn_note(runs, None) == drawn_note(runs, PHOTOGRAPHS) == ""
     assert notes_on(runs, None) == []
+
+
+def test_rounded_arithmetic_is_said() -> None:
+    assert notes_on([], None, "32") == []
+    [note] = notes_on([], None, "bf16-mixed")
+    assert note.startswith("All checkpoints predicted with precision=bf16-mixed: metrics differ a little")

@@ -8,6 +8,7 @@ from nucleiseg.doors.leaderboard.best import BEST
 from nucleiseg.errors import some
 from nucleiseg.evaluation.leaderboard.board import Leaderboard
 from nucleiseg.evaluation.leaderboard.candidates import Candidate
+from nucleiseg.models.precision import Precision
 from nucleiseg.progress import counted
 from nucleiseg.report.runs import Run
 
@@ -19,14 +20,20 @@ ENDINGS = {
 """State of a run that is not done -> what became of it."""
 
 
-def notes_on(runs: Sequence[Run], data: Mapping[str, Any] | None) -> list[str]:
-    """Return a sentence for each run that is not done, and one where images are drawn.
+def notes_on(runs: Sequence[Run], data: Mapping[str, Any] | None, precision: Precision = "32") -> list[str]:
+    """Return a sentence for each run that is not done, one where images are drawn, one where numbers are rounded.
 
     Args:
         runs: the runs.
         data: the keys of the `data` group that all are scored on; None: each on its own.
+        precision: in which all checkpoints predicted.
     """
     notes = [_ending(run) for run in runs if run.status.get("state") in ENDINGS]
+    if precision != "32":
+        notes.append(
+            f"All checkpoints predicted with precision={precision}: metrics differ a little from those of precision=32 "
+            f"(in benchmarks/README.md, AP of bf16-mixed in the fourth decimal place, AP75 in the third)."
+        )
     drawn = drawn_note(runs, data)
     return [*notes, drawn] if drawn else notes
 
