@@ -43,14 +43,15 @@ class GridAnchorGenerator(AnchorGenerator):
         ratios: Sequence[float] = RATIOS,
         numerics: Numerics = DETECTRON2,
     ) -> None:
-        super().__init__(tuple(tuple(level) for level in sizes), (tuple(ratios),) * len(sizes))
         if len(sizes) != len(strides):
             raise ValueError(f"{len(sizes)} levels of anchor sizes, but {len(strides)} strides")
+        with torch.device("cpu"):  # also in a network on the meta device: no file of weights would bring them
+            super().__init__(tuple(tuple(level) for level in sizes), (tuple(ratios),) * len(sizes))
+            if not numerics.round_anchors:
+                self.cell_anchors = [exact_cell_anchors(level, ratios) for level in sizes]
+        self.cells = plain_cells(self.cell_anchors)
         self.strides = tuple(strides)
         self.nominal_strides = numerics.nominal_strides
-        if not numerics.round_anchors:
-            self.cell_anchors = [exact_cell_anchors(level, ratios) for level in sizes]
-        self.cells = plain_cells(self.cell_anchors)
 
     def grid(self, image_shape: tuple[int, int], feature_maps: Sequence[Tensor]) -> AnchorGrid:
         """Describe the anchors for a batch.

@@ -11,7 +11,7 @@ from torchvision.models.detection.image_list import ImageList
 
 from nucleiseg.errors import InputError
 from nucleiseg.models.anchors import GridAnchorGenerator, exact_cell_anchors, sizes_per_level
-from nucleiseg.models.numerics import TORCHVISION
+from nucleiseg.models.numerics import DETECTRON2, TORCHVISION, Numerics
 
 SIZES = (8, 16, 32, 64, 128)
 
@@ -78,3 +78,12 @@ def test_sizes_are_distributed_over_levels() -> None:
 def test_levels_and_strides_must_agree() -> None:
     with pytest.raises(ValueError, match="2 levels of anchor sizes, but 1 strides"):
         GridAnchorGenerator(sizes=[(8,), (16,)], strides=[4])
+
+
+@pytest.mark.parametrize("numerics", [DETECTRON2, TORCHVISION])
+def test_a_network_without_data_has_its_anchors(numerics: Numerics) -> None:
+    here = GridAnchorGenerator(sizes=[[8], [16]], strides=[4, 8], numerics=numerics)
+    with torch.device("meta"):
+        there = GridAnchorGenerator(sizes=[[8], [16]], strides=[4, 8], numerics=numerics)
+    assert there.cells == here.cells
+    assert all(map(torch.equal, there.cell_anchors, here.cell_anchors))
