@@ -26,6 +26,7 @@ from benchmarks.result import Result, Row
 from benchmarks.sample_loading import DiscReader
 from benchmarks.stopwatch import Stopwatch
 from nucleiseg.data.datamodule import NucleiDataModule
+from nucleiseg.errors import InputError
 from nucleiseg.models import roi_heads, rpn
 from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.models.mask_rcnn import MaskRCNN
@@ -61,8 +62,9 @@ class Options:
         size: side of the drawn images in pixels.
         resize: side of the network's input in pixels.
         steps: that count.
-        warmup: steps before, that do not: threads, kernels chosen by trial, the memory of the optimiser, and on a GPU
-            the samples that the workers have made before the first step.
+        warmup: steps before, that do not: threads, kernels chosen by trial, the memory of the optimiser, and the
+            samples that workers have made before the first step (up to 16 batches; a loader that is a little too
+            slow lives on them for long).
         batch: images a step.
         threads: of the CPU.
         workers: processes that load samples.
@@ -81,6 +83,10 @@ class Options:
     workers: int = 0
     precision: str = "float32"
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if min(self.warmup, self.steps) < 1:
+            raise InputError(f"warmup={self.warmup} steps={self.steps}: give at least 1 of each.")
 
 
 class Stages(pl.Callback):

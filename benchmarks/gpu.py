@@ -1,11 +1,11 @@
 """Everything that is claimed of a GPU, in one call on a machine that has one.
 
-    python -m benchmarks.gpu output=DIR                               # some 40 minutes on an H200
+    python -m benchmarks.gpu output=DIR                               # an hour or less on an H200, by reckoning
     python -m benchmarks.gpu output=DIR data=DATA parts=study
     python -m benchmarks.gpu output=DIR tiny=true                     # a minute or two on a CPU: does it all run?
 
 Its parts are the other programs here, with the settings that the claims name: `study/1`, or all six as `study`. A part
-that fails is reported, and the others go on. After each part, of minutes, `gpu.json` and `gpu.md` in the folder hold
+that fails is reported, and the others go on. After each part `gpu.json` and `gpu.md` in the folder hold
 all that is known, what earlier calls with other `parts=` have left there too.
 """
 
@@ -31,7 +31,7 @@ class Options:
 
     Attributes:
         output: the folder for `gpu.json` and `gpu.md`.
-        parts: which to run, by name or by what stands before a "/" in it; none: all of `plan`.
+        parts: which to run, by name, or by what stands before a "/" in some names; none: all of `plan`.
         data: a data set for the study as the reader `folders` takes it; empty: drawn images.
         device: auto takes a CUDA GPU where there is one.
         tiny: sizes at which figures mean nothing, but every line is run.
@@ -56,11 +56,11 @@ def plan(chosen: Options) -> dict[str, Part]:
     predicted = prediction.Options(models=("r50_fpn", "r50_c4", "stock_fpn"), repeats=20, device=device)
     bf16 = replace(predicted, precision="bf16", detections=(500,))
     study_runs = study.Options(data=chosen.data, device=device)
-    loop = breakdown.Options(steps=50, warmup=20, device=device, workers=4)
+    loop = breakdown.Options(steps=50, warmup=100, device=device, workers=4)
     return {
         **{f"study/{row}": partial(study.main, replace(study_runs, rows=(row,))) for row in study_runs.rows},
         **{
-            f"throughput/{model}": partial(throughput.main, throughput.Options((model,), device=device))
+            f"throughput/{model}": partial(throughput.main, throughput.Options((model,), warmup=100, device=device))
             for model in throughput.Options().models
         },
         "prediction/float32": partial(prediction.main, predicted),
@@ -116,13 +116,12 @@ def main(chosen: Options) -> int:
     """
     parts = plan(chosen)
     wanted = choose(chosen.parts, parts) if chosen.parts else list(parts)
-    known, pages = earlier(Path(chosen.output))
+    known = earlier(Path(chosen.output), parts)
     for number, name in enumerate(wanted, 1):
         say(f"{name} ({number} of {len(wanted)})")
         known[name] = attempt(parts[name])
-        pages[name] = as_page(known[name])
-        say(pages[name] + "\n")
-        write(Path(chosen.output), known, pages)
+        say(as_page(known[name]) + "\n")
+        write(Path(chosen.output), known)
     return sum("error" in known[name] for name in wanted)
 
 
@@ -135,14 +134,21 @@ def choose(asked: Sequence[str], parts: Iterable[str]) -> list[str]:
     chosen = {part: [name for name in parts if name == part or name.startswith(f"{part}/")] for part in asked}
     if unknown := [part for part, names in chosen.items() if not names]:
         raise InputError(f"parts={','.join(unknown)} is not known: choose of {', '.join(parts)}.")
-    return [name for names in chosen.values() for name in names]
+    return list(dict.fromkeys(name for names in chosen.values() for name in names))
 
 
-def earlier(folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """Return what an earlier call has left in the folder, as JSON and as Markdown: parts may be run one by one."""
+def earlier(folder: Path, parts: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return what earlier calls have left of these parts in the folder: they may be run one by one."""
     file = folder / "gpu.json"
     known = read_json(file)["parts"] if file.exists() else {}
-    return known, {name: as_page(result) for name, result in known.items()}
+    return {name: known[name] for name in parts if name in known}
+
+
+def study_page(known: Mapping[str, Any]) -> str:
+    """Return the study's table with the minutes of all its runs, of those that are known."""
+    runs = [result for name, result in known.items() if name.startswith("study/") and "rows" in result]
+    rows = study.with_total([row for run in runs for row in run["rows"]])
+    return markdown(Result("study", runs[0]["title"], rows)) if len(runs) > 1 else ""
 
 
 def as_page(result: Mapping[str, Any]) -> str:
@@ -161,12 +167,13 @@ def attempt(part: Part) -> dict[str, Any]:
         return {"error": f"{type(error).__name__}: {error}"}
 
 
-def write(folder: Path, known: Mapping[str, Any], pages: Mapping[str, str]) -> None:
+def write(folder: Path, known: Mapping[str, Any]) -> None:
     """Write `gpu.json` and `gpu.md`."""
     here = machine()
     write_json(folder / "gpu.json", {"machine": here, "parts": known})
     facts = ", ".join(f"{name} {value}" for name, value in here.items() if value is not None)
-    sections = [f"## {name}\n\n{text}\n" for name, text in pages.items()]
+    pages = {"study": study_page(known), **{name: as_page(result) for name, result in known.items()}}
+    sections = [f"## {name}\n\n{text}\n" for name, text in pages.items() if text]
     write_text(folder / "gpu.md", "\n".join(["# GPU benchmarks", "", facts, "", *sections]))
 
 

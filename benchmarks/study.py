@@ -13,6 +13,7 @@ import csv
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,10 +110,16 @@ def main(chosen: Options) -> Result:
         table: list[tuple[str, Range | None]] = [(model, None) for model in chosen.models]
         table = table or [TABLE[row - 1] for row in chosen.rows]
         rows = [in_child(train, Case(model, saturation, Path(folder), chosen)) for model, saturation in table]
-    total: Row = dict.fromkeys(rows[0])
-    rows.append({**total, "model": "all", "minutes": sum(float(row["minutes"] or 0) for row in rows)})
     title = f"The study's runs: {chosen.steps} steps of one image, a checkpoint every {chosen.every}"
-    return Result("study", f"{title}, {chosen.precision}", rows)
+    return Result("study", f"{title}, {chosen.precision}", with_total(rows))
+
+
+def with_total(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows, and after several one with the minutes of all."""
+    if len(rows) < 2:
+        return list(rows)
+    total: Row = dict.fromkeys(rows[0])
+    return [*rows, {**total, "model": "all", "minutes": sum(float(row["minutes"] or 0) for row in rows)}]
 
 
 def train(case: Case) -> Row:

@@ -39,7 +39,7 @@ class Options:
         size: side of the drawn images in pixels.
         resize: side of the network's input in pixels.
         steps: of the loop that count.
-        warmup: steps before; what the workers have in stock when the first begins should be used up.
+        warmup: steps before; see `benchmarks.breakdown`.
         profiled: steps whose operators are timed.
         device: auto takes a CUDA GPU where there is one.
         product: side of the matrices whose product tells what the device reaches.

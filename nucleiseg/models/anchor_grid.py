@@ -9,8 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-Cells = tuple[tuple[tuple[float, ...], ...], ...]
-"""x1, y1, x2, y2 of the anchors of a cell, for each level, around the origin in pixels of the input: plain numbers."""
+Anchor = tuple[float, ...]
+"""x1, y1, x2, y2 around the origin, in pixels of the input: plain numbers."""
+
+Cells = tuple[tuple[Anchor, ...], ...]
+"""The anchors of a cell, for each level."""
 
 
 @dataclass(frozen=True)

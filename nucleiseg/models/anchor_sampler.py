@@ -29,7 +29,7 @@ class SamplingRule(NamedTuple):
 
 
 class AnchorOrigin(NamedTuple):
-    """What, beside the target, decides which anchors are drawn: the fields of `AnchorGrid`, and the rule."""
+    """What, beside the target, decides which anchors are drawn: the plain fields of `AnchorGrid`, and the rule."""
 
     cells: Cells
     strides: tuple[tuple[int, int], ...]

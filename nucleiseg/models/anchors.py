@@ -6,13 +6,14 @@ The sparse matcher looks for them by formula: it reads the `AnchorGrid`, which s
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
 from nucleiseg.errors import InputError
-from nucleiseg.models.anchor_grid import AnchorGrid, plain_cells, strides_between
+from nucleiseg.models.anchor_grid import Anchor, AnchorGrid, plain_cells, strides_between
 from nucleiseg.models.numerics import DETECTRON2, Numerics
 
 RATIOS = (0.5, 1.0, 2.0)
@@ -35,6 +36,8 @@ class GridAnchorGenerator(AnchorGenerator):
         cells: the anchors of a cell, as plain numbers.
     """
 
+    cell_anchors: list[Tensor]
+
     def __init__(
         self,
         *,
@@ -45,11 +48,12 @@ class GridAnchorGenerator(AnchorGenerator):
     ) -> None:
         if len(sizes) != len(strides):
             raise ValueError(f"{len(sizes)} levels of anchor sizes, but {len(strides)} strides")
-        with torch.device("cpu"):  # also in a network on the meta device: no file of weights would bring them
-            super().__init__(tuple(tuple(level) for level in sizes), (tuple(ratios),) * len(sizes))
-            if not numerics.round_anchors:
-                self.cell_anchors = [exact_cell_anchors(level, ratios) for level in sizes]
-        self.cells = plain_cells(self.cell_anchors)
+        super().__init__(tuple(tuple(level) for level in sizes), (tuple(ratios),) * len(sizes))
+        if numerics.round_anchors:
+            self.cells = plain_cells(self.cell_anchors)
+        else:
+            self.cells = tuple(exact_cells(level, ratios) for level in sizes)
+            self.cell_anchors = [torch.tensor(level) for level in self.cells]
         self.strides = tuple(strides)
         self.nominal_strides = numerics.nominal_strides
 
@@ -73,18 +77,19 @@ class GridAnchorGenerator(AnchorGenerator):
         return [boxes] * len(image_list.image_sizes)
 
 
-def exact_cell_anchors(sizes: Sequence[float], ratios: Sequence[float]) -> Tensor:
-    """Return (sizes * ratios, 4) float32 boxes around the origin, unrounded, all ratios of the first size first.
+def exact_cells(sizes: Sequence[float], ratios: Sequence[float]) -> tuple[Anchor, ...]:
+    """Return the anchors of a level's cell, sizes * ratios of them, all ratios of the first size first.
 
-    An anchor has area size^2 and height / width = ratio, hence width = sqrt(size^2 / ratio).
+    An anchor has area size^2 and height / width = ratio, hence width = sqrt(size^2 / ratio). They are not rounded to
+    pixels; numbers are those of float32.
     """
     anchors = []
     for size in sizes:
         for ratio in ratios:
             width = math.sqrt(size**2 / ratio)
             height = ratio * width
-            anchors.append([-width / 2, -height / 2, width / 2, height / 2])
-    return torch.tensor(anchors, dtype=torch.float32)
+            anchors.append((-width / 2, -height / 2, width / 2, height / 2))
+    return tuple(map(tuple, np.array(anchors, np.float32).tolist()))
 
 
 def sizes_per_level(sizes: Sequence[float], levels: int, *, every_level: bool = False) -> tuple[tuple[float, ...], ...]:

@@ -28,6 +28,7 @@ from benchmarks.result import Result
 from benchmarks.throughput import peak_of_sheet, roofline
 from nucleiseg.data.readers.demo import DemoReader, write_folders
 from nucleiseg.errors import InputError
+from nucleiseg.files import write_json
 
 slow = pytest.mark.slow
 
@@ -214,7 +215,24 @@ def test_parts_go_by_their_name_or_by_what_they_have_in_common() -> None:
         "study/2",
         *(f"breakdown/r50_c4/{precision}" for precision in ("float32", "tf32", "bf16")),
     ]
-    assert len(gpu.choose(("study",), names)) == 6
+    assert gpu.choose(("study", "study/1"), names) == [f"study/{row}" for row in range(1, 7)]
+
+
+def test_the_study_has_its_total_when_its_rows_came_one_by_one() -> None:
+    runs = {f"study/{n}": Result("study", "The study", [{"model": "a", "minutes": n}]).to_dict() for n in (1, 2)}
+    assert "| all | 3.00 |" in gpu.study_page({**runs, "study/3": {"error": "no"}})
+    assert not gpu.study_page({"study/1": runs["study/1"]})
+
+
+def test_only_parts_of_the_plan_are_kept(tmp_path: Path) -> None:
+    write_json(tmp_path / "gpu.json", {"parts": {"study/1": {"rows": []}, "of_old": {"rows": []}}})
+    assert list(gpu.earlier(tmp_path, ["study/1", "study/2"])) == ["study/1"]
+
+
+def test_a_breakdown_needs_a_step_before_and_one_to_look_at() -> None:
+    for wrong in ({"warmup": 0}, {"steps": 0}):
+        with pytest.raises(InputError, match="give at least 1 of each"):
+            breakdown.Options(**wrong)
 
 
 def test_a_row_that_the_study_has_not_is_named() -> None:

@@ -264,6 +264,7 @@ def test_each_precision_has_evaluations_of_its_own(
         evaluated.clear()
         assert call(f"runs='{run}'", f"precision={precision}") == 0
         assert evaluated == (["one 4"] if anew else []), precision
+        assert ("precision=bf16-mixed" in (run / "leaderboard.md").read_text()) == (precision == "bf16-mixed")
 
 
 def test_code_is_known_by_its_content() -> None:

@@ -91,11 +91,15 @@ def test_samples_for_other_maps_are_not_taken(networks: dict[str, MaskRCNN]) -> 
 
 
 @pytest.mark.parametrize(
-    "change", [{"anchors": AnchorConfig(sizes=(9, 16, 32, 64, 128))}, {"rpn": RPNConfig(batch_size=16)}]
+    "change", [{"anchors": AnchorConfig(sizes=(8, 16, 24, 64, 128))}, {"rpn": RPNConfig(batch_size=16)}]
 )
 def test_samples_for_another_network_are_not_taken(networks: dict[str, MaskRCNN], change: dict[str, Any]) -> None:
     other, images, targets = small_network(**change).train(), [image()], [target(9)]
-    prepared = networks["fpn"].anchor_sampler()(images, targets)
+    prepared, its_own = (network.anchor_sampler()(images, targets) for network in (networks["fpn"], other))
+    foreign, own = prepared[0].anchors, its_own[0].anchors
+    assert foreign is not None
+    assert own is not None
+    assert not torch.equal(torch.cat([foreign.positive, foreign.negative]), torch.cat([own.positive, own.negative]))
     with torch.no_grad():
         assert other(images, prepared) == other(images, targets)
 

@@ -20,7 +20,7 @@ ENDINGS = {
 """State of a run that is not done -> what became of it."""
 
 
-def notes_on(runs: Sequence[Run], data: Mapping[str, Any] | None, precision: Precision = "32") -> list[str]:
+def notes_on(runs: Sequence[Run], data: Mapping[str, Any] | None, precision: Precision) -> list[str]:
     """Return a sentence for each run that is not done, one where images are drawn, one where numbers are rounded.
 
     Args:
@@ -31,8 +31,7 @@ def notes_on(runs: Sequence[Run], data: Mapping[str, Any] | None, precision: Pre
     notes = [_ending(run) for run in runs if run.status.get("state") in ENDINGS]
     if precision != "32":
         notes.append(
-            f"All checkpoints predicted with precision={precision}: metrics differ a little from those of precision=32 "
-            f"(in benchmarks/README.md, AP of bf16-mixed in the fourth decimal place, AP75 in the third)."
+            f"All checkpoints predicted with precision={precision}: metrics may differ a little from precision=32."
         )
     drawn = drawn_note(runs, data)
     return [*notes, drawn] if drawn else notes
