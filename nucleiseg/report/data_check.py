@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from nucleiseg.progress import duration
+from nucleiseg.progress import counted, duration
 from nucleiseg.report.anchor_fit import AnchorLevel, best_anchor_iou
 
 if TYPE_CHECKING:  # Albumentations takes a second to import; a leaderboard goes without
@@ -223,10 +223,8 @@ def _check_limit(counts: np.ndarray, limit: int, what: str, key: str) -> Finding
 
 def _describe_plan(plan: RunPlan) -> list[Finding]:
     total = plan.checkpoints * plan.checkpoint_bytes + plan.last_bytes
-    disk = (
-        f"{plan.checkpoints} checkpoints of {_size(plan.checkpoint_bytes)} and last.ckpt of {_size(plan.last_bytes)}: "
-        f"{_size(total)} on the disk"
-    )
+    checkpoints = f"{counted(plan.checkpoints, 'checkpoint')} of {_size(plan.checkpoint_bytes)}"
+    disk = f"{checkpoints} and last.ckpt of {_size(plan.last_bytes)}: {_size(total)} on the disk"
     if plan.free_bytes is not None and plan.free_bytes < total:
         advice = f"but {_size(plan.free_bytes)} are free: make room, raise checkpoint.every, or set checkpoint.keep"
         findings = [Finding("warning", f"{disk}, {advice}.")]

@@ -120,6 +120,8 @@ def test_disk_and_time() -> None:
     disk, time = check([40], plan=plan)[-2:]
     assert disk.sentence == "12 checkpoints of 141 MB and last.ckpt of 282 MB: 2.0 GB on the disk."
     assert time.sentence == "2,400 steps of 1.5 s: about 1 h 00 min."
+    one = check([40], plan=replace(plan, checkpoints=1))[-2]
+    assert one.sentence == "1 checkpoint of 141 MB and last.ckpt of 282 MB: 423 MB on the disk."
 
 
 def test_a_full_disk_warns() -> None:

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 from nucleiseg.evaluation.thresholds import COUNT_THRESHOLD
 from nucleiseg.files import atomic_path, read_rows
 from nucleiseg.models.checkpoint import save
-from nucleiseg.progress import duration, say
+from nucleiseg.progress import counted, duration, say
 from nucleiseg.training.callbacks.metrics_log import MetricsLog
 from nucleiseg.training.callbacks.step import StepCallback
 from nucleiseg.training.callbacks.validation import Validation, ValidationResult
@@ -84,8 +84,8 @@ class Checkpoints(StepCallback):
         if not trainer.is_global_zero:
             return
         shown = [f"{key} {result.columns[key]:.4f}" for key in INDEX_COLUMNS if key in result.columns]
-        took = duration(result.columns["val/time"])
-        say(f"step {step}  {'  '.join(shown)}  ({result.images} validation images in {took})")
+        images, took = counted(result.images, "validation image"), duration(result.columns["val/time"])
+        say(f"step {step}  {'  '.join(shown)}  ({images} in {took})")
         threshold = result.score_threshold or COUNT_THRESHOLD
         for sample, prediction in result.pictures:
             self.metrics.draw(sample.name, draw_instances(sample.image, prediction, threshold), step)
