@@ -5,8 +5,8 @@
     python -m benchmarks.gpu output=DIR tiny=true                     # a minute or two on a CPU: does it all run?
 
 Its parts are the other programs here, with the settings that the claims name: `study/1`, or all six as `study`. A part
-that fails is reported, and the others go on. After each part `gpu.json` and `gpu.md` in the folder hold
-all that is known, what earlier calls with other `parts=` have left there too.
+that fails is reported, and the others go on. After each part `gpu.json` and `gpu.md` in the folder hold all that is
+known, what earlier calls with other `parts=` have left there too.
 """
 
 import sys
@@ -60,7 +60,7 @@ def plan(chosen: Options) -> dict[str, Part]:
     return {
         **{f"study/{row}": partial(study.main, replace(study_runs, rows=(row,))) for row in study_runs.rows},
         **{
-            f"throughput/{model}": partial(throughput.main, throughput.Options((model,), warmup=100, device=device))
+            f"throughput/{model}": partial(throughput.main, throughput.Options((model,), device=device))
             for model in throughput.Options().models
         },
         "prediction/float32": partial(prediction.main, predicted),
@@ -145,7 +145,7 @@ def earlier(folder: Path, parts: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def study_page(known: Mapping[str, Any]) -> str:
-    """Return the study's table with the minutes of all its runs, of those that are known."""
+    """Return one table of the study's runs that are known, with their minutes together; empty for fewer than two."""
     runs = [result for name, result in known.items() if name.startswith("study/") and "rows" in result]
     rows = study.with_total([row for run in runs for row in run["rows"]])
     return markdown(Result("study", runs[0]["title"], rows)) if len(runs) > 1 else ""

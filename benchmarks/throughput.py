@@ -39,7 +39,7 @@ class Options:
         size: side of the drawn images in pixels.
         resize: side of the network's input in pixels.
         steps: of the loop that count.
-        warmup: steps before; see `benchmarks.breakdown`.
+        warmup: steps before; see `benchmarks.breakdown`. On a CPU, which has no workers, 2 are enough.
         profiled: steps whose operators are timed.
         device: auto takes a CUDA GPU where there is one.
         product: side of the matrices whose product tells what the device reaches.
@@ -52,7 +52,7 @@ class Options:
     size: int = 1000
     resize: int = 608
     steps: int = 30
-    warmup: int = 20
+    warmup: int = 100
     profiled: int = 3
     device: str = "auto"
     product: int = 8192
