@@ -10,6 +10,7 @@ import json
 import lzma
 import os
 import re
+import stat
 import struct
 import sys
 import zipfile
@@ -74,6 +75,31 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def write_json(path: str | os.PathLike[str], value: Any, indent: int | None = 2) -> None:  # noqa: ANN401
     """Write a JSON file, whole or not at all; `value` is anything `json.dumps` takes."""
     write_text(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
+
+
+def require_regular_file(path: Path) -> int:
+    """Refuse whatever would block or never end when it is read: a pipe, a socket, a device; and folders.
+
+    Args:
+        path: a file that somebody else wrote; symbolic links are followed.
+
+    Returns:
+        The file's size in bytes.
+
+    Raises:
+        InputError: if there is no such file, or it is not a regular one.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): check the path.") from error
+    except ValueError as error:  # a null character in the name
+        raise InputError(f"{str(path)!r} is not a valid path ({error}).") from error
+    if stat.S_ISREG(status.st_mode):
+        return status.st_size
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+    kind = kinds.get(stat.S_IFMT(status.st_mode), "a device")
+    raise InputError(f"{path} is {kind}, not a regular file: give a file, or remove it from its folder.")
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401
