@@ -36,8 +36,8 @@ from nucleiseg.training.plan import CheckpointPlan
 from nucleiseg.training.run import callbacks, make_trainer
 from nucleiseg.training.schedule import Schedule
 from nucleiseg.training.settings import OptimSettings, TrainerSettings, ValidationSettings
+from nucleiseg.transforms.preprocessing import Preprocessing
 from nucleiseg.transforms.recipe import Recipe
-from nucleiseg.transforms.whole_image import WholeImage
 
 STEP, FORWARD, BACKWARD, OPTIMISER = "a step", "forward", "backward", "optimiser"
 
@@ -199,7 +199,7 @@ def data_module(chosen: Options, folder: Path, steps: int) -> NucleiDataModule:
     data = NucleiDataModule(
         DiscReader(counts, chosen.size),
         Recipe(saturation=(0.5, 2.0), resize_short=chosen.resize),
-        WholeImage(scale=1.0),
+        Preprocessing(),
         cache_dir=folder / "cache",
         val="none",
         batch_size=chosen.batch,

@@ -35,8 +35,8 @@ from nucleiseg.training import run
 from nucleiseg.training.memory import peak_memory_mb
 from nucleiseg.training.run_files import INDEX, METRICS
 from nucleiseg.training.settings import CheckpointSettings, OptimSettings, TrainerSettings
+from nucleiseg.transforms.preprocessing import Preprocessing
 from nucleiseg.transforms.recipe import Range, Recipe
-from nucleiseg.transforms.whole_image import WholeImage
 
 TABLE: tuple[tuple[str, Range | None], ...] = (
     ("r50_c4", None),
@@ -163,7 +163,7 @@ def data_module(case: Case) -> NucleiDataModule:
     data = NucleiDataModule(
         case.chosen.reader(),
         Recipe(saturation=case.saturation, resize_short=case.chosen.resize),
-        WholeImage(scale=1.0),
+        Preprocessing(),
         cache_dir=case.cache,
         val="none",
         total_steps=case.chosen.steps,

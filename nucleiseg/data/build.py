@@ -11,7 +11,7 @@ from nucleiseg.data.readers.base import Reader
 from nucleiseg.errors import InputError
 from nucleiseg.files import cache_folder
 
-COMMON_KEYS = ("val", "fold", "folds", "group", "cache_dir", "batch_size", "workers")
+COMMON_KEYS = ("val", "fold", "folds", "group", "mpp", "cache_dir", "batch_size", "workers")
 """Keys of the `data` group that every reader shares; the others are fields of the reader."""
 
 

@@ -41,6 +41,7 @@ class NucleiDataModule(pl.LightningDataModule):
         folds: number of folds.
         group: which images stay together, see `splits.group_of`.
         batch_size: training images in a batch of one process.
+        mpp: micrometers per pixel of the images; None: unknown.
         workers: worker processes of a loader; 0 loads in the training process; None: see `default_workers`.
         seed: the run's seed.
         total_steps: optimiser steps of the whole run.
@@ -72,6 +73,7 @@ class NucleiDataModule(pl.LightningDataModule):
         fold: int | None = None,
         folds: int = 5,
         group: str = "auto",
+        mpp: float | None = None,
         batch_size: int = 1,
         workers: int | None = None,
         seed: int = 0,
@@ -84,6 +86,7 @@ class NucleiDataModule(pl.LightningDataModule):
         self.val_transform = val_transform
         self.cache = SampleCache(cache_dir)
         self.val, self.fold, self.folds, self.group = val, fold, folds, group
+        self.mpp = _micrometers(mpp)
         self.batch_size = _whole("data.batch_size", batch_size, 1)
         self.workers = default_workers() if workers is None else _whole("data.workers", workers, 0)
         self.seed = _whole("seed", seed, 0)
@@ -194,6 +197,12 @@ def fingerprint(summaries: Sequence[Summary], parts: Split, class_names: Sequenc
     keys = sorted((summary.name, summary.key) for summary in summaries)
     text = json.dumps([keys, parts.train, parts.val, list(class_names)])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _micrometers(mpp: float | None) -> float | None:
+    if mpp is None or (isinstance(mpp, int | float) and not isinstance(mpp, bool) and 1e-3 <= mpp <= 1e3):
+        return None if mpp is None else float(mpp)
+    raise InputError(f"data.mpp is {mpp!r}; it accepts micrometers per pixel from 0.001 to 1000, or null.")
 
 
 def _whole(key: str, value: int, least: int) -> int:

@@ -4,21 +4,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from nucleiseg.data.build import build_datamodule
 from nucleiseg.data.datamodule import NucleiDataModule
 from nucleiseg.data.readers.base import Record
 from nucleiseg.doors.predicting import find_checkpoint
 from nucleiseg.doors.prediction import counting_threshold
 from nucleiseg.errors import InputError
-from nucleiseg.evaluation.results import ImageResults, Results
-from nucleiseg.evaluation.truth import ImageTruth, Truth
-from nucleiseg.inference.box_masks import area, to_rle
+from nucleiseg.evaluation.results import Results
+from nucleiseg.evaluation.scoring import ScoredImage
+from nucleiseg.evaluation.truth import Truth
 from nucleiseg.inference.predictor import Predictor
 from nucleiseg.inference.settings import PredictionSettings
 from nucleiseg.progress import say, track
-from nucleiseg.transforms.whole_image import WholeImage
+from nucleiseg.transforms.preprocessing import Preprocessing
 
 
 def predict_data(
@@ -40,16 +38,33 @@ def predict_data(
     """
     predictor = Predictor.from_checkpoint(find_checkpoint(Path(checkpoint)), settings)
     threshold = counting_threshold(predictor, count_threshold)
-    datamodule = set_up_data(data)
+    datamodule = set_up_data(with_bits(data, predictor.preprocessing.bits))
     refuse_other_classes(predictor.metadata.class_names, datamodule.class_names)
-    truths: list[ImageTruth] = []
-    found: dict[int | str, ImageResults] = {}
-    for number, record in enumerate(track(scored_records(datamodule), "Predicting images"), 1):
-        sample = datamodule.cache.load(datamodule.reader, record)
-        truths.append(ImageTruth.of(sample, number))
-        found[number] = predict_results(predictor, sample.image)
+    records = track(scored_records(datamodule), "Predicting images")
+    samples = (datamodule.cache.load(datamodule.reader, record) for record in records)
+    scored = [
+        ScoredImage.of(sample, number, predictor.predict(sample.image, datamodule.mpp))
+        for number, sample in enumerate(samples, 1)
+    ]
     categories = dict(enumerate(datamodule.class_names, 1))
-    return Truth(tuple(truths), categories, notes=_notes(predictor, datamodule)), Results(found), threshold
+    truth = Truth(tuple(image.truth for image in scored), categories, notes=_notes(predictor, datamodule))
+    return truth, Results({image.truth.image_id: image.found for image in scored}), threshold
+
+
+def with_bits(data: Mapping[str, Any], bits: int | None) -> dict[str, Any]:
+    """Return the keys of the `data` group with the camera's bits of a training where they name none.
+
+    Args:
+        data: the keys of the `data` group; readers without the key `bits` (drawn images) have nothing to decode.
+        bits: per pixel, as the checkpoint's training images were decoded.
+    """
+    given = data.get("bits")
+    if "bits" not in data or bits is None or given == bits:
+        return dict(data)
+    if given is None:
+        return {**data, "bits": bits}
+    say(f"Note: images are decoded with data.bits={given}, but the network was trained with {bits}.")
+    return dict(data)
 
 
 def set_up_data(data: Mapping[str, Any]) -> NucleiDataModule:
@@ -61,7 +76,7 @@ def set_up_data(data: Mapping[str, Any]) -> NucleiDataModule:
     Raises:
         InputError: with every problem of the data, or of what is asked of them.
     """
-    images = WholeImage(scale=1.0)  # not asked for: the predictor resizes
+    images = Preprocessing()  # not used: the predictor has its own
     datamodule = build_datamodule(data, train_transform=images, val_transform=images, seed=0, total_steps=1)
     datamodule.setup()
     if datamodule.reader.drawn:
@@ -72,20 +87,6 @@ def set_up_data(data: Mapping[str, Any]) -> NucleiDataModule:
 def scored_records(datamodule: NucleiDataModule) -> tuple[Record, ...]:
     """Return the images that are held out; where none is (`data.val=none`), all."""
     return datamodule.val_records or datamodule.train_records
-
-
-def predict_results(predictor: Predictor, image: np.ndarray) -> ImageResults:
-    """Predict an image and take the instances that have a pixel, as a result file would.
-
-    Args:
-        predictor: finds the instances.
-        image: (H, W, 3) uint8 RGB.
-    """
-    prediction = predictor.predict(image)
-    masks = to_rle(prediction)
-    kept = area(masks).nonzero()[0].tolist()
-    scores, labels = prediction.scores.tolist(), prediction.labels.tolist()
-    return ImageResults([masks[i] for i in kept], [scores[i] for i in kept], [labels[i] for i in kept])
 
 
 def _notes(predictor: Predictor, datamodule: NucleiDataModule) -> tuple[str, ...]:

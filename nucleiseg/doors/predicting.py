@@ -1,6 +1,6 @@
 """From the plain keys of `conf/predict.yaml` to predictions: what `predict.py` calls, apart from Hydra."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,16 +69,19 @@ def predict(**keys: Any) -> int:  # noqa: ANN401
 
 def _origin(made_by: CheckpointOrigin, predictor: Predictor, summary: Summary, folder: Path) -> Origin:
     """Return where the answer in `folder` came from, for its sidecar."""
-    resize = predictor.resize
+    shown = predictor.preprocessing
+    is_by_rule = shown == replace(predictor.trained, bits=shown.bits) and shown.scale is None
     return Origin(
         **vars(made_by),
         score_threshold=predictor.score_threshold,
         count_threshold=summary.count_threshold,
         nms=predictor.network.roi_heads.nms_thresh,
         detections=predictor.detections,
-        scale=resize.scale if isinstance(resize.scale, float) else None,
-        short=resize.short,
-        long=resize.long,
+        scale=shown.scale,
+        short=None if is_by_rule else shown.short,
+        long=None if is_by_rule else shown.long,
+        preprocessing=shown.to_dict(),
+        mpp=predictor.mpp,
         precision=predictor.precision,
         images=summary.done,
         results=summary.results,

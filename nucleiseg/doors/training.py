@@ -37,8 +37,8 @@ from nucleiseg.training.settings import (
     ValidationSettings,
     checked_seed,
 )
+from nucleiseg.transforms.preprocessing import Preprocessing
 from nucleiseg.transforms.recipe import Recipe, build_recipe
-from nucleiseg.transforms.whole_image import WholeImage
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,13 @@ class _Settings:
 
     def metadata(self, datamodule: NucleiDataModule, network: MaskRCNN, weights: str) -> Metadata:
         """Return what the run's checkpoints say of themselves; `weights` is what it starts from, in words."""
+        sizes, preprocessing = image_sizes(datamodule), datamodule.val_transform
+        assert isinstance(preprocessing, Preprocessing)
         return Metadata(
             model=network.config.to_dict(),
             class_names=datamodule.class_names,
-            scale=training_scale(self.recipe, datamodule),
+            scale=statistics.median(preprocessing.scale_of(*size) for size in sizes),
+            preprocessing=preprocessing.to_dict(),
             fingerprint=datamodule.fingerprint,
             weights=weights,
         )
@@ -172,16 +175,19 @@ def _build_network(settings: _Settings, datamodule: NucleiDataModule, *, resumed
 
 
 def _prepare_data(settings: _Settings) -> NucleiDataModule:
-    """List, check and split the data; validation sees each image whole, at the scale at which training shows it."""
+    """List, check and split the data; validation shows each image whole, as the checkpoint will when it predicts."""
     datamodule = build_datamodule(
         settings.data,
         train_transform=settings.recipe,
-        val_transform=WholeImage(scale=settings.recipe.nominal_scale),
+        val_transform=Preprocessing(),  # replaced below: the rule needs the sizes of the images
         seed=settings.seed,
         total_steps=settings.trainer.max_steps,
         accumulate=settings.trainer.accumulate,
     )
     datamodule.setup()
+    datamodule.val_transform = settings.recipe.preprocessing(
+        image_sizes(datamodule), getattr(datamodule.reader, "bits", None), datamodule.mpp
+    )
     if datamodule.reader.drawn:
         say("NOTE: the data are DRAWN, not photographed. Whatever this run measures says nothing about real tissue.")
     return datamodule
@@ -196,9 +202,9 @@ def _refuse_changed_data(splits: Path, datamodule: NucleiDataModule) -> None:
         )
 
 
-def training_scale(recipe: Recipe, datamodule: NucleiDataModule) -> float:
-    """Return network pixels per source pixel in training: the median over the images, without jitter."""
-    return statistics.median(recipe.nominal_scale(summary.height, summary.width) for summary in datamodule.summaries)
+def image_sizes(datamodule: NucleiDataModule) -> list[tuple[int, int]]:
+    """Return (height, width) of every image, training and validation, in source pixels."""
+    return [(summary.height, summary.width) for summary in datamodule.summaries]
 
 
 def resume(arguments: Sequence[str]) -> None:

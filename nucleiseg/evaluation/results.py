@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from nucleiseg.errors import InputError, raise_problems, some
 from nucleiseg.evaluation.boxes import Box, given_or_tight, read_box
@@ -14,7 +14,9 @@ from nucleiseg.evaluation.label_maps import sound
 from nucleiseg.evaluation.segmentations import to_rle
 from nucleiseg.evaluation.truth import ImageId, ImageTruth, Truth
 from nucleiseg.files import DAMAGED_ARCHIVE, parse_json, read_json
-from nucleiseg.inference.box_masks import RLE
+from nucleiseg.inference.box_masks import RLE, area
+from nucleiseg.inference.box_masks import to_rle as encode
+from nucleiseg.structures import Prediction
 
 FORM = 'a COCO result file: a list of {"image_id", "category_id", "segmentation", "score"}'
 KEYS = ("image_id", "category_id", "segmentation", "score")
@@ -35,6 +37,14 @@ class ImageResults:
     scores: list[float] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     boxes: list[Box] | None = None
+
+    @classmethod
+    def of(cls, prediction: Prediction) -> Self:
+        """Take the detections of a prediction whose mask has a pixel, over the image that it refers to."""
+        masks = encode(prediction)
+        kept = area(masks).nonzero()[0].tolist()
+        scores, labels = prediction.scores.tolist(), prediction.labels.tolist()
+        return cls([masks[i] for i in kept], [scores[i] for i in kept], [labels[i] for i in kept])
 
 
 @dataclass(frozen=True)

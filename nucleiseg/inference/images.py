@@ -50,8 +50,11 @@ class InputImage:
     width: int | None = None
     places: tuple[Path, ...] = ()
 
-    def read(self) -> np.ndarray:
+    def read(self, bits: int | None = None) -> np.ndarray:
         """Decode the image.
+
+        Args:
+            bits: the camera's bits per pixel in files that have 16, see `data.readers.images.to_eight_bits`.
 
         Returns:
             (H, W, 3) uint8 RGB.
@@ -62,7 +65,7 @@ class InputImage:
         if not self.path.is_file():
             places = " or ".join(map(str, self.places or (self.path,)))
             raise InputError(f"{self.path.name} is listed in the file of image ids, but missing: put it at {places}.")
-        image = decode_image(self.path)
+        image = decode_image(self.path, bits)
         height, width = image.shape[:2]
         if (self.height or height, self.width or width) != (height, width):
             raise InputError(

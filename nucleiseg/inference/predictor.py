@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nucleiseg.data.readers.images import decode_image
+from nucleiseg.data.readers.resolution import read_mpp
 from nucleiseg.errors import InputError
 from nucleiseg.inference.images import InputImage
 from nucleiseg.inference.settings import PredictionSettings
@@ -22,14 +23,16 @@ from nucleiseg.models.precision import precision_problems
 from nucleiseg.pipelining import run_ahead
 from nucleiseg.progress import say, track
 from nucleiseg.structures import Prediction
-from nucleiseg.transforms.geometry import resize_image, to_tensor
-from nucleiseg.transforms.whole_image import WholeImage
+from nucleiseg.transforms.preprocessing import Preprocessing
 
 DEFAULT_SETTINGS = PredictionSettings()
 
 AHEAD = 2
 """Images that are read and resized while the network has another, a thread each: both together take a core some 45 ms
 for a PNG of 1000 x 1000, and a GPU should not wait for one core."""
+
+MOST_PIXELS = 400_000_000
+"""Largest image that is shown to the network: 20,000 x 20,000 pixels are 1.2 GB as bytes, and many times that in it."""
 
 SCALE_TOLERANCE = 1.25
 """Nuclei that appear larger or smaller by more than this factor than in training are worth a warning."""
@@ -42,17 +45,19 @@ class PreparedImage:
     Attributes:
         pixels: (H, W, 3) uint8 RGB.
         tensor: (3, h, w) uint8 of the network's size, on the CPU.
+        mpp: micrometers per pixel of the image that its scale followed; None: those of the training.
     """
 
     pixels: np.ndarray
     tensor: Tensor
+    mpp: float | None = None
 
 
 class Predictor:
     """Finds the instances of one image after another.
 
-    An image is resized to the scale at which the network was trained, unless told otherwise: a nucleus should have
-    as many pixels as the network has learnt to expect.
+    An image is decoded and scaled as training would have shown it, unless the settings name another scale: a nucleus
+    should have as many pixels as the network has learned to expect.
 
     Args:
         network: the trained network. It is moved to the device and put into evaluation mode; the limits of the
@@ -61,7 +66,13 @@ class Predictor:
         settings: scale, limits, device and precision; by default the network's own limits, at the training scale.
 
     Raises:
-        InputError: if the device does not exist, or cannot compute in the precision.
+        InputError: if the device does not exist or cannot compute in the precision, or the settings' scale or the
+            checkpoint's numbers cannot be used.
+
+    Attributes:
+        trained: how training showed an image.
+        preprocessing: how an image is shown now.
+        mpp: micrometers per pixel of the images, from the settings.
     """
 
     def __init__(self, network: MaskRCNN, metadata: Metadata, settings: PredictionSettings = DEFAULT_SETTINGS) -> None:
@@ -71,12 +82,11 @@ class Predictor:
             raise InputError(problems)
         self.network = network.to(self.device).eval()
         self.metadata = metadata
-        if settings.short is not None:
-            self.resize = WholeImage(short=settings.short, long=settings.long)
-        else:
-            self.resize = WholeImage(scale=metadata.scale if settings.scale is None else settings.scale)
+        self.trained = stored_preprocessing(metadata)
+        self.preprocessing = _override_scale(self.trained, settings)
+        self.mpp = settings.mpp
         _override(network, settings)
-        self._has_warned = False
+        self._warned: set[str] = set()
 
     @classmethod
     def from_checkpoint(cls, path: str | os.PathLike[str], settings: PredictionSettings = DEFAULT_SETTINGS) -> Self:
@@ -101,11 +111,13 @@ class Predictor:
         """Most detections an image; a prediction of that length was probably cut."""
         return self.network.roi_heads.detections_per_img
 
-    def predict(self, image: np.ndarray | str | os.PathLike[str]) -> Prediction:
+    def predict(self, image: np.ndarray | str | os.PathLike[str], mpp: float | None = None) -> Prediction:
         """Find the instances of an image.
 
         Args:
             image: (H, W, 3) uint8 RGB, or the path of an image file.
+            mpp: micrometers per pixel of the image, where the checkpoint knows those of its training; None takes the
+                settings', then what a TIFF file states, then those of the training.
 
         Returns:
             The instances in pixels of the given image, on the CPU, in descending score.
@@ -113,24 +125,42 @@ class Predictor:
         Raises:
             InputError: if the array is not of this form, or the file cannot be read.
         """
-        return self.run(self.prepare(image if isinstance(image, np.ndarray) else decode_image(Path(image))))
+        if isinstance(image, np.ndarray):
+            return self.run(self.prepare(image, mpp))
+        path = Path(image)
+        pixels = decode_image(path, self.preprocessing.bits)
+        return self.run(self.prepare(pixels, self.mpp_of(path) if mpp is None else mpp))
 
-    def prepare(self, image: np.ndarray) -> PreparedImage:
+    def mpp_of(self, path: Path) -> float | None:
+        """Return the micrometers per pixel of an image file, where the scale follows them; else None."""
+        if self.preprocessing.mpp is None:
+            return None
+        return read_mpp(path) if self.mpp is None else self.mpp
+
+    def prepare(self, image: np.ndarray, mpp: float | None = None) -> PreparedImage:
         """Resize an image to what the network sees: the part of a prediction that needs no device; safe in any thread.
 
         Args:
             image: (H, W, 3) uint8 RGB.
+            mpp: micrometers per pixel of this image; None takes the settings', else those of the training.
 
         Raises:
-            InputError: if the array is not of this form.
+            InputError: if the array is not of this form, or would be larger than `MOST_PIXELS`.
         """
         _check_image(image)
-        return PreparedImage(image, to_tensor(resize_image(image, self.resize.shape(*image.shape[:2]))))
+        mpp = self.mpp if mpp is None else mpp
+        height, width = self.preprocessing.shape(*image.shape[:2], mpp)
+        if height * width > MOST_PIXELS:
+            raise InputError(
+                f"An image of {image.shape[1]} x {image.shape[0]} pixels would be shown to the network at {width} x "
+                f"{height}, and {MOST_PIXELS:,} pixels are accepted: give a smaller scale=, or cut it into tiles."
+            )
+        return PreparedImage(image, self.preprocessing.prepare(image, mpp), mpp)
 
     def run(self, image: PreparedImage) -> Prediction:
         """Find the instances of a prepared image, see `predict`."""
         height, width = image.pixels.shape[:2]
-        self._warn_of_another_scale(height, width)
+        self._warn_of_another_scale(height, width, image.mpp)
         return self._run(image.tensor).to("cpu").rescaled((height, width))
 
     @torch.inference_mode()
@@ -138,17 +168,66 @@ class Predictor:
         with arithmetic(self.precision, self.device):
             return self.network([image.to(self.device)])[0]
 
-    def _warn_of_another_scale(self, height: int, width: int) -> None:
-        scale = self.resize.nominal_scale(height, width)
-        ratio = scale / self.metadata.scale
-        if self._has_warned or 1 / SCALE_TOLERANCE <= ratio <= SCALE_TOLERANCE:
-            return
-        self._has_warned = True
-        say(
-            f"Warning: images are predicted at {scale:.2f} network pixels per source pixel, but the network was "
-            f"trained at {self.metadata.scale:.2f}: nuclei appear {ratio:.2f} times as large as it expects. Leave out "
-            f"scale= and short= to predict at the training scale."
+    def _warn_of_another_scale(self, height: int, width: int, mpp: float | None) -> None:
+        """Warn once of a scale that was set otherwise, and once of an image beyond the sizes of the training."""
+        used, trained = self.preprocessing.scale_of(height, width, mpp), self.trained.scale_of(height, width, mpp)
+        ratio = used / trained
+        if not 1 / SCALE_TOLERANCE <= ratio <= SCALE_TOLERANCE:
+            self._warn_once(
+                f"Warning: images are predicted at {used:.2f} network pixels per source pixel, but the network was "
+                f"trained at {trained:.2f}: nuclei appear {ratio:.2f} times as large as it expects. Leave out scale= "
+                "and short= to predict at the training scale.",
+                "scale",
+            )
+        by_rule = replace(self.trained, scales=None).scale_of(height, width, mpp)
+        ratio = trained / by_rule
+        if used == trained and not 1 / SCALE_TOLERANCE <= ratio <= SCALE_TOLERANCE:
+            self._warn_once(
+                f"Note: an image of {width} x {height} pixels is {'larger' if ratio > 1 else 'smaller'} than any of "
+                f"the training: it is shown at {used:.2f} network pixels per source pixel, the nearest scale that the "
+                "network has seen (scale= sets another).",
+                "size",
+            )
+
+    def _warn_once(self, sentence: str, subject: str) -> None:
+        if subject not in self._warned:
+            self._warned.add(subject)
+            say(sentence)
+
+
+def stored_preprocessing(metadata: Metadata) -> Preprocessing:
+    """Return the preprocessing that a checkpoint was trained with; say so where it stored one scale alone.
+
+    Raises:
+        InputError: if its numbers are not accepted.
+    """
+    if metadata.preprocessing is not None:
+        return Preprocessing.from_dict(metadata.preprocessing)
+    say(
+        f"Note: the checkpoint was written by nucleiseg {metadata.version}, which stored one scale for images of any "
+        f"size: all are shown at {metadata.scale:.2f} network pixels per source pixel. In data of mixed sizes its "
+        "scores differ from those of its training; files are decoded with bits= (null: by their brightest value)."
+    )
+    return Preprocessing(scale=metadata.scale)
+
+
+def _override_scale(trained: Preprocessing, settings: PredictionSettings) -> Preprocessing:
+    """Return the preprocessing of a prediction: that of the training, but for what the settings name.
+
+    Raises:
+        InputError: for `mpp` where that of the training is not known.
+    """
+    if settings.mpp is not None and trained.mpp is None:
+        raise InputError(
+            f"mpp is {settings.mpp}, but the checkpoint does not know the micrometers per pixel of its training "
+            "images: train with data.mpp=, or set scale= (network pixels per source pixel)."
         )
+    bits = trained.bits if settings.bits is None else settings.bits
+    if settings.scale is not None:
+        return Preprocessing(scale=settings.scale, bits=bits)
+    if settings.short is not None:
+        return Preprocessing(short=settings.short, long=settings.long, bits=bits)
+    return replace(trained, bits=bits)
 
 
 def predict_all(
@@ -170,7 +249,7 @@ def predict_all(
     images = list(images)  # gone through twice
 
     def prepare(item: InputImage) -> PreparedImage:
-        return predictor.prepare(item.read())
+        return predictor.prepare(item.read(predictor.preprocessing.bits), predictor.mpp_of(item.path))
 
     with closing(run_ahead(prepare, images, threads=AHEAD, ahead=AHEAD)) as prepared:
         for item, future in zip(track(images, "Predicting images"), prepared, strict=True):

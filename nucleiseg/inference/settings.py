@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from nucleiseg.data.readers.images import CAMERA_DEPTHS
 from nucleiseg.errors import InputError
 from nucleiseg.models.precision import Precision, precision_problems
 
@@ -15,10 +16,13 @@ class PredictionSettings:
     """What can be set when a network predicts; everything has a default.
 
     Attributes:
-        scale: network pixels per source pixel; None for the training scale.
+        scale: network pixels per source pixel; None scales each image as training would have shown it.
         short: instead of a scale, bring the shorter side to so many pixels (detectron2's rule, see
             `transforms.geometry.resized_shape`).
         long: with `short`, greatest length of the longer side in network pixels.
+        mpp: micrometers per pixel of the images, where the checkpoint knows those of its training images: the scale
+            follows. None takes what the file says (`data.readers.resolution`), else what training had.
+        bits: the camera's bits per pixel in files that have 16; None takes those of the training.
         score_threshold: keep detections with a score above this, 0 .. 1; None keeps the network's setting.
         nms: IoU above which the less confident of two detections is dropped, 0 .. 1; None keeps the network's.
         detections: most detections an image; None keeps the network's. The RPN's limits in prediction are raised
@@ -28,12 +32,14 @@ class PredictionSettings:
             `models.precision`.
 
     Raises:
-        InputError: if a value is out of its range, or `scale` and `short` are both given.
+        InputError: if a value is out of its range, or more than one of `scale`, `short` and `mpp` is given.
     """
 
     scale: float | None = None
     short: int | None = None
     long: int = LONG
+    mpp: float | None = None
+    bits: int | None = None
     score_threshold: float | None = None
     nms: float | None = None
     detections: int | None = None
@@ -41,7 +47,8 @@ class PredictionSettings:
     precision: Precision = "32"
 
     def __post_init__(self) -> None:
-        positive = {"scale": self.scale, "short": self.short, "long": self.long, "detections": self.detections}
+        names = ("scale", "short", "long", "mpp", "detections")
+        positive = {name: getattr(self, name) for name in names}
         problems = [
             f"{key}={value} must be more than 0."
             for key, value in positive.items()
@@ -49,8 +56,13 @@ class PredictionSettings:
         ]
         problems += share_problems(score_threshold=self.score_threshold, nms=self.nms)
         problems += precision_problems(self.precision)
-        if self.scale is not None and self.short is not None:
-            problems.append(f"scale={self.scale} and short={self.short} both say how to resize: give one of them.")
+        if self.bits is not None and self.bits not in CAMERA_DEPTHS:
+            problems.append(f"bits is {self.bits}; it accepts {', '.join(map(str, CAMERA_DEPTHS))}, or null.")
+        given = [
+            f"{name}={getattr(self, name)}" for name in ("scale", "short", "mpp") if getattr(self, name) is not None
+        ]
+        if len(given) > 1:
+            problems.append(f"{' and '.join(given)} all set the scale: give one of them.")
         if problems:
             raise InputError(problems)
 

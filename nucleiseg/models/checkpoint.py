@@ -1,5 +1,6 @@
 """Checkpoints that rebuild themselves: weights, what the network is made of, and what it learned from."""
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,21 +33,47 @@ class Metadata:
         model: `ModelConfig.to_dict()`.
         class_names: names of the labels 1, 2, ...
         step: optimiser steps done.
-        scale: network pixels per pixel of the source images in training (nominal, without jitter).
+        scale: network pixels per pixel of the source images in training (nominal, without jitter): the median over
+            the images.
+        preprocessing: how an image of any size is decoded and scaled, as plain numbers
+            (`transforms.preprocessing.Preprocessing.to_dict`); None in files of versions that stored `scale` alone.
         score_threshold: the one chosen on validation for counts and label images; None if none was chosen.
         fingerprint: of the training data.
         weights: what the network started from, in words ("random", a file name).
         version: of nucleiseg, that wrote the file.
+
+    Raises:
+        InputError: for a number that is not finite or out of range.
     """
 
     model: dict[str, Any]
     class_names: tuple[str, ...] = ("nucleus",)
     step: int = 0
     scale: float = 1.0
+    preprocessing: dict[str, Any] | None = None
     score_threshold: float | None = None
     fingerprint: str = ""
     weights: str = "random"
     version: str = field(default=__version__)
+
+    def __post_init__(self) -> None:
+        threshold = self.score_threshold
+        problems = [
+            f"{name} is {value!r}; it accepts {accepted}."
+            for name, value, fits, accepted in (
+                ("scale", self.scale, 0 < self.scale < math.inf, "a number above 0"),
+                (
+                    "score_threshold",
+                    threshold,
+                    threshold is None or 0 <= threshold <= 1,
+                    "a number from 0 to 1, or None",
+                ),
+                ("step", self.step, self.step >= 0, "a whole number from 0"),
+            )
+            if not fits
+        ]
+        if problems:
+            raise InputError(problems)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python, for the key `nucleiseg` of a checkpoint file."""

@@ -39,12 +39,12 @@ def crop_shape(height: int, width: int, crop: Crop, factor: float = 1.0) -> Shap
     return side(height, crop[0]), side(width, crop[1])
 
 
-def resize_scale(height: int, width: int, short: int, long: int) -> float:
+def resize_scale(height: int, width: int, short: int, long: float) -> float:
     """Return output pixels per input pixel of the shortest-edge rule, before sides are rounded to whole pixels."""
     return min(short / min(height, width), long / max(height, width))
 
 
-def resized_shape(height: int, width: int, short: int, long: int) -> Shape:
+def resized_shape(height: int, width: int, short: int, long: float) -> Shape:
     """Return the size to which the shortest-edge rule brings an image (detectron2's `ResizeShortestEdge`).
 
     The shorter side becomes `short`; if the longer one would then exceed `long`, both shrink so that it is `long`.
@@ -54,7 +54,7 @@ def resized_shape(height: int, width: int, short: int, long: int) -> Shape:
         height: the image's height.
         width: the image's width.
         short: wanted length of the shorter side.
-        long: greatest length of the longer side.
+        long: greatest length of the longer side; infinity is no limit.
     """
     scale = short / min(height, width)
     sides = (float(short), scale * width) if height < width else (scale * height, float(short))

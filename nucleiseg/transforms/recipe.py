@@ -1,9 +1,9 @@
-"""What happens to a sample on its way to the network in training: random augmentation (elsewhere: `whole_image`).
+"""What happens to a sample on its way to the network in training: random augmentation (elsewhere: `preprocessing`).
 
 Boxes are never transformed: they are measured on the transformed label-map planes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -14,6 +14,7 @@ from nucleiseg.errors import InputError
 from nucleiseg.structures import Sample, Target
 from nucleiseg.transforms.geometry import Crop, Shape, crop_shape, resize_scale, to_tensor
 from nucleiseg.transforms.pipeline import Pipeline
+from nucleiseg.transforms.preprocessing import Preprocessing
 from nucleiseg.transforms.settings import find_key_problems, find_problems
 from nucleiseg.transforms.targets import make_target
 
@@ -86,6 +87,16 @@ class Recipe:
     def nominal_scale(self, height: int, width: int) -> float:
         """Return network pixels per source pixel of an image of this size, without jitter."""
         return resize_scale(*self.crop_shape(height, width), self.resize_short, self.resize_long)
+
+    def preprocessing(self, sizes: Iterable[Shape], bits: int | None, mpp: float | None) -> Preprocessing:
+        """Return how whole images are shown to a network that was trained with this recipe.
+
+        Args:
+            sizes: (height, width) of the data's images in source pixels; at least one.
+            bits: the camera's bits per pixel, as the data were decoded.
+            mpp: micrometers per pixel of the data; None: unknown.
+        """
+        return Preprocessing.of_training(self.crop, self.resize_short, self.resize_long, sizes, bits, mpp)
 
     def __call__(self, sample: Sample, seed: int) -> tuple[Tensor, Target]:
         """Augment one sample.

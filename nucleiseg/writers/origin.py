@@ -10,7 +10,7 @@ import zipfile
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 from nucleiseg import __version__
 from nucleiseg.errors import InputError
@@ -79,9 +79,12 @@ class Origin(CheckpointOrigin):
         count_threshold: least score of a detection in `counts.csv` and the overlays.
         nms: IoU above which the less confident of two detections was dropped.
         detections: most detections an image.
-        scale: network pixels per source pixel; None where `short` was given.
-        short: network pixels of the images' shorter side; None where a scale was given.
+        scale: network pixels per source pixel, one for all images; None where each was scaled by a rule.
+        short: network pixels of the images' shorter side, where that was asked for; else None.
         long: with `short`, most network pixels of the longer side.
+        preprocessing: how each image was decoded and scaled (`transforms.preprocessing.Preprocessing.to_dict`); None
+            in sidecars of versions that had `scale` and `short` alone.
+        mpp: micrometers per pixel of the images, where the scale followed a number that was given; else None.
         precision: of the network's arithmetic; None in sidecars of older versions, which did not tell.
         images: number of images in the answer, those without results too.
         results: number of results in it.
@@ -97,6 +100,8 @@ class Origin(CheckpointOrigin):
     scale: float | None
     short: int | None
     long: int | None
+    preprocessing: dict[str, Any] | None = None
+    mpp: float | None = None
     precision: str | None = None
     images: int
     results: int

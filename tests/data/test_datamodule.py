@@ -21,8 +21,8 @@ from nucleiseg.data.splits import Split
 from nucleiseg.errors import InputError
 from nucleiseg.files import cache_folder
 from nucleiseg.structures import Sample, Target
+from nucleiseg.transforms.preprocessing import Preprocessing
 from nucleiseg.transforms.recipe import Recipe
-from nucleiseg.transforms.whole_image import WholeImage
 
 CONF = Path(__file__).parents[2] / "conf" / "data"
 
@@ -73,7 +73,7 @@ def test_workers_change_nothing(tmp_path: Path) -> None:
     for workers in (0, 2):
         reader = DemoReader(images=5, size=48)
         data = NucleiDataModule(
-            reader, recipe, WholeImage(scale=1.0, long=100), tmp_path, batch_size=2, workers=workers, total_steps=3
+            reader, recipe, Preprocessing(short=64, long=100), tmp_path, batch_size=2, workers=workers, total_steps=3
         )
         data.setup()
         data.prepare_batch = number

@@ -135,7 +135,7 @@ def test_a_checkpoint_scores_as_evaluate_says(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(scoring, "choose_threshold", lambda *_, **__: SimpleNamespace(threshold=0.3))
+    monkeypatch.setattr(scoring, "best_threshold", lambda _: 0.3)
     run = make_run("one", steps=(4,))
     call(f"runs='{run}'")
     config = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))
@@ -156,7 +156,7 @@ GIVEN = ["data=demo", "data.images=3", "data.size=64", "data.seed=5", "data.val=
 def test_a_threshold_is_chosen_on_validation_images_alone(
     make_run: Callable[..., Path], call: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring, "choose_threshold", lambda *_, **__: SimpleNamespace(threshold=0.625))
+    monkeypatch.setattr(scoring, "best_threshold", lambda _: 0.625)
     run = make_run("one")
     call(f"runs='{run}'", "average_top=2")
     assert {float(row["count_threshold"]) for row in rows(run)} == {0.625}

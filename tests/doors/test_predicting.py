@@ -76,7 +76,7 @@ def test_demo_is_drawn_where_there_is_no_such_folder(
         ("overlays", "maybe", "overlays is 'maybe'; it accepts true or false"),
         ("precision", "64", "precision is '64'; it accepts one of '32', 'tf32', '16-mixed', 'bf16-mixed'"),
         ("precision", 16, "precision is 16; it accepts one of"),
-        ("overlay", True, "overlay is not a known key; known are checkpoint"),
+        ("overlay", True, "overlay is not a known key; known are bits, checkpoint"),
     ],
 )
 def test_a_key_that_makes_no_sense_is_named(key: str, value: object, sentence: str) -> None:
@@ -86,7 +86,6 @@ def test_a_key_that_makes_no_sense_is_named(key: str, value: object, sentence: s
 
 def test_the_reference_card_has_the_keys_of_the_door(composed: Callable[..., dict[str, Any]]) -> None:
     keys = asdict(PredictKeys(checkpoint="c", input="i"))
-    assert keys.pop("scale") is None, "that of the training, unless a notebook says otherwise"
     assert composed("predict", "checkpoint=c", "input=i") == {**keys, "precision": 32}, "a number, as YAML reads it"
 
 

@@ -17,6 +17,7 @@ from nucleiseg.inference.images import InputImage, find_images
 from nucleiseg.inference.predictor import PreparedImage
 from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.structures import Prediction
+from nucleiseg.transforms.preprocessing import Preprocessing
 
 
 class FixedPredictor:
@@ -27,7 +28,12 @@ class FixedPredictor:
         self.score_threshold = least
         self.metadata = Metadata(model={}, score_threshold=score_threshold)
 
-    def prepare(self, image: np.ndarray) -> PreparedImage:
+    preprocessing = Preprocessing()
+
+    def mpp_of(self, path: Path) -> float | None:
+        return None
+
+    def prepare(self, image: np.ndarray, mpp: float | None = None) -> PreparedImage:
         return PreparedImage(image, torch.empty(0))
 
     def run(self, image: PreparedImage) -> Prediction:

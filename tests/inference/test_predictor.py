@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from nucleiseg.models.checkpoint import Metadata, save
 from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import build
 from nucleiseg.structures import Prediction
+from nucleiseg.transforms.preprocessing import Preprocessing
 
 
 class HalfImageNetwork(nn.Module):
@@ -47,7 +49,7 @@ class HalfImageNetwork(nn.Module):
         )
 
 
-METADATA = Metadata(model={}, scale=1.25)
+METADATA = Metadata(model={}, scale=1.25, preprocessing={"scale": 1.25})
 
 
 def make(**settings: Any) -> Predictor:  # noqa: ANN401
@@ -79,7 +81,58 @@ def test_at_scale_one_the_network_sees_the_image_itself() -> None:
     [({"short": 20}, (20, 40)), ({"short": 60, "long": 100}, (50, 100)), ({"scale": 0.5}, (20, 40)), ({}, (50, 100))],
 )
 def test_sizes_for_the_network(settings: dict[str, Any], shape: tuple[int, int]) -> None:
-    assert make(**settings).resize.shape(40, 80) == shape
+    assert make(**settings).preprocessing.shape(40, 80) == shape
+
+
+def test_a_checkpoint_without_a_rule_predicts_at_its_one_scale(capsys: pytest.CaptureFixture[str]) -> None:
+    old = Predictor(HalfImageNetwork(), Metadata(model={}, scale=1.25), PredictionSettings(device="cpu"))
+    assert "stored one scale for images of any size: all are shown at 1.25" in capsys.readouterr().err
+    assert old.preprocessing.shape(40, 80) == (50, 100)
+
+
+def relative() -> Metadata:
+    """Return what a training on images of 40 and 80 pixels with crops of half their sides stores."""
+    rule = Preprocessing.of_training((0.5, 0.5), 40, 40, [(40, 40), (80, 80)], bits=12, mpp=0.5)
+    return Metadata(model={}, scale=1.5, preprocessing=rule.to_dict())
+
+
+def test_each_image_is_scaled_as_training_showed_it(capsys: pytest.CaptureFixture[str]) -> None:
+    predictor = Predictor(HalfImageNetwork(), relative(), PredictionSettings(device="cpu"))
+    for side in (40, 80):
+        predictor.predict(np.zeros((side, side, 3), np.uint8))
+    assert [tuple(image.shape[1:]) for image in predictor.network.seen] == [(80, 80), (80, 80)]
+    assert capsys.readouterr().err == ""
+    predictor.predict(np.zeros((160, 160, 3), np.uint8))
+    assert predictor.network.seen[2].shape == (3, 160, 160)
+    assert "larger than any of the training" in capsys.readouterr().err
+
+
+def test_the_scale_follows_micrometers_per_pixel() -> None:
+    for settings, given, side in (({}, None, 80), ({"mpp": 0.25}, None, 40), ({}, 1.0, 160), ({"mpp": 0.25}, 0.5, 80)):
+        predictor = Predictor(HalfImageNetwork(), relative(), PredictionSettings(device="cpu", **settings))
+        predictor.predict(np.zeros((40, 40, 3), np.uint8), given)
+        assert predictor.network.seen[0].shape == (3, side, side)
+    with pytest.raises(InputError, match="does not know the micrometers per pixel"):
+        make(mpp=0.25)
+
+
+def test_a_file_is_decoded_and_scaled_by_what_it_states(tmp_path: Path) -> None:
+    pixels = np.full((40, 40), 900, np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, resolution=(40_000, 40_000), resolutionunit="CENTIMETER")  # 0.25 um
+    predictor = Predictor(HalfImageNetwork(), relative(), PredictionSettings(device="cpu"))
+    predictor.predict(tmp_path / "a.tif")
+    list(predict_all(predictor, find_images(tmp_path), lambda *_: None))
+    assert [tuple(image.shape[1:]) for image in predictor.network.seen] == [(40, 40), (40, 40)]
+    assert {int(image.max()) for image in predictor.network.seen} == {900 // 16}
+    brighter = Predictor(HalfImageNetwork(), relative(), PredictionSettings(device="cpu", bits=10, mpp=0.5))
+    brighter.predict(tmp_path / "a.tif")
+    assert brighter.network.seen[0].shape == (3, 80, 80)
+    assert int(brighter.network.seen[0].max()) == 900 // 4
+
+
+def test_an_image_larger_than_any_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="would be shown to the network at 80000 x 40000"):
+        make(scale=1000).predict(IMAGE)
 
 
 @pytest.mark.parametrize(("scale", "warns"), [(0.9, True), (1.01, False), (1.55, False), (1.6, True)])
@@ -116,6 +169,9 @@ def test_limits_are_set_on_the_network() -> None:
         ({"scale": float("nan")}, "scale=nan must be more than 0"),
         ({"detections": 0}, "detections=0 must be more than 0"),
         ({"score_threshold": 1.5}, "score_threshold=1.5 must lie between 0 and 1"),
+        ({"mpp": -0.5}, "mpp=-0.5 must be more than 0"),
+        ({"mpp": 0.5, "scale": 1.0}, "all set the scale: give one of them"),
+        ({"bits": 11}, "bits is 11; it accepts 8, 10, 12, 14, 16"),
         ({"nms": -1.0}, "nms=-1.0 must lie"),
         ({"scale": 1.0, "short": 500}, "give one of them"),
     ],
@@ -180,7 +236,7 @@ def counting_inputs(folder: Path, count: int, monkeypatch: pytest.MonkeyPatch) -
         Image.fromarray(IMAGE).save(folder / f"{number}.png")
     read, names = InputImage.read, []
 
-    def count_and_read(self: InputImage) -> np.ndarray:
+    def count_and_read(self: InputImage, bits: int | None = None) -> np.ndarray:
         names.append(self.name)
         return read(self)
 
@@ -192,7 +248,7 @@ def test_the_next_images_are_read_while_the_network_has_one(tmp_path: Path, monk
     images, names = counting_inputs(tmp_path, 2, monkeypatch)
     is_read, read = threading.Event(), InputImage.read
 
-    def read_and_tell(self: InputImage) -> np.ndarray:
+    def read_and_tell(self: InputImage, bits: int | None = None) -> np.ndarray:
         pixels = read(self)
         if self.name == "1":
             is_read.set()
@@ -239,7 +295,7 @@ def test_too_little_memory_for_reading_is_reported_in_its_turn(tmp_path: Path, m
     images, _ = counting_inputs(tmp_path, 3, monkeypatch)
     read = InputImage.read
 
-    def read_if_small(self: InputImage) -> np.ndarray:
+    def read_if_small(self: InputImage, bits: int | None = None) -> np.ndarray:
         if self.name == "1":
             raise MemoryError
         return read(self)

@@ -8,9 +8,12 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from nucleiseg.data.layers import pack
+from nucleiseg.evaluation.results import ImageResults
+from nucleiseg.evaluation.scoring import ScoredImage
+from nucleiseg.evaluation.truth import ImageTruth
 from nucleiseg.structures import Prediction, Sample
 from nucleiseg.training.module import LOSSES
-from nucleiseg.training.scoring import ImageResult, Truth, mean_losses, score
+from nucleiseg.training.scoring import ValidatedImage, mean_losses, validation_columns
 
 
 def make_sample(masks: list[np.ndarray], shape: tuple[int, int] = (20, 30)) -> Sample:
@@ -43,27 +46,35 @@ def predict(boxes: list[tuple[int, int, int, int]], scores: list[float]) -> Pred
 def test_truth_is_what_pycocotools_encodes(patterns: list[int]) -> None:
     """Random, overlapping masks: every bit of a number is a pixel of a 3 x 4 image."""
     masks = [np.array([pattern >> bit & 1 for bit in range(12)], bool).reshape(3, 4) for pattern in patterns if pattern]
-    truth = Truth.of(make_sample(masks, (3, 4)))
+    truth = ImageTruth.of(make_sample(masks, (3, 4)), 0)
     expected = [coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode() for mask in masks]
     assert [rle["counts"] for rle in truth.masks] == expected
     assert all(rle["size"] == [3, 4] for rle in truth.masks)
     assert truth.labels == [1] * len(masks)
 
 
+def validated(
+    index: int, truth: ImageTruth, prediction: Prediction, losses: dict[str, float] | None = None
+) -> ValidatedImage:
+    return ValidatedImage(index, ScoredImage(truth, ImageResults.of(prediction)), losses)
+
+
 BOXES = [(0, 0, 5, 5), (10, 0, 15, 5), (20, 0, 25, 5), (0, 10, 5, 15)]
 
 
 def test_a_perfect_prediction_scores_one() -> None:
-    truth = Truth.of(make_sample(boxes_to_masks(BOXES)))
-    columns, threshold = score([ImageResult.of(0, truth, predict(BOXES, [0.9, 0.8, 0.7, 0.6]))])
+    truth = ImageTruth.of(make_sample(boxes_to_masks(BOXES)), 0)
+    columns, threshold = validation_columns([validated(0, truth, predict(BOXES, [0.9, 0.8, 0.7, 0.6]))])
     assert columns == {"val/ap50": pytest.approx(1), "val/ap50_100": pytest.approx(1)}
     assert threshold == pytest.approx(0.6)  # the lowest of the scores, so that all are kept
 
 
 def test_the_threshold_lies_between_hits_and_misses() -> None:
-    truth = Truth.of(make_sample(boxes_to_masks(BOXES)))
+    truth = ImageTruth.of(make_sample(boxes_to_masks(BOXES)), 0)
     wrong = [(20, 12, 22, 14), (26, 12, 28, 14)]
-    columns, threshold = score([ImageResult.of(0, truth, predict(BOXES + wrong, [0.9, 0.8, 0.7, 0.6, 0.2, 0.1]))])
+    columns, threshold = validation_columns(
+        [validated(0, truth, predict(BOXES + wrong, [0.9, 0.8, 0.7, 0.6, 0.2, 0.1]))]
+    )
     assert columns["val/ap50"] == pytest.approx(1)
     assert threshold == pytest.approx(0.4)
 
@@ -79,23 +90,23 @@ def test_two_limits_on_detections() -> None:
         torch.ones(150, 28, 28),
         (40, 30),
     )
-    columns, _ = score([ImageResult.of(0, Truth.of(make_sample(masks, (40, 30))), prediction)])
+    columns, _ = validation_columns([validated(0, ImageTruth.of(make_sample(masks, (40, 30)), 0), prediction)])
     assert columns["val/ap50"] == pytest.approx(1)
     assert columns["val/ap50_100"] == pytest.approx(67 / 101)  # recalls 0, 0.01 .. 0.66
 
 
 def test_without_truth_there_is_no_ap_and_no_threshold() -> None:
-    truth = Truth.of(make_sample([]))
-    assert score([ImageResult.of(0, truth, predict(BOXES, [0.9, 0.8, 0.7, 0.6]))]) == ({}, None)
+    truth = ImageTruth.of(make_sample([]), 0)
+    assert validation_columns([validated(0, truth, predict(BOXES, [0.9, 0.8, 0.7, 0.6]))]) == ({}, None)
 
 
 def test_losses_are_means_over_the_images() -> None:
-    truth = Truth.of(make_sample([]))
+    truth = ImageTruth.of(make_sample([]), 0)
     results = [
-        ImageResult.of(index, truth, predict([], []), {name: float(index + place) for place, name in enumerate(LOSSES)})
+        validated(index, truth, predict([], []), {name: float(index + place) for place, name in enumerate(LOSSES)})
         for index in (0, 4)
     ]
     means = mean_losses(results)
     assert [means[f"val/{name}"] for name in LOSSES] == [2, 3, 4, 5, 6]
     assert means["val/loss"] == 20
-    assert mean_losses([ImageResult.of(0, truth, predict([], []))]) == {}
+    assert mean_losses([validated(0, truth, predict([], []))]) == {}

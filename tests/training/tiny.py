@@ -22,8 +22,8 @@ from nucleiseg.training import run
 from nucleiseg.training.callbacks.sinks import Sink
 from nucleiseg.training.module import LOSSES
 from nucleiseg.training.settings import CheckpointSettings, OptimSettings, TrainerSettings, ValidationSettings
+from nucleiseg.transforms.preprocessing import Preprocessing
 from nucleiseg.transforms.recipe import Recipe
-from nucleiseg.transforms.whole_image import WholeImage
 
 SIDE = 48
 
@@ -105,7 +105,7 @@ def make_data(
     return NucleiDataModule(
         DemoReader(images=6, size=SIDE, seed=1),
         Recipe(crop=(0.75, 0.75), resize_short=SIDE, resize_long=SIDE, saturation=(0.5, 2)),
-        WholeImage(scale=1.0, long=10 * SIDE),
+        Preprocessing(scale=1.0),
         val=val,
         batch_size=batch,
         workers=workers,

@@ -17,7 +17,7 @@ from nucleiseg.files import read_json, write_json
 from nucleiseg.models.plain import from_mapping, to_mapping
 from nucleiseg.progress import say
 
-VERSION = 2
+VERSION = 3
 """Of how checkpoints are evaluated: raise it when a number would change, and no older file is looked at."""
 
 HASHES = "hashes.json"

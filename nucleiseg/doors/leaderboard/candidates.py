@@ -77,7 +77,7 @@ class Scored:
 def prediction_key(settings: PredictionSettings, images: ImageSet) -> dict[str, Any]:
     """Return what changes an evaluation beside checkpoint and images; the device does not, up to rounding."""
     plain = {key: value for key, value in asdict(settings).items() if key != "device"}
-    return {**plain, "chooses_threshold": images.are_validation}
+    return {**plain, "chooses_threshold": images.are_validation, "mpp": images.mpp}
 
 
 def list_jobs(
@@ -104,7 +104,7 @@ def list_jobs(
                 fail(f"{run.name} has no checkpoint: there is nothing of it to rank.")
             continue
         try:
-            images = ImageSet.of_run(run, cache) if data is None else ImageSet(data)
+            images = ImageSet.of_run(run, cache) if data is None else ImageSet.given(data, run)
             images = known.setdefault(images.identity, images)
             digest = images.digest
         except InputError as error:

@@ -68,6 +68,19 @@ class ImageSet:
             raise InputError(f"{run.name} {why}: give images to score it on, data=folders data.root=DIR data.val=none.")
         return cls(data, run.splits.get("fingerprint"), names, cache)
 
+    @classmethod
+    def given(cls, data: Mapping[str, Any], run: Run) -> "ImageSet":
+        """Return the images of a data configuration, decoded with the camera's bits of the run's own data.
+
+        Args:
+            data: the keys of the `data` group.
+            run: whose checkpoints are scored on them.
+        """
+        from nucleiseg.doors.evaluating_checkpoint import with_bits
+
+        own = run.config.get("data")
+        return cls(with_bits(data, own.get("bits") if isinstance(own, Mapping) else None))
+
     @property
     def identity(self) -> str:
         """What two sets have in common that need to be read once."""
@@ -78,6 +91,11 @@ class ImageSet:
     def are_validation(self) -> bool:
         """Whether they are a run's own validation images, on which a score threshold may be chosen."""
         return self.names is not None
+
+    @property
+    def mpp(self) -> float | None:
+        """Micrometers per pixel of the images; None where the data do not name them."""
+        return self.data.get("mpp")
 
     @cached_property
     def digest(self) -> str:

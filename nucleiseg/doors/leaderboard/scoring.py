@@ -4,13 +4,13 @@ import time
 from pathlib import Path
 from statistics import median
 
-from nucleiseg.doors.evaluating_checkpoint import predict_results, refuse_other_classes
+from nucleiseg.doors.evaluating_checkpoint import refuse_other_classes
 from nucleiseg.doors.leaderboard.cache import Evaluation, Facts
 from nucleiseg.doors.leaderboard.images import ImageSet
 from nucleiseg.evaluation.leaderboard.record import EvaluationRecord
 from nucleiseg.evaluation.results import ImageResults
-from nucleiseg.evaluation.thresholds import COUNT_THRESHOLD, choose_threshold
-from nucleiseg.evaluation.truth import ImageId
+from nucleiseg.evaluation.scoring import ScoredImage, best_threshold
+from nucleiseg.evaluation.thresholds import COUNT_THRESHOLD
 from nucleiseg.inference.predictor import Predictor
 from nucleiseg.inference.settings import PredictionSettings
 from nucleiseg.models.checkpoint import Metadata, load
@@ -41,30 +41,22 @@ def score_network(network: MaskRCNN, metadata: Metadata, images: ImageSet, setti
     """
     refuse_other_classes(metadata.class_names, images.datamodule.class_names)
     predictor = Predictor(network, metadata, settings)
-    found: dict[ImageId, ImageResults] = {}
-    seconds = []
+    scored, seconds = [], []
     for truth in images.truths:
-        pixels = images.pixels(truth.name)
+        sample = images.sample(truth.name)
         start = time.perf_counter()
-        found[truth.image_id] = predict_results(predictor, pixels)
+        found = ImageResults.of(predictor.predict(sample.image, images.mpp))
         seconds.append(time.perf_counter() - start)
-    chosen = _best_threshold(images, found) if images.are_validation else None
+        scored.append(ScoredImage(truth, found))
+    chosen = best_threshold(scored) if images.are_validation else None
     stored = metadata.score_threshold
     threshold = next((value for value in (chosen, stored) if value is not None), COUNT_THRESHOLD)
     record = EvaluationRecord.of(
-        images.truths, found, max(threshold, predictor.score_threshold), median(seconds), device_name(predictor.device)
+        images.truths,
+        {image.truth.image_id: image.found for image in scored},
+        max(threshold, predictor.score_threshold),
+        median(seconds),
+        device_name(predictor.device),
     )
     parameters = sum(weight.numel() for weight in network.parameters())
     return Evaluation(record, Facts(parameters, metadata.weights, stored, chosen))
-
-
-def _best_threshold(images: ImageSet, found: dict[ImageId, ImageResults]) -> float | None:
-    """Return the score threshold with the best F1 of all images together, as validation in training chooses it."""
-    results = [found[truth.image_id] for truth in images.truths]
-    return choose_threshold(
-        [truth.masks for truth in images.truths],
-        [result.masks for result in results],
-        [result.scores for result in results],
-        truth_labels=[truth.labels for truth in images.truths],
-        prediction_labels=[result.labels for result in results],
-    ).threshold

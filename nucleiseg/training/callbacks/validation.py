@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 from nucleiseg.data.datamodule import NucleiDataModule
+from nucleiseg.evaluation.results import ImageResults
+from nucleiseg.evaluation.scoring import ScoredImage
+from nucleiseg.evaluation.truth import ImageTruth
 from nucleiseg.structures import Prediction, Sample, Target
 from nucleiseg.training.module import LOSSES, NucleiModule
 from nucleiseg.training.ranks import gathered
-from nucleiseg.training.scoring import ImageResult, Truth, score
+from nucleiseg.training.scoring import ValidatedImage, validation_columns
 from nucleiseg.training.settings import ValidationSettings
 from nucleiseg.training.untraced import untraced
 
@@ -46,7 +49,7 @@ class Validation:
 
     def __init__(self, settings: ValidationSettings) -> None:
         self.settings = settings
-        self._truths: dict[str, Truth] = {}
+        self._truths: dict[int, ImageTruth] = {}
 
     def run(self, trainer: pl.Trainer, module: NucleiModule) -> ValidationResult | None:
         """Validate; every rank must call it. None if there is nothing to validate on."""
@@ -55,18 +58,21 @@ class Validation:
             return None
         start = time.monotonic()
         images = islice(enumerate(data.val_dataloader()), trainer.global_rank, self.settings.images, trainer.world_size)
-        own: list[ImageResult] = []
+        own: list[ValidatedImage] = []
         pictures: list[tuple[Sample, Prediction]] = []
         with untraced(module.network), trainer.precision_plugin.forward_context():
             for index, batch in images:
                 sample = data.cache.load(data.reader, data.val_records[index])
                 prediction, losses = self._look_at(module, *trainer.strategy.batch_to_device(batch))
                 prediction = prediction.rescaled((sample.image.shape[0], sample.image.shape[1]))
-                own.append(ImageResult.of(index, self._truth(sample), prediction, losses))
+                if index not in self._truths:  # the same at each validation
+                    self._truths[index] = ImageTruth.of(sample, index)
+                scored = ScoredImage(self._truths[index], ImageResults.of(prediction))
+                own.append(ValidatedImage(index, scored, losses))
                 if len(pictures) < self.settings.overlays:
                     pictures.append((sample, prediction))
         results = sorted(chain.from_iterable(gathered(own)), key=lambda result: result.index)
-        columns, threshold = score(results)
+        columns, threshold = validation_columns(results)
         columns["val/time"] = time.monotonic() - start
         return ValidationResult(columns, threshold, len(results), pictures)
 
@@ -80,8 +86,3 @@ class Validation:
             values = module.network.validation_losses(images, targets)
             losses = dict(zip(LOSSES, torch.stack([values[name].float() for name in LOSSES]).tolist(), strict=True))
         return module.network(images)[0].to("cpu"), losses
-
-    def _truth(self, sample: Sample) -> Truth:
-        if sample.name not in self._truths:
-            self._truths[sample.name] = Truth.of(sample)
-        return self._truths[sample.name]
