@@ -1,8 +1,4 @@
-"""Images with their true instances and their detections: what validation, `evaluate.py` and `leaderboard.py` score.
-
-images = [ScoredImage.of(sample, number, predictor.predict(sample.image)) for number, sample in enumerate(samples, 1)]
-evaluate_scored(images).ap.at_all.masks.ap50
-"""
+"""Images with their true instances and their detections: what validation, `evaluate.py` and `leaderboard.py` score."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -149,7 +149,7 @@ class Predictor:
         """
         _check_image(image)
         mpp = self.mpp if mpp is None else mpp
-        height, width = self.preprocessing.shape(*image.shape[:2], mpp)
+        height, width = self.preprocessing.shape(image.shape[0], image.shape[1], mpp)
         if height * width > MOST_PIXELS:
             raise InputError(
                 f"An image of {image.shape[1]} x {image.shape[0]} pixels would be shown to the network at {width} x "

@@ -114,7 +114,10 @@ class Preprocessing:
         known = {field.name for field in fields(cls)}
         if unknown := [str(name) for name in values if name not in known]:
             raise InputError(f"preprocessing has the unknown entries {', '.join(unknown)}; known are {sorted(known)}.")
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        restored: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return cls(**restored)
 
     def to_dict(self) -> dict[str, Any]:
         """Return numbers, lists and None, for a checkpoint."""
@@ -156,7 +159,7 @@ class Preprocessing:
             image: (H, W, 3) uint8 RGB, decoded with `bits`.
             mpp: as in `scale_of`.
         """
-        return to_tensor(resize_image(image, self.shape(*image.shape[:2], mpp)))
+        return to_tensor(resize_image(image, self.shape(image.shape[0], image.shape[1], mpp)))
 
     def __call__(self, sample: Sample, seed: int | None = None) -> tuple[Tensor, Target]:
         """Return what `prepare` does and the target in its pixels; `seed` is only passed on to the target."""
