@@ -5,18 +5,20 @@ that a kill cut in two, names in the order that people expect, and the user's ca
 """
 
 import csv
+import errno
 import io
 import json
 import lzma
 import os
 import re
+import shutil
 import stat
 import struct
 import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -36,6 +38,12 @@ DAMAGED_ARCHIVE: tuple[type[Exception], ...] = (
 )
 """What opening, listing or unpacking a zip raises where a byte of it is not what it was."""
 
+TORCH_WRITE_FAILED = ("PytorchStreamWriter failed", "unexpected pos", "file write failed", "iostream error")
+"""Texts of the RuntimeError that `torch.save` raises where the file system refuses a write (inline_container.cc)."""
+
+FULL = 1 << 20
+"""Free bytes below which a disk counts as full: the file that did not fit is still on it."""
+
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -49,17 +57,76 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Yields:
         The temporary path (same suffix as `path`, since some writers choose the format by it).
+
+    Raises:
+        OSError: if the file cannot be written; its `filename` is `path`, also where the body's error named another
+            file or none, or was PyTorch's RuntimeError for a failed write.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.stem}.{uuid4().hex[:8]}.part{target.suffix}")
+    with naming(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        yield temporary
-        with temporary.open("rb+") as handle:  # on the disk before the rename makes it visible
-            os.fsync(handle.fileno())
-        temporary.replace(target)
+        with naming(target, temporary):
+            yield temporary
+            with temporary.open("rb+") as handle:  # on the disk before the rename makes it visible
+                os.fsync(handle.fileno())
+            temporary.replace(target)
+            _sync_folder(target.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a broken disk must not hide the error
+            temporary.unlink()
+
+
+@contextmanager
+def naming(target: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Let the errors of the body that writes `target` name that file.
+
+    `write` and `fsync` name no file, `open` names the temporary one, and `torch.save` hides the error of the system
+    in a RuntimeError.
+
+    Args:
+        target: the file that is written.
+        temporary: where it is written first.
+
+    Raises:
+        OSError: of the same class and number, with `target` as its `filename`.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(temporary or target)):
+            raise
+        raise OSError(error.errno, error.strerror, str(target)) from error
+    except RuntimeError as error:
+        if not any(text in str(error) for text in TORCH_WRITE_FAILED):
+            raise
+        number = error.__context__.errno if isinstance(error.__context__, OSError) else _write_errno(target.parent)
+        raise OSError(number, os.strerror(number), str(target)) from error
+
+
+def _write_errno(folder: Path) -> int:
+    """Guess why a write failed whose error number PyTorch does not pass on."""
+    try:
+        is_full = shutil.disk_usage(folder).free < FULL
+    except OSError:
+        return errno.EIO
+    return errno.ENOSPC if is_full else errno.EIO
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the folder's entries on the disk: after a power failure, a rename may else be lost (POSIX only)."""
+    if sys.platform == "win32":
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno == errno.EIO:
+            raise  # else the folder may not be read, or its file system syncs no folders: nothing is known to be lost
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
