@@ -5,6 +5,7 @@ Or a checkpoint on a data set: `python evaluate.py checkpoint=FILE_OR_RUN data=f
 """
 
 import sys
+from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
@@ -16,7 +17,7 @@ from nucleiseg.doors.evaluating import evaluate
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
 def main(config: DictConfig) -> None:
     """Evaluate as the configuration says; exit with 1 if the truth of some images could not be read."""
-    with sentences():
+    with sentences(Path(str(config.get("output"))).parent):
         unreadable = evaluate(**plain(config))
     if unreadable:
         sys.exit(ExitCode.SOME_FAILED)

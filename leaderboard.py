@@ -15,7 +15,7 @@ from nucleiseg.doors.leaderboard.ranking import leaderboard
 @hydra.main(version_base="1.3", config_path="conf", config_name="leaderboard")
 def main(config: DictConfig) -> None:
     """Rank as the configuration says; exit with 1 if some runs or checkpoints could not be evaluated."""
-    with sentences():
+    with sentences(config.get("output")):
         failed = leaderboard(**plain(config))
     if failed:
         sys.exit(ExitCode.SOME_FAILED)

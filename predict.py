@@ -15,7 +15,7 @@ from nucleiseg.doors.predicting import predict
 @hydra.main(version_base="1.3", config_path="conf", config_name="predict")
 def main(config: DictConfig) -> None:
     """Predict as the configuration says; exit with 1 if some images could not be read."""
-    with sentences():
+    with sentences(config.get("output")):
         failed = predict(**plain(config))
     if failed:
         sys.exit(ExitCode.SOME_FAILED)

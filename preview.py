@@ -13,7 +13,7 @@ from nucleiseg.doors.previewing import preview
 @hydra.main(version_base="1.3", config_path="conf", config_name="preview")
 def main(config: DictConfig) -> None:
     """Draw the figures that the configuration asks for."""
-    with sentences():
+    with sentences(config.get("output")):
         preview(plain(config))
 
 

@@ -23,17 +23,21 @@ def main(config: DictConfig) -> None:
     from nucleiseg.doors.sweep_keys import refuse_ddp_in_sweep, refuse_sweep_keys_alone
     from nucleiseg.doors.training import train
 
-    with sentences():
+    run_dir = Path(HydraConfig.get().runtime.output_dir)
+    with sentences(run_dir):
         refuse_sweep_keys_alone()
         refuse_ddp_in_sweep(config.trainer)
-        train(plain(config), Path(HydraConfig.get().runtime.output_dir))
+        train(plain(config), run_dir)
 
 
 def go_on() -> None:
     """Go on with the run that `resume=` names."""
     from nucleiseg.doors.training import resume
 
-    resume(sys.argv[1:])
+    arguments = sys.argv[1:]
+    run_dir = next(text for text in arguments if text.startswith("resume=")).removeprefix("resume=")
+    with sentences(run_dir):
+        resume(arguments)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import signal
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -170,7 +171,7 @@ class NucleiDataModule(pl.LightningDataModule):
         **arguments: Any,  # noqa: ANN401
     ) -> DataLoader[tuple[Tensor, Target]]:
         """Make a loader; its own generator keeps it from drawing from torch's global one, which training may use."""
-        return DataLoader(
+        return _Loader(
             NucleiDataset(self.reader, records, self.cache, transform),
             num_workers=workers,
             multiprocessing_context=multiprocessing.get_context("spawn") if workers else None,
@@ -181,6 +182,20 @@ class NucleiDataModule(pl.LightningDataModule):
             generator=torch.Generator().manual_seed(self.seed),
             **arguments,
         )
+
+
+class _Loader(DataLoader[tuple[Tensor, Target]]):
+    """A loader whose workers leave Ctrl-C, which a terminal sends to all processes, to the process that trains."""
+
+    def __iter__(self) -> Any:  # noqa: ANN401  # torch's iterator, whose class is private
+        """Start the workers with SIGINT blocked, which they inherit (POSIX only)."""
+        if not hasattr(signal, "pthread_sigmask"):
+            return super().__iter__()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().__iter__()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def default_workers() -> int:

@@ -16,6 +16,7 @@ from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.progress import say
 from nucleiseg.report.anchor_fit import AnchorLevel
 from nucleiseg.report.data_check import Limits, RunPlan, data_check
+from nucleiseg.training.finite import broken_start
 from nucleiseg.training.plan import CheckpointPlan, last_bytes, step_bytes
 from nucleiseg.training.settings import OptimSettings, TrainerSettings
 from nucleiseg.transforms.recipe import Recipe
@@ -68,7 +69,8 @@ def probe_step(network: MaskRCNN, datamodule: NucleiDataModule) -> float:
     seconds = 0.0
     for _ in range(2):
         start = time.monotonic()
-        losses = network(*collate([dataset[key] for key in keys]))
+        with broken_start():
+            losses = network(*collate([dataset[key] for key in keys]))
         torch.stack(list(losses.values())).sum().backward()
         seconds = time.monotonic() - start
     network.zero_grad(set_to_none=True)

@@ -1,10 +1,13 @@
 """How a door starts and ends: configuration to plain Python, errors to sentences and exit codes."""
 
 import os
+import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra.errors import HydraException, OverrideParseException
@@ -12,10 +15,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nucleiseg.errors import InputError
+from nucleiseg.failures import crash_report, explained, in_a_line
 from nucleiseg.progress import say
 
 QUOTED = """'input="Köln.png"'"""
 """A quoted value, as it is typed."""
+
+DEBUG = "NUCLEISEG_DEBUG"
+"""The environment variable that asks for tracebacks on the terminal."""
+
+HYDRA_DEBUG = "HYDRA_FULL_ERROR"
+"""Hydra's variable for the same."""
 
 
 class ExitCode(IntEnum):
@@ -25,9 +35,14 @@ class ExitCode(IntEnum):
     SOME_FAILED = 1
     """Some items (images, jobs) failed, each with a sentence; all others were done."""
     BAD_INPUT = 2
-    """Bad input or configuration, found before anything was started; or a training that diverged and stopped."""
+    """Bad input or configuration, found before anything was started; or what stopped the work later: a training that
+    diverged, a full disk, too little memory, a data worker that was killed."""
+    UNEXPECTED = 70
+    """An error that nobody expected, with its traceback in a file: EX_SOFTWARE of BSD's sysexits.h."""
     INTERRUPTED = 130
     """Ctrl-C, as shells count it (128 + SIGINT)."""
+    TERMINATED = 143
+    """SIGTERM, as shells count it (128 + SIGTERM)."""
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
@@ -48,32 +63,65 @@ def plain(config: DictConfig) -> dict[str, Any]:
 
 
 @contextmanager
-def sentences() -> Iterator[None]:
-    """Print an `InputError` of the body as its sentences and exit with 2.
+def sentences(folder: object = None) -> Iterator[None]:
+    """Print an error of the body as sentences and exit, see `exit_on`; Hydra's own errors pass.
 
     Inside a door's main function, so that Hydra has nothing of its own to say about it.
+
+    Args:
+        folder: what the body writes to, as YAML gives it; the traceback of an unexpected error goes there.
     """
     try:
         yield
-    except InputError as error:
-        for problem in error.problems:
+    except (HydraException, OmegaConfBaseException):
+        raise
+    except Exception as error:
+        exit_on(error, folder)
+
+
+def exit_on(error: Exception, folder: object = None) -> NoReturn:
+    """Print an error as sentences and exit: with 2 for a known cause, with 70 for an unexpected error.
+
+    The traceback of an unexpected error goes to a file that the sentence names. Where NUCLEISEG_DEBUG=1 or Hydra's
+    HYDRA_FULL_ERROR=1 is set, every error's traceback is printed too.
+
+    Args:
+        error: what was raised.
+        folder: where that file goes; by default, and where that is impossible, to the working folder or the system's
+            temporary one.
+    """
+    if is_debugging():
+        traceback.print_exception(error)
+    if problems := explained(error):
+        for problem in problems:
             say(f"Error: {problem}")
         sys.exit(ExitCode.BAD_INPUT)
+    report = crash_report(error, None if folder is None else Path(str(folder)))
+    kept = f"The traceback is in {report}: please report it with that file" if report else f"{DEBUG}=1 shows more"
+    say(f"Error: nucleiseg did not expect this: {in_a_line(error)}. {kept}.")
+    sys.exit(ExitCode.UNEXPECTED)
+
+
+def is_debugging() -> bool:
+    """Return whether the user asked for tracebacks, by our variable or, where that is not set, by Hydra's."""
+    return os.environ.get(DEBUG, os.environ.get(HYDRA_DEBUG, "0")) not in ("", "0")
 
 
 def run_door(main: Callable[[], None]) -> NoReturn:
-    """Run a door's main function and exit: 0 done, 2 with sentences for bad input or configuration.
+    """Run a door's main function and exit as `ExitCode` says, every error as sentences.
 
     Hydra would print its composition errors itself and exit with 1, which means something else here; asked for
-    full errors, it raises them instead. A file that cannot be read or written is the user's to mend, too.
+    full errors, it raises them instead. SIGTERM ends the program as Ctrl-C does: no half-written file is left.
 
     Args:
         main: the door, as decorated by `hydra.main`.
     """
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    os.environ[DEBUG] = str(int(is_debugging()))  # before Hydra's variable is set; sweeps' jobs inherit both
+    os.environ[HYDRA_DEBUG] = "1"
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _raise_terminated)
     try:
-        with sentences():
-            main()
+        main()
     except OverrideParseException as error:
         say(f"Error on the command line: {error}")
         say(f"A value with letters or signs of its own is quoted twice, for the shell and for Hydra: {QUOTED}.")
@@ -83,16 +131,17 @@ def run_door(main: Callable[[], None]) -> NoReturn:
         sys.exit(ExitCode.BAD_INPUT)
     except ValueError as error:
         if "Config group override" not in str(error):  # Hydra's for model=null, of no class of its own
-            raise
+            exit_on(error)
         say("Error in the configuration: a group cannot be null; name one of its files, as model=r18_fpn.")
-        sys.exit(ExitCode.BAD_INPUT)
-    except OSError as error:
-        if error.strerror is None:  # raised by a library for reasons of its own: the traceback tells more
-            raise
-        where = f"{error.filename}: " if error.filename else ""
-        say(f"Error: {where}{error.strerror}; check the path, its permissions and the free space.")
         sys.exit(ExitCode.BAD_INPUT)
     except KeyboardInterrupt:
         say("Interrupted.")
         sys.exit(ExitCode.INTERRUPTED)
+    except Exception as error:
+        exit_on(error)
     sys.exit(ExitCode.DONE)
+
+
+def _raise_terminated(number: int, frame: object) -> None:
+    """Unwind the stack, so that temporary files and processes are cleaned up."""
+    raise SystemExit(ExitCode.TERMINATED)

@@ -28,7 +28,7 @@ def told_in_status(run_dir: Path, max_steps: int) -> Iterator[None]:
         yield
     except BaseException as error:
         is_told_here = is_first_rank() or isinstance(error, InputError)
-        if is_told_here and not has_steps and read_status(run_dir) == before:
+        if is_told_here and not has_steps and run_dir.is_dir() and read_status(run_dir) == before:
             with suppress(OSError):  # a full disk must not hide the error
                 Status(run_dir, of=max_steps, every=1).tell(error)
         if isinstance(error, INTERRUPTIONS) and (run_dir / CONFIG).exists():

@@ -1,7 +1,8 @@
-"""A run whose loss is no number any more stops, and says where it happened and what to try."""
+"""Stop training on a NaN or infinite loss or weight, and suggest a fix."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from typing import NoReturn
 
@@ -27,6 +28,22 @@ def diverged(step: int, what: str, lr: float, images: Sequence[str] = (), *, sav
         f"At step {step}: {what} (learning rate {lr:.3g}{names}). Training stopped{kept}. Start again with a lower "
         "optim.lr, a longer optim.warmup, or with clipped gradients (trainer.clip_norm=10)."
     )
+
+
+@contextmanager
+def broken_start() -> Iterator[None]:
+    """Turn a `FloatingPointError` of a network that no step has changed yet into a sentence.
+
+    Raises:
+        InputError: naming the weights it started from as the cause.
+    """
+    try:
+        yield
+    except FloatingPointError as error:
+        raise InputError(
+            f"Before the first step: {first_clause(error)}. The weights that the network starts from are unusable: give "
+            "others (model.weights), or model.weights=null for random ones."
+        ) from error
 
 
 def first_not_finite(rows: Sequence[Mapping[str, float]]) -> int | None:
@@ -61,6 +78,11 @@ def stop_if_weights_not_finite(network: nn.Module, step: int, lr: float, *, save
     for name, tensor in chain(network.named_parameters(), network.named_buffers()):
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise diverged(step, f"the weights {name} are not finite any more", lr, saved=saved)
+
+
+def first_clause(error: FloatingPointError) -> str:
+    """Return the first clause of the network's text: the advice is given by the sentence around it."""
+    return str(error).partition(":")[0]
 
 
 def _not_finite(row: Mapping[str, float]) -> list[str]:

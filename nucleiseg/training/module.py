@@ -14,7 +14,7 @@ from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.models.plain import to_mapping
 from nucleiseg.structures import Target
-from nucleiseg.training.finite import diverged
+from nucleiseg.training.finite import diverged, first_clause
 from nucleiseg.training.run_files import INDEX
 from nucleiseg.training.schedule import Schedule
 from nucleiseg.training.settings import OptimSettings
@@ -75,9 +75,8 @@ class NucleiModule(pl.LightningModule):
         except FloatingPointError as error:
             lr = self.trainer.optimizers[0].param_groups[0]["lr"]
             names = [target.name for target in targets]
-            what = str(error).partition(":")[0]  # its first clause: the advice is given by `diverged`
             saved = (Path(self.trainer.default_root_dir) / INDEX).exists()
-            raise diverged(self.trainer.global_step + 1, what, lr, names, saved=saved) from error
+            raise diverged(self.trainer.global_step + 1, first_clause(error), lr, names, saved=saved) from error
         total = torch.stack([losses[name].float() for name in LOSSES]).sum()
         parts = [losses[name].detach().float() for name in LOSSES]
         return {"loss": total, "losses": torch.stack([total.detach(), *parts])}

@@ -17,9 +17,11 @@ from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.progress import say
 from nucleiseg.training.callbacks.checkpoints import Checkpoints
 from nucleiseg.training.callbacks.float32 import Float32Arithmetic
+from nucleiseg.training.callbacks.folder_watch import FolderWatch
+from nucleiseg.training.callbacks.interruption import Interruption
 from nucleiseg.training.callbacks.metrics_log import MetricsLog
 from nucleiseg.training.callbacks.progress_bar import ProgressBar
-from nucleiseg.training.callbacks.sinks import Sink, TensorBoardSink
+from nucleiseg.training.callbacks.sinks import OptionalSink, Sink, TensorBoardSink
 from nucleiseg.training.callbacks.status import Status
 from nucleiseg.training.callbacks.timing import Timing
 from nucleiseg.training.callbacks.validation import Validation
@@ -142,14 +144,18 @@ def callbacks(
     what the others found.
     """
     timing = Timing()
-    sinks: list[Sink] = [TensorBoardSink(run_dir, start_step), *([tracker] if tracker else [])]
+    tensorboard = OptionalSink(TensorBoardSink(run_dir, start_step), "TensorBoard")
+    sinks: list[Sink] = [tensorboard, *([tracker] if tracker else [])]
     metrics = MetricsLog(run_dir, trainer.log_every, timing, plan.is_checkpoint, sinks)
+    checkpoints = Checkpoints(run_dir, plan, metrics, Validation(validation))
     return [
         Float32Arithmetic(trainer.precision),
         timing,
+        FolderWatch(run_dir),
         metrics,
-        Checkpoints(run_dir, plan, metrics, Validation(validation)),
+        checkpoints,
         Status(run_dir, plan.max_steps, trainer.log_every, start_step, timing),
+        Interruption(checkpoints, plan.max_steps),
         ProgressBar(plan.max_steps, timing, metrics),
     ]
 

@@ -4,9 +4,10 @@ import csv
 import io
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from nucleiseg.files import read_rows, write_text
+from nucleiseg.files import naming, read_rows, write_text
 
 Row = Mapping[str, str]
 
@@ -24,13 +25,22 @@ def append_rows(path: Path, columns: Sequence[str], rows: Sequence[Row], *, sync
         columns: of the file.
         rows: what to add.
         sync: have all rows, earlier ones too, on the disk before it returns.
+
+    Raises:
+        OSError: naming the file, which is left as it was.
     """
     text = _text(columns, rows, header=not path.exists())
-    with path.open("a", encoding="utf-8", newline="") as file:
-        file.write(text)
-        if sync:
+    with naming(path), path.open("ab") as file:
+        size = file.tell()
+        try:
+            file.write(text.encode())
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
+        except OSError:
+            with suppress(OSError):
+                os.truncate(path, size)  # a row cut in two by a full disk would spoil the next one
+            raise
 
 
 def cut_rows(path: Path, step: int) -> None:

@@ -1,11 +1,16 @@
 """Exit codes and sentences of the doors."""
 
+import shlex
+import sys
+from pathlib import Path
+
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
-from nucleiseg.doors.entry import plain, run_door
+from nucleiseg import __version__
+from nucleiseg.doors.entry import ExitCode, plain, run_door, sentences
 from nucleiseg.errors import InputError
 
 
@@ -24,7 +29,11 @@ def raising(error: BaseException) -> None:
             2,
             "Error: runs/a: Permission denied; check the path, its permissions and the free space.\n",
         ),
-        (OSError(28, "No space left on device"), 2, "Error: No space left on device; check"),
+        (
+            OSError(28, "No space left on device", "runs/a/metrics.csv"),
+            2,
+            "Error: runs/a/metrics.csv: No space left on device. Free some space",
+        ),
         (KeyboardInterrupt(), 130, "Interrupted"),
         (SystemExit(1), 1, ""),
     ],
@@ -55,12 +64,56 @@ def test_done_is_zero() -> None:
     assert stop.value.code == 0
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError(), OSError("cannot identify this")])
-def test_an_unexpected_error_keeps_its_traceback(error: Exception) -> None:
-    with pytest.raises(type(error)):
+@pytest.mark.parametrize("error", [ZeroDivisionError(), OSError("cannot identify this"), ValueError("of ours")])
+def test_an_unexpected_error_is_a_sentence_and_a_file(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
         run_door(lambda: raising(error))
-    with pytest.raises(ValueError, match="of ours"):
-        run_door(lambda: raising(ValueError("of ours")))
+    assert stop.value.code == ExitCode.UNEXPECTED
+    printed = capsys.readouterr().err
+    (report,) = tmp_path.iterdir()
+    assert str(report) in printed
+    assert type(error).__name__ in printed
+    assert "Traceback" not in printed
+    text = report.read_text()
+    assert f"nucleiseg {__version__}" in text
+    assert "in raising" in text
+    assert shlex.join(sys.argv) in text
+
+
+def test_the_traceback_goes_to_the_folder_of_the_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit), sentences(tmp_path):
+        raise ZeroDivisionError
+    (report,) = tmp_path.iterdir()
+    assert str(report) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["NUCLEISEG_DEBUG", "HYDRA_FULL_ERROR"])
+def test_tracebacks_are_printed_on_request(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("NUCLEISEG_DEBUG", raising=False)
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(SystemExit) as stop:
+        run_door(lambda: raising(InputError("one.")))
+    assert stop.value.code == ExitCode.BAD_INPUT
+    printed = capsys.readouterr().err
+    assert "Traceback" in printed
+    assert "Error: one.\n" in printed
+
+
+def test_hydras_variable_as_we_set_it_asks_for_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A sweep's job inherits the environment of the sweep."""
+    for name in ("NUCLEISEG_DEBUG", "HYDRA_FULL_ERROR"):
+        monkeypatch.delenv(name, raising=False)
+    for _ in range(2):
+        with pytest.raises(SystemExit):
+            run_door(lambda: raising(InputError("one.")))
+        assert "Traceback" not in capsys.readouterr().err
 
 
 def test_plain_resolves_and_names_missing_keys() -> None:

@@ -15,7 +15,7 @@ from nucleiseg.training.callbacks.metrics_log import MetricsLog
 from nucleiseg.training.callbacks.step import StepCallback
 from nucleiseg.training.callbacks.validation import Validation, ValidationResult
 from nucleiseg.training.columns import INDEX_COLUMNS, as_text
-from nucleiseg.training.finite import stop_if_weights_not_finite
+from nucleiseg.training.finite import diverged, first_clause, stop_if_weights_not_finite
 from nucleiseg.training.module import NucleiModule
 from nucleiseg.training.plan import CheckpointPlan
 from nucleiseg.training.run_files import INDEX, LAST
@@ -50,7 +50,7 @@ class Checkpoints(StepCallback):
         with self.metrics.timing.paused():
             stop_if_weights_not_finite(module.network, step, rows[-1]["lr"], saved=self.metrics.has_checkpoints)
             module.metadata = replace(module.metadata, step=step)
-            if self.plan.is_validated(step) and (result := self.validation.run(trainer, module)):
+            if self.plan.is_validated(step) and (result := self._validate(trainer, module, step, rows[-1]["lr"])):
                 rows[-1].update(result.columns)
                 module.metadata = replace(module.metadata, score_threshold=result.score_threshold)
                 self._tell(trainer, step, result)
@@ -58,6 +58,30 @@ class Checkpoints(StepCallback):
             if trainer.is_global_zero:
                 self._write_step(module, rows[-1])
             self._write_last(trainer)
+
+    def _validate(self, trainer: pl.Trainer, module: NucleiModule, step: int, lr: float) -> ValidationResult | None:
+        try:
+            return self.validation.run(trainer, module)
+        except FloatingPointError as error:
+            what = f"in validation, {first_clause(error)}"
+            raise diverged(step, what, lr, saved=self.metrics.has_checkpoints) from error
+
+    def save_progress(self, trainer: pl.Trainer, module: NucleiModule, step: int) -> None:
+        """Write `last.ckpt` after a step without a checkpoint, for a run that stops there; every rank must call it.
+
+        The step has no row in `index.csv` and is not validated, so that a resumed run keeps the schedule.
+
+        Raises:
+            InputError: if a loss or a weight is not finite.
+        """
+        if self.plan.is_checkpoint(step):
+            return
+        rows = self.metrics.fetch(trainer)
+        lr = self.metrics.latest["lr"]
+        stop_if_weights_not_finite(module.network, step, lr, saved=self.metrics.has_checkpoints)
+        module.metadata = replace(module.metadata, step=step)
+        self.metrics.write(rows, sync=True)
+        self._write_last(trainer)
 
     def _write_step(self, module: NucleiModule, row: dict[str, float]) -> None:
         path = self.run_dir / "checkpoints" / f"step_{module.metadata.step:06d}.ckpt"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 
+from nucleiseg.training.callbacks.folder_watch import FolderLostError
 from nucleiseg.training.callbacks.loss_buffer import LossBuffer
 from nucleiseg.training.callbacks.sinks import Sink
 from nucleiseg.training.callbacks.step import StepCallback
@@ -96,6 +97,8 @@ class MetricsLog(StepCallback):
         """
         with self.timing.finishing_step():
             rows, images = self._buffer.fetch(trainer)
+        if not rows:
+            return rows
         rows[-1]["time/step"] = self.timing.step_seconds
         self._unwritten = rows
         if (bad := first_not_finite(rows)) is not None:
@@ -112,7 +115,7 @@ class MetricsLog(StepCallback):
             sync: have the CSV file on the disk before it returns.
         """
         self._unwritten = []
-        if not (self._is_open and rows):  # a file with a header alone would look like a run that has done steps
+        if not (self._is_open and (rows or self.path.exists())):  # a header alone would look like a run with steps
             return
         append_rows(self.path, METRICS_COLUMNS, [as_text(row) for row in rows], sync=sync)
         for sink in self.sinks:
@@ -126,7 +129,8 @@ class MetricsLog(StepCallback):
         """Write the rows that one wants to see now; not those whose means would need the other ranks."""
         with suppress(OSError, RuntimeError):  # a full disk or a broken device must not hide the exception
             rows = self._buffer.fetch(trainer)[0] if trainer.world_size == 1 else []
-            self.write([*self._unwritten, *rows])
+            if not isinstance(exception, FolderLostError):
+                self.write([*self._unwritten, *rows])
         self._close(failed=True)
 
     @property

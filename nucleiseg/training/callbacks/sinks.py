@@ -1,10 +1,12 @@
 """Where the rows and pictures of a run go beside `metrics.csv`: TensorBoard always, a tracker on request."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from nucleiseg.progress import say
@@ -32,6 +34,8 @@ class Sink(Protocol):
 class TensorBoardSink:
     """TensorBoard's events in the run's folder.
 
+    Its writer has a thread, which raises what went wrong there, such as a full disk, in the next call of `log` too.
+
     Args:
         run_dir: the run's folder.
         start_step: steps that a resumed run has done; TensorBoard forgets the later ones.
@@ -44,6 +48,7 @@ class TensorBoardSink:
 
     def open(self) -> None:
         """Open the events."""
+        _silence_writer_threads()
         self._writer = SummaryWriter(str(self.run_dir), purge_step=self.start_step + 1)
 
     def log(self, rows: Rows) -> None:
@@ -63,6 +68,17 @@ class TensorBoardSink:
         """Close the events, if they could be opened."""
         if self._writer is not None:
             self._writer.close()
+
+
+def _silence_writer_threads() -> None:
+    """Keep Python from printing the tracebacks of TensorBoard's threads, whose errors are raised again by its writer."""
+    earlier = threading.excepthook
+
+    def handle(args: threading.ExceptHookArgs) -> None:
+        if not isinstance(args.thread, _AsyncWriterThread):
+            earlier(args)
+
+    threading.excepthook = handle
 
 
 class OptionalSink:
@@ -102,8 +118,9 @@ class OptionalSink:
             getattr(self._sink, method)(*args, **keywords)
         except Exception as error:  # whatever its library raises
             self._sink = None
-            reason = (str(error) or type(error).__name__).strip().splitlines()[0]
+            reason = error.strerror if isinstance(error, OSError) else None
+            reason = reason or (str(error) or type(error).__name__).strip().splitlines()[0]
             say(
-                f"Warning: {self.name} failed ({reason}) and gets no more of this run. The training goes on: "
-                "metrics.csv and TensorBoard have everything."
+                f"Warning: {self.name} failed ({reason}) and gets no more of this run. Training continues; metrics.csv "
+                "records every step."
             )

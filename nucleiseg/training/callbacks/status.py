@@ -11,6 +11,7 @@ from typing import Literal
 import pytorch_lightning as pl
 import torch
 
+from nucleiseg.failures import explained
 from nucleiseg.files import write_json
 from nucleiseg.training.callbacks.step import StepCallback
 from nucleiseg.training.callbacks.timing import Timing
@@ -57,7 +58,7 @@ class Status(StepCallback):
         self._earlier_peak = 0.0
 
     def write(self, state: State, reason: str = "") -> None:
-        """Write the state, and for `failed` and `interrupted` the reason in a sentence."""
+        """Write the state, and for `failed` and `interrupted` the reason in sentences."""
         times = {"started": self.started, "updated": _now()}
         progress = {"state": state, "steps": self.steps, "of": self.of}
         process = {"pid": os.getpid(), "host": platform.node()}
@@ -68,7 +69,7 @@ class Status(StepCallback):
         if isinstance(error, INTERRUPTIONS) or terminated:
             self.write("interrupted", f"Stopped after step {self.steps} of {self.of}: {how_to_go_on(self.path.parent)}")
         else:
-            self.write("failed", str(error) or type(error).__name__)
+            self.write("failed", " ".join(explained(error) or ()) or str(error) or type(error).__name__)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say that the run goes on."""
@@ -98,7 +99,7 @@ class Status(StepCallback):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Say how the run was stopped, unless another rank has; an interruption is the first rank's to tell."""
         is_interrupted = isinstance(exception, INTERRUPTIONS) or trainer.received_sigterm
-        if self._is_told or (is_interrupted and not trainer.is_global_zero):
+        if self._is_told or (is_interrupted and not trainer.is_global_zero) or not self.path.parent.is_dir():
             return
         with suppress(OSError):  # a full disk must not hide the exception
             self.tell(exception, terminated=trainer.received_sigterm)

@@ -1,0 +1,154 @@
+"""Failures of the computer, as sentences: a full disk, too little memory, a data worker that was killed.
+
+if (problems := explained(error)) is None:
+crash_report(error, folder)
+"""
+
+import errno
+import os
+import platform
+import re
+import shlex
+import sys
+import tempfile
+import traceback
+from contextlib import suppress
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+
+from nucleiseg import __version__
+from nucleiseg.errors import InputError
+from nucleiseg.files import write_text
+
+DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+"""Error numbers of a disk, or of a user's share of it (Windows knows no quota by number), that is full."""
+
+OUT_OF_MEMORY = (
+    "out of memory",  # torch.OutOfMemoryError of every device; the drivers' own errors too
+    "can't allocate memory",  # torch's allocator on the CPU
+    "not enough memory",  # the same on Windows
+    "cublas_status_alloc_failed",
+    "cudnn_status_alloc_failed",
+    "unable to mmap",  # shared memory of the data workers
+    "unable to allocate",  # NumPy; torch's shared memory
+    "insufficient memory",  # OpenCV
+)
+"""Texts, in lower case, of errors that mean too little memory."""
+
+MEMORY_ADVICE = (
+    "Training takes less with a smaller data.batch_size, smaller crops (aug.crop, aug.resize) or fewer data.workers; "
+    "prediction with a smaller scale= or short=."
+)
+
+WORKER_LOST = re.compile(
+    r"DataLoader worker \(pid(?:\(s\))? (?P<pid>[\d, ]+)\) (?P<how>is killed by signal: [\w ]+|exited unexpectedly)"
+)
+"""torch's words for a worker that has ended, in `torch/utils/data/dataloader.py` and its signal handler."""
+
+WORKER_RAISED = re.compile(
+    r"\ACaught (?P<name>\w+) in DataLoader worker process (?P<worker>\d+)\.\n"
+    r"Original Traceback .*\n(?:[\w.]+\.)?(?P=name)(?:: (?P<text>.*))?\Z",
+    re.DOTALL,
+)
+"""torch's words around an error that was raised in a worker, its traceback in the middle."""
+
+
+def explained(error: BaseException) -> list[str] | None:
+    """Return the sentences that tell a user what happened and what to do; None for an unexpected error.
+
+    Args:
+        error: what was raised, in this process or by a data worker.
+    """
+    text = str(error)
+    if raised := WORKER_RAISED.match(text.strip()):
+        return _explained_in_worker(raised["name"], raised["text"] or "")
+    if isinstance(error, InputError):
+        return error.problems
+    if lost := WORKER_LOST.search(text):
+        return [
+            f"A data worker (process {lost['pid']}) {lost['how'].strip().rstrip('.')}: the system does that when memory "
+            "runs out. Use fewer workers (data.workers=0: none) or smaller images, then resume the run."
+        ]
+    if not isinstance(error, OSError) and is_out_of_memory(error):
+        return [f"The memory is not enough ({_first_line(text) or 'MemoryError'}). {MEMORY_ADVICE}"]
+    if isinstance(error, OSError) and error.strerror:
+        return [_about_file(error)]
+    return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error means too little memory, of the computer or of a GPU."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(known in text for known in OUT_OF_MEMORY)
+
+
+def in_a_line(error: BaseException) -> str:
+    """Return the sentences of an error, or its class and the first line of its text."""
+    return " ".join(explained(error) or ()) or f"{type(error).__name__}: {_first_line(str(error))}".removesuffix(": ")
+
+
+def crash_report(error: BaseException, folder: Path | None = None) -> Path | None:
+    """Write an unexpected error with its traceback, the versions and the command line to a new file.
+
+    Args:
+        error: what was raised.
+        folder: where to; if it is missing or cannot be written, the working folder, then the system's temporary one.
+
+    Returns:
+        The file; None if no place can be written.
+    """
+    now = datetime.now().astimezone()
+    lines = [
+        f"{now.isoformat(timespec='seconds')}",
+        f"nucleiseg {__version__}, PyTorch {_version('torch')}, Python {platform.python_version()}, "
+        f"{platform.platform()}",
+        shlex.join(sys.argv),
+        "",
+        "".join(traceback.format_exception(error)),
+    ]
+    name = f"crash-{now:%Y%m%d-%H%M%S}-{os.getpid()}.txt"
+    for place in (folder, Path(), Path(tempfile.gettempdir())):
+        with suppress(OSError):
+            if place is not None and place.is_dir():
+                file = place.absolute() / name
+                write_text(file, "\n".join(lines))
+                return file
+    return None
+
+
+def _explained_in_worker(name: str, text: str) -> list[str] | None:
+    """Return the sentences of an error that a worker raised; torch passes on its class and text alone."""
+    if name in ("InputError", "CacheError"):
+        return text.splitlines()
+    if name == "MemoryError" or is_out_of_memory(RuntimeError(text)):
+        return [f"A data worker's memory is not enough ({_first_line(text) or name}). {MEMORY_ADVICE}"]
+    if known := re.match(r"\[Errno (\d+)\] ([^:]+)(?:: '(.*)')?", text):
+        return [_about_file(OSError(int(known[1]), known[2], known[3]))]
+    return None
+
+
+def _about_file(error: OSError) -> str:
+    where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes, os.PathLike)) else ""
+    if error.errno in DISK_FULL:
+        return (
+            f"{where}{error.strerror}. Free some space on that disk, or write to another one; then repeat the command."
+        )
+    if error.errno == errno.ENOMEM:
+        return f"{where}{error.strerror}. {MEMORY_ADVICE}"
+    if error.errno == errno.EMFILE:
+        return f"{where}{error.strerror}. Raise the limit (ulimit -n 4096), then repeat the command."
+    return f"{where}{error.strerror}; check the path, its permissions and the free space."
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"
