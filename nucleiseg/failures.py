@@ -67,8 +67,8 @@ def explained(error: BaseException) -> list[str] | None:
         return error.problems
     if lost := WORKER_LOST.search(text):
         return [
-            f"A data worker (process {lost['pid']}) {lost['how'].strip().rstrip('.')}: the system does that when memory "
-            "runs out. Use fewer workers (data.workers=0: none) or smaller images, then resume the run."
+            f"A data worker (process {lost['pid']}) {lost['how'].strip().rstrip('.')}: the system kills processes when "
+            "memory runs out. Use fewer workers (data.workers=0: none) or smaller images."
         ]
     if not isinstance(error, OSError) and is_out_of_memory(error):
         return [f"The memory is not enough ({_first_line(text) or 'MemoryError'}). {MEMORY_ADVICE}"]
@@ -133,13 +133,11 @@ def _explained_in_worker(name: str, text: str) -> list[str] | None:
 def _about_file(error: OSError) -> str:
     where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes, os.PathLike)) else ""
     if error.errno in DISK_FULL:
-        return (
-            f"{where}{error.strerror}. Free some space on that disk, or write to another one; then repeat the command."
-        )
+        return f"{where}{error.strerror}. Free some space there, or write to another disk."
     if error.errno == errno.ENOMEM:
         return f"{where}{error.strerror}. {MEMORY_ADVICE}"
     if error.errno == errno.EMFILE:
-        return f"{where}{error.strerror}. Raise the limit (ulimit -n 4096), then repeat the command."
+        return f"{where}{error.strerror}. Raise the limit of open files (ulimit -n 4096)."
     return f"{where}{error.strerror}; check the path, its permissions and the free space."
 
 

@@ -101,7 +101,8 @@ def naming(target: Path, temporary: Path | None = None) -> Iterator[None]:
     except RuntimeError as error:
         if not any(text in str(error) for text in TORCH_WRITE_FAILED):
             raise
-        number = error.__context__.errno if isinstance(error.__context__, OSError) else _write_errno(target.parent)
+        cause = error.__context__.errno if isinstance(error.__context__, OSError) else None
+        number = cause or _write_errno(target.parent)
         raise OSError(number, os.strerror(number), str(target)) from error
 
 

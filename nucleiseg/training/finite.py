@@ -41,8 +41,8 @@ def broken_start() -> Iterator[None]:
         yield
     except FloatingPointError as error:
         raise InputError(
-            f"Before the first step: {first_clause(error)}. The weights that the network starts from are unusable: give "
-            "others (model.weights), or model.weights=null for random ones."
+            f"Before the first step: {first_clause(error)}. The weights that the network starts from are unusable: "
+            "give others (model.weights), or model.weights=null for random ones."
         ) from error
 
 

@@ -12,6 +12,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException, SI
 
 from nucleiseg.data.datamodule import NucleiDataModule
 from nucleiseg.errors import InputError
+from nucleiseg.failures import explained
 from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.progress import say
@@ -22,7 +23,7 @@ from nucleiseg.training.callbacks.interruption import Interruption
 from nucleiseg.training.callbacks.metrics_log import MetricsLog
 from nucleiseg.training.callbacks.progress_bar import ProgressBar
 from nucleiseg.training.callbacks.sinks import OptionalSink, Sink, TensorBoardSink
-from nucleiseg.training.callbacks.status import Status
+from nucleiseg.training.callbacks.status import Status, how_to_go_on
 from nucleiseg.training.callbacks.timing import Timing
 from nucleiseg.training.callbacks.validation import Validation
 from nucleiseg.training.module import NucleiModule
@@ -81,8 +82,8 @@ def train(
         tracker: gets rows and pictures as TensorBoard does (`callbacks.trackers`).
 
     Raises:
-        InputError: if the folder holds a run already (without `resume`), a device is not there, or a loss is not
-            finite.
+        InputError: if the folder holds a run already (without `resume`), a device is missing, a loss is not finite,
+            a disk is full, or the memory is not enough.
         KeyboardInterrupt: after Ctrl-C, the run being in order.
         SystemExit: after SIGTERM, with the code `TERMINATED`, the run being in order.
     """
@@ -196,7 +197,7 @@ def make_trainer(run_dir: Path, settings: TrainerSettings, callbacks: list[pl.Ca
 
 
 def _fit(fitter: pl.Trainer, module: NucleiModule, datamodule: NucleiDataModule, resume_from: Path | None) -> None:
-    """Fit, and turn Lightning's two ways to leave into what the doors expect."""
+    """Fit, and turn Lightning's two ways to leave, and failures of the computer, into what the doors expect."""
     try:
         fitter.fit(module, datamodule=datamodule, ckpt_path=resume_from, weights_only=True)
     except SIGTERMException as error:
@@ -205,6 +206,11 @@ def _fit(fitter: pl.Trainer, module: NucleiModule, datamodule: NucleiDataModule,
         if isinstance(error.__context__, KeyboardInterrupt):  # Lightning exits with 1 while it handles Ctrl-C
             raise KeyboardInterrupt from error
         raise
+    except Exception as error:
+        problems = explained(error)
+        if problems is None or (isinstance(error, InputError) and problems == error.problems):
+            raise
+        raise InputError([*problems, how_to_go_on(Path(fitter.default_root_dir))]) from error
 
 
 @contextmanager

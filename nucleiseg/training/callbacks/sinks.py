@@ -71,7 +71,7 @@ class TensorBoardSink:
 
 
 def _silence_writer_threads() -> None:
-    """Keep Python from printing the tracebacks of TensorBoard's threads, whose errors are raised again by its writer."""
+    """Keep Python from printing tracebacks of TensorBoard's threads, whose errors its writer raises again."""
     earlier = threading.excepthook
 
     def handle(args: threading.ExceptHookArgs) -> None:
