@@ -95,7 +95,8 @@ def naming(target: Path, temporary: Path | None = None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is None or error.filename not in (None, str(temporary or target)):
+        named = {str(name) for name in (error.filename, error.filename2) if name is not None}  # a copy names two
+        if error.errno is None or (named and str(temporary or target) not in named):
             raise
         raise OSError(error.errno, error.strerror, str(target)) from error
     except RuntimeError as error:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from nucleiseg.data.cache import SampleCache
+from nucleiseg.data.cache import CacheError, SampleCache
 from nucleiseg.data.readers.folders import FoldersReader
 from nucleiseg.errors import InputError, raise_problems, some
 from nucleiseg.evaluation.boxes import Box
@@ -133,6 +133,8 @@ def read_folder(root: Path, ids: Sequence[ImageEntry], where: str, cache: Sample
     for name, number in track(numbers.items(), "Reading the truth", total=len(numbers)):
         try:
             images.append(ImageTruth.of(cache.load(reader, records[name]), number))
+        except CacheError:
+            raise
         except InputError as error:
             unreadable.append(Unreadable(name, number, error.problems))
     if not images:

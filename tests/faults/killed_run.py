@@ -1,0 +1,64 @@
+"""A narrow run that kills its own process at a named moment: `python killed_run.py RUN_DIR MOMENT COUNT SECONDS`.
+
+MOMENT is one of `MOMENTS`, or `none`; the process ends `SECONDS` after the COUNT-th time that it comes by there.
+"""
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+
+import torch
+from tiny import TinyNetwork, train_tiny
+
+from nucleiseg.training.callbacks import checkpoints
+from nucleiseg.training.callbacks.validation import Validation
+
+STEPS, EVERY = 12, 3
+MOMENTS = ("step", "step checkpoint", "last.ckpt", "validation", "before index.csv", "after index.csv")
+
+
+def main() -> None:
+    """Train or resume, with a kill prepared."""
+    folder, moment, count, seconds = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
+    calls = 0
+
+    def come_by(here: str) -> None:
+        nonlocal calls
+        calls += here == moment
+        if here == moment and calls == count:
+            if seconds:
+                threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
+            else:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    class Network(TinyNetwork):
+        def losses(self, *arguments):  # type: ignore[no-untyped-def]
+            come_by("step" if self.training else "validation")
+            return super().losses(*arguments)
+
+    save, write_rows, run = torch.save, checkpoints.write_rows, Validation.run
+
+    def half_saved(content, target, *arguments, **keywords):  # type: ignore[no-untyped-def]
+        save(content, target, *arguments, **keywords)
+        come_by("last.ckpt" if "loops" in content else "step checkpoint")  # written, but neither synced nor renamed
+
+    def write_index(*arguments):  # type: ignore[no-untyped-def]
+        come_by("before index.csv")
+        write_rows(*arguments)
+        come_by("after index.csv")
+
+    def validate(*arguments):  # type: ignore[no-untyped-def]
+        come_by("validation")
+        return run(*arguments)
+
+    torch.save, checkpoints.write_rows, Validation.run = half_saved, write_index, validate  # type: ignore[assignment]
+    torch.set_num_threads(1)
+    train_tiny(folder, STEPS, resume=True, network=Network(), every=EVERY, log_every=2)
+
+
+if __name__ == "__main__":
+    main()
