@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 
@@ -15,7 +16,7 @@ import torch
 from tiny import TinyNetwork, train_tiny
 
 from nucleiseg.training.callbacks import checkpoints
-from nucleiseg.training.callbacks.validation import Validation
+from nucleiseg.training.callbacks.validation import Validation, ValidationResult
 
 STEPS, EVERY = 12, 3
 MOMENTS = ("step", "step checkpoint", "last.ckpt", "validation", "before index.csv", "after index.csv")
@@ -36,22 +37,22 @@ def main() -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     class Network(TinyNetwork):
-        def losses(self, *arguments):  # type: ignore[no-untyped-def]
+        def losses(self, *arguments: Any) -> dict[str, torch.Tensor]:  # noqa: ANN401
             come_by("step" if self.training else "validation")
             return super().losses(*arguments)
 
     save, write_rows, run = torch.save, checkpoints.write_rows, Validation.run
 
-    def half_saved(content, target, *arguments, **keywords):  # type: ignore[no-untyped-def]
-        save(content, target, *arguments, **keywords)
+    def half_saved(content: dict[str, Any], target: object, **keywords: object) -> None:
+        save(content, target, **keywords)
         come_by("last.ckpt" if "loops" in content else "step checkpoint")  # written, but neither synced nor renamed
 
-    def write_index(*arguments):  # type: ignore[no-untyped-def]
+    def write_index(*arguments: Any) -> None:  # noqa: ANN401
         come_by("before index.csv")
         write_rows(*arguments)
         come_by("after index.csv")
 
-    def validate(*arguments):  # type: ignore[no-untyped-def]
+    def validate(*arguments: Any) -> ValidationResult | None:  # noqa: ANN401
         come_by("validation")
         return run(*arguments)
 

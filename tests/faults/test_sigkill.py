@@ -39,9 +39,10 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_killed_runs_resume_to_the_same_bits(undisturbed: Path, tmp_path: Path, moment: str) -> None:
     """Five kills for each of six kinds of moment; some a few milliseconds after it."""
     chance = random.Random(moment)
-    killed = 0
+    killed = attempts = 0
     while killed < KILLS_PER_RUN:
-        folder = tmp_path / str(killed // 2)  # some runs are killed twice before they end
+        folder = tmp_path / str(attempts // 2)  # some runs are killed twice before they end
+        attempts += 1
         seconds = chance.choice([0.0, chance.uniform(0, 0.03)])
         code = run(folder, moment, chance.randint(1, 2), seconds)
         assert code in (0, -signal.SIGKILL)
