@@ -79,16 +79,18 @@ def test_divergence_that_validation_sees_first(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
-def test_a_killed_worker_is_a_sentence_and_the_run_resumes(whole: Path, tmp_path: Path) -> None:
+def test_a_killed_worker_is_a_sentence_and_the_run_resumes(tmp_path: Path) -> None:
     def kill_workers() -> None:
         for child in multiprocessing.active_children():
             os.kill(child.pid or 0, signal.SIGKILL)
             child.join()
 
+    whole, folder = tmp_path / "whole", tmp_path / "run"
+    train_tiny(whole, 20)
     with pytest.raises(InputError, match=r"A data worker \(process [\d, ]+\)(.|\n)*data\.workers(.|\n)*resume="):
-        train_tiny(tmp_path, 60, workers=1, network=Disturbed(kill_workers))
-    train_tiny(tmp_path, 6, resume=True, workers=1)
-    assert what_was_computed(tmp_path) == what_was_computed(whole)
+        train_tiny(folder, 20, workers=1, network=Disturbed(kill_workers))
+    train_tiny(folder, 20, resume=True, workers=1)
+    assert what_was_computed(folder) == what_was_computed(whole)
 
 
 class Damaged(NucleiDataset):
