@@ -191,9 +191,10 @@ def test_what_the_loop_told_of_its_failure_stays(
             raise MemoryError("full")
 
     monkeypatch.setattr(Checkpoints, "on_step_end", fail)
-    with pytest.raises(MemoryError):
+    with pytest.raises(InputError, match=r"memory is not enough \(full\)"):
         train(short, tmp_path)
-    assert status(tmp_path) | {"state": "failed", "reason": "full", "steps": 1, "of": 3} == status(tmp_path)
+    assert status(tmp_path) | {"state": "failed", "steps": 1, "of": 3} == status(tmp_path)
+    assert "memory is not enough (full)" in status(tmp_path)["reason"]
 
 
 def test_a_resumed_run_keeps_its_configuration(tmp_path: Path) -> None:

@@ -1,16 +1,10 @@
-"""A narrow run that kills its own process at a named moment: `python killed_run.py RUN_DIR MOMENT COUNT SECONDS`.
-
-MOMENT is one of `MOMENTS`, or `none`; the process ends `SECONDS` after the COUNT-th time that it comes by there.
-"""
+"""A tiny run that kills its own process at a named moment."""
 
 import os
 import signal
-import sys
 import threading
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 
 import torch
 from tiny import TinyNetwork, train_tiny
@@ -22,9 +16,15 @@ STEPS, EVERY = 12, 3
 MOMENTS = ("step", "step checkpoint", "last.ckpt", "validation", "before index.csv", "after index.csv")
 
 
-def main() -> None:
-    """Train or resume, with a kill prepared."""
-    folder, moment, count, seconds = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
+def main(folder: Path, moment: str, count: int, seconds: float) -> None:
+    """Train or resume in a process of its own, with a kill prepared.
+
+    Args:
+        folder: the run's folder.
+        moment: one of `MOMENTS`, or `none`.
+        count: how often the process passes there before it is killed.
+        seconds: from then until the kill.
+    """
     calls = 0
 
     def come_by(here: str) -> None:
@@ -59,7 +59,3 @@ def main() -> None:
     torch.save, checkpoints.write_rows, Validation.run = half_saved, write_index, validate  # type: ignore[assignment]
     torch.set_num_threads(1)
     train_tiny(folder, STEPS, resume=True, network=Network(), every=EVERY, log_every=2)
-
-
-if __name__ == "__main__":
-    main()

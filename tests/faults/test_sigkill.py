@@ -1,31 +1,35 @@
 """Thirty SIGKILLs at random moments: every run resumes to the same weights, metrics and index, bit for bit."""
 
+import multiprocessing
 import random
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from killed_run import MOMENTS
+from killed_run import MOMENTS, main
 from tiny import final_weights, read, what_was_computed
 
 from nucleiseg.models.checkpoint import read as read_checkpoint
 
-KILLS_PER_RUN = 5
+KILLS_PER_MOMENT = 5
+FORK = multiprocessing.get_context("fork") if sys.platform == "linux" else multiprocessing
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),
-    pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL"),
+    pytest.mark.skipif(sys.platform != "linux", reason="forks: what was imported need not be imported again"),
 ]
 
 
 def run(folder: Path, moment: str = "none", count: int = 1, seconds: float = 0.0) -> int:
-    """Start or resume the run; return its exit code."""
-    command = [sys.executable, str(Path(__file__).with_name("killed_run.py")), str(folder), moment, str(count)]
-    return subprocess.run([*command, str(seconds)], check=False, capture_output=True, timeout=120).returncode
+    """Start or resume the run in a process of its own; return its exit code."""
+    process = FORK.Process(target=main, args=(folder, moment, count, seconds))
+    process.start()
+    process.join(120)
+    assert process.exitcode is not None
+    return process.exitcode
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +44,7 @@ def test_killed_runs_resume_to_the_same_bits(undisturbed: Path, tmp_path: Path, 
     """Five kills for each of six kinds of moment; some a few milliseconds after it."""
     chance = random.Random(moment)
     killed = attempts = 0
-    while killed < KILLS_PER_RUN:
+    while killed < KILLS_PER_MOMENT:
         folder = tmp_path / str(attempts // 2)  # some runs are killed twice before they end
         attempts += 1
         seconds = chance.choice([0.0, chance.uniform(0, 0.03)])
