@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "nucleiseg"
 
 LAYERS = (
-    {"structures", "errors", "failures", "files", "progress", "pipelining", "label_maps"},
+    {"structures", "errors", "failures", "settings", "files", "progress", "pipelining", "label_maps"},
     {"data", "transforms", "models"},
     {"inference", "evaluation", "writers"},
     {"training", "report"},
