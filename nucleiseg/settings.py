@@ -7,20 +7,19 @@
     OptimSettings(lr=-1)                          # InputError: OptimSettings.lr is -1; it accepts a number above 0.
     OptimSettings.from_dict({"lr": -1}, "optim")  # InputError: optim.lr is -1; it accepts a number above 0.
 
-A configuration is a class whose fields are such classes: `from_dict` then names every problem of every group in one error.
+A class whose fields are such classes is a configuration: `from_dict` names the problems of all its groups in one error.
 Types are strict: text is never taken for a number, nor true for 1; whole numbers are accepted where floats are, NaN and
 infinity nowhere; lists become tuples.
 """
 
 import types
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from functools import cache
 from typing import (
     Annotated,
     Any,
-    ClassVar,
     Literal,
     Self,
     TypeVar,
@@ -47,7 +46,7 @@ Class = TypeVar("Class")
 
 @dataclass(frozen=True)
 class Accepts:
-    """State in words what a field accepts, where its type and bounds don't read well: `it accepts TEXT.`"""
+    """State in words what a field accepts, where its type and bounds don't read well."""
 
     text: str
 
@@ -133,14 +132,34 @@ def settings(cls: type[Class]) -> type[Class]:
 def _with_input_errors(cls: type[Class]) -> type[Class]:
     validate = cls.__init__
 
-    def __init__(self: Any, **values: Any) -> None:  # noqa: ANN401
+    def construct(self: Any, **values: Any) -> None:  # noqa: ANN401
         try:
             validate(self, **values)
         except ValidationError as error:
             raise InputError(_sentences(error, cls, values, cls.__name__)) from None
 
-    cls.__init__ = __init__  # type: ignore[method-assign, assignment]
+    cls.__init__ = construct  # type: ignore[method-assign, assignment]
     return cls
+
+
+class Problems:
+    """Collect the problems of several checks, to raise them as one error."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def taking(self, build: Callable[[], Class]) -> Class | None:
+        """Return what `build` makes; None where it raises an `InputError`, whose problems are kept."""
+        try:
+            return build()
+        except InputError as error:
+            self.found += error.problems
+            return None
+
+    def raise_found(self) -> None:
+        """Raise one `InputError` with every problem, if there is any."""
+        if self.found:
+            raise InputError(self.found)
 
 
 def to_plain(value: Any) -> Any:  # noqa: ANN401
@@ -155,7 +174,7 @@ def to_plain(value: Any) -> Any:  # noqa: ANN401
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
-    """Return the sentence for a key that doesn't exist: `model.typo is not a key of model; did you mean ...?`
+    """Return the sentence for a key that doesn't exist: `model.typo is not a key of model; did you mean ...?`.
 
     Args:
         key: the whole key, with dots.
@@ -238,10 +257,15 @@ def _describe_annotated(hint: Any, metadata: Sequence[Any]) -> str:  # noqa: ANN
     if get_origin(hint) is tuple:
         return _describe_tuple(get_args(hint), bounds)
     words = describe(hint)
-    low = f" from {_number(bounds['ge'])}" if "ge" in bounds else f" above {_number(bounds['gt'])}" * ("gt" in bounds)
+    if "ge" in bounds:
+        words += f" from {_number(bounds['ge'])}"
+    elif "gt" in bounds:
+        words += f" above {_number(bounds['gt'])}"
     if "le" in bounds:
-        return f"{words}{low}{',' * ('gt' in bounds)} {'up ' * ('ge' not in bounds)}to {_number(bounds['le'])}"
-    return f"{words}{low}" + (f"{' to' * bool(low)} below {_number(bounds['lt'])}" if "lt" in bounds else "")
+        return f"{words}{' to' if 'ge' in bounds else ', up to'} {_number(bounds['le'])}"
+    if "lt" in bounds:
+        return f"{words}{' to' if 'ge' in bounds else ' and'} below {_number(bounds['lt'])}"
+    return words
 
 
 def _describe_tuple(items: Sequence[Any], bounds: Mapping[str, int]) -> str:

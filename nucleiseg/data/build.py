@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from inspect import Parameter, signature
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from nucleiseg.data.datamodule import NucleiDataModule
 from nucleiseg.data.dataset import Transform
@@ -10,9 +12,23 @@ from nucleiseg.data.readers import READERS
 from nucleiseg.data.readers.base import Reader
 from nucleiseg.errors import InputError
 from nucleiseg.files import cache_folder
+from nucleiseg.settings import Problems, Settings, settings
 
 COMMON_KEYS = ("val", "fold", "folds", "group", "mpp", "cache_dir", "batch_size", "workers")
 """Keys of the `data` group that every reader shares; the others are fields of the reader."""
+
+
+@settings
+class LoaderSettings(Settings):
+    """How samples are loaded.
+
+    Attributes:
+        batch_size: training images in a batch of one process: 256 are more than a GPU of 140 GB holds.
+        workers: worker processes of a loader, each of some 300 MB; None chooses.
+    """
+
+    batch_size: Annotated[int, Field(ge=1, le=256)] = 1
+    workers: Annotated[int, Field(ge=0, le=64)] | None = None
 
 
 def build_datamodule(
@@ -53,6 +69,20 @@ def build_datamodule(
         accumulate=accumulate,
         **common,
     )
+
+
+def check_data_keys(data: Mapping[str, Any]) -> None:
+    """Check the keys of the `data` group without looking at any file.
+
+    Raises:
+        InputError: with every problem of the reader's keys and of those that all readers share.
+    """
+    problems = Problems()
+    problems.taking(lambda: _reader(data))
+    if isinstance(data, Mapping):
+        common = {key: data[key] for key in ("batch_size", "workers") if key in data}
+        problems.taking(lambda: LoaderSettings.from_dict(common, "data"))
+    problems.raise_found()
 
 
 def _reader(data: Mapping[str, Any]) -> Reader:

@@ -11,7 +11,7 @@ from typing import Any, Self
 import torch
 from omegaconf import OmegaConf
 
-from nucleiseg.data.build import build_datamodule
+from nucleiseg.data.build import build_datamodule, check_data_keys
 from nucleiseg.data.datamodule import NucleiDataModule
 from nucleiseg.doors.check import run_plan, say_data_check
 from nucleiseg.doors.live_run import refuse_live
@@ -25,6 +25,7 @@ from nucleiseg.models.mask_rcnn import MaskRCNN, build
 from nucleiseg.models.norm import resolve_norm_and_freeze
 from nucleiseg.models.pretrained import Start, resolve_weights
 from nucleiseg.progress import say
+from nucleiseg.settings import Problems, Seed, Settings, settings, unknown_key
 from nucleiseg.training import run
 from nucleiseg.training.callbacks.trackers import TrackerName, checked_logger, make_tracker
 from nucleiseg.training.plan import CheckpointPlan
@@ -35,10 +36,26 @@ from nucleiseg.training.settings import (
     OptimSettings,
     TrainerSettings,
     ValidationSettings,
-    checked_seed,
 )
 from nucleiseg.transforms.preprocessing import Preprocessing
 from nucleiseg.transforms.recipe import Recipe, build_recipe
+
+GROUPS = ("data", "aug", "model", "optim", "trainer", "checkpoint", "validation", "seed")
+"""Keys of `conf/train.yaml` that every run needs."""
+
+TOP_KEYS = (*GROUPS, "logger", "resume", "sweep")
+"""All keys at the top of `conf/train.yaml`."""
+
+
+@settings
+class RunKeys(Settings):
+    """The keys of a run that belong to no group.
+
+    Attributes:
+        seed: of everything that is sampled.
+    """
+
+    seed: Seed
 
 
 @dataclass(frozen=True)
@@ -58,17 +75,23 @@ class _Settings:
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """Take the composed configuration as plain Python; an InputError names what is not accepted."""
-        return cls(
-            data=config["data"],
-            recipe=build_recipe(config["aug"]),
-            model=ModelConfig.from_dict(config["model"]),
-            optim=OptimSettings.from_dict(config["optim"]),
-            trainer=TrainerSettings.from_dict(config["trainer"]),
-            checkpoint=CheckpointSettings.from_dict(config["checkpoint"]),
-            validation=ValidationSettings.from_dict(config["validation"]),
-            seed=checked_seed(config["seed"]),
-            logger=checked_logger(config.get("logger")),  # a run that was begun without the key is resumed
-        )
+        problems = Problems()
+        config = {name: config.get(name) for name in GROUPS} | dict(config)  # an absent group is reported as null
+        checked: dict[str, Any] = {
+            "recipe": problems.taking(lambda: build_recipe(config["aug"])),
+            "model": problems.taking(lambda: ModelConfig.from_dict(config["model"])),
+            "optim": problems.taking(lambda: OptimSettings.from_dict(config["optim"], "optim")),
+            "trainer": problems.taking(lambda: TrainerSettings.from_dict(config["trainer"], "trainer")),
+            "checkpoint": problems.taking(lambda: CheckpointSettings.from_dict(config["checkpoint"], "checkpoint")),
+            "validation": problems.taking(lambda: ValidationSettings.from_dict(config["validation"], "validation")),
+            "keys": problems.taking(lambda: RunKeys.from_dict({"seed": config["seed"]}, "")),
+            "logger": problems.taking(lambda: checked_logger(config.get("logger"))),  # absent in older runs
+        }
+        problems.taking(lambda: check_data_keys(config["data"]))
+        problems.found += [unknown_key(str(key), TOP_KEYS) for key in config if key not in TOP_KEYS]
+        problems.raise_found()
+        keys = checked.pop("keys")
+        return cls(data=config["data"], seed=keys.seed, **checked)
 
     def metadata(self, datamodule: NucleiDataModule, network: MaskRCNN, weights: str) -> Metadata:
         """Return what the run's checkpoints say of themselves; `weights` is what it starts from, in words."""
@@ -95,7 +118,9 @@ def train(config: Mapping[str, Any], run_dir: Path, *, resume: bool = False) -> 
     Raises:
         InputError: for bad configuration or data, before any training; `status.json` says why too.
     """
-    with told_in_status(run_dir, config["trainer"]["max_steps"]):
+    trainer = config.get("trainer")
+    max_steps = trainer.get("max_steps") if isinstance(trainer, Mapping) else None
+    with told_in_status(run_dir, max_steps if isinstance(max_steps, int) else 0):
         _train(deepcopy(dict(config)), run_dir, resume=resume)
 
 

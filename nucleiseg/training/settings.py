@@ -1,19 +1,32 @@
-"""The keys `optim`, `trainer`, `checkpoint` and `validation` of `conf/train.yaml` as frozen dataclasses."""
+"""The keys `optim`, `trainer`, `checkpoint` and `validation` of `conf/train.yaml` as typed settings.
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, Self
+Upper bounds are far above what trains anything: they end typing errors that would otherwise exhaust memory or hang.
+"""
+
+import os
+from collections.abc import Iterator
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 
-from nucleiseg.errors import InputError
-from nucleiseg.models.plain import from_mapping
 from nucleiseg.models.precision import Precision, precision_problems
+from nucleiseg.settings import Accepts, AsText, AsTuple, Settings, Share, settings
+
+MOST_STEPS = 10_000_000
+"""Optimiser steps: at ten a second more than eleven days; detectron2's longest COCO schedules take 270,000."""
+
+Steps = Annotated[int, Field(ge=1, le=MOST_STEPS)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Decay = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+
+PROCESSES_PER_CORE = 4
+"""Most training processes on the CPU: more than cores already slow each other down."""
 
 
-@dataclass(frozen=True)
-class OptimSettings:
+@settings
+class OptimSettings(Settings):
     """Optimiser and learning rate; the defaults are the study's recipe (detectron2's solver).
 
     Attributes:
@@ -34,58 +47,27 @@ class OptimSettings:
     """
 
     name: Literal["sgd", "adamw"] = "sgd"
-    lr: float = 0.01
-    momentum: float = 0.9
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 1e-4
-    weight_decay_norm: float = 0.0
+    lr: Positive = 0.01
+    momentum: Fraction = 0.9
+    betas: Annotated[tuple[Fraction, Fraction], AsTuple] = (0.9, 0.999)
+    weight_decay: Decay = 1e-4
+    weight_decay_norm: Decay = 0.0
     schedule: Literal["multistep", "cosine"] = "multistep"
-    warmup: float = 0.03
-    warmup_factor: float = 1e-4
-    milestones: tuple[float, ...] = (0.2, 0.5, 0.8, 0.9)
-    gamma: float = 0.1
-    final_factor: float = 0.0
-    total_steps: int | None = None
-
-    def __post_init__(self) -> None:
-        shares = {name: getattr(self, name) for name in ("warmup_factor", "final_factor")}
-        decays = {name: getattr(self, name) for name in ("weight_decay", "weight_decay_norm")}
-        _refuse(
-            (0 < self.lr < math.inf, f"optim.lr is {self.lr}; it accepts a number above 0."),
-            (0 <= self.momentum < 1, f"optim.momentum is {self.momentum}; it accepts a number from 0 to below 1."),
-            (
-                all(0 <= beta < 1 for beta in self.betas),
-                f"optim.betas is {list(self.betas)}; it accepts two numbers from 0 to below 1.",
-            ),
-            *(
-                (0 <= value < math.inf, f"optim.{name} is {value}; it accepts a number from 0.")
-                for name, value in decays.items()
-            ),
-            (0 <= self.warmup < 1, f"optim.warmup is {self.warmup}; it accepts a fraction of the run from 0 to 1."),
-            *(
-                (0 <= value <= 1, f"optim.{name} is {value}; it accepts a fraction of optim.lr from 0 to 1.")
-                for name, value in shares.items()
-            ),
-            (
-                all(0 < milestone < 1 for milestone in self.milestones),
-                f"optim.milestones is {list(self.milestones)}; it accepts fractions of the run between 0 and 1 "
-                "(step 480 of 2400 is 0.2).",
-            ),
-            (0 < self.gamma <= 1, f"optim.gamma is {self.gamma}; it accepts a number above 0, up to 1."),
-            (
-                self.total_steps is None or self.total_steps >= 1,
-                f"optim.total_steps is {self.total_steps}; it accepts a whole number from 1, or null.",
-            ),
-        )
-
-    @classmethod
-    def from_dict(cls, mapping: Mapping[str, Any]) -> Self:
-        """Build from plain Python; an InputError names an unknown key or a value that is not accepted."""
-        return from_mapping(cls, mapping, "optim")
+    warmup: Fraction = 0.03
+    warmup_factor: Share = 1e-4
+    milestones: Annotated[
+        tuple[Annotated[float, Field(gt=0, lt=1)], ...],
+        AsTuple,
+        Field(max_length=100),
+        Accepts("a list of up to 100 fractions of the run, each between 0 and 1 (step 480 of 2400 is 0.2)"),
+    ] = (0.2, 0.5, 0.8, 0.9)
+    gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
+    final_factor: Share = 0.0
+    total_steps: Steps | None = None
 
 
-@dataclass(frozen=True)
-class TrainerSettings:
+@settings
+class TrainerSettings(Settings):
     """Length, devices and precision of a run: what Lightning's Trainer is made with.
 
     Attributes:
@@ -103,40 +85,32 @@ class TrainerSettings:
         log_every: steps between two flushes of losses from the device to the log.
     """
 
-    max_steps: int = 2400
+    max_steps: Steps = 2400
     accelerator: Literal["auto", "cpu", "gpu", "cuda"] = "auto"
-    devices: int = 1
+    devices: Annotated[int, Field(ge=1, le=64)] | Literal[-1] = 1
     strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true", "ddp_spawn"] = "auto"
-    num_nodes: int = 1
+    num_nodes: Annotated[int, Field(ge=1, le=1024)] = 1
     sync_batchnorm: bool = False
-    precision: Precision = "32"
-    accumulate: int = 1
-    clip_norm: float | None = None
-    log_every: int = 10
+    precision: Annotated[Precision, AsText] = "32"
+    accumulate: Annotated[int, Field(ge=1, le=4096)] = 1
+    clip_norm: Positive | None = None
+    log_every: Annotated[int, Field(ge=1, le=10_000)] = 10
 
-    def __post_init__(self) -> None:
-        counts = {name: getattr(self, name) for name in ("max_steps", "num_nodes", "accumulate", "log_every")}
-        precision = precision_problems(self.precision, self.accelerator_here, "trainer.precision")
-        _refuse(
-            *((False, sentence) for sentence in precision),
-            *(
-                (value >= 1, f"trainer.{name} is {value}; it accepts a whole number from 1.")
-                for name, value in counts.items()
-            ),
-            (
-                self.devices >= 1 or self.devices == -1,
-                f"trainer.devices is {self.devices}; it accepts a number of devices, or -1 for all.",
-            ),
-            (
-                not (self.sync_batchnorm and self.accelerator_here == "cpu"),
-                f"trainer.sync_batchnorm is true with trainer.accelerator={self.accelerator}, which is the CPU here; "
-                "it accepts false there: statistics over all processes (torch's SyncBatchNorm) are for GPUs.",
-            ),
-            (
-                self.clip_norm is None or self.clip_norm > 0,
-                f"trainer.clip_norm is {self.clip_norm}; it accepts a number above 0, or null.",
-            ),
-        )
+    def contradictions(self, at: str) -> Iterator[str]:
+        """Yield a sentence for what this computer cannot do; see `Settings`."""
+        here = self.accelerator_here
+        yield from precision_problems(self.precision, here, f"{at}precision")
+        if self.sync_batchnorm and here == "cpu":
+            yield (
+                f"{at}sync_batchnorm is true with {at}accelerator={self.accelerator}, which is the CPU here; it "
+                "accepts false there: statistics over all processes (torch's SyncBatchNorm) are for GPUs."
+            )
+        most = PROCESSES_PER_CORE * (os.cpu_count() or 1)
+        if here == "cpu" and self.devices > most:
+            yield (
+                f"{at}devices is {self.devices}; it accepts at most {most} processes on the CPU of this computer, "
+                f"{PROCESSES_PER_CORE} for each core: each takes the memory of a whole training."
+            )
 
     @property
     def accelerator_here(self) -> str:
@@ -154,14 +128,9 @@ class TrainerSettings:
         """
         return not (self.precision == "16-mixed" or (self.precision == "bf16-mixed" and self.clip_norm is not None))
 
-    @classmethod
-    def from_dict(cls, mapping: Mapping[str, Any]) -> Self:
-        """Build from plain Python; an InputError names an unknown key or a value that is not accepted."""
-        return from_mapping(cls, mapping, "trainer")
 
-
-@dataclass(frozen=True)
-class CheckpointSettings:
+@settings
+class CheckpointSettings(Settings):
     """When checkpoints are written, and how many stay.
 
     Attributes:
@@ -169,26 +138,12 @@ class CheckpointSettings:
         keep: how many of the best by `val/ap50` stay, beside the last; None keeps all.
     """
 
-    every: int = 200
-    keep: int | None = None
-
-    def __post_init__(self) -> None:
-        _refuse(
-            (self.every >= 1, f"checkpoint.every is {self.every}; it accepts a whole number of steps from 1."),
-            (
-                self.keep is None or self.keep >= 1,
-                f"checkpoint.keep is {self.keep}; it accepts a whole number from 1, or null to keep all.",
-            ),
-        )
-
-    @classmethod
-    def from_dict(cls, mapping: Mapping[str, Any]) -> Self:
-        """Build from plain Python; an InputError names an unknown key or a value that is not accepted."""
-        return from_mapping(cls, mapping, "checkpoint")
+    every: Steps = 200
+    keep: Annotated[int, Field(ge=1, le=MOST_STEPS)] | None = None
 
 
-@dataclass(frozen=True)
-class ValidationSettings:
+@settings
+class ValidationSettings(Settings):
     """How much of the validation images is looked at, and how often.
 
     Attributes:
@@ -198,39 +153,7 @@ class ValidationSettings:
         overlays: how many of them are drawn into TensorBoard.
     """
 
-    every_checkpoints: int = 1
-    images: int | None = None
+    every_checkpoints: Steps = 1
+    images: Annotated[int, Field(ge=1, le=MOST_STEPS)] | None = None
     losses: bool = True
-    overlays: int = 2
-
-    def __post_init__(self) -> None:
-        _refuse(
-            (
-                self.every_checkpoints >= 1,
-                f"validation.every_checkpoints is {self.every_checkpoints}; it accepts a whole number from 1.",
-            ),
-            (
-                self.images is None or self.images >= 1,
-                f"validation.images is {self.images}; it accepts a whole number from 1, or null for all "
-                "(data.val=none trains without validation).",
-            ),
-            (self.overlays >= 0, f"validation.overlays is {self.overlays}; it accepts a whole number from 0."),
-        )
-
-    @classmethod
-    def from_dict(cls, mapping: Mapping[str, Any]) -> Self:
-        """Build from plain Python; an InputError names an unknown key or a value that is not accepted."""
-        return from_mapping(cls, mapping, "validation")
-
-
-def checked_seed(value: object) -> int:
-    """Return `seed`, which torch and NumPy must both take; an InputError says what it accepts."""
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
-        raise InputError(f"seed is {value!r}; it accepts a whole number from 0 to 2**63 - 1.")
-    return value
-
-
-def _refuse(*checks: tuple[bool, str]) -> None:
-    problems = [sentence for accepted, sentence in checks if not accepted]
-    if problems:
-        raise InputError(problems)
+    overlays: Annotated[int, Field(ge=0, le=1000)] = 2

@@ -9,9 +9,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 
-from nucleiseg.data.build import build_datamodule
-from nucleiseg.models.config import ModelConfig
-from nucleiseg.training.settings import CheckpointSettings, OptimSettings, TrainerSettings, ValidationSettings
+from nucleiseg.doors.training import _Settings
+from nucleiseg.errors import InputError
+from nucleiseg.training.settings import OptimSettings, TrainerSettings
 from nucleiseg.transforms.recipe import build_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -28,14 +28,8 @@ MANDATORY = {
 
 
 def check(config: dict[str, Any]) -> None:
-    """Give every group to its room."""
-    recipe = build_recipe(config["aug"])
-    ModelConfig.from_dict(config["model"])
-    OptimSettings.from_dict(config["optim"])
-    TrainerSettings.from_dict(config["trainer"])
-    CheckpointSettings.from_dict(config["checkpoint"])
-    ValidationSettings.from_dict(config["validation"])
-    build_datamodule(config["data"], train_transform=recipe, val_transform=recipe, seed=config["seed"], total_steps=1)
+    """Give every group to its class, in one pass."""
+    _Settings.from_config(config)
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -79,3 +73,31 @@ def test_the_missions_overrides_compose(composed: Callable[..., dict[str, Any]])
     assert config["model"]["name"] == "r50_c4"
     assert build_recipe(config["aug"]).saturation == (0.5, 2)
     assert composed("train", "data.val=none")["data"]["val"] == "none"
+
+
+@pytest.mark.parametrize(("card", "settings"), [("optim", OptimSettings), ("trainer", TrainerSettings)])
+def test_defaults_of_the_classes_are_those_of_the_cards(
+    card: str, settings: type, composed: Callable[..., dict[str, Any]]
+) -> None:
+    assert settings.from_dict(composed("train")[card], card) == settings()
+
+
+def test_problems_of_all_groups_come_together(composed: Callable[..., dict[str, Any]]) -> None:
+    overrides = ("optim.lr=-1", "aug.hflip=2", "data.batch_size=0", "model.rpn.nms=3", "+foo=1", "+trainer.max_step=3")
+    with pytest.raises(InputError) as caught:
+        _Settings.from_config(composed("train", *overrides))
+    named = {problem.split()[0] for problem in caught.value.problems}
+    assert named == {"optim.lr", "aug.hflip", "data.batch_size", "model.rpn.nms", "foo", "trainer.max_step"}
+    assert "did you mean trainer.max_steps?" in str(caught.value)
+
+
+@pytest.mark.parametrize("given", [None, 5, "absent"])
+def test_a_group_that_is_missing_or_a_scalar_is_named_with_its_keys(
+    given: object, composed: Callable[..., dict[str, Any]]
+) -> None:
+    config = composed("train")
+    del config["optim"]
+    if given != "absent":
+        config["optim"] = given
+    with pytest.raises(InputError, match=r"^optim is (null|5); it accepts the keys name, lr, "):
+        _Settings.from_config(config)
