@@ -85,9 +85,10 @@ class Settings:
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
         """Accept a mapping for a nested group, which pydantic's strict mode would refuse."""
-        schema = inner = handler(source)
+        schema = handler(source)
+        inner: Any = schema
         while inner["type"] != "dataclass":
-            inner = inner["schema"]  # type: ignore[typeddict-item]
+            inner = inner["schema"]
         inner["strict"] = False
         return schema
 
@@ -117,7 +118,7 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python that `from_dict` takes back, and that `weights_only` loading and JSON accept."""
-        return {item.name: to_plain(getattr(self, item.name)) for item in fields(self)}  # type: ignore[arg-type]
+        return {item.name: to_plain(getattr(self, item.name)) for item in fields(self)}
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field, Field))
@@ -129,7 +130,7 @@ def settings(cls: type[Class]) -> type[Class]:
     return _with_input_errors(pydantic_dataclass(frozen=True, kw_only=True, config=CONFIG)(cls))
 
 
-def _with_input_errors(cls: type[Class]) -> type[Class]:
+def _with_input_errors(cls: Any) -> Any:  # noqa: ANN401
     validate = cls.__init__
 
     def construct(self: Any, **values: Any) -> None:  # noqa: ANN401
@@ -138,7 +139,7 @@ def _with_input_errors(cls: type[Class]) -> type[Class]:
         except ValidationError as error:
             raise InputError(_sentences(error, cls, values, cls.__name__)) from None
 
-    cls.__init__ = construct  # type: ignore[method-assign, assignment]
+    cls.__init__ = construct
     return cls
 
 
@@ -208,7 +209,7 @@ def suggestion(key: str, known: Iterable[str]) -> str:
     return f"{'its' if group else 'the'} keys are {', '.join(names)}."
 
 
-def known_keys(cls: type[Any], key: str = "") -> Iterator[str]:
+def known_keys(cls: Any, key: str = "") -> Iterator[str]:  # noqa: ANN401
     """Yield every key of a class of settings, with dots, those of its groups included."""
     for name, hint in _hints(cls).items():
         yield (whole := f"{key}.{name}" if key else name)
@@ -281,7 +282,7 @@ def _number(value: float) -> str:
 
 
 @cache
-def _hints(cls: type[Any]) -> dict[str, Any]:
+def _hints(cls: Any) -> dict[str, Any]:  # noqa: ANN401
     """Return the types of a dataclass's fields by name."""
     hints = get_type_hints(cls, include_extras=True)
     return {item.name: hints[item.name] for item in fields(cls)}
@@ -291,7 +292,7 @@ def _is_settings(hint: object) -> bool:
     return isinstance(hint, type) and issubclass(hint, Settings)
 
 
-def _missing(cls: type[Any], mapping: object, key: str) -> Iterator[str]:
+def _missing(cls: Any, mapping: object, key: str) -> Iterator[str]:  # noqa: ANN401
     """Yield a sentence for each field with a default that a mapping lacks; pydantic names those without."""
     if not isinstance(mapping, Mapping):
         return
@@ -305,7 +306,7 @@ def _missing(cls: type[Any], mapping: object, key: str) -> Iterator[str]:
             yield f"{whole} is missing; it accepts {describe(hint)}."
 
 
-def _sentences(error: ValidationError, cls: type[Any], mapping: object, key: str) -> list[str]:
+def _sentences(error: ValidationError, cls: Any, mapping: object, key: str) -> list[str]:  # noqa: ANN401
     """Return pydantic's errors as sentences, one a field."""
     sentences = [
         sentence
@@ -315,7 +316,7 @@ def _sentences(error: ValidationError, cls: type[Any], mapping: object, key: str
     return list(dict.fromkeys(sentences))
 
 
-def _problem_sentences(problem: Any, cls: type[Any], value: Any, key: str) -> Iterable[str]:  # noqa: ANN401
+def _problem_sentences(problem: Any, cls: Any, value: Any, key: str) -> Iterable[str]:  # noqa: ANN401
     """Return the sentences of one error, whose location is followed through nested classes down to a field."""
     top, root, hint = cls, key, cls
     for name in problem["loc"]:

@@ -76,22 +76,22 @@ class _Settings:
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """Take the composed configuration as plain Python; an InputError names what is not accepted."""
         problems = Problems()
-        config = {name: config.get(name) for name in GROUPS} | dict(config)  # an absent group is reported as null
+        groups: dict[str, Any] = {**dict.fromkeys(GROUPS), **config}  # an absent group is reported as null
         checked: dict[str, Any] = {
-            "recipe": problems.taking(lambda: build_recipe(config["aug"])),
-            "model": problems.taking(lambda: ModelConfig.from_dict(config["model"])),
-            "optim": problems.taking(lambda: OptimSettings.from_dict(config["optim"], "optim")),
-            "trainer": problems.taking(lambda: TrainerSettings.from_dict(config["trainer"], "trainer")),
-            "checkpoint": problems.taking(lambda: CheckpointSettings.from_dict(config["checkpoint"], "checkpoint")),
-            "validation": problems.taking(lambda: ValidationSettings.from_dict(config["validation"], "validation")),
-            "keys": problems.taking(lambda: RunKeys.from_dict({"seed": config["seed"]}, "")),
-            "logger": problems.taking(lambda: checked_logger(config.get("logger"))),  # absent in older runs
+            "recipe": problems.taking(lambda: build_recipe(groups["aug"])),
+            "model": problems.taking(lambda: ModelConfig.from_dict(groups["model"])),
+            "optim": problems.taking(lambda: OptimSettings.from_dict(groups["optim"], "optim")),
+            "trainer": problems.taking(lambda: TrainerSettings.from_dict(groups["trainer"], "trainer")),
+            "checkpoint": problems.taking(lambda: CheckpointSettings.from_dict(groups["checkpoint"], "checkpoint")),
+            "validation": problems.taking(lambda: ValidationSettings.from_dict(groups["validation"], "validation")),
+            "keys": problems.taking(lambda: RunKeys.from_dict({"seed": groups["seed"]}, "")),
+            "logger": problems.taking(lambda: checked_logger(groups.get("logger"))),  # absent in older runs
         }
-        problems.taking(lambda: check_data_keys(config["data"]))
-        problems.found += [unknown_key(str(key), TOP_KEYS) for key in config if key not in TOP_KEYS]
+        problems.taking(lambda: check_data_keys(groups["data"]))
+        problems.found += [unknown_key(str(key), TOP_KEYS) for key in groups if key not in TOP_KEYS]
         problems.raise_found()
         keys = checked.pop("keys")
-        return cls(data=config["data"], seed=keys.seed, **checked)
+        return cls(data=groups["data"], seed=keys.seed, **checked)
 
     def metadata(self, datamodule: NucleiDataModule, network: MaskRCNN, weights: str) -> Metadata:
         """Return what the run's checkpoints say of themselves; `weights` is what it starts from, in words."""
