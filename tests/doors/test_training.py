@@ -132,10 +132,10 @@ def test_a_resume_that_cannot_begin_leaves_the_run_as_it_is(short: dict[str, Any
 
 def test_a_bad_setting_is_refused_before_a_file_of_the_run_is_written(short: dict[str, Any], tmp_path: Path) -> None:
     short["seed"] = None
-    with pytest.raises(InputError, match="seed is None; it accepts"):
+    with pytest.raises(InputError, match="seed is null; it accepts"):
         train(short, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["status.json"]
-    assert "seed is None" in status(tmp_path)["reason"]
+    assert "seed is null" in status(tmp_path)["reason"]
 
 
 def test_what_a_resume_changes_is_written_down(short: dict[str, Any], tmp_path: Path) -> None:
