@@ -99,7 +99,12 @@ class Predictor:
         Raises:
             InputError: if the file is missing or no checkpoint of ours, or device and precision do not exist.
         """
-        return cls(*load(Path(path)), settings)
+        network, metadata = load(Path(path))
+        try:
+            Preprocessing.from_dict(metadata.preprocessing or {"scale": metadata.scale})
+        except InputError as error:
+            raise InputError([f"{path}: the preprocessing of the training: {it}" for it in error.problems]) from error
+        return cls(network, metadata, settings)
 
     @property
     def score_threshold(self) -> float:

@@ -1,6 +1,5 @@
 """Checkpoints that rebuild themselves: weights, what the network is made of, and what it learned from."""
 
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -61,7 +60,7 @@ class Metadata:
         problems = [
             f"{name} is {value!r}; it accepts {accepted}."
             for name, value, fits, accepted in (
-                ("scale", self.scale, 0 < self.scale < math.inf, "a number above 0"),
+                ("scale", self.scale, 1e-3 <= self.scale <= 1e3, "a number from 0.001 to 1000"),
                 (
                     "score_threshold",
                     threshold,
