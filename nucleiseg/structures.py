@@ -10,8 +10,8 @@ plane, however many nuclei they have:
     0 0 0 0 2        0 0 3 3 0
 """
 
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -33,6 +33,7 @@ class Sample:
             plane `layer_index[i]` and on no other. L >= 1, also where there are no instances.
         layer_index: (N,) int64, the plane of each instance.
         labels: (N,) int64 class of each instance, 1 .. number of classes (0 is the background's).
+        noticed: what the reader noticed in the files, counted by the names of `data.oddities.SENTENCES`.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Sample:
     layers: np.ndarray
     layer_index: np.ndarray
     labels: np.ndarray
+    noticed: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:

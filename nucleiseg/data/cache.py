@@ -3,14 +3,14 @@
 import hashlib
 import os
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from nucleiseg.data import array_file
-from nucleiseg.data.oddities import count_copies, say_oddities
+from nucleiseg.data.oddities import find_oddities, say_oddities
 from nucleiseg.data.readers.base import Reader, Record
 from nucleiseg.errors import InputError
 from nucleiseg.files import atomic_path
@@ -18,10 +18,10 @@ from nucleiseg.label_maps import measure
 from nucleiseg.progress import say, track
 from nucleiseg.structures import Sample
 
-VERSION = 2
+VERSION = 3
 """Of what a cache file holds: raise it, and the files of older versions are no longer looked at."""
 
-FACTS = ("empty_masks", "key", "copies", "covering")
+FACTS = ("key", "content", "oddities")
 """The plain values of a `Summary` that a cache file holds."""
 
 
@@ -34,20 +34,18 @@ class Summary:
         height: rows of the image.
         width: columns of the image.
         boxes: (N, 4) float32 x1, y1, x2, y2, tight around each instance, in pixels of the source image.
-        empty_masks: annotations that were skipped because they mark no pixel.
         key: the reader's content key of the record (for a fingerprint of the data set).
-        copies: instances that equal an earlier one pixel by pixel.
-        covering: instances that cover the whole image.
+        content: hexadecimal digest of the decoded image, equal for copies of it under other names and formats.
+        oddities: what was noticed in it, counted by the names of `oddities.SENTENCES`.
     """
 
     name: str
     height: int
     width: int
     boxes: np.ndarray
-    empty_masks: int
     key: str
-    copies: int = 0
-    covering: int = 0
+    content: str = ""
+    oddities: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """The number of instances."""
@@ -108,7 +106,7 @@ class SampleCache:
         if record.problem is not None:
             raise InputError(record.problem)
         if self.folder is None:
-            return _summarise(reader, record, reader.read(record), reader.key(record))
+            return _summarise(reader.read(record), reader.key(record))
         (_, summary), path = self._current(reader, record)
         self._checked[reader, record.name] = path
         return summary
@@ -123,7 +121,7 @@ class SampleCache:
             sample = reader.read(record)
             if reader.key(record) != key:
                 raise InputError(f"The files of image {record.name} changed while they were read: start again.")
-            summary = _summarise(reader, record, sample, key)
+            summary = _summarise(sample, key)
             _write_stored(path, sample, summary)
             self.written += 1
             stored = sample, summary
@@ -150,7 +148,7 @@ class SampleCache:
 def load_all(reader: Reader, cache: SampleCache, records: Sequence[Record] | None = None) -> list[Summary]:
     """Prepare every record of a data set, with a progress bar, and report all problems together.
 
-    Empty masks that were skipped and images without nuclei are said in a sentence each.
+    What is odd about the data is reported in a sentence a kind (see `oddities`).
 
     Args:
         reader: the data set.
@@ -183,7 +181,7 @@ def load_all(reader: Reader, cache: SampleCache, records: Sequence[Record] | Non
     return summaries
 
 
-def _summarise(reader: Reader, record: Record, sample: Sample, key: str) -> Summary:
+def _summarise(sample: Sample, key: str) -> Summary:
     height, width = sample.image.shape[:2]
     _, boxes, areas = measure(sample.layers)  # in the order of the instances, whose values ascend
     return Summary(
@@ -191,10 +189,9 @@ def _summarise(reader: Reader, record: Record, sample: Sample, key: str) -> Summ
         height,
         width,
         boxes,
-        empty_masks=reader.empty_masks(record, sample),
         key=key,
-        copies=count_copies(sample, boxes),
-        covering=int((areas == height * width).sum()),
+        content=hashlib.sha256(f"{height} {width} ".encode() + sample.image.tobytes()).hexdigest()[:32],
+        oddities=find_oddities(sample, boxes, areas),
     )
 
 

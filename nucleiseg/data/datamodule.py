@@ -19,7 +19,7 @@ from nucleiseg.data.checks import is_whole
 from nucleiseg.data.dataset import NucleiDataset, PrepareBatch, Transform, collate, init_worker
 from nucleiseg.data.readers.base import Reader, Record
 from nucleiseg.data.sampler import SampleKey, StepSampler
-from nucleiseg.data.splits import Split, ValChoice, split
+from nucleiseg.data.splits import Split, ValChoice, say_copies, split
 from nucleiseg.errors import InputError
 from nucleiseg.structures import Target
 
@@ -117,7 +117,9 @@ class NucleiDataModule(pl.LightningDataModule):
         self.summaries = load_all(self.reader, self.cache, records)
         names = [summary.name for summary in self.summaries]
         counts = [len(summary) for summary in self.summaries]
-        self.split = split(names, counts, self.val, self.fold, self.folds, self.group)
+        contents = {summary.name: summary.content for summary in self.summaries}
+        self.split = split(names, counts, self.val, self.fold, self.folds, self.group, list(contents.values()))
+        say_copies(self.split, contents)
         by_name = {record.name: record for record in records}
         self.train_records = tuple(by_name[name] for name in self.split.train)
         self.val_records = tuple(by_name[name] for name in self.split.val)

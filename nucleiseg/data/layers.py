@@ -17,6 +17,23 @@ import numpy as np
 
 LARGEST_UINT16 = int(np.iinfo(np.uint16).max)
 
+MOST_PLANES = 32
+"""Planes of one image. Nuclei of a thick section lie over one another two or three deep; where dozens do, the masks mark
+the background (inverted), and a plane for each of them would take memory and time without end."""
+
+
+class TooManyPlanesError(ValueError):
+    """More than `MOST_PLANES` masks lie over one another.
+
+    Args:
+        count: masks that were packed until then.
+        large: how many of them cover more than half of the image.
+    """
+
+    def __init__(self, count: int, large: int) -> None:
+        self.count, self.large = count, large
+        super().__init__(f"{count} masks do not fit on {MOST_PLANES} planes")
+
 
 def pack(masks: Iterable[np.ndarray], shape: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Pack masks into as few planes as greedy first fit finds.
@@ -30,10 +47,13 @@ def pack(masks: Iterable[np.ndarray], shape: tuple[int, int] | None = None) -> t
         layer_index: (N,) int64, the plane of each instance.
 
     Raises:
+        TooManyPlanesError: if masks overlap so much that `MOST_PLANES` are not enough.
         ValueError: if a mask is empty or of another shape, or there are neither masks nor a shape.
     """
     planes: list[np.ndarray] = []
     layer_index: list[int] = []
+    free: list[int] = []  # pixels without a label: a mask with more of them is not tried on that plane
+    large = 0
     for number, mask in enumerate(masks, 1):
         shape = shape or mask.shape
         if mask.shape != shape:
@@ -42,9 +62,15 @@ def pack(masks: Iterable[np.ndarray], shape: tuple[int, int] | None = None) -> t
         if window is None:
             raise ValueError(f"mask {number} has no pixel")
         inside = mask[window] != 0
-        plane = _first_free(planes, window, inside)
+        area = np.count_nonzero(inside)
+        large += 2 * area > shape[0] * shape[1]
+        plane = next((i for i, left in enumerate(free) if area <= left and _fits(planes[i], window, inside)), len(free))
+        if plane == MOST_PLANES:
+            raise TooManyPlanesError(number, large)
         if plane == len(planes):
             planes.append(np.zeros(shape, np.int32))
+            free.append(shape[0] * shape[1])
+        free[plane] -= area
         planes[plane][window][inside] = number
         layer_index.append(plane)
     if shape is None:
@@ -54,6 +80,22 @@ def pack(masks: Iterable[np.ndarray], shape: tuple[int, int] | None = None) -> t
     for target, plane_values in zip(layers, planes, strict=False):  # no instance: one plane of background
         target[:] = plane_values
     return layers, np.array(layer_index, np.int64)
+
+
+def pack_labels(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Number the instances of a label map from 1 in the order of their labels.
+
+    Args:
+        labels: (H, W) whole numbers from 0, the background.
+
+    Returns:
+        layers: (1, H, W), uint16 up to 65,535 instances and int32 beyond; instance i has the value i + 1.
+        layer_index: (N,) int64, all 0.
+    """
+    values, numbers = np.unique(labels, return_inverse=True)
+    count = int(np.count_nonzero(values))
+    numbers = numbers.reshape(labels.shape) + (count == len(values))  # no background at all
+    return numbers[None].astype(np.uint16 if count <= LARGEST_UINT16 else np.int32), np.zeros(count, np.int64)
 
 
 def unpack(layers: np.ndarray, layer_index: np.ndarray) -> Iterator[np.ndarray]:
@@ -80,9 +122,6 @@ def bounding_window(mask: np.ndarray) -> tuple[slice, slice] | None:
     return row_slice, slice(int(columns[0]), int(columns[-1]) + 1)
 
 
-def _first_free(planes: list[np.ndarray], window: tuple[slice, slice], inside: np.ndarray) -> int:
-    """Return the first plane without a label under `inside`, or the number of planes if each has one."""
-    for plane, values in enumerate(planes):
-        if not values[window][inside].any():
-            return plane
-    return len(planes)
+def _fits(plane: np.ndarray, window: tuple[slice, slice], inside: np.ndarray) -> bool:
+    """Return whether a plane has no label under `inside`."""
+    return not plane[window][inside].any()

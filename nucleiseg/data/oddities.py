@@ -1,70 +1,128 @@
-"""What a data set may hold and somebody probably did not mean: found in each image, said once for all."""
+"""What a data set may hold and somebody probably did not mean: found in each image, reported once for all."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 
+from nucleiseg.errors import some
 from nucleiseg.progress import say
 from nucleiseg.structures import Sample
 
-NAMES_SHOWN = 5
+HEAVY = 0.5
+"""Share of an image that one mask, or of a mask that others, may cover without a warning."""
+
+SENTENCES = {
+    "empty": ("Skipped 1 empty mask in {where}.", "Skipped {count} empty masks in {where}."),
+    "label_maps": (
+        "Read 1 mask file as a label map of all nuclei of its image: {where}.",
+        "Read {count} mask files as label maps of all nuclei of their image: {where}.",
+    ),
+    "scattered": (
+        "Warning: 1 label of a label map marks pixels far apart, as if two nuclei had one number: {where}.",
+        "Warning: {count} labels of label maps mark pixels far apart, as if two nuclei had one number: {where}.",
+    ),
+    "thresholded": (
+        "Warning: 1 mask has values between 0 and its maximum (JPEG, or resized) and is cut at half of it: {where}.",
+        "Warning: {count} masks have values between 0 and their maximum (JPEG, or resized) and are cut at half of it: "
+        "{where}.",
+    ),
+    "parts": (
+        "Warning: 1 image has a single mask of several parts, read as one nucleus; if it marks all nuclei, number them "
+        "(a label map): {where}.",
+        "Warning: {count} images have a single mask of several parts, read as one nucleus; if it marks all nuclei, "
+        "number them (a label map): {where}.",
+    ),
+    "copies": (
+        "Warning: 1 mask repeats another of its image pixel by pixel, one nucleus too many each: {where}.",
+        "Warning: {count} masks repeat another of its image pixel by pixel, one nucleus too many each: {where}.",
+    ),
+    "covering": (
+        "Warning: 1 mask covers the whole image; remove what is no nucleus: {where}.",
+        "Warning: {count} masks cover the whole image; remove what is no nucleus: {where}.",
+    ),
+    "large": (
+        "Warning: 1 mask covers more than half of its image; it looks inverted, with the background marked instead of "
+        "the nucleus: {where}.",
+        "Warning: {count} masks cover more than half of their image; they look inverted, with the background marked "
+        "instead of the nucleus: {where}.",
+    ),
+    "overlapping": (
+        "Warning: 1 mask lies by more than half under other masks of its image; is a nucleus annotated twice? {where}.",
+        "Warning: {count} masks lie by more than half under other masks of their image; are nuclei annotated twice? "
+        "{where}.",
+    ),
+    "not_finite": (
+        "Warning: 1 image has pixels that are not finite (NaN), shown as black: {where}.",
+        "Warning: {count} images have pixels that are not finite (NaN), shown as black: {where}.",
+    ),
+}
+"""What is noticed in an image -> the sentence for one and for several, in the order of printing."""
 
 
-class Oddities(Protocol):
-    """The oddities of one image, see `cache.Summary`; its length is the number of instances."""
+class ImageOddities(Protocol):
+    """What was noticed in one image, see `cache.Summary`; its length is the number of instances."""
 
     @property
     def name(self) -> str: ...  # noqa: D102
     @property
-    def empty_masks(self) -> int: ...  # noqa: D102
-    @property
-    def copies(self) -> int: ...  # noqa: D102
-    @property
-    def covering(self) -> int: ...  # noqa: D102
+    def oddities(self) -> Mapping[str, int]: ...  # noqa: D102
     def __len__(self) -> int: ...
 
 
-def count_copies(sample: Sample, boxes: np.ndarray) -> int:
-    """Return how many instances equal an earlier one pixel by pixel.
-
-    Only instances of one box are compared, so the cost hardly grows with their number.
+def find_oddities(sample: Sample, boxes: np.ndarray, areas: np.ndarray) -> dict[str, int]:
+    """Count what is odd about the instances of an image, beside what its reader noticed.
 
     Args:
         sample: the image's instances.
         boxes: (N, 4) tight box of each, x1, y1, x2, y2.
+        areas: (N,) pixels of each.
+
+    Returns:
+        Name in `SENTENCES` -> count, without zeros.
+    """
+    whole = sample.image.shape[0] * sample.image.shape[1]
+    copied, copies = _find_copies(sample, boxes)
+    found = Counter(sample.noticed)
+    found["copies"] = copies
+    found["covering"] = int((areas == whole).sum())
+    found["large"] = int(((areas > HEAVY * whole) & (areas < whole)).sum())
+    if len(sample.layers) > 1:
+        shared = np.count_nonzero(sample.layers, axis=0) > 1
+        under = sum(np.bincount(plane[shared], minlength=len(areas) + 1)[1:] for plane in sample.layers)
+        found["overlapping"] = int(((under > HEAVY * areas) & (2 * areas <= whole) & ~copied).sum())
+    return {**+found}
+
+
+def _find_copies(sample: Sample, boxes: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return which instances equal another one pixel by pixel, (N,) bool, and how many are too many.
+
+    Only instances of one box are compared, so the cost hardly grows with their number.
     """
     _, group, sizes = np.unique(boxes, axis=0, return_inverse=True, return_counts=True)
-    seen = set()
-    suspects = np.flatnonzero(sizes[group.reshape(-1)] > 1)
-    for index in suspects:
+    equal: dict[tuple[int, int, int, int, bytes], list[int]] = {}
+    for index in np.flatnonzero(sizes[group.reshape(-1)] > 1):
         left, top, right, bottom = boxes[index].astype(int)
         inside = sample.layers[sample.layer_index[index], top:bottom, left:right] == index + 1
-        seen.add((left, top, right, bottom, inside.tobytes()))
-    return len(suspects) - len(seen)
+        equal.setdefault((left, top, right, bottom, inside.tobytes()), []).append(int(index))
+    copied = np.zeros(len(boxes), bool)
+    for indices in equal.values():
+        copied[indices] = len(indices) > 1
+    return copied, sum(len(indices) - 1 for indices in equal.values())
 
 
-def say_oddities(images: Sequence[Oddities]) -> None:
+def say_oddities(images: Sequence[ImageOddities]) -> None:
     """Print a sentence for each kind of oddity that the images of a data set have."""
-    total, where = _sum(images, lambda image: image.empty_masks)
-    if total:
-        say(f"Skipped {total} empty mask{'s' * (total > 1)} in {where}.")
-    total, where = _sum(images, lambda image: image.copies)
-    if total:
-        masks = "1 mask repeats" if total == 1 else f"{total} masks repeat"
-        say(f"Warning: {masks} another of its image pixel by pixel, one nucleus too many each: {where}.")
-    total, where = _sum(images, lambda image: image.covering)
-    if total:
-        masks = "1 mask covers" if total == 1 else f"{total} masks cover"
-        say(f"Warning: {masks} the whole image; remove what is no nucleus: {where}.")
-    total, where = _sum(images, lambda image: len(image) == 0)
-    if total:
-        have = "1 image has no nucleus and trains" if total == 1 else f"{total} images have no nucleus and train"
-        say(f"Of {len(images)}, {have} as background: {where}.")
-
-
-def _sum(images: Sequence[Oddities], count: Callable[[Oddities], int]) -> tuple[int, str]:
-    """Return the sum of a count over the images, and the first names of those where it is not 0."""
-    found = [(image.name, count(image)) for image in images if count(image)]
-    more = f" and {len(found) - NAMES_SHOWN} more" if len(found) > NAMES_SHOWN else ""
-    return sum(number for _, number in found), ", ".join(name for name, _ in found[:NAMES_SHOWN]) + more
+    for kind, (one, many) in SENTENCES.items():
+        found = [(image.name, image.oddities[kind]) for image in images if image.oddities.get(kind)]
+        if found:
+            count = sum(number for _, number in found)
+            where = some([name for name, _ in found])
+            say((one if count == 1 else many).format(count=count, where=where))
+    empty = [image.name for image in images if len(image) == 0]
+    if empty:
+        have = (
+            "1 image has no nucleus and trains" if len(empty) == 1 else f"{len(empty)} images have no nucleus and train"
+        )
+        say(f"Of {len(images)}, {have} as background: {some(empty)}.")

@@ -11,10 +11,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from nucleiseg.data.balance import assign
 from nucleiseg.data.checks import is_fraction, is_whole
 from nucleiseg.errors import InputError
+from nucleiseg.progress import counted, say
 
 TCGA_BARCODE = re.compile(r"TCGA-([A-Z0-9]{2})-[A-Z0-9]{4}", re.IGNORECASE)
 """Project, tissue source site, participant: the first three fields of a TCGA barcode (GDC Encyclopedia)."""
@@ -57,6 +60,7 @@ def split(
     fold: int | None = None,
     folds: int = 5,
     group: str = "auto",
+    contents: Sequence[str] | None = None,
 ) -> Split:
     """Divide images into a part to train on and a part to validate on.
 
@@ -69,7 +73,8 @@ def split(
         val: what to validate on: a fraction of the images in (0, 1); names; None or "none" for nothing.
         fold: validate on this fold (counted from 0) of `folds` instead; `val` is then a fraction and not used.
         folds: number of folds.
-        group: which images stay together, see `group_of`.
+        group: which images stay together, see `group_of`; with `auto`, also images of equal content.
+        contents: a digest of each image's pixels, equal for copies of one image; None: no copies.
 
     Returns:
         The two parts.
@@ -77,9 +82,10 @@ def split(
     Raises:
         InputError: for an unknown name, a number out of range, or too few groups for what is asked.
     """
-    pairs = sorted(zip(names, counts, strict=True))
-    ordered = [name for name, _ in pairs]
-    sizes = np.array([count for _, count in pairs], dtype=np.int64)
+    triples = sorted(zip(names, counts, contents or names, strict=True))
+    ordered = [name for name, _, _ in triples]
+    sizes = np.array([count for _, count, _ in triples], dtype=np.int64)
+    pixels = [content for _, _, content in triples]
     if len(set(ordered)) != len(ordered):
         raise ValueError(f"names repeat: {ordered}")
     if not ordered:
@@ -93,9 +99,9 @@ def split(
     if fold is not None:
         if wanted is not None:
             raise InputError(f"data.fold={fold} and data.val={val} contradict each other: leave data.val a fraction.")
-        chosen, how = _fold(ordered, sizes, fold, folds, group)
+        chosen, how = _fold(ordered, sizes, fold, folds, group, pixels)
     elif wanted is None:
-        chosen, how = _hold_out(ordered, sizes, val, group)
+        chosen, how = _hold_out(ordered, sizes, val, group, pixels)
     else:
         chosen, how = _by_name(ordered, wanted)
     return _describe(ordered, sizes, chosen, how)
@@ -106,7 +112,7 @@ def group_of(group: str) -> Callable[[str], str | None]:
 
     Args:
         group: `auto`: the tissue source site (the second field) of a name that starts with a TCGA barcode, else the
-            image alone; `tcga_site`: the same, and every name must be a barcode; `none`: every image alone; else a
+            image alone (`split` adds copies of one image); `tcga_site`: the same, and every name must be a barcode; `none`: every image alone; else a
             regular expression with one group, searched in each name, as `(.+)_tile`.
 
     Raises:
@@ -138,14 +144,51 @@ def group_of(group: str) -> Callable[[str], str | None]:
 _GROUPS_ACCEPTED = "Accepted: auto, tcga_site, none, or a regular expression with one group, as '(.+)_tile'."
 
 
-def _groups(names: Sequence[str], group: str) -> tuple[np.ndarray, int]:
-    """Return the group number of each name, (N,) int64, and how many groups there are."""
+def _groups(names: Sequence[str], group: str, contents: Sequence[str]) -> tuple[np.ndarray, int]:
+    """Return the group number of each name, (N,) int64, and how many groups there are.
+
+    With `auto`, groups that hold copies of one image are one group.
+    """
     found = [group_of(group)(name) for name in names]
     missing = [name for name, value in zip(names, found, strict=True) if value is None]
     if missing:
         raise InputError(f"data.group={group} finds no group in {_some(missing)}. {_GROUPS_ACCEPTED}")
     _, numbers = np.unique(np.array(found, dtype=str), return_inverse=True)
+    if group == "auto" and len(set(contents)) < len(contents):
+        _, images = np.unique(np.array(contents, dtype=str), return_inverse=True)
+        # A graph whose nodes are groups and contents and whose edges are images: what is connected stays together.
+        first = int(numbers.max()) + 1
+        size = first + int(images.max()) + 1
+        edges = coo_array((np.ones(len(names)), (numbers, first + images)), shape=(size, size))
+        _, components = connected_components(edges, directed=False)
+        _, numbers = np.unique(components[numbers], return_inverse=True)
     return numbers.reshape(-1), int(numbers.max()) + 1
+
+
+def say_copies(parts: Split, contents: Mapping[str, str]) -> None:
+    """Report images that are in the data set several times, with a warning where both sides have one.
+
+    Args:
+        parts: the split.
+        contents: name -> digest of the image's pixels.
+    """
+    names: dict[str, list[str]] = {}
+    for name in sorted(contents):
+        names.setdefault(contents[name], []).append(name)
+    copies = [group for group in names.values() if len(group) > 1]
+    val = set(parts.val)
+    across = [group for group in copies if 0 < len(val.intersection(group)) < len(group)]
+    if across:
+        say(
+            f"Warning: {counted(len(across), 'image')} of the validation also trained on under another name "
+            f"({_some([' = '.join(group) for group in across])}), so that validation looks better than it is: remove "
+            "the copies, or keep them on one side with data.group=auto and data.val as a fraction."
+        )
+    elif copies:
+        say(
+            f"Warning: {counted(len(copies), 'image')} with copies under other names: "
+            f"{_some([' = '.join(group) for group in copies])}."
+        )
 
 
 def _names_or_none(val: ValChoice) -> list[str] | None:
@@ -171,8 +214,14 @@ def _by_name(names: Sequence[str], wanted: Sequence[str]) -> tuple[np.ndarray, s
     return chosen, "validation images given by name" if wanted else "no validation (data.val=none)"
 
 
-def _hold_out(names: Sequence[str], counts: np.ndarray, val: Any, group: str) -> tuple[np.ndarray, str]:  # noqa: ANN401
-    numbers, total = _groups(names, group)
+def _hold_out(
+    names: Sequence[str],
+    counts: np.ndarray,
+    val: Any,  # noqa: ANN401
+    group: str,
+    contents: Sequence[str],
+) -> tuple[np.ndarray, str]:
+    numbers, total = _groups(names, group, contents)
     if total < 2:
         raise InputError(
             f"data.val={val} needs at least 2 groups of images, but {len(names)} image(s) make {total} "
@@ -182,14 +231,16 @@ def _hold_out(names: Sequence[str], counts: np.ndarray, val: Any, group: str) ->
     return parts[numbers] == 1, f"hold-out of {val:g}, {_grouping(group, total, len(names))}"
 
 
-def _fold(names: Sequence[str], counts: np.ndarray, fold: int, folds: int, group: str) -> tuple[np.ndarray, str]:
+def _fold(
+    names: Sequence[str], counts: np.ndarray, fold: int, folds: int, group: str, contents: Sequence[str]
+) -> tuple[np.ndarray, str]:
     if not is_whole(folds, 2):
         raise InputError(f"data.folds={folds} is not a number of folds: accepted are whole numbers from 2.")
     if not is_whole(fold, 0) or fold >= folds:
         raise InputError(
             f"data.fold={fold} is not one of the {folds} folds (data.folds): accepted are 0 to {folds - 1}."
         )
-    numbers, total = _groups(names, group)
+    numbers, total = _groups(names, group, contents)
     if total < folds:
         raise InputError(
             f"data.folds={folds} needs as many groups of images, but {len(names)} image(s) make {total} "
@@ -212,7 +263,8 @@ def _features(numbers: np.ndarray, total: int, counts: np.ndarray) -> np.ndarray
 def _grouping(group: str, groups: int, images: int) -> str:
     if groups == images:
         return "each image a group of its own"
-    kind = "TCGA source site" if group in ("auto", "tcga_site") else f"'{group}'"
+    kinds = {"auto": "TCGA source site and equal pixels", "tcga_site": "TCGA source site"}
+    kind = kinds.get(group, f"'{group}'")
     return f"{groups} groups by {kind} kept whole"
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from nucleiseg.data import array_file, cache
 from nucleiseg.data.cache import SampleCache, load_all
 from nucleiseg.data.layers import pack
-from nucleiseg.data.oddities import count_copies
+from nucleiseg.data.oddities import find_oddities
 from nucleiseg.data.readers.base import Reader, Record
 from nucleiseg.data.readers.folders import FoldersReader
 from nucleiseg.errors import InputError
@@ -93,7 +93,7 @@ def test_summaries_are_the_same_new_cached_and_without_a_folder(tmp_path: Path) 
     for summaries in (new, cached, without):
         assert [len(summary) for summary in summaries] == [0, 1, 2]
         last = summaries[-1]
-        assert (last.name, last.height, last.width, last.empty_masks) == ("square_2", *SHAPE, 0)
+        assert (last.name, last.height, last.width, last.oddities) == ("square_2", *SHAPE, {})
         assert last.key == "square_2 1"
         assert last.boxes.tolist() == [[0, 0, 2, 2], [1, 1, 3, 3]]
         assert last.boxes.dtype == np.float32
@@ -289,7 +289,7 @@ def test_oddities_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     Image.fromarray(np.zeros(SHAPE, np.uint8)).save(tmp_path / "data/b/masks/1.png")
     for _ in range(2):  # new and from the cache
         summaries = load_all(reader, SampleCache(tmp_path / "cache"))
-        assert [summary.empty_masks for summary in summaries] == [1, 1]
+        assert [summary.oddities for summary in summaries] == [{"empty": 1}, {"empty": 1}]
         said = capsys.readouterr().err
         assert "Skipped 2 empty masks in a, b." in said
         assert "Of 2, 1 image has no nucleus and trains as background: b." in said
@@ -328,7 +328,7 @@ def test_copies_and_masks_of_everything_are_said(tmp_path: Path, capsys: pytest.
     Image.fromarray(np.full(SHAPE, 255, np.uint8)).save(tmp_path / "data/b/masks/all.png")
     for _ in range(2):  # new and from the cache
         first, second = load_all(reader, SampleCache(tmp_path / "cache"))
-        assert (first.copies, first.covering, second.copies, second.covering) == (2, 0, 0, 1)
+        assert (first.oddities, second.oddities) == ({"copies": 2}, {"covering": 1, "overlapping": 1})
         said = capsys.readouterr().err
         assert "2 masks repeat another of its image pixel by pixel, one nucleus too many each: a." in said
         assert "1 mask covers the whole image; remove what is no nucleus: b." in said
@@ -339,7 +339,8 @@ def test_copies_and_masks_of_everything_are_said(tmp_path: Path, capsys: pytest.
 def test_copies_are_counted_exactly(patterns: list[int]) -> None:
     masks = [np.array([[pattern >> bit & 1 for bit in range(6)]], bool).reshape(2, 3) for pattern in patterns]
     sample = Sample("a", np.zeros((2, 3, 3), np.uint8), *pack(masks), np.ones(len(masks), np.int64))
-    assert count_copies(sample, measure(sample.layers).boxes) == len(patterns) - len(set(patterns))
+    _, boxes, areas = measure(sample.layers)
+    assert find_oddities(sample, boxes, areas).get("copies", 0) == len(patterns) - len(set(patterns))
 
 
 def test_array_files_keep_alignment_shapes_and_facts(tmp_path: Path) -> None:

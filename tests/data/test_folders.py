@@ -65,7 +65,7 @@ def test_reads_image_and_masks(root: Path) -> None:
     np.testing.assert_array_equal(list(unpack(sample.layers, sample.layer_index)), [square(0, 0), square(0, 3)])
     assert sample.labels.tolist() == [1, 1]
     assert len(sample.layers) == 1
-    assert reader.empty_masks(first, sample) == 0
+    assert sample.noticed == {}
     assert (reader.class_names, reader.drawn) == (("nucleus",), False)
 
 
@@ -116,10 +116,9 @@ def test_overlaps_components_and_other_kinds_of_masks_survive(root: Path) -> Non
 def test_empty_masks_are_skipped_and_counted(root: Path) -> None:
     nothing = np.zeros(SHAPE, bool)
     add_image(root, "c", [nothing, square(0, 0), nothing])
-    reader, record = FoldersReader(root), records(root)["c"]
-    sample = reader.read(record)
+    sample = FoldersReader(root).read(records(root)["c"])
     assert len(sample) == 1
-    assert reader.empty_masks(record, sample) == 2
+    assert sample.noticed == {"empty": 2}
 
 
 @pytest.mark.parametrize("empty_folder", [False, True])

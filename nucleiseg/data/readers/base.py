@@ -69,7 +69,3 @@ class Reader(Protocol):
             InputError: if a file cannot be read.
         """
         ...
-
-    def empty_masks(self, record: Record, sample: Sample) -> int:
-        """Return how many annotations of `record` are not in `sample` because they mark no pixel."""
-        return 0

@@ -2,24 +2,37 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+import cv2
 import numpy as np
 
-from nucleiseg.data.layers import pack
+from nucleiseg.data.layers import MOST_PLANES, TooManyPlanesError, pack, pack_labels
 from nucleiseg.data.readers.base import Reader, Record
-from nucleiseg.data.readers.images import CAMERA_DEPTHS, decode_image, decode_mask
-from nucleiseg.data.readers.listing import IMAGE_SUFFIXES, MASK_SUFFIXES, list_files, list_folders
-from nucleiseg.errors import InputError
-from nucleiseg.progress import say
+from nucleiseg.data.readers.images import CAMERA_DEPTHS, to_rgb
+from nucleiseg.data.readers.listing import (
+    IMAGE_SUFFIXES,
+    LOSSY_SUFFIXES,
+    Entries,
+    list_entries,
+    list_files,
+    list_folders,
+)
+from nucleiseg.data.readers.masks import MaskFile, read_mask
+from nucleiseg.data.readers.pixels import Pixels, decode_pixels
+from nucleiseg.errors import InputError, some
+from nucleiseg.files import require_regular_file
+from nucleiseg.progress import counted, say
 from nucleiseg.structures import Sample
 
-LAYOUT = "NAME/images/NAME.png and NAME/masks/*.png (one file a nucleus) for every image"
-VERSION = "folders 2"
+LAYOUT = "NAME/images/NAME.png and NAME/masks/*.png (one file a nucleus, or one label map) for every image"
+VERSION = "folders 3"
 """Goes into every content key: raise it when the same files are to be read differently."""
 
 NAMES_SHOWN = 5
@@ -33,9 +46,10 @@ class FoldersReader(Reader):
     """Reads ROOT/NAME/images/NAME.png with ROOT/NAME/masks/*.png.
 
     An image is named by its file. A mask file is one instance, also where it has several components; masks may
-    touch and overlap. An empty mask is skipped and counted; an image without masks has no nucleus, which is fine
-    as long as others have some. Hidden files, folders such as `.ipynb_checkpoints` and files of other kinds are
-    passed over.
+    touch and overlap. A file that is the only one of its image may be a label map (see `masks.read_mask`). An empty
+    mask is skipped and counted; an image without masks has no nucleus, which is fine as long as others have some.
+    Hidden files and folders such as `.ipynb_checkpoints` are passed over; whatever else is not read is named in a
+    warning.
 
     Args:
         root: the folder that holds one folder an image; a number is taken for its name, as YAML reads 2024.
@@ -66,9 +80,10 @@ class FoldersReader(Reader):
         if not root.is_dir():
             found = "is a file, not a folder" if root.exists() else "does not exist"
             raise InputError(f"The data folder {root} {found}: set data.root to a folder with {LAYOUT}.")
-        folders = list_folders(root)
-        listed = [_list_or_problem(folder) for folder in folders]
-        records = _mark_namesakes([record for record in listed if record is not None])
+        entries = list_entries(root)
+        unread = entries.with_suffix(IMAGE_SUFFIXES)
+        listed = {name: _list_or_problem(root / name, unread) for name in entries.folders}
+        records = _mark_namesakes([record for record in listed.values() if record is not None])
         if not records:
             raise InputError(f"The data folder {root} holds nothing to read: {_advice(root)}.")
         if not any(record.masks for record in records):
@@ -80,11 +95,12 @@ class FoldersReader(Reader):
             )
             none = f"{which} mask: put a file for each nucleus in NAME/masks."
             raise InputError([none, *problems])
-        _say_passed_over(root, [folder.name for folder, record in zip(folders, listed, strict=True) if record is None])
+        _say_passed_over(root, [name for name, record in listed.items() if record is None])
+        _say_unread(root, unread)
         return records
 
     def read(self, record: Record) -> Sample:
-        """Decode one image and pack its masks.
+        """Decode one image and pack its masks, or number the nuclei of its label map.
 
         Raises:
             InputError: with a sentence for each file that cannot be used.
@@ -92,17 +108,27 @@ class FoldersReader(Reader):
         if record.problem is not None or record.image is None:
             raise InputError(record.problem or f"{record.name} has no image file.")
         problems: list[str] = []
+        noticed: Counter[str] = Counter()
         try:
-            image = decode_image(record.image, self.bits)
+            pixels = decode_pixels(record.image)
+            assert pixels.values is not None
+            image = to_rgb(pixels.values, record.image, self.bits)
         except InputError as error:
-            for _ in _instances(record, None, problems):
+            for _ in _usable_masks(record, None, problems, noticed):
                 pass  # one run shows all there is to mend, in the masks too
             raise InputError([*error.problems, *problems]) from error
-        shape = image.shape[:2]
-        layers, layer_index = pack(_instances(record, shape, problems), shape)
+        if pixels.values.dtype.kind == "f":
+            noticed["not_finite"] = int(not np.isfinite(pixels.values).all())
+        masks = _usable_masks(record, pixels, problems, noticed)
+        if len(record.masks) == 1:
+            layers, layer_index = _read_lone(next(masks, None), pixels.shape, noticed)
+            next(masks, None)
+        else:
+            layers, layer_index = _pack(record, masks, pixels.shape, problems)
         if problems:
             raise InputError(problems)
-        return Sample(record.name, image, layers, layer_index, np.ones(len(layer_index), np.int64))
+        labels = np.ones(len(layer_index), np.int64)
+        return Sample(record.name, image, layers, layer_index, labels, {**+noticed})
 
     def key(self, record: Record) -> str:
         """Return the SHA-256 of the record's file names and contents, and of `bits`.
@@ -116,6 +142,7 @@ class FoldersReader(Reader):
         """
         digest = hashlib.sha256(_bytes(f"{VERSION}\0{self.bits}\0{record.name}"))
         for path in filter(None, (record.image, *record.masks)):
+            require_regular_file(path)
             try:
                 data = path.read_bytes()
             except OSError as error:
@@ -124,27 +151,27 @@ class FoldersReader(Reader):
             digest.update(data)
         return digest.hexdigest()
 
-    def empty_masks(self, record: Record, sample: Sample) -> int:
-        """Return how many mask files mark no pixel."""
-        return len(record.masks) - len(sample)
-
 
 def _bytes(text: str) -> bytes:
     """Encode names as the disk has them: not every file's name is UTF-8."""
     return text.encode(errors="surrogateescape")
 
 
-def _list_or_problem(folder: Path) -> Record | None:
+def _list_or_problem(folder: Path, unread: list[Path]) -> Record | None:
     """List one image's folder; one that may not be looked into is a problem of its own."""
     try:
-        return _list_record(folder)
+        return _list_record(folder, unread)
     except InputError as error:
         return Record(folder.name, problem=str(error))
 
 
-def _list_record(folder: Path) -> Record | None:
-    """List one image's folder; None if it is no such folder."""
-    images, masks = list_files(folder / "images", IMAGE_SUFFIXES), list_files(folder / "masks", MASK_SUFFIXES)
+def _list_record(folder: Path, unread: list[Path]) -> Record | None:
+    """List one image's folder, adding what is not read to `unread`; None if it is no such folder."""
+    inside, masks_inside = list_entries(folder / "images"), list_entries(folder / "masks")
+    images, masks = inside.with_suffix(IMAGE_SUFFIXES), _choose_masks(masks_inside)
+    for name in ("images", "masks"):
+        if os.path.lexists(folder / name) and not (folder / name).is_dir():
+            return Record(folder.name, problem=f"{folder / name} is not a folder: expected is {LAYOUT}.")
     if not images:
         if not (folder / "images").is_dir() and not masks:
             return None
@@ -152,15 +179,22 @@ def _list_record(folder: Path) -> Record | None:
         return Record(folder.name, problem=f"{folder} has no image in its folder images (accepted: {accepted}).")
     record = Record(images[0].stem, images[0], tuple(masks))
     if len(images) > 1:
-        names = ", ".join(path.name for path in images)
-        return replace(record, problem=f"{folder / 'images'} holds {len(images)} images ({names}): keep one.")
-    lossy = [] if masks else list_files(folder / "masks", IMAGE_SUFFIXES)
-    if lossy:
-        accepted = ", ".join(MASK_SUFFIXES)
+        names = some([path.name for path in images], NAMES_SHOWN)
         return replace(
-            record, problem=f"{lossy[0]} is of a kind that blurs a mask's edge: save masks without loss ({accepted})."
+            record,
+            problem=f"{folder / 'images'} holds {len(images)} images ({names}): give each a folder of its own, with "
+            f"{LAYOUT}.",
         )
+    unread += list_entries(folder).others((folder / "images", folder / "masks"))
+    unread += [*inside.others(images), *masks_inside.others(set(masks))]
     return record
+
+
+def _choose_masks(entries: Entries) -> list[Path]:
+    """Return the mask files; of a mask that is there with loss and without, the one without."""
+    files = entries.with_suffix(IMAGE_SUFFIXES)
+    lossless = {path.stem for path in files if path.suffix.lower() not in LOSSY_SUFFIXES}
+    return [path for path in files if path.suffix.lower() not in LOSSY_SUFFIXES or path.stem not in lossless]
 
 
 def _mark_namesakes(records: list[Record]) -> list[Record]:
@@ -183,54 +217,132 @@ def _say_passed_over(root: Path, names: Sequence[str]) -> None:
         say(f"{folders.format(root)} no images/ and {'was' if len(names) == 1 else 'were'} passed over: {shown}.")
 
 
+def _say_unread(root: Path, unread: Sequence[Path]) -> None:
+    """Warn of files and folders that lie where data are, but are not read."""
+    if unread:
+        shown = some([path.relative_to(root).as_posix() for path in unread], NAMES_SHOWN)
+        say(f"Warning: {counted(len(unread), 'file or folder', 'files and folders')} in {root} not read: {shown}.")
+
+
 def _advice(root: Path) -> str:
     """Say where a root without images probably went wrong."""
-    if (root / "images").is_dir():
+    images = list_files(root / "images", IMAGE_SUFFIXES)
+    if len(images) > 1:
+        return (
+            f"it has {len(images)} images in one folder (images) and masks in another, a layout that this reader does "
+            f"not know. Give every image a folder of its own with {LAYOUT}"
+        )
+    if images:
         return f"it looks like the folder of one image, so set data.root to {root.parent}, if that has {LAYOUT}"
     for folder in list_folders(root):
-        if any(_list_record(inner) is not None for inner in list_folders(folder)):
+        if any(_list_or_problem(inner, []) is not None for inner in list_folders(folder)):
             return f"set data.root={folder}, which has {LAYOUT}"
     return f"it should have {LAYOUT}"
 
 
-def _instances(record: Record, shape: tuple[int, int] | None, problems: list[str]) -> Iterator[np.ndarray]:
+def _read_lone(mask: MaskFile | None, shape: tuple[int, int], noticed: Counter[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return layers and layer index of an image with a single mask file, which may hold all its nuclei."""
+    if mask is None or mask.values is None:
+        return pack([], shape)
+    if mask.is_label_map:
+        noticed["label_maps"] = 1
+        noticed["scattered"] = mask.scattered
+        return pack_labels(mask.values)
+    parts = cv2.connectedComponents(mask.values.astype(np.uint8), connectivity=8)[0] - 1
+    noticed["parts"] = int(parts > 1)
+    return pack([mask.values])
+
+
+def _pack(
+    record: Record, masks: Iterator[MaskFile], shape: tuple[int, int], problems: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pack masks of one nucleus each, adding a sentence to `problems` where they overlap beyond measure."""
+    try:
+        return pack((mask.values for mask in masks if mask.values is not None), shape)
+    except TooManyPlanesError as error:
+        look = (
+            f"{error.large} of the first {error.count} cover more than half of the image: they look inverted (the "
+            "background marked instead of the nucleus)"
+            if error.large > error.count / 2
+            else "each mask should mark one nucleus"
+        )
+        problems.append(
+            f"The {len(record.masks)} masks of image {record.name} ({record.masks[0].parent}) overlap one another more "
+            f"than {MOST_PLANES} deep; {look}."
+        )
+        return pack([], shape)
+
+
+def _usable_masks(
+    record: Record, image: Pixels | None, problems: list[str], noticed: Counter[str]
+) -> Iterator[MaskFile]:
     """Yield the masks that are not empty, adding a sentence to `problems` for what cannot be used.
 
     Masks of a wrong size share one sentence: they are hundreds where the image was resized after annotation.
-    Without a shape (the image is broken) the sizes are not compared.
+    Without an image (it is broken) sizes and orientations are not compared.
     """
-    misfits: list[tuple[Path, tuple[int, ...]]] = []
-    for path, mask in _decode_masks(record.masks):
+    misfits: list[tuple[Path, MaskFile]] = []
+    turned: list[tuple[Path, MaskFile]] = []
+    for path, mask in _decode_masks(record.masks, image):
         if isinstance(mask, InputError):
             problems.extend(mask.problems)
-        elif shape is not None and mask.shape != shape:
-            misfits.append((path, mask.shape))
-        elif mask.any():
+        elif image is not None and (mask.values is None or mask.shape != image.shape):
+            misfits.append((path, mask))
+        elif image is not None and mask.orientation != image.orientation and not _is_told_by_size(mask, image):
+            turned.append((path, mask))
+        elif mask.values is not None and mask.values.any():
+            noticed["thresholded"] += mask.thresholded
             yield mask
-    if misfits and shape is not None:
+        else:
+            noticed["empty"] += 1
+    if image is None:
+        return
+    if misfits:
         path, found = misfits[0]
-        others = {1: "", 2: " (nor does 1 other mask of this image)"}.get(
-            len(misfits), f" (nor do {len(misfits) - 1} other masks of this image)"
+        cause = (
+            f" The image has the EXIF orientation {image.orientation}, which is applied."
+            if image.orientation != found.orientation
+            else ""
         )
         problems.append(
-            f"{path} is {found[1]} x {found[0]} pixels and does not fit its image {record.image} of "
-            f"{shape[1]} x {shape[0]}{others}: masks must have the size of their image."
+            f"{path} is {found.shape[1]} x {found.shape[0]} pixels and does not fit its image {record.image} of "
+            f"{image.shape[1]} x {image.shape[0]}{_as_others(len(misfits), 'nor does', 'nor do')}: masks must have the "
+            f"size of their image.{cause}"
+        )
+    if turned:
+        path, found = turned[0]
+        problems.append(
+            f"{record.image} has the EXIF orientation {image.orientation}, its mask {path} has {found.orientation}"
+            f"{_as_others(len(turned), 'as has', 'as have')}: whether the masks were drawn on the turned image is not "
+            "known. Save both upright, without the EXIF tag (1)."
         )
 
 
-def _decode_masks(paths: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray | InputError]]:
+def _is_told_by_size(mask: MaskFile, image: Pixels) -> bool:
+    """Return whether a mask that fits an image turned by 90 degrees would not fit the one that is stored."""
+    return (mask.orientation >= 5) != (image.orientation >= 5) and image.shape[0] != image.shape[1]
+
+
+def _as_others(count: int, one: str, many: str) -> str:
+    """Return ` (nor does 1 other mask of this image)`, or nothing where there is one mask."""
+    return f" ({one if count == 2 else many} {counted(count - 1, 'other mask')} of this image)" if count > 1 else ""
+
+
+def _decode_masks(paths: Sequence[Path], image: Pixels | None) -> Iterator[tuple[Path, MaskFile | InputError]]:
     """Yield each file with its mask or what is wrong with it, in order, decoded by threads.
 
     Pillow releases the interpreter while it decodes, so that two threads on two cores take half the time.
     """
+    area = None if image is None else image.shape[0] * image.shape[1]
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
         for start in range(0, len(paths), MASKS_AT_ONCE):
             batch = paths[start : start + MASKS_AT_ONCE]
-            yield from zip(batch, pool.map(_mask_or_error, batch), strict=True)
+            read = partial(_mask_or_error, alone=len(paths) == 1, area=area)
+            yield from zip(batch, pool.map(read, batch), strict=True)
 
 
-def _mask_or_error(path: Path) -> np.ndarray | InputError:
+def _mask_or_error(path: Path, alone: bool, area: int | None) -> MaskFile | InputError:
     try:
-        return decode_mask(path)
+        return read_mask(path, alone, area)
     except InputError as error:
         return error

@@ -1,70 +1,89 @@
-"""Decoding any image file to 8-bit RGB, and any mask file to bool."""
+"""Decode any image file to 8-bit RGB."""
 
-import io
 from pathlib import Path
 
-import cv2
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
-from PIL.TiffImagePlugin import TiffImageFile
 
+from nucleiseg.data.readers.pixels import decode_pixels
 from nucleiseg.errors import InputError
 
 CAMERA_DEPTHS = (8, 10, 12, 14, 16)
 """Bits a pixel that microscope cameras deliver, stored in 16."""
 
-PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
-"""The TIFF tag PhotometricInterpretation, and its value for inverted grey levels (TIFF 6.0, section 4)."""
+MOST_NEGATIVE = 0.01
+"""Share of pixels below 0 that are cut to black; more of them mean that the values are normalized, not counts."""
+
+OUTLIER = 16
+"""A brightest value this many times the 99.9th percentile would turn all others nearly black: 4 of 8 bits are lost."""
 
 
 def decode_image(path: Path, bits: int | None = None) -> np.ndarray:
     """Decode an image file to what the network sees.
 
-    Grey becomes three equal channels, palettes become colours, alpha is dropped and the EXIF orientation applied,
+    Grey becomes three equal channels, palettes become colors, alpha is dropped and the EXIF orientation applied,
     as detectron2 does. Deeper images are brought to 8 bit by `to_eight_bits`. Of a pyramid, the first page counts.
 
     Args:
-        path: a file of any format that Pillow opens.
+        path: a file of any format that Pillow or tifffile opens.
         bits: the camera's bits a pixel, see `to_eight_bits`.
 
     Returns:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        InputError: if the file is missing, damaged, truncated, no image, a stack, or brighter than `bits` allow.
+        InputError: if the file cannot be decoded (see `pixels.decode_pixels`), is brighter than `bits` allow, or
+            holds values of no known scale.
     """
-    pixels = _decode(path)
-    if pixels.ndim == 3:
-        pixels = pixels[:, :, :3]  # before the depth is looked for: an opaque alpha is 65535 whatever the camera
+    values = decode_pixels(path).values
+    assert values is not None
+    return to_rgb(values, path, bits)
+
+
+def to_rgb(values: np.ndarray, path: Path, bits: int | None = None) -> np.ndarray:
+    """Bring decoded pixels to 8-bit RGB.
+
+    Args:
+        values: (H, W), or (H, W, 3 or 4), of any depth.
+        path: what errors call the image.
+        bits: the camera's bits a pixel, see `to_eight_bits`.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        InputError: if the image is brighter than `bits` allow, or its values have no known scale.
+    """
+    if values.ndim == 3:
+        values = values[:, :, :3]  # before the depth is looked for: an opaque alpha is 65535 whatever the camera
+    if values.dtype.kind in "if" and (problem := _scale_problem(values, bits)):
+        raise InputError(f"{path} {problem}.")
     try:
-        levels = to_eight_bits(pixels, bits)
+        levels = to_eight_bits(values, bits)
     except ValueError as error:
         raise InputError(f"{path} cannot be used: {error}; raise data.bits, or set it to null.") from error
     return np.repeat(levels[:, :, None], 3, axis=2) if levels.ndim == 2 else np.ascontiguousarray(levels)
 
 
-def decode_mask(path: Path) -> np.ndarray:
-    """Decode a mask file: every pixel that is neither black nor fully transparent belongs to the instance.
-
-    Whatever tools write is taken: 0 and 255, 0 and 1, 1 bit, 16 bit, three channels, alpha, palettes (by colour,
-    since which index is the background differs).
-
-    Args:
-        path: a file of any format that Pillow opens.
-
-    Returns:
-        (H, W) bool.
-
-    Raises:
-        InputError: if the file is missing, damaged, truncated, no image or a stack.
-    """
-    pixels = _decode(path)
-    if pixels.ndim == 2:
-        return pixels != 0
-    shown = np.asarray(pixels[:, :, :3].any(axis=2))
-    if pixels.shape[2] == 4:
-        shown &= pixels[:, :, 3] != 0
-    return shown
+def _scale_problem(values: np.ndarray, bits: int | None) -> str | None:
+    """Say why signed or floating-point values cannot be brought to 8 bit without a guess."""
+    finite = values[np.isfinite(values)]
+    if finite.size == 0:
+        return "holds no finite value: replace the file, or remove it"
+    negative = float((finite < 0).mean())
+    if negative > MOST_NEGATIVE:
+        return (
+            f"holds values from {finite.min():g} to {finite.max():g}, {negative:.0%} of them below 0 (it may be "
+            "normalized): save it with black as 0"
+        )
+    if values.dtype.kind == "f":
+        peak, most = float(finite.max()), float(np.percentile(finite, 99.9))
+        shares = peak > 1 >= most > 0 and finite.size >= 1000  # 0 to 1 for all but a thousandth
+        if shares or (bits is None and peak > 255 and peak > OUTLIER * max(most, 1)):
+            return (
+                f"holds floating-point values up to {peak:g}, but 99.9 % of them are at most {most:g}, so that a few "
+                "outliers would turn all others black: clip them, or save the image in 8 or 16 bits"
+            )
+    return None
 
 
 def to_eight_bits(pixels: np.ndarray, bits: int | None = None) -> np.ndarray:
@@ -101,64 +120,3 @@ def to_eight_bits(pixels: np.ndarray, bits: int | None = None) -> np.ndarray:
         raise ValueError(f"its brightest value is {brightest:,}, and {bits} bits end at {2**bits - 1:,}")
     depth = bits or next((depth for depth in CAMERA_DEPTHS if depth >= needed), needed)
     return (counts >> (depth - 8)).astype(np.uint8)
-
-
-def _decode(path: Path) -> np.ndarray:
-    """Decode to (H, W) of any depth, or to (H, W, 3 or 4) RGB or RGBA of 8 or 16 bits."""
-    try:
-        data = path.read_bytes()
-        ImageFile.LOAD_TRUNCATED_IMAGES = False  # where another library set it, truncated files would become grey
-        Image.open(io.BytesIO(data)).verify()  # the checksums of a PNG, which decoding does not look at
-        image = Image.open(io.BytesIO(data))
-        if problem := _find_problem(image):
-            raise InputError(f"{path} {problem}.")
-        deep = _is_deep_colour(image)  # known before the pixels are loaded
-        image.load()
-        return _deep_colour(data) if deep else _to_array(ImageOps.exif_transpose(image))
-    except (MemoryError, InputError):
-        raise
-    except Exception as error:  # damaged files make Pillow's decoders raise OSError, SyntaxError, struct.error, ...
-        raise InputError(
-            f"{path} cannot be read as an image ({_reason(error)}): replace the file by a whole one or remove it."
-        ) from error
-
-
-def _find_problem(image: Image.Image) -> str | None:
-    """Say why a whole file would be read wrongly; the image must not be loaded yet."""
-    pages, size = getattr(image, "n_frames", 1), image.size
-    if pages > 1:
-        image.seek(1)
-        second = image.size
-        image.seek(0)
-        if second == size:  # the pages of a pyramid shrink
-            return f"is a stack of {pages} pages: save the one to be used, or a projection, as a file of its own"
-    white_is_zero = isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO
-    if white_is_zero and image.mode not in ("1", "L"):  # Pillow turns these around, but not deeper ones
-        return f"stores white as 0 in a depth of more than 8 bits (mode {image.mode}): save it with black as 0"
-    return None
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, Image.UnidentifiedImageError):  # its text names a buffer in memory
-        return "of no known format"
-    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
-
-
-def _to_array(image: Image.Image) -> np.ndarray:
-    if image.mode in ("1", "L", "I", "F") or image.mode.startswith("I;16"):
-        return np.asarray(image)
-    return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
-
-
-def _is_deep_colour(image: Image.Image) -> bool:
-    """Tell whether a colour file has 16 bits a channel, of which Pillow keeps the upper 8."""
-    tiles = image.tile if isinstance(image, ImageFile.ImageFile) else []
-    return image.mode in ("RGB", "RGBA") and any(";16" in str(tile[3]) for tile in tiles)
-
-
-def _deep_colour(data: bytes) -> np.ndarray:
-    """Decode colour of 16 bits a channel with OpenCV (blue first there; such files carry no EXIF orientation)."""
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
-        raise OSError("OpenCV cannot decode its 16-bit colours")
-    return cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 from nucleiseg.errors import InputError
@@ -10,9 +11,34 @@ from nucleiseg.files import natural_key
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 """Files that are taken for images (in any case)."""
 
-MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
-"""Files that are taken for masks: lossless ones. JPEG and WebP smear small values around an edge, and every
-value but 0 is the nucleus."""
+LOSSY_SUFFIXES = (".jpg", ".jpeg", ".webp")
+"""Images that smear small values around an edge: as masks they are read, where a lossless file is not beside them."""
+
+JUNK = ("thumbs.db", "desktop.ini", "__macosx")
+"""Names, in lower case, that file managers leave behind; hidden files are passed over, too."""
+
+
+@dataclass(frozen=True)
+class Entries:
+    """What lies in a folder, without hidden files and junk, in natural order.
+
+    Attributes:
+        folder: the folder.
+        files: names of files, and of whatever else is no folder.
+        folders: names of folders.
+    """
+
+    folder: Path
+    files: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+
+    def with_suffix(self, suffixes: Collection[str]) -> list[Path]:
+        """Return the files with one of the suffixes (in lower case)."""
+        return [self.folder / name for name in self.files if Path(name).suffix.lower() in suffixes]
+
+    def others(self, used: Collection[Path]) -> list[Path]:
+        """Return the files and folders that are not among the used ones."""
+        return [path for name in (*self.files, *self.folders) if (path := self.folder / name) not in used]
 
 
 def list_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
@@ -21,26 +47,39 @@ def list_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
     A folder that does not exist has none. Hidden names are skipped: `.DS_Store`, and the `._NAME.png` that macOS
     leaves on foreign disks, which have an image's suffix but hold no image.
     """
-    names = [name for name, is_folder in _visible(folder) if not is_folder]
-    return [folder / name for name in names if Path(name).suffix.lower() in suffixes]
+    return list_entries(folder).with_suffix(suffixes)
 
 
 def list_folders(folder: Path) -> list[Path]:
     """List the folders in a folder, in natural order, without hidden ones (`.ipynb_checkpoints`) and `__MACOSX`."""
-    return [folder / name for name, is_folder in _visible(folder) if is_folder and name != "__MACOSX"]
+    return [folder / name for name in list_entries(folder).folders]
 
 
-def _visible(folder: Path) -> list[tuple[str, bool]]:
-    """Return (name, is a folder) of everything that is not hidden; `scandir` asks the disk once, not per file.
+def list_entries(folder: Path) -> Entries:
+    """List a folder; one that does not exist is empty. `scandir` asks the disk once, not per file.
 
     Raises:
         InputError: if the folder may not be looked into.
     """
     try:
         if not folder.is_dir():
-            return []
+            return Entries(folder)
         with os.scandir(folder) as entries:
-            found = [(entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith(".")]
+            found = [(entry.name, _is_folder(entry)) for entry in entries if not _is_junk(entry.name)]
     except OSError as error:
         raise InputError(f"The folder {folder} cannot be listed ({error.strerror}): check its permissions.") from error
-    return sorted(found, key=lambda item: natural_key(item[0]))
+    found.sort(key=lambda item: natural_key(item[0]))
+    files, folders = (tuple(name for name, is_folder in found if is_folder == kind) for kind in (False, True))
+    return Entries(folder, files, folders)
+
+
+def _is_junk(name: str) -> bool:
+    return name.startswith(".") or name.lower() in JUNK
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Tell folders from files; a link that leads to itself is a file, which cannot be read."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
