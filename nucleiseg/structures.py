@@ -61,12 +61,12 @@ class _Tensors:
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Self:
         changes: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for name in (entry.name for entry in fields(self)):
+            value = getattr(self, name)
             if isinstance(value, Tensor):
-                changes[field.name] = function(value)
+                changes[name] = function(value)
             elif isinstance(value, _Tensors):
-                changes[field.name] = value._map(function)
+                changes[name] = value._map(function)
         return replace(self, **changes)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:

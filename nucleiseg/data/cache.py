@@ -205,7 +205,8 @@ def _write_stored(path: Path, sample: Sample, summary: Summary) -> None:
     }
     try:
         with atomic_path(path) as temporary:
-            array_file.write(temporary, arrays, {"name": sample.name, **{key: getattr(summary, key) for key in FACTS}})
+            facts = {"name": sample.name, "noticed": dict(sample.noticed)}
+            array_file.write(temporary, arrays, facts | {key: getattr(summary, key) for key in FACTS})
     except OSError as error:
         if isinstance(error, PermissionError) and path.exists():
             return  # Windows does not replace a file that another process has mapped; its content is the same
@@ -224,7 +225,9 @@ def _read_stored(path: Path, verify: bool = False) -> tuple[Sample, Summary] | N
     try:
         arrays, facts = array_file.read(path, verify)
         boxes = arrays.pop("boxes")
-        sample = Sample(name=facts["name"], **arrays)
+        sample = Sample(
+            facts["name"], arrays["image"], arrays["layers"], arrays["layer_index"], arrays["labels"], facts["noticed"]
+        )
         height, width = sample.image.shape[:2]
         return sample, Summary(sample.name, height, width, boxes, **{key: facts[key] for key in FACTS})
     except (OSError, ValueError, KeyError, TypeError):

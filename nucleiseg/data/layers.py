@@ -18,8 +18,8 @@ import numpy as np
 LARGEST_UINT16 = int(np.iinfo(np.uint16).max)
 
 MOST_PLANES = 32
-"""Planes of one image. Nuclei of a thick section lie over one another two or three deep; where dozens do, the masks mark
-the background (inverted), and a plane for each of them would take memory and time without end."""
+"""Planes of one image. Nuclei of a thick section lie over one another two or three deep; where dozens do, the masks
+mark the background (inverted), and a plane for each of them would take memory and time without end."""
 
 
 class TooManyPlanesError(ValueError):
@@ -62,7 +62,7 @@ def pack(masks: Iterable[np.ndarray], shape: tuple[int, int] | None = None) -> t
         if window is None:
             raise ValueError(f"mask {number} has no pixel")
         inside = mask[window] != 0
-        area = np.count_nonzero(inside)
+        area = int(np.count_nonzero(inside))
         large += 2 * area > shape[0] * shape[1]
         plane = next((i for i, left in enumerate(free) if area <= left and _fits(planes[i], window, inside)), len(free))
         if plane == MOST_PLANES:

@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from nucleiseg.data.balance import assign
 from nucleiseg.data.checks import is_fraction, is_whole
 from nucleiseg.errors import InputError
-from nucleiseg.progress import counted, say
+from nucleiseg.progress import say
 
 TCGA_BARCODE = re.compile(r"TCGA-([A-Z0-9]{2})-[A-Z0-9]{4}", re.IGNORECASE)
 """Project, tissue source site, participant: the first three fields of a TCGA barcode (GDC Encyclopedia)."""
@@ -112,8 +112,8 @@ def group_of(group: str) -> Callable[[str], str | None]:
 
     Args:
         group: `auto`: the tissue source site (the second field) of a name that starts with a TCGA barcode, else the
-            image alone (`split` adds copies of one image); `tcga_site`: the same, and every name must be a barcode; `none`: every image alone; else a
-            regular expression with one group, searched in each name, as `(.+)_tile`.
+            image alone (`split` adds copies of one image); `tcga_site`: the site, and every name must be a barcode;
+            `none`: every image alone; else a regular expression with one group, searched in each name, as `(.+)_tile`.
 
     Raises:
         InputError: when it is no text, or a regular expression that is wrong or has not exactly one group.
@@ -178,17 +178,16 @@ def say_copies(parts: Split, contents: Mapping[str, str]) -> None:
     copies = [group for group in names.values() if len(group) > 1]
     val = set(parts.val)
     across = [group for group in copies if 0 < len(val.intersection(group)) < len(group)]
+    shown = _some([" = ".join(group) for group in across or copies])
     if across:
+        are = "1 image of the validation is" if len(across) == 1 else f"{len(across)} images of the validation are"
         say(
-            f"Warning: {counted(len(across), 'image')} of the validation also trained on under another name "
-            f"({_some([' = '.join(group) for group in across])}), so that validation looks better than it is: remove "
-            "the copies, or keep them on one side with data.group=auto and data.val as a fraction."
+            f"Warning: {are} also trained on under another name ({shown}), so that validation looks better than it is: "
+            "remove the copies, or keep them on one side with data.group=auto and data.val as a fraction."
         )
     elif copies:
-        say(
-            f"Warning: {counted(len(copies), 'image')} with copies under other names: "
-            f"{_some([' = '.join(group) for group in copies])}."
-        )
+        have = "1 image has" if len(copies) == 1 else f"{len(copies)} images have"
+        say(f"Warning: {have} copies under other names: {shown}.")
 
 
 def _names_or_none(val: ValChoice) -> list[str] | None:

@@ -306,3 +306,23 @@ def test_folders_named_by_a_number_are_taken_by_their_name(tmp_path: Path, monke
 def test_wrong_splits_are_said_at_setup(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="names nobody"):
         make(tmp_path, val=["nobody"]).setup()
+
+
+@pytest.mark.parametrize("group", ["auto", "none"])
+def test_copies_of_an_image_are_found_by_their_pixels(
+    tmp_path: Path, group: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "data"
+    write_folders(DemoReader(images=4, size=48), root)
+    pixels = cv2.imread(str(root / "demo_000/images/demo_000.png"))
+    (root / "demo_001/images/demo_001.png").unlink()
+    cv2.imwrite(str(root / "demo_001/images/demo_001.tif"), pixels)
+    keys = {"reader": "folders", "root": str(root), "group": group, "cache_dir": str(tmp_path / "cache")}
+    for fold in range(2):
+        data = build(keys | {"fold": fold, "folds": 2})
+        data.setup()
+        err = capsys.readouterr().err
+        together = len({"demo_000", "demo_001"}.intersection(data.split.val)) != 1
+        assert together or group == "none"
+        assert ("also trained on" in err) != together
+        assert "demo_000 = demo_001" in err

@@ -228,12 +228,14 @@ def test_masks_without_an_image_are_refused(root: Path) -> None:
     assert f"{root / 'a'} has no image" in problem
 
 
-def test_masks_saved_with_loss_are_refused(root: Path) -> None:
+def test_masks_saved_with_loss_are_read_where_no_lossless_one_is_beside_them(root: Path) -> None:
     write(root / "c/images/c.png", IMAGE)
-    write(root / "c/masks/mask.jpg", square(0, 0))
-    (problem,) = problems(root)
-    assert "mask.jpg" in problem
-    assert "without loss" in problem
+    write(root / "c/masks/1.jpg", square(0, 0))
+    write(root / "c/masks/2.png", square(4, 4))
+    write(root / "c/masks/2.jpg", square(4, 4))
+    sample = FoldersReader(root).read(records(root)["c"])
+    np.testing.assert_array_equal(list(unpack(sample.layers, sample.layer_index)), [square(0, 0), square(4, 4)])
+    assert sample.noticed == {"thresholded": 1}
 
 
 def refusal(root: Path) -> str:

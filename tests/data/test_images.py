@@ -123,7 +123,7 @@ def test_an_image_deeper_than_its_camera_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("decode", [decode_image, decode_mask])
 def test_stacks_are_refused_and_pyramids_read(tmp_path: Path, decode: Callable[[Path], np.ndarray]) -> None:
-    pages = [Image.fromarray(GREY), Image.fromarray(GREY[::-1].copy())]
+    pages = [Image.fromarray(MASK * np.uint8(255)), Image.fromarray(MASK[::-1] * np.uint8(255))]
     path = save(tmp_path, pages[0], "tif", save_all=True, append_images=[pages[1]] * 2)
     with pytest.raises(InputError, match=r"picture\.tif is a stack of 3 pages") as refusal:
         decode(path)
@@ -138,9 +138,10 @@ def test_stacks_are_refused_and_pyramids_read(tmp_path: Path, decode: Callable[[
 @pytest.mark.parametrize("decode", [decode_image, decode_mask])
 def test_inverted_grey_is_turned_around_or_refused(tmp_path: Path, decode: Callable[[Path], np.ndarray]) -> None:
     inverted = {PHOTOMETRIC: WHITE_IS_ZERO}
-    eight_bits = save(tmp_path, Image.fromarray(GREY), "tif", tiffinfo=inverted)
-    assert (255 - GREY).tobytes() in eight_bits.read_bytes()
-    np.testing.assert_array_equal(decode(eight_bits), decode(save(tmp_path, Image.fromarray(GREY))))
+    grey = MASK * np.uint8(251)
+    eight_bits = save(tmp_path, Image.fromarray(grey), "tif", tiffinfo=inverted)
+    assert (255 - grey).tobytes() in eight_bits.read_bytes()
+    np.testing.assert_array_equal(decode(eight_bits), decode(save(tmp_path, Image.fromarray(grey))))
     path = save(tmp_path, Image.fromarray(GREY.astype(np.uint16)), "tif", tiffinfo=inverted)
     with pytest.raises(InputError, match=r"picture\.tif stores white as 0"):
         decode(path)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nucleiseg.data.balance import assign
-from nucleiseg.data.splits import Split, group_of, split
+from nucleiseg.data.splits import Split, group_of, say_copies, split
 from nucleiseg.errors import InputError
 
 # The 24 training images of the VRDL homework: site, participant, nuclei.
@@ -169,3 +169,27 @@ def test_repeated_names_are_a_programming_error() -> None:
 def test_a_split_survives_json() -> None:
     result = split(NAMES, COUNTS)
     assert Split.from_dict(json.loads(json.dumps(result.to_dict()))) == result
+
+
+def test_copies_of_an_image_stay_on_one_side_by_themselves_and_by_their_groups() -> None:
+    names = [f"TCGA-{site}-000{i}" for site in ("AA", "BB") for i in range(2)] + images(6)
+    contents = [*"abcd", "d", *"efghi"]  # the first single image is a copy of one of site BB
+    for fold in range(4):
+        val = set(split(names, [10] * 10, fold=fold, folds=4, contents=contents).val)
+        assert val.isdisjoint({names[2], names[3], names[4]}) or val >= {names[2], names[3], names[4]}
+    assert split(names, [10] * 10, contents=list(names)) == split(names, [10] * 10)
+    alike = ["same"] * 10
+    with pytest.raises(InputError, match="make 1"):
+        split(names, [10] * 10, contents=alike)
+    assert split(names, [10] * 10, group="none", contents=alike).val
+
+
+def test_copies_on_both_sides_are_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    contents = dict(zip("abcde", "vvxyx", strict=True))
+    say_copies(Split(("a", "c"), ("b", "d", "e"), ""), contents)
+    err = capsys.readouterr().err
+    assert "Warning: 2 images of the validation are also trained on under another name (a = b, c = e)" in err
+    say_copies(Split(tuple("abd"), tuple("ce"), ""), contents)
+    assert capsys.readouterr().err == "Warning: 2 images have copies under other names: a = b, c = e.\n"
+    say_copies(Split(("a",), ("c",), ""), {"a": "v", "c": "x"})
+    assert capsys.readouterr().err == ""

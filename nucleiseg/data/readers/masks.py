@@ -9,6 +9,7 @@ Anything else is refused, since either reading would invent or lose nuclei in si
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from nucleiseg.data.readers.pixels import decode_pixels
@@ -106,8 +107,8 @@ def _interpret(values: np.ndarray, colored: bool, alone: bool, path: Path, orien
     guess = ", it looks like a label map beside other masks" if looks_like_labels else ""
     raise InputError(
         f"{path} holds {what}{guess}: a mask of one nucleus has 0 and one other value, a label map has a whole number "
-        "for each nucleus, each in one place, and is the only file of its folder masks. Save it as one of them, without "
-        "loss (PNG, TIFF)."
+        "for each nucleus, each in one place, and is the only file of its folder masks. Save it as one of them, "
+        "without loss (PNG, TIFF)."
     )
 
 
@@ -156,13 +157,19 @@ def _is_solid(values: np.ndarray, chosen: np.ndarray) -> bool:
 def _find_labels(values: np.ndarray) -> tuple[bool, int]:
     """Return whether the values are labels, each in one place, and the number of labels that are not.
 
-    The most frequent value is left out: noise around a single nucleus has one, too.
+    The most frequent value is left out: noise around a single nucleus has one, too. Values of a class map are found in
+    many nuclei; a nucleus that another divides still has most of its pixels in one part.
     """
     _, dense = np.unique(values, return_inverse=True)
     dense = dense.reshape(values.shape) + int(values.min() != 0)
-    _, boxes, areas = measure(dense[None])
-    fill = areas / ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
-    compact = (areas >= SMALLEST_LABEL) & (fill >= LEAST_FILL)
+    labels, boxes, areas = measure(dense[None])
+    large = areas >= SMALLEST_LABEL
+    compact = large & (areas >= LEAST_FILL * (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
+    for index in np.flatnonzero(compact):
+        left, top, right, bottom = boxes[index].astype(int)
+        inside = (dense[top:bottom, left:right] == labels[index]).astype(np.uint8)
+        *_, statistics, _ = cv2.connectedComponentsWithStats(inside, connectivity=8)
+        compact[index] = 2 * statistics[1:, cv2.CC_STAT_AREA].max() > areas[index]
     others = np.arange(len(areas)) != areas.argmax()
     is_label_map = bool(areas[compact & others].sum() > areas[others].sum() / 2)
-    return is_label_map, int(((areas >= SMALLEST_LABEL) & (fill < LEAST_FILL)).sum())
+    return is_label_map, int((large & ~compact).sum())

@@ -89,8 +89,8 @@ _CUT = "it may be whole, but cut it into tiles (of 1,000 to 4,000 pixels a side,
 
 
 def _too_large(path: Path, size: tuple[int, int] | None = None) -> str:
-    found = f"{size[0]:,} x {size[1]:,} pixels" if size else "more pixels"
-    return f"{path} is too large: {found}, where {MOST_PIXELS:,} are read at once: {_CUT}."
+    found = f"has {size[0]:,} x {size[1]:,} pixels" if size else "is too large"
+    return f"{path} {found}, more than the {MOST_PIXELS:,} pixels that are read at once: {_CUT}."
 
 
 def _require_area(path: Path, width: int, height: int) -> None:
@@ -161,7 +161,7 @@ def _decode_tiff(data: bytes, path: Path, area: int | None) -> Pixels | None:
 def _tiff_problem(file: tifffile.TiffFile, first: tifffile.TiffPage) -> str | None:
     """Say why a whole TIFF file would be read wrongly."""
     size = first.imagelength, first.imagewidth
-    sizes = [(page.imagelength, page.imagewidth) for page in map(file.pages.get, range(1, len(file.pages)))]
+    sizes = [(own.imagelength, own.imagewidth) for page in file.pages[1:] if (own := page.keyframe) is not None]
     count = len(file.pages)
     if len(file.pages) == 1 and file.is_imagej:  # ImageJ keeps large stacks behind a single page
         count = int((file.imagej_metadata or {}).get("images", 1))
