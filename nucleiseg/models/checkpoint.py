@@ -6,16 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from nucleiseg import __version__
 from nucleiseg.errors import InputError
-from nucleiseg.files import atomic_path
 from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN, build
 from nucleiseg.models.plain import from_mapping, to_mapping
-from nucleiseg.models.torch_files import read_torch
+from nucleiseg.models.torch_files import read_torch, write_torch
 
 KEY = "nucleiseg"
 """Where a checkpoint file, ours or Lightning's, holds the metadata."""
@@ -85,10 +83,9 @@ def save(path: str | os.PathLike[str], network: MaskRCNN, metadata: Metadata) ->
 
 
 def write(path: str | os.PathLike[str], weights: Mapping[str, Tensor], metadata: Metadata) -> None:
-    """Write what `read` returns, whole or not at all."""
+    """Write what `read` returns with its SHA-256, whole or not at all."""
     state = {name: value.detach().cpu() for name, value in weights.items()}
-    with atomic_path(path) as temporary:
-        torch.save({"state_dict": state, KEY: metadata.to_dict()}, temporary)
+    write_torch(path, {"state_dict": state, KEY: metadata.to_dict()})
 
 
 def load(path: str | os.PathLike[str]) -> tuple[MaskRCNN, Metadata]:
@@ -101,7 +98,7 @@ def load(path: str | os.PathLike[str]) -> tuple[MaskRCNN, Metadata]:
         The network on the CPU in eval mode, and the metadata.
 
     Raises:
-        InputError: if there is no such file, or it is not a checkpoint of ours.
+        InputError: if there is no such file, it is damaged or not a checkpoint of ours, or weights are not finite.
     """
     weights, metadata = read(path)
     try:
@@ -124,11 +121,31 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], Metadata]:
     Raises:
         InputError: as in `load`.
     """
-    content = _read(Path(path))
+    return of_content(path, _read(Path(path)))
+
+
+def of_content(path: str | os.PathLike[str], content: Mapping[str, Any]) -> tuple[dict[str, Tensor], Metadata]:
+    """Return the network's weights and the metadata of a checkpoint that was read.
+
+    Args:
+        path: the file, for messages.
+        content: what `torch.load` returned, with the keys `state_dict` and `KEY`.
+
+    Raises:
+        InputError: if the content is none of a checkpoint of ours, or weights are not finite.
+    """
     try:
-        return _network_weights(content["state_dict"]), from_mapping(Metadata, content[KEY], KEY)
-    except (InputError, KeyError, AttributeError, TypeError) as error:
+        weights = _network_weights(content["state_dict"])
+        metadata = from_mapping(Metadata, content[KEY], KEY)
+    except (InputError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise _unfit(path, error) from error
+    for name, value in weights.items():
+        if isinstance(value, Tensor) and value.is_floating_point() and not value.isfinite().all():
+            raise InputError(
+                f"{path}: the weights {name} are not finite (NaN or infinite), so it cannot be used: the training had "
+                "diverged, or the file was edited. Use another checkpoint, such as an earlier step."
+            )
+    return weights, metadata
 
 
 def is_checkpoint(path: str | os.PathLike[str]) -> bool:
@@ -146,7 +163,7 @@ def _unfit(path: str | os.PathLike[str], error: Exception) -> InputError:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"{path} is not a file; give a checkpoint such as RUN/checkpoints/step_000200.ckpt.")
     content = read_torch(path, what="a checkpoint")
     if not isinstance(content, dict) or KEY not in content or "state_dict" not in content:
