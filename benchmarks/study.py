@@ -31,9 +31,9 @@ from nucleiseg.data.readers.demo import DemoReader
 from nucleiseg.data.readers.folders import FoldersReader
 from nucleiseg.errors import InputError
 from nucleiseg.models.checkpoint import Metadata
+from nucleiseg.run_folder import INDEX, METRICS
 from nucleiseg.training import run
 from nucleiseg.training.memory import peak_memory_mb
-from nucleiseg.training.run_files import INDEX, METRICS
 from nucleiseg.training.settings import CheckpointSettings, OptimSettings, TrainerSettings
 from nucleiseg.transforms.preprocessing import Preprocessing
 from nucleiseg.transforms.recipe import Range, Recipe

@@ -61,6 +61,7 @@ GROUPS = ("data", "aug", "model", "optim", "trainer", "checkpoint", "validation"
 LARGEST_CONFIG = 1 << 18
 """Bytes of a `config.yaml`; ours have some 6,000. YAML takes seconds to read more."""
 
+
 class _Splits(TypedDict, total=False):
     __pydantic_config__ = ConfigDict(extra="allow", strict=True)  # type: ignore[misc]
 
@@ -134,7 +135,7 @@ def read_config(run_dir: Path) -> dict[str, Any]:
         raise InputError(f"{path} is larger than {LARGEST_CONFIG} bytes: it is not the configuration of a run.")
     text = read_text(path)
     try:
-        config = yaml.load(text, _ConfigLoader)  # noqa: S506 - a safe loader
+        config = yaml.load(text, _ConfigLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
@@ -147,7 +148,9 @@ def read_config(run_dir: Path) -> dict[str, Any]:
         for name in GROUPS
         if name in config and not isinstance(config[name], dict)
     ]
-    problems += [f"{path} is damaged (the key {key!r} is not text): restore it." for key in config if type(key) != str]
+    problems += [
+        f"{path} is damaged (the key {key!r} is not text): restore it." for key in config if not isinstance(key, str)
+    ]
     if problems:
         raise InputError(problems)
     return config

@@ -2,6 +2,8 @@
 
     rows = read_index(Path("runs/a"))     # a damaged row is a sentence with the file and the line
     checkpoint = find_checkpoint(Path("runs/a"))
+
+They are written by `nucleiseg.training.tables`.
 """
 
 import csv
@@ -133,7 +135,7 @@ def _read_rows(path: Path, *, whole: bool) -> Iterator[tuple[int, Row]]:
     try:
         columns = reader.fieldnames or []
         if lines and ("step" not in columns or len(set(columns)) < len(columns)):
-            raise _damaged(path, 1, f"the columns are {', '.join(columns)[:100]!r}: step is missing, or one is there twice")
+            raise _damaged(path, 1, f"the columns are {', '.join(columns)[:100]!r}: without step, or one twice")
         for row in reader:
             if None in row or None in row.values():
                 raise _damaged(path, reader.line_num, f"it does not have the {len(columns)} cells of the first line")

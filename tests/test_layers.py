@@ -9,7 +9,10 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "nucleiseg"
 
 LAYERS = (
-    {"structures", "errors", "failures", "settings", "files", "progress", "pipelining", "label_maps"},
+    {
+        *("structures", "errors", "failures", "settings", "files", "progress", "pipelining", "label_maps"),
+        *("run_folder", "run_tables"),
+    },
     {"data", "transforms", "models"},
     {"inference", "evaluation", "writers"},
     {"training", "report"},

@@ -7,7 +7,6 @@ from typing import Any
 from nucleiseg.data.build import build_datamodule
 from nucleiseg.data.datamodule import NucleiDataModule
 from nucleiseg.data.readers.base import Record
-from nucleiseg.doors.predicting import find_checkpoint
 from nucleiseg.doors.prediction import counting_threshold
 from nucleiseg.errors import InputError
 from nucleiseg.evaluation.results import Results
@@ -16,6 +15,7 @@ from nucleiseg.evaluation.truth import Truth
 from nucleiseg.inference.predictor import Predictor
 from nucleiseg.inference.settings import PredictionSettings
 from nucleiseg.progress import say, track
+from nucleiseg.run_tables import find_checkpoint
 from nucleiseg.transforms.preprocessing import Preprocessing
 
 

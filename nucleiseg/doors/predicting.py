@@ -8,12 +8,12 @@ from nucleiseg.data.readers.demo import DemoReader, write_folders
 from nucleiseg.doors.paths import require_writable_folder, with_paths
 from nucleiseg.doors.prediction import Summary, predict_to_folder
 from nucleiseg.errors import InputError
-from nucleiseg.files import read_rows
 from nucleiseg.inference.images import find_images
 from nucleiseg.inference.predictor import Predictor
 from nucleiseg.inference.settings import PredictionSettings, share_problems
 from nucleiseg.models.plain import from_mapping
 from nucleiseg.progress import counted, say
+from nucleiseg.run_tables import find_checkpoint
 from nucleiseg.writers.origin import CheckpointOrigin, Origin, answer_digest, write_origin
 
 DEMO = DemoReader(images=4, size=384, seed=1)
@@ -104,23 +104,3 @@ def draw_demo(folder: Path) -> Path:
     say(f"Drew {DEMO.images} images with their masks into {folder}.")
     say("NOTE: they are DRAWN, not photographed. What is found in them says nothing about real tissue.")
     return folder
-
-
-def find_checkpoint(path: Path) -> Path:
-    """Return a checkpoint file: the path itself, or of a run's folder the step with the best `val/ap50`.
-
-    A run without validation gives its last step.
-
-    Raises:
-        InputError: if the folder is no run with a checkpoint.
-    """
-    if not path.is_dir():
-        return path
-    rows = read_rows(path / "index.csv")
-    if not rows:
-        raise InputError(f"checkpoint={path} is a folder without index.csv; name a run, or a file of its checkpoints.")
-    best = max(rows, key=lambda row: (float(row["val/ap50"] or -1), int(row["step"])))
-    score = best["val/ap50"]
-    why = f"the best of {path} by val/ap50 ({float(score):.4f})" if score else f"the last of {path}: none was validated"
-    say(f"Using {best['path']}, {why}.")
-    return path / best["path"]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from nucleiseg.errors import InputError
 from nucleiseg.progress import say
+from nucleiseg.run_folder import CONFIG, holds_run, known_status
 from nucleiseg.training.callbacks.status import INTERRUPTIONS, Status, how_to_go_on
 from nucleiseg.training.ranks import is_first_rank
-from nucleiseg.training.run_files import CONFIG, holds_run, read_status
 
 
 @contextmanager
@@ -23,12 +23,12 @@ def told_in_status(run_dir: Path, max_steps: int) -> Iterator[None]:
         max_steps: `trainer.max_steps`, not yet validated.
     """
     has_steps = holds_run(run_dir)
-    before = read_status(run_dir)
+    before = known_status(run_dir)
     try:
         yield
     except BaseException as error:
         is_told_here = is_first_rank() or isinstance(error, InputError)
-        if is_told_here and not has_steps and run_dir.is_dir() and read_status(run_dir) == before:
+        if is_told_here and not has_steps and run_dir.is_dir() and known_status(run_dir) == before:
             with suppress(OSError):  # a full disk must not hide the error
                 Status(run_dir, of=max_steps, every=1).tell(error)
         if isinstance(error, INTERRUPTIONS) and (run_dir / CONFIG).exists():

@@ -16,12 +16,12 @@ from rich.console import Console
 from rich.table import Table
 
 from nucleiseg.doors.entry import ExitCode
-from nucleiseg.doors.live_run import refuse_live, writer
 from nucleiseg.doors.overrides import quoted
 from nucleiseg.doors.process_group import run_process
 from nucleiseg.errors import InputError
 from nucleiseg.progress import duration, say
-from nucleiseg.training.run_files import holds_run, read_status
+from nucleiseg.run_folder import holds_run, known_status
+from nucleiseg.training.run_lock import refuse_running, writer
 
 SHORT_NAMES = {"aug.saturation": "sat"}
 """Keys whose folder name is not their last part."""
@@ -145,13 +145,13 @@ def check_folders(jobs: Sequence[Job], *, resume: bool) -> None:
             f"{jobs[0].folder.parent} holds {', '.join(taken)} already: "
             "sweep.resume=true completes that sweep, another sweep.dir starts a new one."
         )
-    refuse_live(job.folder for job in jobs)
+    refuse_running(job.folder for job in jobs)
     _refuse_other_overrides(jobs)
 
 
 def is_done(job: Job) -> bool:
     """Return whether an earlier sweep has finished the job."""
-    return read_status(job.folder).get("state") == "done"
+    return known_status(job.folder).get("state") == "done"
 
 
 def _refuse_other_overrides(jobs: Sequence[Job]) -> None:
@@ -181,7 +181,7 @@ def run_job(job: Job, script: Path, folder: Path | None = None, is_to_stop: Call
         folder: the process's working directory; None: this one's.
         is_to_stop: asked now and then whether the job is to be stopped.
     """
-    before = read_status(job.folder)
+    before = known_status(job.folder)
     if is_done(job):
         return Outcome(job, "skipped")
     if is_to_stop():
@@ -195,7 +195,7 @@ def run_job(job: Job, script: Path, folder: Path | None = None, is_to_stop: Call
     )
     if code == 0:
         return Outcome(job, "done")
-    status = read_status(job.folder)
+    status = known_status(job.folder)
     # A status that the process did not write tells of an earlier try.
     reason = str(status.get("reason") or "") if status != before else ""
     if stopped:

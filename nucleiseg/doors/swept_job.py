@@ -14,10 +14,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig
 
-from nucleiseg.doors.live_run import writer
 from nucleiseg.doors.process_group import handled
 from nucleiseg.doors.sweep import Job, Outcome, is_done, run_job
 from nucleiseg.progress import say
+from nucleiseg.training.run_lock import writer
 
 STOP = ".stop"
 """The file of a sweep's folder that tells its jobs, on whatever computer, to stop."""

@@ -1,6 +1,5 @@
 """From plain configuration to a running training: what `train.py` calls, apart from Hydra so that tests can too."""
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -14,7 +13,6 @@ from omegaconf import OmegaConf
 from nucleiseg.data.build import build_datamodule, check_data_keys
 from nucleiseg.data.datamodule import NucleiDataModule
 from nucleiseg.doors.check import run_plan, say_data_check
-from nucleiseg.doors.live_run import refuse_live
 from nucleiseg.doors.overrides import override
 from nucleiseg.doors.run_status import told_in_status
 from nucleiseg.errors import InputError
@@ -25,12 +23,13 @@ from nucleiseg.models.mask_rcnn import MaskRCNN, build
 from nucleiseg.models.norm import resolve_norm_and_freeze
 from nucleiseg.models.pretrained import Start, resolve_weights
 from nucleiseg.progress import say
+from nucleiseg.run_folder import CONFIG, SPLITS, read_config, read_splits
 from nucleiseg.settings import Problems, Seed, Settings, settings, unknown_key
 from nucleiseg.training import run
 from nucleiseg.training.callbacks.trackers import TrackerName, checked_logger, make_tracker
 from nucleiseg.training.plan import CheckpointPlan
 from nucleiseg.training.ranks import is_first_rank
-from nucleiseg.training.run_files import CONFIG, SPLITS
+from nucleiseg.training.run_lock import run_lock
 from nucleiseg.training.settings import (
     CheckpointSettings,
     OptimSettings,
@@ -116,11 +115,12 @@ def train(config: Mapping[str, Any], run_dir: Path, *, resume: bool = False) -> 
         resume: go on where the run in `run_dir` stopped.
 
     Raises:
-        InputError: for bad configuration or data, before any training; `status.json` says why too.
+        InputError: for bad configuration or data, before any training; `status.json` says why too. Where another
+            process trains in the folder, nothing in it is touched.
     """
     trainer = config.get("trainer")
     max_steps = trainer.get("max_steps") if isinstance(trainer, Mapping) else None
-    with told_in_status(run_dir, max_steps if isinstance(max_steps, int) else 0):
+    with run_lock(run_dir), told_in_status(run_dir, max_steps if isinstance(max_steps, int) else 0):
         _train(deepcopy(dict(config)), run_dir, resume=resume)
 
 
@@ -134,7 +134,7 @@ def _train(config: dict[str, Any], run_dir: Path, *, resume: bool) -> None:
         _write_config(run_dir, config)  # before the long look at the data: from here on the run can be resumed
     datamodule = _prepare_data(settings)
     if resume:
-        _refuse_changed_data(run_dir / SPLITS, datamodule)
+        _refuse_changed_data(run_dir, read_splits(run_dir).get("fingerprint") or point.fingerprint, datamodule)
     network, weights = _build_network(settings, datamodule, resumed=point.step > 0)
     datamodule.prepare_batch = network.anchor_sampler()
     config["model"] = network.config.to_dict()  # what `auto` and null became, so that a resumed run asks nobody
@@ -163,7 +163,7 @@ def _train(config: dict[str, Any], run_dir: Path, *, resume: bool) -> None:
 def _fix_what_a_resume_must_find(config: dict[str, Any]) -> None:
     """Write out what depends on the working directory, or on a length that a resume may change."""
     if root := config["data"].get("root"):
-        config["data"]["root"] = str(Path(root).resolve())
+        config["data"]["root"] = str(Path(str(root)).expanduser().resolve())
     config["optim"]["total_steps"] = config["optim"].get("total_steps") or config["trainer"]["max_steps"]
 
 
@@ -218,12 +218,18 @@ def _prepare_data(settings: _Settings) -> NucleiDataModule:
     return datamodule
 
 
-def _refuse_changed_data(splits: Path, datamodule: NucleiDataModule) -> None:
-    """Refuse to go on with other images, masks or parts: images could move from validation to training."""
-    if splits.exists() and json.loads(splits.read_text(encoding="utf-8"))["fingerprint"] != datamodule.fingerprint:
+def _refuse_changed_data(run_dir: Path, fingerprint: str, datamodule: NucleiDataModule) -> None:
+    """Refuse to resume with other images, masks or parts: images could move from validation to training.
+
+    Args:
+        run_dir: the run's folder.
+        fingerprint: of the run's data; empty if it was stopped before it knew.
+        datamodule: the data as they are now.
+    """
+    if fingerprint and fingerprint != datamodule.fingerprint:
         raise InputError(
-            f"The data have changed since the run in {splits.parent} began (images, masks or their split): "
-            "bring them back to resume it, or start a new run."
+            f"The data have changed since the run in {run_dir} began (images, masks or their split): bring them back "
+            "to resume it (if they were moved, data.root=FOLDER says where they are), or start a new run."
         )
 
 
@@ -233,28 +239,39 @@ def image_sizes(datamodule: NucleiDataModule) -> list[tuple[int, int]]:
 
 
 def resume(arguments: Sequence[str]) -> None:
-    """Go on with a run in its own folder and with its own configuration.
+    """Resume a run in its own folder and with its own configuration.
 
     Args:
-        arguments: the command line: `resume=RUN_DIR`, and `trainer.*` where the machine has changed; `logger=null`
-            goes on without a tracker, whose package may not be installed here.
+        arguments: the command line: `resume=RUN_DIR`, `trainer.*` where the machine has changed, `data.root=FOLDER`
+            where the data were moved; `logger=null` resumes without a tracker, whose package may not be installed here.
 
     Raises:
-        InputError: if there is no run in the folder, if it goes on, or if something else is to be changed.
+        InputError: if there is no run in the folder, its configuration is damaged, another process trains there, or
+            something else is to be changed.
     """
-    changes = [argument for argument in arguments if not argument.startswith("resume=")]
-    if refused := [change for change in changes if not (change.startswith("trainer.") or change == "logger=null")]:
+    given = {key: value for key, _, value in (argument.partition("=") for argument in arguments)}
+    changes = [argument for argument in arguments if argument.startswith("trainer.") or argument == "logger=null"]
+    refused = [argument for argument in arguments if argument not in changes]
+    if refused := [argument for argument in refused if not argument.startswith(("resume=", "data.root="))]:
         raise InputError(
-            f"A resumed run keeps its configuration, so {refused[0]} cannot be given; only trainer.* can, and "
-            "logger=null. To train with other settings, start a new run."
+            f"A resumed run keeps its configuration, so {refused[0]} cannot be given; only trainer.* can, data.root "
+            "(where the data are now) and logger=null. To train with other settings, start a new run."
         )
-    given = next(argument for argument in arguments if argument.startswith("resume=")).removeprefix("resume=")
-    run_dir = Path(given).resolve()
-    file = run_dir / CONFIG
-    if not file.is_file():
-        raise InputError(f"resume={given}: there is no {CONFIG} in it; name the folder of a run, such as runs/NAME.")
-    if is_first_rank():  # the others are started when it has said that it goes on
-        refuse_live([run_dir])
-    config = OmegaConf.to_container(OmegaConf.merge(OmegaConf.load(file), OmegaConf.from_dotlist(changes)))
-    assert isinstance(config, dict)
-    train({str(key): value for key, value in config.items()}, run_dir, resume=True)
+    run_dir = _typed_path(given["resume"])
+    if not (run_dir / CONFIG).exists():
+        where = given["resume"]
+        raise InputError(f"resume={where}: there is no {CONFIG} in it; name the folder of a run, such as runs/NAME.")
+    config = read_config(run_dir)
+    if missing := [group for group in GROUPS if group not in config]:
+        raise InputError(f"{run_dir / CONFIG} is damaged (without {', '.join(missing)}): restore it to resume the run.")
+    merged = OmegaConf.to_container(OmegaConf.merge(OmegaConf.create(config), OmegaConf.from_dotlist(changes)))
+    assert isinstance(merged, dict)
+    if "data.root" in given:
+        merged["data"]["root"] = str(_typed_path(given["data.root"]))
+    train({str(key): value for key, value in merged.items()}, run_dir, resume=True)
+
+
+def _typed_path(text: str) -> Path:
+    """Return a path as it was typed: quoted for Hydra or not, relative to the working folder or to the user's (`~`)."""
+    is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+    return Path(text[1:-1] if is_quoted else text).expanduser().resolve()

@@ -79,8 +79,8 @@ def read_torch(path: str | os.PathLike[str], *, what: str, mmap: bool = False) -
             reason = find_damage(handle)
         if reason:
             raise InputError(
-                f"{path} cannot be read as {what}: it is damaged ({reason}). Nothing in it was run. Copy or download it "
-                "again, or use another file."
+                f"{path} cannot be read as {what}: it is damaged ({reason}). Nothing in it was run. Copy or download "
+                "it again, or use another file."
             )
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except InputError:

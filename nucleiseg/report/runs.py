@@ -1,20 +1,15 @@
-"""Runs as their folders tell them: settings, split, curves and checkpoints, read without importing the training."""
+"""Find runs, and read their settings, split, curves and checkpoints without importing the training."""
 
-import csv
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from nucleiseg.errors import InputError
-from nucleiseg.files import natural_key, read_rows
-
-CONFIG = "config.yaml"
-"""The file that makes a folder a run's: it is written before the first step."""
+from nucleiseg.files import natural_key
+from nucleiseg.run_folder import CONFIG, read_config, read_splits, read_status
+from nucleiseg.run_tables import read_index, read_metrics
 
 
 @dataclass(frozen=True)
@@ -45,27 +40,28 @@ class Run:
         return [(int(row["step"]), self.folder / row["path"]) for row in self.index]
 
 
-def read_run(folder: Path, name: str | None = None) -> Run:
-    """Read the small files of a run's folder. A run that was killed, or still goes on, is one too.
+def read_run(folder: Path, name: str | None = None, report: Callable[[str], None] | None = None) -> Run:
+    """Read the small files of a run's folder. A run that was killed, or is still running, is one too.
 
     Args:
         folder: the run's folder.
         name: what to call it; by default as its folder.
+        report: called with a sentence if a row of `metrics.csv` is damaged, and the rows before it are taken; None: it
+            raises.
 
     Raises:
-        InputError: if there is no run in the folder, or one of its files is damaged. Cells of `metrics.csv` are not
-            looked at: a number that cannot be read is missing from a curve.
+        InputError: if there is no run in the folder, or one of its files is damaged.
     """
     if not (folder / CONFIG).is_file():
         raise InputError(f"{folder} holds no {CONFIG}, so it is no run; name a run's folder, such as runs/NAME.")
     return Run(
         folder=folder,
         name=folder.resolve().name if name is None else name,
-        config=_read_mapping(folder / CONFIG, yaml.safe_load),
-        index=_read_index(folder / "index.csv"),
-        metrics=_read_rows(folder / "metrics.csv"),
-        status=_read_mapping(folder / "status.json", json.loads),
-        splits=_read_mapping(folder / "splits.json", json.loads),
+        config=read_config(folder),
+        index=read_index(folder),
+        metrics=read_metrics(folder, report=report),
+        status=read_status(folder),
+        splits=read_splits(folder),
     )
 
 
@@ -75,7 +71,8 @@ def find_runs(what: str | Sequence[str], report: Callable[[str], None] | None = 
     Args:
         what: a run's folder, a folder with runs in it at any depth (a sweep's), a glob of such folders, or a list of
             these. A path that exists is never read as a glob, so it may hold brackets.
-        report: called with a sentence for each run that cannot be read, which is left out; None: the first one raises.
+        report: called with a sentence for each run that cannot be read, which is left out, and for damaged curves;
+            None: the first one raises.
 
     Returns:
         The runs in natural order of their paths for each thing asked for, each once.
@@ -88,7 +85,7 @@ def find_runs(what: str | Sequence[str], report: Callable[[str], None] | None = 
     runs = []
     for folder, name in zip(folders, _names(folders), strict=True):
         try:
-            runs.append(read_run(folder, name))
+            runs.append(read_run(folder, name, report))
         except InputError as error:
             if report is None:
                 raise
@@ -125,14 +122,19 @@ def _matches(folder: Path, pattern: str) -> list[Path]:
     return sorted(folder.glob(pattern), key=lambda path: natural_key(str(path))) if folder.is_dir() else []
 
 
-def _runs_below(place: Path) -> list[Path]:
-    """Return the place itself if it is a run's folder, else the runs at any depth below it, without hidden folders."""
-    if not place.is_dir():
+def _runs_below(place: Path, above: frozenset[Path] = frozenset()) -> list[Path]:
+    """Return the place itself if it is a run's folder, else the runs at any depth below it, without hidden folders.
+
+    Args:
+        place: where to look.
+        above: the folders above it, symbolic links resolved: a link to one of them would never end.
+    """
+    if not place.is_dir() or (real := place.resolve()) in above:
         return []
     if (place / CONFIG).is_file():
         return [place]
     inner = sorted((path for path in place.iterdir() if not path.name.startswith(".")), key=_by_name)
-    return [run for path in inner for run in _runs_below(path)]
+    return [run for path in inner for run in _runs_below(path, above | {real})]
 
 
 def _by_name(path: Path) -> tuple[list[str | int], str]:
@@ -148,44 +150,3 @@ def _names(folders: Sequence[Path]) -> list[str]:
         if max(counts.values(), default=1) == 1:
             return names
         depths = [depth + (counts[name] > 1) for depth, name in zip(depths, names, strict=True)]
-
-
-def _read_rows(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a CSV file, none where there is no file."""
-    try:
-        return read_rows(path)
-    except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read ({error}): the run is left out.") from error
-
-
-def _read_index(path: Path) -> list[dict[str, str]]:
-    """Return the rows of `index.csv`; a power cut may have left NUL bytes where a step or a path was."""
-    rows = _read_rows(path)
-    for number, row in enumerate(rows, 2):
-        step, file = row.get("step") or "", row.get("path") or ""
-        if not (step.isascii() and step.isdigit()) or not file or "\0" in file:
-            raise InputError(
-                f"{path}, row {number} is damaged (step {step!r}, path {file!r}): the run is left out. Remove the row "
-                "to rank the others."
-            )
-    return rows
-
-
-def _read_mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
-    """Return the mapping that a YAML or JSON file holds; an empty one where there is no file."""
-    if not path.exists():
-        return {}
-    try:
-        value = parse(_read_text(path))
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
-        raise InputError(f"{path} is damaged ({str(error).splitlines()[0]}): the run cannot be read.") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path} holds no mapping: the run cannot be read.")
-    return value
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}): the run is left out.") from error

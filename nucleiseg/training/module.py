@@ -13,14 +13,12 @@ from torch.optim.lr_scheduler import LambdaLR
 from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.models.plain import to_mapping
+from nucleiseg.run_folder import INDEX
+from nucleiseg.run_tables import LOSSES
 from nucleiseg.structures import Target
 from nucleiseg.training.finite import diverged, first_clause
-from nucleiseg.training.run_files import INDEX
 from nucleiseg.training.schedule import Schedule
 from nucleiseg.training.settings import OptimSettings
-
-LOSSES = ("loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask")
-"""The network's losses, in the order in which they are logged after their sum."""
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.modules.instancenorm._InstanceNorm)
 

@@ -16,6 +16,7 @@ from nucleiseg.failures import explained
 from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.progress import say
+from nucleiseg.run_folder import CHECKPOINTS, LAST, holds_run, known_status, require_inside
 from nucleiseg.training.callbacks.checkpoints import Checkpoints
 from nucleiseg.training.callbacks.float32 import Float32Arithmetic
 from nucleiseg.training.callbacks.folder_watch import FolderWatch
@@ -29,8 +30,7 @@ from nucleiseg.training.callbacks.validation import Validation
 from nucleiseg.training.module import NucleiModule
 from nucleiseg.training.plan import CheckpointPlan
 from nucleiseg.training.ranks import is_first_rank
-from nucleiseg.training.resume import ResumePoint, resume_point, wind_back
-from nucleiseg.training.run_files import LAST, holds_run, read_status
+from nucleiseg.training.resume import ResumePoint, StateFiles, resume_point, rows_until, truncate_to
 from nucleiseg.training.schedule import Schedule
 from nucleiseg.training.settings import CheckpointSettings, OptimSettings, TrainerSettings, ValidationSettings
 
@@ -101,14 +101,14 @@ def train(
         acts = callbacks(run_dir, trainer, plan, validation, point.step, tracker)
         fitter = make_trainer(run_dir, trainer, acts)
         if fitter.is_global_zero:
-            wind_back(run_dir, point.step)
+            truncate_to(run_dir, point)
         _fit(fitter, module, datamodule, run_dir / LAST if point.step else None)
 
 
 def _call_done(run_dir: Path, steps: int) -> None:
     """Say that nothing is left to do, in the status too: a kill after the last checkpoint left it at `running`."""
     say(f"{run_dir} has done its {steps} steps already: a larger trainer.max_steps goes on.")
-    if is_first_rank() and read_status(run_dir).get("state") != "done":
+    if is_first_rank() and known_status(run_dir).get("state") != "done":
         Status(run_dir, of=steps, every=1, steps=steps).write("done")
 
 
@@ -116,13 +116,16 @@ def starting_point(run_dir: Path, trainer: TrainerSettings, resume: bool) -> Res
     """Return where a run begins.
 
     Raises:
-        InputError: if the folder holds a run already (without `resume`), or one that accumulated otherwise.
+        InputError: if the folder holds a run already (without `resume`), or one that accumulated otherwise or whose
+            files are damaged.
     """
     if not resume:
         if holds_run(run_dir):
             raise InputError(f"{run_dir} holds a run already: resume={run_dir} goes on, another folder starts anew.")
+        require_inside(run_dir, CHECKPOINTS)
         return ResumePoint()
     point = resume_point(run_dir)
+    rows_until(run_dir, point.step)
     if point.batches != point.step * trainer.accumulate:
         raise InputError(
             f"{run_dir} was trained with trainer.accumulate={point.batches // point.step}, not {trainer.accumulate}: "
@@ -174,6 +177,7 @@ def make_trainer(run_dir: Path, settings: TrainerSettings, callbacks: list[pl.Ca
             num_nodes=settings.num_nodes,
             sync_batchnorm=settings.sync_batchnorm,
             strategy=settings.strategy,
+            plugins=[StateFiles()],
             precision=PRECISIONS[settings.precision],  # type: ignore[arg-type]
             max_epochs=1,
             max_steps=settings.max_steps,

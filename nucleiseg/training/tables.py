@@ -1,4 +1,4 @@
-"""The CSV files of a run: written whole, appended row by row, and cut back to a step."""
+"""Writing the tables of a run: whole, or appended row by row."""
 
 import csv
 import io
@@ -7,17 +7,25 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from nucleiseg.files import naming, read_rows, write_text
+import numpy as np
 
-Row = Mapping[str, str]
+from nucleiseg.files import naming, write_text
+from nucleiseg.run_tables import TRAIN_COLUMNS
 
 
-def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
+def as_text(row: Mapping[str, float]) -> dict[str, str]:
+    """Return the shortest decimals that round trip, to float32 for the training losses; seconds as four digits."""
+    seconds = {key: f"{value:.4g}" for key, value in row.items() if "time" in key}
+    losses = {key: str(np.float32(value)) for key, value in row.items() if key in TRAIN_COLUMNS}
+    return {key: str(value) for key, value in row.items()} | losses | seconds
+
+
+def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
     """Write a CSV file, whole or not at all; columns that a row lacks stay empty."""
     write_text(path, _text(columns, rows, header=True))
 
 
-def append_rows(path: Path, columns: Sequence[str], rows: Sequence[Row], *, sync: bool = False) -> None:
+def append_rows(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, str]], *, sync: bool = False) -> None:
     """Add rows at the end of a CSV file, which is made with its header where missing.
 
     Args:
@@ -43,16 +51,7 @@ def append_rows(path: Path, columns: Sequence[str], rows: Sequence[Row], *, sync
             raise
 
 
-def cut_rows(path: Path, step: int) -> None:
-    """Drop the rows whose `step` is greater; a file left without rows is deleted."""
-    rows = [row for row in read_rows(path) if int(row["step"]) <= step]
-    if rows:
-        write_rows(path, list(rows[0]), rows)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _text(columns: Sequence[str], rows: Sequence[Row], *, header: bool) -> str:
+def _text(columns: Sequence[str], rows: Sequence[Mapping[str, str]], *, header: bool) -> str:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
     if header:

@@ -16,15 +16,13 @@ from nucleiseg import __version__
 from nucleiseg.errors import InputError
 from nucleiseg.files import DAMAGED_ARCHIVE, read_json, write_json
 from nucleiseg.models.plain import from_mapping, to_mapping
+from nucleiseg.run_folder import CONFIG
 
 if TYPE_CHECKING:  # those who only read a sidecar do not wait for the networks' libraries
     from nucleiseg.models.checkpoint import Metadata
 
 ORIGIN = "answer.origin.json"
 """The sidecar's name, beside the answer."""
-
-RUN_CONFIG = "config.yaml"
-"""The configuration in a run's folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,8 +188,8 @@ def _is_answer(name: str) -> bool:
 
 def _config_digest(metadata: "Metadata", run: Path | None) -> str:
     digest = hashlib.sha256(json.dumps(metadata.model, sort_keys=True).encode())
-    if run and (run / RUN_CONFIG).is_file():
-        digest.update((run / RUN_CONFIG).read_bytes())
+    if run and (run / CONFIG).is_file():
+        digest.update((run / CONFIG).read_bytes())
     return digest.hexdigest()
 
 

@@ -1,6 +1,5 @@
 """Step checkpoints with their row in `index.csv`, and `last.ckpt` to resume from, each whole or absent."""
 
-from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,18 +7,17 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from nucleiseg.evaluation.thresholds import COUNT_THRESHOLD
-from nucleiseg.files import atomic_path, read_rows
 from nucleiseg.models.checkpoint import save
 from nucleiseg.progress import counted, duration, say
+from nucleiseg.run_folder import CHECKPOINTS, INDEX, LAST
+from nucleiseg.run_tables import INDEX_COLUMNS, read_index
 from nucleiseg.training.callbacks.metrics_log import MetricsLog
 from nucleiseg.training.callbacks.step import StepCallback
 from nucleiseg.training.callbacks.validation import Validation, ValidationResult
-from nucleiseg.training.columns import INDEX_COLUMNS, as_text
 from nucleiseg.training.finite import diverged, first_clause, stop_if_weights_not_finite
 from nucleiseg.training.module import NucleiModule
 from nucleiseg.training.plan import CheckpointPlan
-from nucleiseg.training.run_files import INDEX, LAST
-from nucleiseg.training.tables import write_rows
+from nucleiseg.training.tables import as_text, write_rows
 from nucleiseg.writers.overlay import draw_instances
 
 
@@ -84,24 +82,22 @@ class Checkpoints(StepCallback):
         self._write_last(trainer)
 
     def _write_step(self, module: NucleiModule, row: dict[str, float]) -> None:
-        path = self.run_dir / "checkpoints" / f"step_{module.metadata.step:06d}.ckpt"
+        path = self.run_dir / CHECKPOINTS / f"step_{module.metadata.step:06d}.ckpt"
         save(path, module.network, module.metadata)
         entry = {key: value for key, value in as_text(row).items() if key in INDEX_COLUMNS}
         entry["path"] = path.relative_to(self.run_dir).as_posix()
         entry["time"] = datetime.now(UTC).isoformat(timespec="seconds")
-        index = self.run_dir / INDEX
-        rows = [*read_rows(index), entry]
+        rows = [*read_index(self.run_dir), entry]
         kept = self.plan.kept(rows)
-        write_rows(index, INDEX_COLUMNS, kept)
+        columns = list(dict.fromkeys([*INDEX_COLUMNS, *rows[0]]))  # also those that somebody added
+        write_rows(self.run_dir / INDEX, columns, kept)
         for dropped in rows:
             if dropped not in kept:
                 (self.run_dir / dropped["path"]).unlink(missing_ok=True)
 
     def _write_last(self, trainer: pl.Trainer) -> None:
-        """Every rank takes part; only the first one writes."""
-        path = self.run_dir / LAST
-        with atomic_path(path) if trainer.is_global_zero else nullcontext(path) as temporary:
-            trainer.save_checkpoint(temporary, weights_only=False)
+        """Write the state to resume from (`resume.StateFiles`); every rank takes part, only the first one writes."""
+        trainer.save_checkpoint(self.run_dir / LAST, weights_only=False)
 
     def _tell(self, trainer: pl.Trainer, step: int, result: ValidationResult) -> None:
         """Print the result, and draw its pictures into TensorBoard."""

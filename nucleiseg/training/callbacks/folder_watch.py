@@ -5,8 +5,8 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from nucleiseg.errors import InputError
+from nucleiseg.run_folder import METRICS
 from nucleiseg.training.callbacks.step import StepCallback
-from nucleiseg.training.run_files import METRICS
 
 
 class FolderLostError(InputError):

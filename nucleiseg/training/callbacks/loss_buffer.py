@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from nucleiseg.training.columns import TRAIN_COLUMNS
+from nucleiseg.run_tables import TRAIN_COLUMNS
 
 
 class LossBuffer:

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 
+from nucleiseg.run_folder import INDEX, METRICS
+from nucleiseg.run_tables import METRICS_COLUMNS
 from nucleiseg.training.callbacks.folder_watch import FolderLostError
 from nucleiseg.training.callbacks.loss_buffer import LossBuffer
 from nucleiseg.training.callbacks.sinks import Sink
 from nucleiseg.training.callbacks.step import StepCallback
 from nucleiseg.training.callbacks.timing import Timing
-from nucleiseg.training.columns import METRICS_COLUMNS, as_text
 from nucleiseg.training.finite import first_not_finite, stop_at
 from nucleiseg.training.module import Batch
-from nucleiseg.training.run_files import INDEX, METRICS
-from nucleiseg.training.tables import append_rows
+from nucleiseg.training.tables import append_rows, as_text
 
 
 class MetricsLog(StepCallback):

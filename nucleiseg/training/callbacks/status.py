@@ -13,10 +13,10 @@ import torch
 
 from nucleiseg.failures import explained
 from nucleiseg.files import write_json
+from nucleiseg.run_folder import STATUS, known_status
 from nucleiseg.training.callbacks.step import StepCallback
 from nucleiseg.training.callbacks.timing import Timing
 from nucleiseg.training.memory import device_name, peak_memory_mb
-from nucleiseg.training.run_files import STATUS, read_status
 
 State = Literal["running", "done", "failed", "interrupted"]
 
@@ -54,7 +54,7 @@ class Status(StepCallback):
         self.timing = timing or Timing()
         self.started = _now()
         self.machine: dict[str, object] = {}
-        self._before = read_status(run_dir)
+        self._before = known_status(run_dir)
         self._earlier_peak = 0.0
 
     def write(self, state: State, reason: str = "") -> None:
@@ -107,7 +107,7 @@ class Status(StepCallback):
     @property
     def _is_told(self) -> bool:
         """Whether a rank has told, since this run was begun or resumed, why it ended."""
-        now = read_status(self.path.parent)
+        now = known_status(self.path.parent)
         return now.get("state") in ENDED and now != self._before
 
     def _look_at_machine(self, device: torch.device) -> None:

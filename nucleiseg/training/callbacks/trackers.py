@@ -15,9 +15,9 @@ import numpy as np
 from pytorch_lightning.loggers import MLFlowLogger, WandbLogger
 
 from nucleiseg.errors import InputError
-from nucleiseg.files import read_json, write_json
+from nucleiseg.files import write_json
+from nucleiseg.run_folder import TRACKED, read_tracked
 from nucleiseg.training.callbacks.sinks import OptionalSink, Rows, Sink
-from nucleiseg.training.run_files import TRACKED
 
 TrackerName = Literal["wandb", "mlflow"]
 
@@ -190,8 +190,7 @@ def _require_package(name: TrackerName) -> None:
 
 def _remembered(run_dir: Path, name: TrackerName) -> dict[str, str]:
     """Return what a run's folder knows of its run at a tracker; nothing where there was none, or of another one."""
-    path = run_dir / TRACKED
-    known = read_json(path) if path.exists() else {}
+    known = read_tracked(run_dir)
     return known if known.get("logger") == name else {}
 
 
