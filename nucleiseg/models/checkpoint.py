@@ -139,6 +139,8 @@ def of_content(path: str | os.PathLike[str], content: Mapping[str, Any]) -> tupl
         metadata = from_mapping(Metadata, content[KEY], KEY)
     except (InputError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise _unfit(path, error) from error
+    if not isinstance(weights, dict):
+        raise _unfit(path, TypeError(f"its state_dict is a {type(weights).__name__}"))
     for name, value in weights.items():
         if isinstance(value, Tensor) and value.is_floating_point() and not value.isfinite().all():
             raise InputError(

@@ -13,11 +13,12 @@ from PIL import Image
 
 from nucleiseg.data.readers.demo import DemoReader
 from nucleiseg.doors import predicting
-from nucleiseg.doors.predicting import PredictKeys, find_checkpoint, predict
+from nucleiseg.doors.predicting import PredictKeys, predict
 from nucleiseg.errors import InputError
 from nucleiseg.models.checkpoint import Metadata, save
 from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN, build
+from nucleiseg.run_tables import find_checkpoint
 
 MODEL: dict[str, Any] = {
     "name": "tiny",
@@ -142,15 +143,16 @@ def test_the_end_says_what_was_written(
 
 
 @pytest.mark.parametrize(
-    ("rows", "sentence"),
+    ("scores", "sentence"),
     [
-        ("1,a,0.7000000000000001\n2,b,0.5\n", "Using a, the best of {} by val/ap50 (0.7000).\n"),
-        ("1,a,\n2,b,\n", "Using b, the last of {}: none was validated.\n"),
+        (("0.7000000000000001", "0.5"), "step_000001.ckpt, the best of {} by val/ap50 (0.7000).\n"),
+        (("", ""), "step_000002.ckpt, the last of {}: none was validated.\n"),
     ],
 )
 def test_the_chosen_checkpoint_is_said(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], rows: str, sentence: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], scores: tuple[str, str], sentence: str
 ) -> None:
-    (tmp_path / "index.csv").write_text("step,path,val/ap50\n" + rows)
+    lines = [f"{step},checkpoints/step_{step:06d}.ckpt,{score}\n" for step, score in enumerate(scores, 1)]
+    (tmp_path / "index.csv").write_text("step,path,val/ap50\n" + "".join(lines))
     find_checkpoint(tmp_path)
-    assert capsys.readouterr().err == sentence.format(tmp_path)
+    assert capsys.readouterr().err == "Using checkpoints/" + sentence.format(tmp_path)

@@ -16,10 +16,11 @@ from PIL import Image
 import nucleiseg
 from nucleiseg.data.datamodule import NucleiDataModule
 from nucleiseg.doors import check, run_status, training
-from nucleiseg.doors.predicting import find_checkpoint, predict
+from nucleiseg.doors.predicting import predict
 from nucleiseg.doors.training import resume, train
 from nucleiseg.errors import InputError
 from nucleiseg.models.mask_rcnn import MaskRCNN
+from nucleiseg.run_tables import find_checkpoint
 from nucleiseg.training.callbacks.checkpoints import Checkpoints
 
 Composed = Callable[..., dict[str, Any]]
@@ -92,12 +93,17 @@ def test_the_loader_samples_the_anchors_of_this_network(
     assert samplers[0] is not None
 
 
+def write_index(run: Path, *scores: str) -> None:
+    """Write an index of steps 1, 2, ... with these `val/ap50`."""
+    lines = [f"{step},checkpoints/step_{step:06d}.ckpt,{score}\n" for step, score in enumerate(scores, 1)]
+    (run / "index.csv").write_text("step,path,val/ap50\n" + "".join(lines))
+
+
 def test_a_runs_best_checkpoint_is_found(tmp_path: Path) -> None:
-    header = "step,path,val/ap50\n"
-    (tmp_path / "index.csv").write_text(header + "1,a,0.5\n2,b,0.7\n3,c,0.6\n4,d,\n")
-    assert find_checkpoint(tmp_path) == tmp_path / "b"
-    (tmp_path / "index.csv").write_text(header + "1,a,\n2,b,\n")
-    assert find_checkpoint(tmp_path) == tmp_path / "b"
+    write_index(tmp_path, "0.5", "0.7", "0.6", "")
+    assert find_checkpoint(tmp_path) == tmp_path / "checkpoints" / "step_000002.ckpt"
+    write_index(tmp_path, "", "")
+    assert find_checkpoint(tmp_path) == tmp_path / "checkpoints" / "step_000002.ckpt"
     assert find_checkpoint(tmp_path / "index.csv") == tmp_path / "index.csv"
     with pytest.raises(InputError, match="a folder without"):
         find_checkpoint(tmp_path.parent)

@@ -61,7 +61,7 @@ def test_a_pickle_that_is_good_is_read(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_opened_is_not_called_damaged(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"absent\.pth cannot be read as weights \(No such file or directory\)"):
+    with pytest.raises(InputError, match=r"absent\.pth cannot be read \(No such file or directory\)"):
         read_torch(tmp_path / "absent.pth", what="weights")
 
 

@@ -1,6 +1,5 @@
 """Runs are found however they are named, and read as far as they have come."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -22,11 +21,12 @@ def names(*what: Path | str) -> list[str]:
 
 
 def test_a_run_is_read_as_far_as_it_has_come(tmp_path: Path) -> None:
-    index = "step,path,val/ap50\n200,checkpoints/step_000200.ckpt,0.5\n400,checkpoints/st"
-    run = read_run(make_run(tmp_path / "run", index_csv=index, status_json=json.dumps({"state": "running"})))
+    index = "step,path,val/ap50\n200,checkpoints/step_000200.ckpt,0.5\n"
+    files = {"index_csv": index, "metrics_csv": "step,lr\n1,0.5\n2,0.2", "status_json": '{"state": "running"}'}
+    run = read_run(make_run(tmp_path / "run", **files))
     assert run.config == {"seed": 3, "optim": {"lr": 1e-5}}
     assert run.checkpoints == [(200, tmp_path / "run" / "checkpoints" / "step_000200.ckpt")]
-    assert (run.metrics, run.splits, run.status) == ([], {}, {"state": "running"})
+    assert (run.metrics, run.splits, run.status) == ([{"step": "1", "lr": "0.5"}], {}, {"state": "running"})
 
 
 def test_a_folder_without_a_configuration_is_no_run(tmp_path: Path) -> None:
@@ -39,9 +39,9 @@ def test_a_folder_without_a_configuration_is_no_run(tmp_path: Path) -> None:
     [
         ("config.yaml", "a: [1", "is damaged"),
         ("config.yaml", "!!python/object/apply:os.getcwd []", "is damaged"),
-        ("config.yaml", "- 1\n", "no mapping"),
-        ("status.json", "{", "is damaged"),
-        ("splits.json", "[]", "no mapping"),
+        ("config.yaml", "- 1\n", "is damaged"),
+        ("status.json", "{", "is no JSON"),
+        ("splits.json", "[]", "is damaged"),
     ],
 )
 def test_damaged_files_are_named(name: str, text: str, sentence: str, tmp_path: Path) -> None:
@@ -106,13 +106,14 @@ def test_what_does_not_exist_or_holds_no_run(tmp_path: Path) -> None:
             names(tmp_path / place)
 
 
-@pytest.mark.parametrize("row", ["\0\0\0", "two,checkpoints/a.ckpt", "²,checkpoints/a.ckpt", "2", "2,\0\0"])
+@pytest.mark.parametrize("row", ["\0\0\0", "two,checkpoints/step_000002.ckpt", "²,a", "2", "2,\0\0"])
 def test_a_damaged_row_of_the_index_is_named(row: str, tmp_path: Path) -> None:
-    make_run(tmp_path / "bad", index_csv=f"step,path\n1,checkpoints/b.ckpt\n{row}\n")
+    make_run(tmp_path / "bad", index_csv=f"step,path\n1,checkpoints/step_000001.ckpt\n{row}\n")
     make_run(tmp_path / "good", metrics_csv="step,time/step\n\0\0,\0\n")
     said: list[str] = []
     assert [run.name for run in find_runs(str(tmp_path), said.append)] == ["good"]
-    assert "row 3 is damaged" in said[0]
+    assert "index.csv, line 3 is damaged" in said[0]
+    assert "metrics.csv, line 2 is damaged" in said[1], "its checkpoints are ranked all the same"
 
 
 def test_a_damaged_run_is_reported_and_the_rest_goes_on(tmp_path: Path) -> None:
@@ -122,5 +123,5 @@ def test_a_damaged_run_is_reported_and_the_rest_goes_on(tmp_path: Path) -> None:
     assert [run.name for run in find_runs(str(tmp_path), said.append)] == ["good"]
     assert len(said) == 1
     assert "status.json" in said[0]
-    with pytest.raises(InputError, match="is damaged"):
+    with pytest.raises(InputError, match="is no JSON"):
         names(tmp_path)

@@ -16,7 +16,7 @@ from nucleiseg.training.callbacks.metrics_log import MetricsLog
 from nucleiseg.training.callbacks.progress_bar import ProgressBar
 from nucleiseg.training.callbacks.sinks import Rows
 from nucleiseg.training.callbacks.timing import Timing
-from nucleiseg.training.columns import as_text
+from nucleiseg.training.tables import as_text
 from nucleiseg.training.untraced import untraced
 
 

@@ -13,7 +13,7 @@ import torch
 from tiny import final_weights, read, what_was_computed
 
 from nucleiseg.models.checkpoint import load
-from nucleiseg.training.columns import TRAIN_COLUMNS
+from nucleiseg.run_tables import TRAIN_COLUMNS
 
 STEPS = 12
 KILLS = 5

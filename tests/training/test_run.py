@@ -14,9 +14,9 @@ from tiny import TinyNetwork, final_weights, read, train_tiny, what_was_computed
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from nucleiseg.errors import InputError
+from nucleiseg.run_tables import METRICS_COLUMNS
 from nucleiseg.structures import Target
 from nucleiseg.training import tables
-from nucleiseg.training.columns import METRICS_COLUMNS
 from nucleiseg.training.memory import peak_memory_mb
 from nucleiseg.training.settings import OptimSettings, ValidationSettings
 
@@ -45,6 +45,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_files_of_a_run(reference: Path) -> None:
     assert sorted(path.name for path in (reference / "checkpoints").iterdir()) == [
         "last.ckpt",
+        "previous.ckpt",
         "step_000002.ckpt",
         "step_000004.ckpt",
         "step_000006.ckpt",
@@ -356,14 +357,6 @@ def test_an_interrupted_run_says_so_and_goes_on(
 def test_a_folder_with_a_run_is_not_written_over(reference: Path) -> None:
     with pytest.raises(InputError, match="holds a run already: resume="):
         train_tiny(reference)
-
-
-def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoints" / "last.ckpt"
-    path.parent.mkdir()
-    path.write_bytes(b"no checkpoint")
-    with pytest.raises(InputError, match=r"last\.ckpt cannot be resumed from"):
-        train_tiny(tmp_path, resume=True)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a computer without a GPU")
