@@ -2,9 +2,9 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from nucleiseg.errors import InputError
 from nucleiseg.files import natural_key
@@ -38,6 +38,11 @@ class Run:
     def checkpoints(self) -> list[tuple[int, Path]]:
         """The step checkpoints that the index lists, as (optimiser steps done, file)."""
         return [(int(row["step"]), self.folder / row["path"]) for row in self.index]
+
+    def with_data_at(self, root: str) -> Self:
+        """Return the run with the place where its data are now; itself if its data have no place (demo)."""
+        data = self.config.get("data") or {}
+        return replace(self, config={**self.config, "data": {**data, "root": root}}) if "root" in data else self
 
 
 def read_run(folder: Path, name: str | None = None, report: Callable[[str], None] | None = None) -> Run:

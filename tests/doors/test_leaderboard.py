@@ -41,7 +41,9 @@ def make_run(composed: Composed, tiny: list[str], tmp_path: Path) -> Callable[..
     fingerprints: dict[str, dict[str, Any]] = {}
 
     def make(name: str, *overrides: str, steps: tuple[int, ...] = (2, 4), state: str = "done") -> Path:
-        config = composed("train", *tiny, *SMALL, *overrides)
+        of_demo = ("data.images", "data.size") if "data=folders" in overrides else ()
+        small = [key for key in (*tiny, *SMALL) if not key.startswith(of_demo)]
+        config = composed("train", *small, *overrides)
         folder = tmp_path / "runs" / name
         (folder / "checkpoints").mkdir(parents=True)
         OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
@@ -52,7 +54,7 @@ def make_run(composed: Composed, tiny: list[str], tmp_path: Path) -> Callable[..
         (folder / "splits.json").write_text(json.dumps(fingerprints[data]))
         status = {"state": state, "steps": steps[-1], "of": 4, "peak_memory_mb": 321.5, "device": "cpu"}
         (folder / "status.json").write_text(json.dumps(status))
-        (folder / "metrics.csv").write_text("step,time/step\n1,0.5\n2,\n\0,\0\n3,0.7\n4,9\n")
+        (folder / "metrics.csv").write_text("step,time/step\n1,0.5\n2,\n3,0.7\n4,9\n")
         rows = []
         for step in steps:
             torch.manual_seed(step + 10 * config["seed"])
@@ -349,6 +351,43 @@ def test_what_cannot_be_used_is_told_and_the_rest_is_ranked(
     assert "good goes on, or was killed (step 4 of 4): its checkpoints so far are ranked." in said
     assert "begun goes on, or was killed (step 4 of 4)." in said
     assert len(rows(tmp_path / "runs")) == 2
+
+
+def test_runs_whose_data_were_moved(
+    make_run: Callable[..., Path],
+    call: Callable[..., int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    old, new, other = (tmp_path / name for name in ("old", "new", "other"))
+    write_folders(DemoReader(images=4, size=64, seed=3), old)
+    write_folders(DemoReader(images=4, size=64, seed=4), other)
+    make_run("one", "data=folders", f"data.root='{old}'", steps=(4,))
+    old.rename(new)
+    with pytest.raises(InputError, match="old does not exist"):
+        call(f"runs='{tmp_path / 'runs'}'")
+    with pytest.raises(InputError, match=r"not those that the run was trained with.*data\.root=FOLDER"):
+        call(f"runs='{tmp_path / 'runs'}'", f"data.root='{other}'")
+    monkeypatch.chdir(tmp_path)
+    assert call(f"runs='{tmp_path / 'runs'}'", "data.root=new") == 0
+    assert len(rows(tmp_path / "runs")) == 1
+
+
+def test_a_damaged_checkpoint_is_never_the_best(
+    make_run: Callable[..., Path], call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A flipped bit is named, counted and left out, also if the file was evaluated before it was damaged."""
+    run = make_run("one")
+    assert call(f"runs='{run}'") == 0
+    for path in (run / "checkpoints").iterdir():
+        data = path.read_bytes()
+        path.write_bytes(data[:20_000] + bytes([data[20_000] ^ 1]) + data[20_001:])
+        break
+    capsys.readouterr()
+    assert call(f"runs='{run}'") == 1
+    assert f"{path} cannot be read as a checkpoint: it is damaged" in capsys.readouterr().err
+    assert len(rows(run)) == 1
+    read(run / "best.ckpt")
 
 
 def test_a_run_without_validation_needs_data(

@@ -140,7 +140,7 @@ def test_a_bad_setting_is_refused_before_a_file_of_the_run_is_written(short: dic
     short["seed"] = None
     with pytest.raises(InputError, match="seed is null; it accepts"):
         train(short, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["status.json"]
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", "status.json"}
     assert "seed is null" in status(tmp_path)["reason"]
 
 

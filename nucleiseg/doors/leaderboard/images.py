@@ -141,7 +141,8 @@ class ImageSet:
             raise InputError(
                 f"The data of {self.data.get('root') or self.data.get('reader')} are not those that the run was "
                 "trained with (images, masks or their split have changed), so that it may have seen what it is scored "
-                "on: bring them back, or give images that it has not seen, data=folders data.root=DIR data.val=none."
+                "on: bring them back (if they were moved, data.root=FOLDER says where they are), or give images that "
+                "it has not seen, data=folders data.root=DIR data.val=none."
             )
         return datamodule
 

@@ -24,6 +24,7 @@ class LeaderboardKeys:
     rank_by: str = "ap50"
     output: str | None = None
     data: dict[str, Any] | None = None
+    data_root: str | None = None
     average_top: int | None = None
     figures: bool = True
     submitted: str | None = None
@@ -56,6 +57,13 @@ class LeaderboardKeys:
         runs = keys.get("runs")
         places = list(runs) if isinstance(runs, list | tuple) else [runs] if runs is not None else []
         given = with_paths({**keys, "runs": [str(place) for place in places]}, "output", "submitted", "cache_dir")
+        data = dict(given.pop("data", None) or {})
+        if data.get("root") is None:
+            data.pop("root", None)
+        if data.keys() == {"root"}:  # no group is chosen: each run's own data, at another place
+            given["data_root"] = str(Path(str(data["root"])).expanduser().resolve())
+        elif data:
+            given["data"] = data
         return from_mapping(cls, given, "")
 
     @property

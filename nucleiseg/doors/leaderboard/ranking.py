@@ -54,6 +54,8 @@ def leaderboard(**keys: Any) -> int:  # noqa: ANN401
     metric = find_metric(settings.rank_by)  # before hours of predicting
     failures = Failures()
     runs = find_runs(settings.runs, failures)
+    if settings.data_root is not None:
+        runs = [run.with_data_at(settings.data_root) for run in runs]
     output = _output(settings, runs)
     require_writable_folder(output)
     check_upload(settings, output)
