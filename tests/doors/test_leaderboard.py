@@ -112,7 +112,7 @@ def test_every_checkpoint_of_a_sweep_is_ranked_once_and_written(
     make_run("001_b", "aug.saturation=[2,10]")
     runs = tmp_path / "runs"
     assert call(f"runs='{runs}'") == 0
-    assert sorted(evaluated) == ["000_a 2", "000_a 4", "001_b 2", "001_b 4"]
+    assert sorted(evaluated) == ["000_a 2", "000_a 4"], "001_b has the same weights"
     assert {path.name for path in runs.iterdir() if path.is_file()} == {
         "leaderboard.csv",
         "leaderboard.md",
