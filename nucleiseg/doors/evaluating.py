@@ -17,11 +17,12 @@ from nucleiseg.evaluation.sizes import NUCLEI_SIZES
 from nucleiseg.evaluation.thresholds import COUNT_THRESHOLD
 from nucleiseg.evaluation.truth import Truth, read_folder
 from nucleiseg.files import cache_folder, write_json
-from nucleiseg.inference.images import read_ids
+from nucleiseg.inference.image_ids import read_ids
 from nucleiseg.inference.settings import PredictionSettings, share_problems
 from nucleiseg.models.plain import from_mapping
 from nucleiseg.models.precision import Precision
 from nucleiseg.progress import counted, say
+from nucleiseg.writers.result_set import require_whole
 
 LINES = (
     ("AP, AP50, AP75 at all detections", ("ap", "ap50", "ap75")),
@@ -107,6 +108,7 @@ def _material(settings: EvaluateKeys) -> tuple[Truth, Results, float]:
     assert settings.predictions is not None
     assert settings.truth is not None
     results_file = Path(settings.predictions)
+    require_whole(results_file.parent)
     threshold = _count_threshold(settings.count_threshold, results_file)
     cache = SampleCache(settings.cache_dir or cache_folder())
     known = _read_truth(Path(settings.truth), _ids_file(settings.ids, results_file), cache)

@@ -1,9 +1,11 @@
 """From the plain keys of `conf/predict.yaml` to predictions: what `predict.py` calls, apart from Hydra."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from nucleiseg import __version__
 from nucleiseg.data.readers.demo import DemoReader, write_folders
 from nucleiseg.doors.paths import require_writable_folder, with_paths
 from nucleiseg.doors.prediction import Summary, predict_to_folder
@@ -14,11 +16,15 @@ from nucleiseg.inference.settings import PredictionSettings, share_problems
 from nucleiseg.models.plain import from_mapping
 from nucleiseg.progress import counted, say
 from nucleiseg.run_tables import find_checkpoint
-from nucleiseg.writers.origin import CheckpointOrigin, Origin, answer_digest, write_origin
+from nucleiseg.writers.origin import CheckpointOrigin, Origin, answer_digest
 
 DEMO = DemoReader(images=4, size=384, seed=1)
 """What `input=demo` stands for, where there is no file or folder of that name: images that no demo run has seen (those
 are drawn from seed 0)."""
+
+NOT_OF_THE_RESULTS = ("checkpoint", "input", "output", "ids", "device", "resume", "count_threshold")
+"""Keys that may differ when a prediction is resumed: places (what is there is compared), the device, and the threshold,
+whose value may come from the checkpoint."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +38,7 @@ class PredictKeys(PredictionSettings):
     score_threshold: float | None = 0.05
     count_threshold: float | None = None
     overlays: bool = True
+    resume: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -61,14 +68,23 @@ def predict(**keys: Any) -> int:  # noqa: ANN401
     if settings.input == "demo" and not source.exists():
         source = draw_demo(folder / "demo_data")
     images = find_images(source, settings.ids)
-    summary = predict_to_folder(predictor, images, folder, settings.count_threshold, settings.overlays)
-    write_origin(folder, _origin(made_by, predictor, summary, folder))
+    request = {key: value for key, value in vars(settings).items() if key not in NOT_OF_THE_RESULTS}
+    summary = predict_to_folder(
+        predictor,
+        images,
+        folder,
+        settings.count_threshold,
+        settings.overlays,
+        request={**request, "checkpoint": made_by.checkpoint_sha256, "version": __version__},
+        resume=settings.resume,
+        origin=partial(_origin, made_by, predictor),
+    )
     _say_summary(summary, folder, settings.overlays)
     return len(summary.failed)
 
 
-def _origin(made_by: CheckpointOrigin, predictor: Predictor, summary: Summary, folder: Path) -> Origin:
-    """Return where the answer in `folder` came from, for its sidecar."""
+def _origin(made_by: CheckpointOrigin, predictor: Predictor, summary: Summary, answer: Path) -> Origin:
+    """Return where an answer came from, for its sidecar."""
     shown = predictor.preprocessing
     is_by_rule = shown == replace(predictor.trained, bits=shown.bits) and shown.scale is None
     return Origin(
@@ -85,13 +101,13 @@ def _origin(made_by: CheckpointOrigin, predictor: Predictor, summary: Summary, f
         precision=predictor.precision,
         images=summary.done,
         results=summary.results,
-        answer_sha256=answer_digest(folder / "answer.json"),
+        answer_sha256=answer_digest(answer),
     )
 
 
 def _say_summary(summary: Summary, folder: Path, overlays: bool) -> None:
     images = counted(summary.done, "image")
-    nuclei = counted(sum(count.count for count in summary.counts), "nucleus", "nuclei")
+    nuclei = counted(summary.nuclei, "nucleus", "nuclei")
     also = ", overlays" if overlays else ""
     say(f"{images} with {nuclei}: {folder / 'answer.zip'}, counts.csv, images.json{also}.")
     if summary.failed:

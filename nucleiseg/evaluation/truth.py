@@ -11,13 +11,10 @@ from nucleiseg.data.readers.folders import FoldersReader
 from nucleiseg.errors import InputError, raise_problems, some
 from nucleiseg.evaluation.boxes import Box
 from nucleiseg.inference.box_masks import RLE, Crop, compress, run_lengths
-from nucleiseg.inference.images import ImageEntry
+from nucleiseg.inference.image_ids import ImageEntry, ImageId, path_parts
 from nucleiseg.label_maps import measure
 from nucleiseg.progress import track
 from nucleiseg.structures import Sample
-
-ImageId = int | str
-"""What results call an image by; COCO has numbers, some tools write texts."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +139,9 @@ def read_folder(root: Path, ids: Sequence[ImageEntry], where: str, cache: Sample
     return Truth(tuple(images), dict(enumerate(reader.class_names, 1)), tuple(unreadable), notes)
 
 
-def match_ids(names: Iterable[str], ids: Sequence[ImageEntry], where: str) -> tuple[dict[str, int], tuple[str, ...]]:
+def match_ids(
+    names: Iterable[str], ids: Sequence[ImageEntry], where: str
+) -> tuple[dict[str, ImageId], tuple[str, ...]]:
     """Find the images that a file of image ids lists.
 
     Args:
@@ -178,5 +177,5 @@ def match_ids(names: Iterable[str], ids: Sequence[ImageEntry], where: str) -> tu
 
 def _name(file_name: str, known: Mapping[str, object]) -> str:
     """Return the name of an image: its file name without folder, and without suffix unless that is part of the name."""
-    name = Path(file_name).name
+    name = path_parts(file_name)[-1]
     return name if name in known else Path(name).stem

@@ -1,33 +1,26 @@
-"""What prediction takes as input: an image, a folder of images, or a JSON file of image ids.
+"""What prediction takes as input: an image, a folder of images, or a JSON file of image ids (`inference.image_ids`).
 
-The JSON file is the homework board's `test_img_ids.json`, a list of `{"file_name", "id", "height", "width"}`, or a COCO
-file with such a list under "images". The ids are what a submission calls the images by; where nobody gave any, images
-are numbered from 1 in natural order.
+Images that nobody gave ids are numbered from 1 in natural order. How images are named: `inference.image_folder`.
 """
 
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypedDict
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from nucleiseg.data.readers.images import decode_image
-from nucleiseg.data.readers.listing import IMAGE_SUFFIXES, list_files, list_folders
+from nucleiseg.data.readers.listing import IMAGE_SUFFIXES, list_files
 from nucleiseg.errors import InputError, some
-from nucleiseg.files import read_json
-from nucleiseg.progress import say
+from nucleiseg.files import require_regular_file
+from nucleiseg.inference.image_folder import FolderListing, image_names, list_images
+from nucleiseg.inference.image_ids import ImageEntry, ImageId, path_parts, read_ids, require_unique
+from nucleiseg.progress import counted, say
 
-
-class ImageEntry(TypedDict):
-    """One image in a file of image ids, such as `test_img_ids.json` and our `images.json`."""
-
-    file_name: str
-    height: int
-    width: int
-    id: int
+LARGEST_LISTING = 50_000_000
+"""Bytes of a JSON file up to which it is opened unasked, to see whether it gives other ids to the images beside it."""
 
 
 @dataclass(frozen=True)
@@ -35,20 +28,27 @@ class InputImage:
     """An image to predict.
 
     Attributes:
-        name: its file name without suffix, unique among the inputs.
+        name: unique among the inputs: its path below the input folder without suffix (`image_folder.image_names`).
         path: its file; whether it exists and can be read turns out when `read` is called.
         image_id: what a submission calls it by.
         height: rows that the file of image ids announces, if any.
         width: columns that the file of image ids announces, if any.
-        places: every path that a listed image was looked for at, where it is at none of them.
+        file_name: what files of image ids call it: as it is listed there, else its path below the input folder with
+            `/` between folders. By default the name of the file.
+        problem: why there is nothing to read, if that is known from the listing.
     """
 
     name: str
     path: Path
-    image_id: int
+    image_id: ImageId
     height: int | None = None
     width: int | None = None
-    places: tuple[Path, ...] = ()
+    file_name: str = ""
+    problem: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.file_name:
+            object.__setattr__(self, "file_name", self.path.name)
 
     def read(self, bits: int | None = None) -> np.ndarray:
         """Decode the image.
@@ -60,11 +60,11 @@ class InputImage:
             (H, W, 3) uint8 RGB.
 
         Raises:
-            InputError: if the file is missing or no image, or its size is not the announced one.
+            InputError: if the file is missing, not a regular file or not an image, or of another size than announced.
         """
-        if not self.path.is_file():
-            places = " or ".join(map(str, self.places or (self.path,)))
-            raise InputError(f"{self.path.name} is listed in the file of image ids, but missing: put it at {places}.")
+        if self.problem is not None:
+            raise InputError(self.problem)
+        require_regular_file(self.path)
         image = decode_image(self.path, bits)
         height, width = image.shape[:2]
         if (self.height or height, self.width or width) != (height, width):
@@ -76,97 +76,76 @@ class InputImage:
 
     def entry(self, height: int, width: int) -> ImageEntry:
         """Return the image's line in a file of image ids."""
-        return ImageEntry(file_name=self.path.name, height=height, width=width, id=self.image_id)
+        return ImageEntry(file_name=self.file_name, height=height, width=width, id=self.image_id)
 
 
 def find_images(source: str | os.PathLike[str], ids: str | os.PathLike[str] | None = None) -> list[InputImage]:
     """List the images to predict, without decoding any.
 
-    Images that nobody gave ids are numbered. That is said, with a warning if a JSON file in their folder or in the one
-    above gives them other ids: a board would take a submission under the wrong ones without a word.
+    What is passed over in a folder is reported. So is the numbering, with a warning if a JSON file in the folder or in
+    the one above gives the images other ids: a board would take a submission under the wrong ones without a word.
 
     Args:
-        source: an image file; a folder of images (or of folders `NAME/images/`); or a JSON file of image ids, its
-            images beside it or in `test/` beside it. Hidden files and folders such as `.ipynb_checkpoints` are not
-            looked at.
+        source: an image file; a folder with images, in folders of any depth (`image_folder.list_images`); or a JSON
+            file of image ids, its images beside it or in `test/` beside it.
         ids: a JSON file of image ids for an image or a folder: its images are predicted, under its ids.
 
     Returns:
-        The images; in the order of the file of image ids, else in natural order with ids from 1.
+        The images; in the order of the file of image ids, else in natural order with ids from 1. A folder that cannot
+        be listed, or an image that is listed but missing, is one with a `problem`.
 
     Raises:
-        InputError: if there is nothing to predict, the JSON file is malformed, or two images have one name or id.
+        InputError: if there is nothing to predict, the JSON file is malformed, or it lists an image or an id twice.
     """
     path = Path(source)
     if not path.exists():
         raise InputError(f"input={path} does not exist: give an image, a folder of images or a JSON file of image ids.")
-    if path.suffix.lower() == ".json":
+    if path.suffix.lower() == ".json" and not path.is_dir():
         if ids is not None:
             raise InputError(f"input={path} already holds the image ids: leave out ids={ids}.")
-        images = [_listed(entry, (path.parent, path.parent / "test")) for entry in read_ids(path)]
+        entries = read_ids(path)
+        require_unique(entries, path)
+        return _listed(entries, list(_beside(entries, (path.parent, path.parent / "test"))))
+    if path.is_dir():
+        root, listing = path, _list_folder(path)
     else:
-        files = _image_files(path) if path.is_dir() else [path]
-        images = _numbered(files, path) if ids is None else _with_ids(files, read_ids(Path(ids)), path)
-    _refuse_duplicates(images)
-    return images
+        root, listing = path.parent, FolderListing([path])
+    if ids is None:
+        return _numbered(listing, root)
+    entries = read_ids(Path(ids))
+    require_unique(entries, Path(ids))
+    return _with_ids(entries, listing.images, path)
 
 
-def read_ids(path: Path) -> list[ImageEntry]:
-    """Read a file of image ids.
-
-    Args:
-        path: a JSON list of `{"file_name", "id", "height", "width"}`, or a COCO file with one under "images".
+def _list_folder(folder: Path) -> FolderListing:
+    """List a folder's images, and report what is passed over.
 
     Raises:
-        InputError: naming the first entry that is not so.
+        InputError: if there is no image.
     """
-    document = read_json(path)
-    entries = document.get("images") if isinstance(document, dict) else document
-    if not isinstance(entries, list) or not entries:
-        raise InputError(f'{path}: expected a list of {{"file_name", "id", "height", "width"}}, found none.')
-    for number, entry in enumerate(entries, 1):
-        _check_entry(entry, f"{path}: entry {number}")
-    return entries
-
-
-def _check_entry(entry: Any, where: str) -> None:  # noqa: ANN401
-    if not isinstance(entry, dict):
-        raise InputError(f'{where} is {entry!r}: expected {{"file_name", "id", "height", "width"}}.')
-    if not isinstance(entry.get("file_name"), str) or not entry["file_name"]:
-        raise InputError(f'{where} has no "file_name": {entry!r}.')
-    for key in ("id", "height", "width"):
-        value = entry.get(key)
-        if not isinstance(value, int) and not (value is None and key != "id"):
-            raise InputError(f'{where} ({entry["file_name"]}): "{key}" must be a whole number, not {value!r}.')
-
-
-def _listed(entry: ImageEntry, folders: Iterable[Path]) -> InputImage:
-    """Return the image of an entry in the first folder that holds it (or should have, where none does)."""
-    places = tuple(folder / entry["file_name"] for folder in folders)
-    found = next((place for place in places if place.is_file()), None)
-    path = found or places[-1]
-    missing = () if found else places
-    return InputImage(path.stem, path, entry["id"], entry.get("height"), entry.get("width"), missing)
-
-
-def _image_files(folder: Path) -> list[Path]:
-    files = list_files(folder, IMAGE_SUFFIXES)
-    if not files:
-        files = [file for inner in list_folders(folder) for file in list_files(inner / "images", IMAGE_SUFFIXES)]
-    if not files:
+    listing = list_images(folder)
+    if sentence := listing.passed_over(folder):
+        say(sentence)
+    if not listing.images:
+        if listing.problems:
+            raise InputError(list(listing.problems.values()))
         listings = ", ".join(path.name for path in list_files(folder, (".json",)))
         hint = f" It holds {listings}: is that the file of image ids to give as input?" if listings else ""
         raise InputError(f"input={folder} holds no image ({' '.join(IMAGE_SUFFIXES)}).{hint}")
-    return files
+    return listing
 
 
-def _numbered(files: list[Path], source: Path) -> list[InputImage]:
-    """Number files from 1, and say where they have other ids."""
-    images = [InputImage(file.stem, file, number) for number, file in enumerate(files, 1)]
-    folder = source if source.is_dir() else source.parent
-    for listing in _listings_of_other_ids(images, (folder, Path(os.path.normpath(folder / "..")))):
+def _numbered(listing: FolderListing, root: Path) -> list[InputImage]:
+    """Number images from 1, and say where they have other ids; folders that cannot be listed come last."""
+    paths = [*listing.images, *listing.problems]
+    below = [PurePosixPath(path.relative_to(root).as_posix()) for path in paths]
+    images = [
+        InputImage(name, path, number, file_name=file.as_posix(), problem=listing.problems.get(path))
+        for number, (name, path, file) in enumerate(zip(image_names(below), paths, below, strict=True), 1)
+    ]
+    for other in _listings_of_other_ids(images, (root, Path(os.path.normpath(root / "..")))):
         say(
-            f"Warning: {listing} gives these images other ids: ids={listing} uses them; they are numbered from 1 in "
+            f"Warning: {other} gives these images other ids: ids={other} uses them; they are numbered from 1 in "
             f"natural order here."
         )
     say(f"Numbered 1..{len(images)} in natural order (images.json says which image has which id).")
@@ -175,40 +154,84 @@ def _numbered(files: list[Path], source: Path) -> list[InputImage]:
 
 def _listings_of_other_ids(images: list[InputImage], folders: Iterable[Path]) -> Iterator[Path]:
     """Yield the files of image ids in the folders that list some of the images under other ids than theirs."""
-    numbers = {image.path.name: image.image_id for image in images}
-    for listing in (file for folder in folders for file in list_files(folder, (".json",))):
+    for file in (file for folder in folders for file in list_files(folder, (".json",))):
         try:
-            entries = read_ids(listing)
+            if require_regular_file(file) > LARGEST_LISTING:
+                continue
+            entries = read_ids(file)
         except InputError:
             continue  # some other JSON file
-        listed = {Path(entry["file_name"]).name: entry["id"] for entry in entries}
-        if any(listed.get(name, number) != number for name, number in numbers.items()):
-            yield listing
+        listed = {path_parts(entry["file_name"])[-1]: entry["id"] for entry in entries}
+        listed |= {"/".join(path_parts(entry["file_name"])): entry["id"] for entry in entries}
+        ids = ((image, listed.get(image.file_name, listed.get(image.path.name, image.image_id))) for image in images)
+        if any(image_id != image.image_id for image, image_id in ids):
+            yield file
 
 
-def _with_ids(files: list[Path], entries: list[ImageEntry], source: Path) -> list[InputImage]:
-    """Give files their ids; a folder's listed image that is missing stays in the list, to be reported by `read`."""
-    by_name = {file.name: file for file in files}
-    known = [entry for entry in entries if Path(entry["file_name"]).name in by_name]
-    if not known:
-        listed = some(entry["file_name"] for entry in entries)
-        raise InputError(f"No image of {source} is listed in the file of image ids; it lists {listed}.")
+def _listed(entries: Sequence[ImageEntry], found: Sequence[tuple[Path, str | None]]) -> list[InputImage]:
+    """Return the images of a file of image ids, with the path of each and why it cannot be read, if so."""
+    names = image_names([PurePosixPath("/".join(path_parts(entry["file_name"]))) for entry in entries])
     return [
-        InputImage(path.stem, path, entry["id"], entry.get("height"), entry.get("width"))
-        for entry in (entries if source.is_dir() else known)
-        for path in [by_name.get(Path(entry["file_name"]).name, source / entry["file_name"])]
+        InputImage(name, path, entry["id"], entry.get("height"), entry.get("width"), entry["file_name"], problem)
+        for name, entry, (path, problem) in zip(names, entries, found, strict=True)
     ]
 
 
-def _refuse_duplicates(images: list[InputImage]) -> None:
-    problems = []
-    for name, count in Counter(image.name for image in images).items():
-        if count > 1:
-            paths = " and ".join(str(image.path) for image in images if image.name == name)
-            problems.append(f"{count} images are named {name} ({paths}): results are filed by name, so rename them.")
-    for image_id, count in Counter(image.image_id for image in images).items():
-        if count > 1:
-            names = ", ".join(image.path.name for image in images if image.image_id == image_id)
-            problems.append(f"Image id {image_id} stands for {count} images ({names}): give each its own.")
-    if problems:
-        raise InputError(problems)
+def _beside(entries: Sequence[ImageEntry], folders: Sequence[Path]) -> Iterator[tuple[Path, str | None]]:
+    """Look for listed images in folders: under the name as it is, with `/` for backslashes, and without its folders.
+
+    Without its folders only where no other entry has the same name.
+    """
+    last = Counter(path_parts(entry["file_name"])[-1] for entry in entries)
+    for entry in entries:
+        parts = path_parts(entry["file_name"])
+        names = [entry["file_name"], "/".join(parts)] + ([parts[-1]] if last[parts[-1]] == 1 else [])
+        places = list(dict.fromkeys(folder / name for folder in folders for name in names))
+        found = next((place for place in places if os.path.lexists(place)), None)
+        yield found or places[-1], None if found else _missing(entry, places)
+
+
+def _with_ids(entries: Sequence[ImageEntry], files: list[Path], source: Path) -> list[InputImage]:
+    """Give files their ids: listed images by their path below the folder, else by their name if one file has it.
+
+    A folder's listed image that is missing stays in the list with a problem; of one file, all others are left out.
+    """
+    root = source if source.is_dir() else source.parent
+    by_path = {file.relative_to(root).as_posix(): file for file in files}
+    by_name = defaultdict(list)
+    for file in files:
+        by_name[file.name].append(file)
+    matches = [_match(entry, by_path, by_name) for entry in entries]
+    if not any(matches):
+        raise InputError(
+            f"No image of {source} is listed in the file of image ids; "
+            f"it lists {some(entry['file_name'] for entry in entries)}."
+        )
+    chosen = [(entry, match) for entry, match in zip(entries, matches, strict=True) if match or source.is_dir()]
+    used = Counter(file for _, match in chosen for file in match)
+    if unlisted := [file.relative_to(root) for file in files if file not in used]:
+        say(f"{counted(len(unlisted), 'image')} not listed in the file of image ids passed over: {some(unlisted)}.")
+    found: list[tuple[Path, str | None]] = []
+    for entry, match in chosen:
+        if not match:
+            place = root / entry["file_name"]
+            found.append((place, _missing(entry, [place])))
+        elif len(match) > 1 or used[match[0]] > 1:
+            where = " or ".join(str(file.relative_to(root)) for file in match)
+            problem = f"{entry['file_name']} of the file of image ids could be {where}, which other entries may be too"
+            found.append((match[0], f"{problem}: write the path below {root} as its file_name."))
+        else:
+            found.append((match[0], None))
+    return _listed([entry for entry, _ in chosen], found)
+
+
+def _match(entry: ImageEntry, by_path: dict[str, Path], by_name: dict[str, list[Path]]) -> list[Path]:
+    """Return the files that an entry may stand for."""
+    parts = path_parts(entry["file_name"])
+    exact = by_path.get(entry["file_name"]) or by_path.get("/".join(parts))
+    return [exact] if exact else by_name.get(parts[-1], [])
+
+
+def _missing(entry: ImageEntry, places: Sequence[Path]) -> str:
+    wanted = " or ".join(map(str, places))
+    return f"{entry['file_name']} is listed in the file of image ids, but missing: put it at {wanted}."

@@ -1,13 +1,13 @@
 """How many nuclei each image has: `counts.csv`, and the sentence that says when a count was cut."""
 
 import csv
-import io
-import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from nucleiseg.files import write_text
+from nucleiseg.files import atomic_path
+from nucleiseg.inference.image_ids import ImageId
 from nucleiseg.structures import Prediction
 
 COLUMNS = ("image", "image_id", "count", "threshold", "capped")
@@ -26,23 +26,15 @@ class Count:
     """
 
     image: str
-    image_id: int
+    image_id: ImageId
     count: int
     threshold: float
     capped: bool
 
 
-def count_instances(prediction: Prediction, *, image: str, image_id: int, threshold: float, capped: bool) -> Count:
-    """Count the instances of one image.
-
-    Args:
-        prediction: the image's instances.
-        image: its name.
-        image_id: what a submission calls it by.
-        threshold: least score of an instance that counts.
-        capped: whether the limit on detections was hit.
-    """
-    return Count(image, image_id, int((prediction.scores >= threshold).sum()), threshold, capped)
+def count_instances(prediction: Prediction, threshold: float) -> int:
+    """Return the number of instances with a score of at least `threshold`."""
+    return int((prediction.scores >= threshold).sum())
 
 
 def capped_sentence(found: int, limit: int) -> str:
@@ -53,17 +45,27 @@ def capped_sentence(found: int, limit: int) -> str:
     )
 
 
-def write_counts(path: str | os.PathLike[str], counts: Iterable[Count]) -> None:
-    """Write `counts.csv`: a header and a line an image; `capped` is `true` or `false`.
+@contextmanager
+def open_counts(path: Path) -> Iterator[Callable[[Count], None]]:
+    """Write `counts.csv`, whole or not at all: a header and a line an image; `capped` is `true` or `false`.
+
+    Names that a spreadsheet would run as a formula are quoted.
 
     Args:
         path: the file.
-        counts: the images' counts, in the order of the lines.
+
+    Yields:
+        A function that appends the line of an image.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for count in counts:
-        capped = "true" if count.capped else "false"
-        writer.writerow((count.image, count.image_id, count.count, f"{count.threshold:.6g}", capped))
-    write_text(Path(path), text.getvalue())
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as handle,
+    ):
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(COLUMNS)
+
+        def add(count: Count) -> None:
+            capped = "true" if count.capped else "false"
+            writer.writerow((count.image, count.image_id, count.count, f"{count.threshold:.6g}", capped))
+
+        yield add

@@ -17,6 +17,7 @@ from nucleiseg.errors import InputError
 from nucleiseg.files import DAMAGED_ARCHIVE, read_json, write_json
 from nucleiseg.models.plain import from_mapping, to_mapping
 from nucleiseg.run_folder import CONFIG
+from nucleiseg.writers.result_set import require_whole
 
 if TYPE_CHECKING:  # those who only read a sidecar do not wait for the networks' libraries
     from nucleiseg.models.checkpoint import Metadata
@@ -113,11 +114,6 @@ def write_origin(folder: Path, origin: Origin) -> None:
     write_json(folder / ORIGIN, to_mapping(origin))
 
 
-def remove_origin(folder: Path) -> None:
-    """Remove the sidecar of an answer that is about to be replaced: an answer has its own or none."""
-    (folder / ORIGIN).unlink(missing_ok=True)
-
-
 def read_origin(answer: Path) -> Origin | None:
     """Read the sidecar of an answer.
 
@@ -129,8 +125,10 @@ def read_origin(answer: Path) -> Origin | None:
         What it says; None if there is none.
 
     Raises:
-        InputError: if it is of another answer or damaged, or the answer cannot be read.
+        InputError: if it is of another answer or damaged, the answer cannot be read, or a kill interrupted its
+            replacement.
     """
+    require_whole(answer.parent)
     digest = answer_digest(answer)
     own = answer.with_suffix(".origin.json")
     path = own if own.exists() else answer.with_name(ORIGIN)

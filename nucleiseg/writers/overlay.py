@@ -138,8 +138,9 @@ def _comfortable_size(image: np.ndarray) -> np.ndarray:
 
 
 def _write_above(picture: Image.Image, left: int, text: str, width: int, size: int) -> None:
-    """Write a caption above a panel, in smaller letters where it would not fit."""
+    """Write a caption above a panel, in smaller letters where it would not fit; control characters become boxes."""
     draw = ImageDraw.Draw(picture)
+    text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
     size = min(size, math.floor(size * width / max(draw.textlength(text, ImageFont.load_default(size)), 1)))
     if size > 0:
         draw.text((left, GUTTER), text, fill=(40, 40, 40), font=ImageFont.load_default(size))

@@ -1,34 +1,31 @@
-"""The answer that the homework's board takes: COCO results in `answer.json`, zipped beside it.
-
-The results go to the disk image by image, so that memory does not grow with their number.
-"""
+"""Write the answer that the homework's board takes: COCO results in `answer.json`, zipped beside it."""
 
 import json
-import os
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TypedDict
+from typing import Any, TypedDict
 
 from pycocotools import mask as coco_mask
 
 from nucleiseg.files import atomic_path
 from nucleiseg.inference.box_masks import RLE, area
+from nucleiseg.inference.image_ids import ImageId
 from nucleiseg.structures import Prediction
 
 
 class Result(TypedDict):
     """One instance, as https://cocodataset.org/#format-results has it."""
 
-    image_id: int
+    image_id: ImageId
     category_id: int
     segmentation: RLE
     bbox: list[float]
     score: float
 
 
-def to_results(prediction: Prediction, rles: Sequence[RLE], image_id: int) -> list[Result]:
+def to_results(prediction: Prediction, rles: Sequence[RLE], image_id: ImageId) -> list[Result]:
     """Return the COCO results of one image.
 
     Args:
@@ -51,43 +48,34 @@ def to_results(prediction: Prediction, rles: Sequence[RLE], image_id: int) -> li
     ]
 
 
-class Submission:
-    """An answer under way: results are added image by image. Made by `open_submission`.
-
-    Args:
-        handle: a text file open for writing.
-    """
-
-    def __init__(self, handle: IO[str]) -> None:
-        self._handle = handle
-        self._separator = "[\n"
-
-    def add(self, results: Sequence[Result]) -> None:
-        """Append the results of an image, one a line."""
-        for result in results:
-            self._handle.write(self._separator + json.dumps(result, separators=(",", ":")))
-            self._separator = ",\n"
-
-    def finish(self) -> None:
-        """Close the list."""
-        self._handle.write("[]\n" if self._separator == "[\n" else "\n]\n")
-
-
 @contextmanager
-def open_submission(folder: str | os.PathLike[str]) -> Iterator[Submission]:
-    """Write `answer.json` and `answer.zip` (with `answer.json` at its root), whole or not at all.
+def open_items(path: Path) -> Iterator[Callable[[Iterable[Any]], None]]:
+    """Write a JSON list, one item a line, whole or not at all; memory does not grow with their number.
 
     Args:
-        folder: where the two files go.
+        path: the file.
 
     Yields:
-        What takes the results.
+        A function that appends items.
     """
-    answer = Path(folder) / "answer.json"
-    with atomic_path(answer) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as handle:
-        submission = Submission(handle)
-        yield submission
-        submission.finish()
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as handle,
+    ):
+        separator = "[\n"
+
+        def add(items: Iterable[Any]) -> None:
+            nonlocal separator
+            for item in items:
+                handle.write(separator + json.dumps(item, ensure_ascii=False, separators=(",", ":")))
+                separator = ",\n"
+
+        yield add
+        handle.write("[]\n" if separator == "[\n" else "\n]\n")
+
+
+def write_zip(answer: Path) -> None:
+    """Write a zip beside `answer.json`, with that file at its root: what a board takes."""
     with (
         atomic_path(answer.with_suffix(".zip")) as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,

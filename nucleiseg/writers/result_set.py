@@ -1,0 +1,229 @@
+"""Replace the results in a folder as a whole, whenever a kill comes.
+
+1. A prediction writes into `.prediction.part/`: its request, the journal of finished images, and under `new/` every
+   file that will be in the folder. A kill leaves the older files as they are; `resume=true` continues from the journal.
+2. When all files are whole, `.prediction.part/` is renamed to `.prediction.swap/`. From here on the new results hold.
+3. Overlays of the older prediction that have no successor are removed, the new files moved to their places, and
+   `.prediction.swap/` is removed. A kill leaves that folder: `require_whole` refuses to read the results beside it, and
+   the next prediction into the folder completes the move first.
+
+A lock of the operating system, which a kill frees, keeps a second prediction out.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from nucleiseg.errors import InputError, some
+from nucleiseg.files import read_json, write_json
+from nucleiseg.progress import counted, say
+
+STAGING = ".prediction.part"
+SWAP = ".prediction.swap"
+LOCK = ".prediction.lock"
+MANIFEST = ".prediction.json"
+"""What made the results of a folder, and which overlays are among them."""
+
+REQUEST, JOURNAL, NEW, STALE = "request.json", "journal.jsonl", "new", "stale.json"
+"""In `.prediction.part/`: what was asked for, the finished images, the folder's new files, the old ones to remove."""
+
+FILES = ("answer.json", "answer.zip", "counts.csv", "images.json", "answer.origin.json")
+OVERLAYS = "overlays"
+
+Request = dict[str, Any]
+"""What a prediction depends on, as JSON holds it: the digest of the checkpoint, settings, and under "images" for each
+name the id, bytes and time of change of its file."""
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other predictions out of a folder, which is made where missing.
+
+    Raises:
+        InputError: if another process is predicting into it, or something stands where results will go.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(
+            f"Another prediction into output={folder} is running: wait for its end, or give another folder."
+        ) from error
+    try:
+        _require_free_places(folder)
+        yield
+    finally:
+        lock.release()
+
+
+def require_whole(folder: Path) -> None:
+    """Refuse a folder in which a kill interrupted the replacement of older results.
+
+    Raises:
+        InputError: if the files there are of two predictions.
+    """
+    if (folder / SWAP).exists():
+        raise InputError(
+            f"The prediction in {folder} was interrupted while it replaced an older one, so its files belong to both: "
+            f"run the same predict.py with resume=true, which completes it without computing anything again."
+        )
+
+
+def begin(folder: Path, request: Request, resume: bool) -> Path:
+    """Prepare `.prediction.part/` for a new prediction, or for the one that was interrupted.
+
+    Args:
+        folder: of the results; locked, and the move into it completed (`complete`).
+        request: what the prediction depends on.
+        resume: whether to continue an unfinished one.
+
+    Returns:
+        `.prediction.part/`.
+
+    Raises:
+        InputError: if the unfinished prediction depends on something else.
+    """
+    staging = folder / STAGING
+    if resume and (staging / REQUEST).is_file():
+        before = read_json(staging / REQUEST)
+        if problems := _differences(before if isinstance(before, dict) else {}, request):
+            raise InputError(
+                f"resume=true cannot continue the unfinished prediction in {folder}, which is another one: "
+                f"{'; '.join(problems)}. Give the same keys and images, or leave out resume=true to start over."
+            )
+        for temporary in (staging / NEW).rglob(".*"):
+            temporary.unlink()
+        return staging
+    if resume:
+        say(f"There is no unfinished prediction in {folder}: all images are predicted.")
+    elif staging.exists():
+        say(f"Removing the unfinished prediction in {folder} (resume=true would have continued it).")
+    if staging.exists():
+        shutil.rmtree(staging)
+    write_json(staging / REQUEST, request, indent=None)
+    (staging / NEW).mkdir()
+    return staging
+
+
+def finished(folder: Path, request: Request) -> dict[str, Any] | None:
+    """Return the summary of the results in a folder if they are whole and were made by this very request."""
+    manifest = _read_manifest(folder)
+    whole = all((folder / name).is_file() for name in (*FILES, *manifest.get(OVERLAYS, ())))
+    return manifest.get("summary") if whole and manifest.get("request") == request else None
+
+
+def publish(folder: Path, request: Request, overlays: Sequence[str], summary: Mapping[str, Any]) -> None:
+    """Put the files in `.prediction.part/new/` into the folder, in place of the older prediction's.
+
+    Args:
+        folder: of the results; locked.
+        request: what the results were made from, for `finished`.
+        overlays: paths of the overlays of the images that were predicted (`overlays/NAME.png`); others are dropped.
+        summary: what `finished` returns.
+
+    Raises:
+        InputError: if a file cannot be replaced; the next prediction into the folder tries again.
+    """
+    staging = folder / STAGING
+    kept = set(overlays)
+    for path in (staging / NEW / OVERLAYS).rglob("*.png"):
+        if path.relative_to(staging / NEW).as_posix() not in kept:  # of an image that failed after all
+            path.unlink()
+    write_json(staging / STALE, [path for path in _read_manifest(folder).get(OVERLAYS, ()) if path not in kept])
+    write_json(staging / NEW / MANIFEST, {"request": request, "summary": summary, OVERLAYS: overlays}, indent=None)
+    staging.replace(folder / SWAP)
+    _sync(folder)
+    complete(folder)
+
+
+def complete(folder: Path) -> None:
+    """Move the files of `.prediction.swap/` to their places, if there are any; can be repeated after a kill.
+
+    Raises:
+        InputError: if a file cannot be removed or replaced.
+    """
+    swap = folder / SWAP
+    if not swap.exists():
+        return
+    try:
+        for name in _overlay_paths(read_json(swap / STALE) if (swap / STALE).exists() else ()):
+            (folder / name).unlink(missing_ok=True)
+            _remove_empty_folders((folder / name).parent, folder)
+        for file in [path for path in (swap / NEW).rglob("*") if path.is_file()]:
+            target = folder / file.relative_to(swap / NEW)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(target)
+        _sync(folder)
+        shutil.rmtree(swap)
+    except OSError as error:
+        raise InputError(
+            f"{error.filename2 or error.filename} cannot be replaced ({error.strerror}): close the program that has it "
+            f"open, or remove it, and run the same predict.py with resume=true, which completes {folder}."
+        ) from error
+
+
+def _require_free_places(folder: Path) -> None:
+    taken = [name for name in FILES if (folder / name).is_dir()]
+    taken += [OVERLAYS] if (folder / OVERLAYS).exists() and not (folder / OVERLAYS).is_dir() else []
+    if taken:
+        raise InputError(
+            f"Results cannot be written to output={folder}: {', '.join(taken)} there is a folder where a file will "
+            f"be, or a file where a folder will be. Remove it, or give another folder."
+        )
+
+
+def _differences(before: Request, now: Request) -> list[str]:
+    """Return what differs between two requests, in words."""
+    problems = [
+        f"{key} was {before.get(key)!r} and is {now.get(key)!r}"
+        for key in sorted(before.keys() | now.keys())
+        if key != "images" and before.get(key) != now.get(key)
+    ]
+    images, others = before.get("images", {}), now["images"]
+    changed = [name for name in images.keys() | others.keys() if images.get(name) != others.get(name)]
+    if changed:
+        problems.append(f"{counted(len(changed), 'image')} changed, came or went ({some(sorted(changed))})")
+    return problems
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest of the results in a folder, its overlays checked; empty if it is missing or damaged."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return {**manifest, OVERLAYS: _overlay_paths(manifest.get(OVERLAYS))} if isinstance(manifest, dict) else {}
+
+
+def _overlay_paths(names: object) -> list[str]:
+    """Return the names that are of overlays: whoever wrote the list, nothing else will be removed."""
+    texts = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    return [
+        name
+        for name in texts
+        if name.startswith(f"{OVERLAYS}/") and name.endswith(".png") and ".." not in PurePosixPath(name).parts
+    ]
+
+
+def _remove_empty_folders(folder: Path, top: Path) -> None:
+    """Remove a folder and those above it, up to `top`, as far as they are empty."""
+    while folder != top and folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
+
+
+def _sync(folder: Path) -> None:
+    """Wait until the renames in a folder are on the disk; Windows opens no folders, and syncs them itself."""
+    if os.name != "nt":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
