@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from nucleiseg.errors import InputError
-from nucleiseg.inference.images import InputImage, find_images, read_ids
+from nucleiseg.inference.image_ids import read_ids
+from nucleiseg.inference.images import InputImage, find_images
 
 
 def put(path: Path, height: int = 6, width: int = 8) -> Path:
@@ -138,9 +139,12 @@ def test_damaged_image_is_reported(tmp_path: Path) -> None:
         ('{"info": 1}', "expected a list"),
         ("[3]", "entry 1 is 3"),
         ('[{"id": 1}]', 'entry 1 has no "file_name"'),
-        ('[{"file_name": "a.png", "id": "x"}]', r'entry 1 \(a\.png\): "id" must be a whole number'),
+        ('[{"file_name": "a.png", "id": " "}]', r'entry 1 \(a\.png\): "id" must be a whole number or a text'),
+        ('[{"file_name": "a.png", "id": true}]', r'"id" must be a whole number or a text, not True'),
+        ('[{"file_name": "a.png", "id": 1, "height": 0}]', '"height" must be a whole number of at least 1, not 0'),
+        ('[{"file_name": "../.", "id": 1}, {"id": 2}]', 'entry 1 has no "file_name".*\n.*entry 2 has no "file_name"'),
         ('[{"file_name": "a.png", "id": 1, "width": 2.5}]', '"width" must be a whole number'),
-        ('[{"file_name": "a.png"}]', '"id" must be a whole number, not None'),
+        ('[{"file_name": "a.png"}]', '"id" must be a whole number or a text, not None'),
     ],
 )
 def test_malformed_ids(tmp_path: Path, document: str, sentence: str) -> None:
@@ -166,12 +170,12 @@ def test_nothing_to_predict(tmp_path: Path) -> None:
         find_images(tmp_path / "test_img_ids.json", tmp_path / "test_img_ids.json")
 
 
-def test_one_name_or_id_for_two_images_is_refused(tmp_path: Path) -> None:
+def test_one_image_or_id_listed_twice_is_refused(tmp_path: Path) -> None:
     put(tmp_path / "a.png")
-    put(tmp_path / "a.tif")
-    with pytest.raises(InputError, match="2 images are named a"):
-        find_images(tmp_path)
     put(tmp_path / "b.png")
     ids = put_ids(tmp_path / "ids.json", entry("a.png", 1), entry("b.png", 1))
     with pytest.raises(InputError, match=r"Image id 1 stands for 2 images \(a\.png, b\.png\)"):
+        find_images(ids)
+    ids = put_ids(tmp_path / "ids.json", entry("x/a.png", 1), entry("x\\a.png", 2))
+    with pytest.raises(InputError, match=r"lists x/a\.png 2 times: list each image once"):
         find_images(ids)

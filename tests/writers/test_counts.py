@@ -5,20 +5,21 @@ from pathlib import Path
 import torch
 
 from nucleiseg.structures import Prediction
-from nucleiseg.writers.counts import Count, capped_sentence, count_instances, write_counts
+from nucleiseg.writers.counts import Count, capped_sentence, count_instances, open_counts
 
 
 def test_counts_from_the_threshold_on() -> None:
     scores = torch.tensor([0.9, 0.5, 0.25])
     prediction = Prediction(torch.zeros(3, 4), scores, torch.ones(3, dtype=torch.int64), torch.zeros(3, 2, 2), (4, 4))
-    count = count_instances(prediction, image="a", image_id=2, threshold=0.5, capped=True)
-    assert count == Count("a", 2, 2, 0.5, True)
+    assert count_instances(prediction, threshold=0.5) == 2
 
 
 def test_file_has_a_line_an_image(tmp_path: Path) -> None:
-    write_counts(tmp_path / "counts.csv", [Count("a", 1, 12, 0.5, False), Count('b, "c"', 2, 500, 0.123456789, True)])
+    with open_counts(tmp_path / "counts.csv") as add:
+        add(Count("a", 1, 12, 0.5, False))
+        add(Count('b, "c"', "two", 500, 0.123456789, True))
     assert (tmp_path / "counts.csv").read_text() == (
-        'image,image_id,count,threshold,capped\na,1,12,0.5,false\n"b, ""c""",2,500,0.123457,true\n'
+        'image,image_id,count,threshold,capped\na,1,12,0.5,false\n"b, ""c""",two,500,0.123457,true\n'
     )
 
 

@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 
 from nucleiseg.inference.box_masks import crops, to_rle
 from nucleiseg.structures import Prediction
-from nucleiseg.writers.submission import open_submission, to_results
+from nucleiseg.writers.submission import open_items, to_results, write_zip
 
 
 def make_prediction() -> Prediction:
@@ -48,9 +48,10 @@ def test_no_instance_gives_no_result() -> None:
 
 def test_files_load_in_coco_tools(tmp_path: Path) -> None:
     prediction = make_prediction()
-    with open_submission(tmp_path / "new") as submission:
+    with open_items(tmp_path / "new" / "answer.json") as add:
         for image_id in (3, 1):
-            submission.add(to_results(prediction, to_rle(prediction), image_id))
+            add(to_results(prediction, to_rle(prediction), image_id))
+    write_zip(tmp_path / "new" / "answer.json")
     answer = json.loads((tmp_path / "new" / "answer.json").read_text())
     assert len(answer) == 4
     with zipfile.ZipFile(tmp_path / "new" / "answer.zip") as archive:
@@ -68,14 +69,14 @@ def test_files_load_in_coco_tools(tmp_path: Path) -> None:
 
 
 def test_an_answer_without_results_is_an_empty_list(tmp_path: Path) -> None:
-    with open_submission(tmp_path) as submission:
-        submission.add([])
+    with open_items(tmp_path / "answer.json") as add:
+        add([])
     assert json.loads((tmp_path / "answer.json").read_text()) == []
 
 
 def test_a_failure_leaves_the_old_answer(tmp_path: Path) -> None:
     (tmp_path / "answer.json").write_text("old")
-    with pytest.raises(KeyError), open_submission(tmp_path):
+    with pytest.raises(KeyError), open_items(tmp_path / "answer.json"):
         raise KeyError
     assert [path.name for path in tmp_path.iterdir()] == ["answer.json"]
     assert (tmp_path / "answer.json").read_text() == "old"
