@@ -187,25 +187,25 @@ def _predict(
 ) -> None:
     """Predict images, and append each to the journal when its overlay is on the disk."""
 
-    def write(found: Found) -> tuple[InputImage, Encoded | str]:
+    def write(found: Found) -> tuple[InputImage, str | None]:
         path = overlays.get(found.image.name)
         try:
-            return found.image, encode(found, summary.count_threshold, folder / path if path else None)
+            encoded = encode(found, summary.count_threshold, folder / path if path else None)
         except (cv2.error, MemoryError, OSError) as error:
             if isinstance(error, OSError) and error.errno not in NAME_ERRORS:
                 raise
             return found.image, f"{found.image.path} is left out: its overlay cannot be drawn or written ({error})."
+        journal.append(found.image.name, **encoded._asdict())
+        return found.image, None
 
     with (
         closing(predict_all(predictor, images, summary.fail)) as predicted,
         closing(run_ahead(write, _found(predicted, predictor.detections), threads=BEHIND, ahead=BEHIND)) as written,
     ):
         for future in written:
-            image, encoded = future.result()
-            if isinstance(encoded, str):
-                summary.fail(image, encoded)
-            else:
-                journal.append(image.name, **encoded._asdict())
+            image, problem = future.result()
+            if problem is not None:
+                summary.fail(image, problem)
 
 
 def encode(found: Found, threshold: float, overlay: Path | None) -> Encoded:

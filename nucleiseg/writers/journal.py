@@ -6,6 +6,7 @@ the disk before the next begins. A line that a kill cut off, or whose bytes chan
 
 import json
 import os
+import threading
 import zlib
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._places: dict[str, int] = {}
+        self._lock = threading.Lock()
         self._handle = path.open("a+b")
         self._handle.seek(0)
         end = 0
@@ -49,18 +51,19 @@ class Journal:
         return len(self._places)
 
     def append(self, key: str, **values: Any) -> None:  # noqa: ANN401
-        """Append a record, and return when it is on the disk.
+        """Append a record, and return when it is on the disk; safe in any thread.
 
         Args:
             key: what `read` finds it by.
             **values: anything that JSON holds.
         """
         text = json.dumps({"key": key, **values}, separators=(",", ":")).encode()
-        place = self._handle.seek(0, os.SEEK_END)
-        self._handle.write(b"%08x %b\n" % (zlib.crc32(text), text))
-        self._handle.flush()
-        os.fsync(self._handle.fileno())
-        self._places[key] = place
+        with self._lock:
+            place = self._handle.seek(0, os.SEEK_END)
+            self._handle.write(b"%08x %b\n" % (zlib.crc32(text), text))
+            self._handle.flush()
+            os.fsync(self._handle.fileno())
+            self._places[key] = place
 
     def read(self, key: str) -> Record:
         """Return the values of a key's record.

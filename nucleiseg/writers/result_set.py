@@ -28,7 +28,7 @@ STAGING = ".prediction.part"
 SWAP = ".prediction.swap"
 LOCK = ".prediction.lock"
 MANIFEST = ".prediction.json"
-"""What made the results of a folder, and which overlays are among them."""
+"""What made the results of a folder, and which files they are."""
 
 REQUEST, JOURNAL, NEW, STALE = "request.json", "journal.jsonl", "new", "stale.json"
 """In `.prediction.part/`: what was asked for, the finished images, the folder's new files, the old ones to remove."""
@@ -115,8 +115,8 @@ def begin(folder: Path, request: Request, resume: bool) -> Path:
 def finished(folder: Path, request: Request) -> dict[str, Any] | None:
     """Return the summary of the results in a folder if they are whole and were made by this very request."""
     manifest = _read_manifest(folder)
-    whole = all((folder / name).is_file() for name in (*FILES, *manifest.get(OVERLAYS, ())))
-    return manifest.get("summary") if whole and manifest.get("request") == request else None
+    same = manifest.get("request") == request and all((folder / name).is_file() for name in manifest["files"])
+    return manifest.get("summary") if same else None
 
 
 def publish(folder: Path, request: Request, overlays: Sequence[str], summary: Mapping[str, Any]) -> None:
@@ -132,12 +132,14 @@ def publish(folder: Path, request: Request, overlays: Sequence[str], summary: Ma
         InputError: if a file cannot be replaced; the next prediction into the folder tries again.
     """
     staging = folder / STAGING
-    kept = set(overlays)
+    files = [*(name for name in FILES if (staging / NEW / name).is_file()), *overlays]
+    kept = set(files)
     for path in (staging / NEW / OVERLAYS).rglob("*.png"):
         if path.relative_to(staging / NEW).as_posix() not in kept:  # of an image that failed after all
             path.unlink()
-    write_json(staging / STALE, [path for path in _read_manifest(folder).get(OVERLAYS, ()) if path not in kept])
-    write_json(staging / NEW / MANIFEST, {"request": request, "summary": summary, OVERLAYS: overlays}, indent=None)
+    older = {*FILES, *_read_manifest(folder).get("files", ())}
+    write_json(staging / STALE, sorted(older - kept))
+    write_json(staging / NEW / MANIFEST, {"request": request, "summary": summary, "files": files}, indent=None)
     staging.replace(folder / SWAP)
     _sync(folder)
     complete(folder)
@@ -153,7 +155,7 @@ def complete(folder: Path) -> None:
     if not swap.exists():
         return
     try:
-        for name in _overlay_paths(read_json(swap / STALE) if (swap / STALE).exists() else ()):
+        for name in _own_files(read_json(swap / STALE) if (swap / STALE).exists() else []):
             (folder / name).unlink(missing_ok=True)
             _remove_empty_folders((folder / name).parent, folder)
         for file in [path for path in (swap / NEW).rglob("*") if path.is_file()]:
@@ -194,21 +196,22 @@ def _differences(before: Request, now: Request) -> list[str]:
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
-    """Return the manifest of the results in a folder, its overlays checked; empty if it is missing or damaged."""
+    """Return the manifest of the results in a folder, its files checked; empty if it is missing or damaged."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
-    return {**manifest, OVERLAYS: _overlay_paths(manifest.get(OVERLAYS))} if isinstance(manifest, dict) else {}
+    return {**manifest, "files": _own_files(manifest.get("files"))} if isinstance(manifest, dict) else {}
 
 
-def _overlay_paths(names: object) -> list[str]:
-    """Return the names that are of overlays: whoever wrote the list, nothing else will be removed."""
+def _own_files(names: object) -> list[str]:
+    """Return the names that are of results: whoever wrote the list, nothing else will be removed."""
     texts = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
     return [
         name
         for name in texts
-        if name.startswith(f"{OVERLAYS}/") and name.endswith(".png") and ".." not in PurePosixPath(name).parts
+        if name in FILES
+        or (name.startswith(f"{OVERLAYS}/") and name.endswith(".png") and ".." not in PurePosixPath(name).parts)
     ]
 
 
