@@ -72,7 +72,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             with temporary.open("rb+") as handle:  # on the disk before the rename makes it visible
                 os.fsync(handle.fileno())
             temporary.replace(target)
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
     finally:
         with suppress(OSError):  # a broken disk must not hide the error
             temporary.unlink()
@@ -116,7 +116,7 @@ def _write_errno(folder: Path) -> int:
     return errno.ENOSPC if is_full else errno.EIO
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Have the folder's entries on the disk: after a power failure, a rename may else be lost (POSIX only)."""
     if sys.platform == "win32":
         return

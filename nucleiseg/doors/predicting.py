@@ -17,6 +17,7 @@ from nucleiseg.models.plain import from_mapping
 from nucleiseg.progress import counted, say
 from nucleiseg.run_tables import find_checkpoint
 from nucleiseg.writers.origin import CheckpointOrigin, Origin, answer_digest
+from nucleiseg.writers.result_set import is_begun
 
 DEMO = DemoReader(images=4, size=384, seed=1)
 """What `input=demo` stands for, where there is no file or folder of that name: images that no demo run has seen (those
@@ -66,7 +67,9 @@ def predict(**keys: Any) -> int:  # noqa: ANN401
     made_by = CheckpointOrigin.of(checkpoint, predictor.metadata)
     source = Path(settings.input)
     if settings.input == "demo" and not source.exists():
-        source = draw_demo(folder / "demo_data")
+        source = folder / "demo_data"
+        if not (settings.resume and is_begun(folder)):  # resuming compares their files' times
+            draw_demo(source)
     images = find_images(source, settings.ids)
     request = {key: value for key, value in vars(settings).items() if key not in NOT_OF_THE_RESULTS}
     summary = predict_to_folder(
@@ -114,9 +117,8 @@ def _say_summary(summary: Summary, folder: Path, overlays: bool) -> None:
         say(f"{counted(len(summary.failed), 'image')} failed: {', '.join(summary.failed)}.")
 
 
-def draw_demo(folder: Path) -> Path:
-    """Draw the demo's images with their masks into a folder, and say so; return the folder."""
+def draw_demo(folder: Path) -> None:
+    """Draw the demo's images with their masks into a folder, and log that they are drawn."""
     write_folders(DEMO, folder)
     say(f"Drew {DEMO.images} images with their masks into {folder}.")
     say("NOTE: they are DRAWN, not photographed. What is found in them says nothing about real tissue.")
-    return folder

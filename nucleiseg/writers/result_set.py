@@ -11,7 +11,6 @@ A lock of the operating system, which a kill frees, keeps a second prediction ou
 """
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from nucleiseg.errors import InputError, some
-from nucleiseg.files import read_json, write_json
+from nucleiseg.files import read_json, sync_folder, write_json
 from nucleiseg.progress import counted, say
 
 STAGING = ".prediction.part"
@@ -74,6 +73,11 @@ def require_whole(folder: Path) -> None:
             f"The prediction in {folder} was interrupted while it replaced an older one, so its files belong to both: "
             f"run the same predict.py with resume=true, which completes it without computing anything again."
         )
+
+
+def is_begun(folder: Path) -> bool:
+    """Tell whether a folder holds a prediction, finished or not: its images were listed before."""
+    return any((folder / name).exists() for name in (STAGING, SWAP, MANIFEST))
 
 
 def begin(folder: Path, request: Request, resume: bool) -> Path:
@@ -141,7 +145,7 @@ def publish(folder: Path, request: Request, overlays: Sequence[str], summary: Ma
     write_json(staging / STALE, sorted(older - kept))
     write_json(staging / NEW / MANIFEST, {"request": request, "summary": summary, "files": files}, indent=None)
     staging.replace(folder / SWAP)
-    _sync(folder)
+    sync_folder(folder)
     complete(folder)
 
 
@@ -162,7 +166,7 @@ def complete(folder: Path) -> None:
             target = folder / file.relative_to(swap / NEW)
             target.parent.mkdir(parents=True, exist_ok=True)
             file.replace(target)
-        _sync(folder)
+        sync_folder(folder)
         shutil.rmtree(swap)
     except OSError as error:
         raise InputError(
@@ -220,13 +224,3 @@ def _remove_empty_folders(folder: Path, top: Path) -> None:
     while folder != top and folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
         folder = folder.parent
-
-
-def _sync(folder: Path) -> None:
-    """Wait until the renames in a folder are on the disk; Windows opens no folders, and syncs them itself."""
-    if os.name != "nt":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
