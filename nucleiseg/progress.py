@@ -18,11 +18,15 @@ PLAIN_INTERVAL = 10.0
 def say(sentence: str) -> None:
     """Print a sentence to standard error at once, so that it stands in a log beside the progress.
 
+    Control characters and bytes that are not text, which names of files may hold, are printed as Python escapes them:
+    a terminal would obey the first, and some streams refuse the second.
+
     Of the processes of a distributed run on one computer, which all come by here, only the first speaks
     (`LOCAL_RANK`, as torchrun and Lightning set it).
     """
     if os.environ.get("LOCAL_RANK", "0") == "0":
-        print(sentence, file=sys.stderr, flush=True)
+        escaped = (letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1] for letter in sentence)
+        print("".join(escaped), file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:

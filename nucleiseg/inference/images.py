@@ -129,7 +129,7 @@ def _list_folder(folder: Path) -> FolderListing:
     if not listing.images:
         if listing.problems:
             raise InputError(list(listing.problems.values()))
-        listings = ", ".join(path.name for path in list_files(folder, (".json",)))
+        listings = ", ".join(path.name for path in _json_files(folder))
         hint = f" It holds {listings}: is that the file of image ids to give as input?" if listings else ""
         raise InputError(f"input={folder} holds no image ({' '.join(IMAGE_SUFFIXES)}).{hint}")
     return listing
@@ -154,7 +154,7 @@ def _numbered(listing: FolderListing, root: Path) -> list[InputImage]:
 
 def _listings_of_other_ids(images: list[InputImage], folders: Iterable[Path]) -> Iterator[Path]:
     """Yield the files of image ids in the folders that list some of the images under other ids than theirs."""
-    for file in (file for folder in folders for file in list_files(folder, (".json",))):
+    for file in (file for folder in folders for file in _json_files(folder)):
         try:
             if require_regular_file(file) > LARGEST_LISTING:
                 continue
@@ -166,6 +166,13 @@ def _listings_of_other_ids(images: list[InputImage], folders: Iterable[Path]) ->
         ids = ((image, listed.get(image.file_name, listed.get(image.path.name, image.image_id))) for image in images)
         if any(image_id != image.image_id for image, image_id in ids):
             yield file
+
+
+def _json_files(folder: Path) -> list[Path]:
+    try:
+        return list_files(folder, (".json",))
+    except InputError:  # the folder above may be another user's
+        return []
 
 
 def _listed(entries: Sequence[ImageEntry], found: Sequence[tuple[Path, str | None]]) -> list[InputImage]:
