@@ -22,4 +22,4 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    run_door(main)
+    run_door(main, "predict")

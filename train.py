@@ -11,9 +11,6 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from nucleiseg.doors.entry import plain, run_door, sentences
-from nucleiseg.doors.studies import register_studies
-
-ROOT = Path(__file__).resolve().parent
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
@@ -41,5 +38,6 @@ def go_on() -> None:
 
 
 if __name__ == "__main__":
-    register_studies(ROOT / "experiments")
-    run_door(go_on if any(argument.startswith("resume=") for argument in sys.argv[1:]) else main)
+    if any(argument.startswith("resume=") for argument in sys.argv[1:]):
+        run_door(go_on)
+    run_door(main, "train")

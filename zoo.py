@@ -24,4 +24,4 @@ def main(config: DictConfig) -> None:
 
 if __name__ == "__main__":
     sys.argv[1:] = as_lists(sys.argv[1:])
-    run_door(main)
+    run_door(main, "zoo")

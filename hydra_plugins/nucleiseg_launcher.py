@@ -78,7 +78,9 @@ class ProcessLauncher(Launcher):
         config = self._context.config_loader.load_sweep_config(self._config, list(overrides))
         name = job_name(index, config.model.name, overrides, varying_keys(batch))
         own = tuple(override for override in overrides if not override.startswith(("hydra.", "hydra/", "sweep.")))
-        return Job(index, own, Path(config.hydra.sweep.dir).resolve() / name, self._passed_on)
+        typed = {override.partition("=")[0] for override in self._config.hydra.overrides.task}
+        swept = tuple(key for override in own if (key := override.partition("=")[0]) not in typed)
+        return Job(index, own, Path(config.hydra.sweep.dir).resolve() / name, self._passed_on, swept)
 
 
 class ThroughLauncher(ProcessLauncher):

@@ -10,16 +10,19 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from nucleiseg.doors.command_line import as_typed, repeated_keys, with_path_texts
+from nucleiseg.doors.explanations import CONF, configuration_errors, sentence_of
+from nucleiseg.doors.studies import register_studies
 from nucleiseg.errors import InputError
 from nucleiseg.failures import crash_report, explained, in_a_line
 from nucleiseg.progress import say
 
-QUOTED = """'input="Köln.png"'"""
-"""A quoted value, as it is typed."""
+EXPERIMENTS = CONF.parent / "experiments"
+"""The folder of the studies."""
 
 DEBUG = "NUCLEISEG_DEBUG"
 """The environment variable that asks for tracebacks on the terminal."""
@@ -46,20 +49,24 @@ class ExitCode(IntEnum):
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
-    """Turn a composed configuration into plain dicts, lists and scalars, interpolations resolved.
+    """Turn a composed configuration into plain dicts, lists and scalars, interpolations resolved, paths as text.
 
     Raises:
-        InputError: if a mandatory key is missing, with its name.
+        InputError: if a mandatory key is missing, with its name; for an interpolation that leads nowhere, or a path
+            that YAML has read as something else.
     """
-    missing = sorted(OmegaConf.missing_keys(config))
+    try:
+        missing = sorted(OmegaConf.missing_keys(config))
+        container = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:  # ${...} of a key or a variable that does not exist
+        raise InputError(sentence_of(error)) from error
     if missing:
         keys = ", ".join(missing)
         raise InputError(
             f"The configuration has no value for {keys}: give it on the command line as {missing[0]}=VALUE."
         )
-    container = OmegaConf.to_container(config, resolve=True)
     assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}
+    return with_path_texts({str(key): value for key, value in container.items()})
 
 
 @contextmanager
@@ -107,7 +114,24 @@ def is_debugging() -> bool:
     return os.environ.get(DEBUG, os.environ.get(HYDRA_DEBUG, "0")) not in ("", "0")
 
 
-def run_door(main: Callable[[], None]) -> NoReturn:
+@contextmanager
+def command_line(config_name: str | None) -> Iterator[None]:
+    """Prepare the command line for Hydra, and raise what Hydra makes of it in the body as an `InputError`.
+
+    Args:
+        config_name: the command's file in `conf`; None: its command line does not go to Hydra.
+    """
+    if config_name:
+        sys.argv[1:] = map(as_typed, sys.argv[1:])
+        for sentence in repeated_keys(sys.argv[1:]):
+            say(sentence)
+    if config_name == "train":
+        register_studies(EXPERIMENTS, sys.argv[1:])
+    with configuration_errors(config_name, sys.argv[1:]):
+        yield
+
+
+def run_door(main: Callable[[], None], config_name: str | None = None) -> NoReturn:
     """Run a door's main function and exit as `ExitCode` says, every error as sentences.
 
     Hydra would print its composition errors itself and exit with 1, which means something else here; asked for
@@ -115,25 +139,15 @@ def run_door(main: Callable[[], None]) -> NoReturn:
 
     Args:
         main: the door, as decorated by `hydra.main`.
+        config_name: its file in `conf`; None where the command line does not go to Hydra.
     """
     os.environ[DEBUG] = str(int(is_debugging()))  # before Hydra's variable is set; sweeps' jobs inherit both
     os.environ[HYDRA_DEBUG] = "1"
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _raise_terminated)
     try:
-        main()
-    except OverrideParseException as error:
-        say(f"Error on the command line: {error}")
-        say(f"A value with letters or signs of its own is quoted twice, for the shell and for Hydra: {QUOTED}.")
-        sys.exit(ExitCode.BAD_INPUT)
-    except (HydraException, OmegaConfBaseException) as error:
-        say(f"Error in the configuration: {error}")
-        sys.exit(ExitCode.BAD_INPUT)
-    except ValueError as error:
-        if "Config group override" not in str(error):  # Hydra's for model=null, of no class of its own
-            exit_on(error)
-        say("Error in the configuration: a group cannot be null; name one of its files, as model=r18_fpn.")
-        sys.exit(ExitCode.BAD_INPUT)
+        with command_line(config_name):
+            main()
     except KeyboardInterrupt:
         say("Interrupted.")
         sys.exit(ExitCode.INTERRUPTED)

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from nucleiseg.doors.command_line import SWEPT_GROUPS
 from nucleiseg.doors.entry import ExitCode
 from nucleiseg.doors.overrides import quoted
 from nucleiseg.doors.process_group import run_process
@@ -45,12 +46,15 @@ class Job:
         overrides: its command line.
         folder: its run folder.
         passed_on: what of Hydra's own keys goes beside its command line to its process.
+        swept_groups: keys of the overrides that the experiment's own `hydra.sweeper.params` give: a group among them
+            was not chosen on the command line, so that the experiment's section of it stays.
     """
 
     index: int
     overrides: tuple[str, ...]
     folder: Path
     passed_on: tuple[str, ...] = ()
+    swept_groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -190,9 +194,8 @@ def run_job(job: Job, script: Path, folder: Path | None = None, is_to_stop: Call
         return Outcome(job, "failed", f"somebody else is at it: {who}")
     own = [*job.overrides, *job.passed_on, f"hydra.run.dir={quoted(job.folder)}"]
     arguments = [f"resume={job.folder}"] if holds_run(job.folder) else own
-    code, stopped = run_process(
-        [sys.executable, str(script), *arguments], {**os.environ, **STARTS_ITS_OWN}, folder, is_to_stop
-    )
+    environment = {**os.environ, **STARTS_ITS_OWN, SWEPT_GROUPS: ",".join(job.swept_groups)}
+    code, stopped = run_process([sys.executable, str(script), *arguments], environment, folder, is_to_stop)
     if code == 0:
         return Outcome(job, "done")
     status = known_status(job.folder)

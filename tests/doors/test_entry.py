@@ -23,7 +23,6 @@ def raising(error: BaseException) -> None:
     [
         (InputError(["one.", "two."]), 2, "Error: one.\nError: two.\n"),
         (ConfigCompositionException("no such group"), 2, "no such group"),
-        (ValueError("Config group override must be a string or a list. Got NoneType"), 2, "a group cannot be null"),
         (
             PermissionError(13, "Permission denied", "runs/a"),
             2,
