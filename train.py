@@ -29,9 +29,10 @@ def main(config: DictConfig) -> None:
 
 def go_on() -> None:
     """Go on with the run that `resume=` names."""
+    from nucleiseg.doors.command_line import resume_arguments
     from nucleiseg.doors.training import resume
 
-    arguments = sys.argv[1:]
+    arguments = resume_arguments(sys.argv[1:])
     run_dir = next(text for text in arguments if text.startswith("resume=")).removeprefix("resume=")
     with sentences(run_dir):
         resume(arguments)

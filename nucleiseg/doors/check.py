@@ -11,15 +11,20 @@ from nucleiseg.data.cache import Summary
 from nucleiseg.data.datamodule import NucleiDataModule
 from nucleiseg.data.dataset import NucleiDataset, collate
 from nucleiseg.data.sampler import StepSampler
+from nucleiseg.errors import InputError
+from nucleiseg.label_maps import measure
 from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN
-from nucleiseg.progress import say
+from nucleiseg.progress import counted, say
 from nucleiseg.report.anchor_fit import AnchorLevel
 from nucleiseg.report.data_check import Limits, RunPlan, data_check
 from nucleiseg.training.finite import broken_start
 from nucleiseg.training.plan import CheckpointPlan, last_bytes, step_bytes
 from nucleiseg.training.settings import OptimSettings, TrainerSettings
 from nucleiseg.transforms.recipe import Recipe
+
+RESIZE_MARGIN = 1.05
+"""A resized mask has some pixels more or fewer than its area times the squared scale."""
 
 
 def limits(model: ModelConfig) -> Limits:
@@ -50,6 +55,40 @@ def run_plan(
         free_bytes=shutil.disk_usage(run_dir).free,
         seconds_per_step=trainer.accumulate * probe_step(network, datamodule) if is_on_one_cpu(trainer) else None,
     )
+
+
+def require_visible_nuclei(datamodule: NucleiDataModule, recipe: Recipe) -> None:
+    """Refuse an `aug.min_area` that hides every nucleus of every training image from the network.
+
+    Areas are scaled as the recipe shows them at its largest (jitter included), so the first image usually answers.
+
+    Args:
+        datamodule: set up, so that its training images are known.
+        recipe: their augmentation.
+
+    Raises:
+        InputError: naming the largest nucleus as the network would see it.
+    """
+    largest, where = 0.0, ""
+    for record in datamodule.train_records:
+        sample = datamodule.cache.load(datamodule.reader, record)
+        areas = measure(sample.layers).areas
+        height, width = sample.image.shape[:2]
+        scale = recipe.nominal_scale(height, width)
+        magnified = scale / min(recipe.scale_jitter or (1.0,))
+        crop_height, crop_width = recipe.crop_shape(height, width)
+        whole_crop = crop_height * crop_width * scale**2
+        shown = min(float(areas.max(initial=0)) * magnified**2, whole_crop)
+        if shown > largest:
+            largest, where = shown, sample.name
+        if largest * RESIZE_MARGIN >= recipe.min_area:
+            return
+    if where:
+        raise InputError(
+            f"aug.min_area={recipe.min_area} hides every nucleus of {counted(len(datamodule.train_records), 'image')}: "
+            f"the largest, in {where}, covers {largest:,.0f} pixels as the network would see it. Give aug.min_area a "
+            "smaller number (1 keeps all), or enlarge the images with aug.resize.short."
+        )
 
 
 def is_on_one_cpu(trainer: TrainerSettings) -> bool:

@@ -119,6 +119,28 @@ def with_path_texts(config: Mapping[str, Any]) -> dict[str, Any]:
     return convert(config, "")
 
 
+def resume_arguments(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments beside `resume=` as typed, and its folder without quotes and `~`: Hydra reads none of them.
+
+    Args:
+        arguments: the command line of a resumed run.
+
+    Raises:
+        InputError: as `as_typed`, or for an empty folder.
+    """
+
+    def folder(text: str) -> str:
+        is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+        if not (path := text[1:-1] if is_quoted else text):
+            raise InputError("resume= has no value: give the folder of a run, such as resume=runs/NAME.")
+        return f"resume={expanded_home(path)}"
+
+    return [
+        folder(argument.removeprefix("resume=")) if argument.startswith("resume=") else as_typed(argument)
+        for argument in arguments
+    ]
+
+
 def overrides_of(arguments: Sequence[str]) -> list[str]:
     """Return the overrides of a command line, without Hydra's flags."""
     return list(get_args_parser().parse_known_args(list(arguments))[0].overrides)

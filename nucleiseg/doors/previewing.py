@@ -8,7 +8,7 @@ from typing import Any, overload
 from nucleiseg.data.build import build_datamodule
 from nucleiseg.data.cache import SampleCache
 from nucleiseg.data.readers.base import Reader, Record
-from nucleiseg.doors.check import limits, say_data_check
+from nucleiseg.doors.check import limits, require_visible_nuclei, say_data_check
 from nucleiseg.doors.paths import require_writable_folder, with_paths
 from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import build
@@ -57,6 +57,7 @@ def preview(config: dict[str, Any]) -> None:
         data, train_transform=recipe, val_transform=recipe, seed=config["seed"], total_steps=1
     )
     datamodule.setup()
+    require_visible_nuclei(datamodule, recipe)
     # Random weights do: the check asks for anchors and limits alone.
     network = build(replace(model, weights=None, norm=None, freeze_at=None), len(datamodule.class_names))
     say_data_check(datamodule.summaries, recipe, network)

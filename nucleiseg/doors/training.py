@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from nucleiseg.data.build import build_datamodule, check_data_keys
 from nucleiseg.data.datamodule import NucleiDataModule
-from nucleiseg.doors.check import run_plan, say_data_check
+from nucleiseg.doors.check import require_visible_nuclei, run_plan, say_data_check
 from nucleiseg.doors.overrides import override
 from nucleiseg.doors.run_status import told_in_status
 from nucleiseg.errors import InputError
@@ -210,6 +210,7 @@ def _prepare_data(settings: _Settings) -> NucleiDataModule:
         accumulate=settings.trainer.accumulate,
     )
     datamodule.setup()
+    require_visible_nuclei(datamodule, settings.recipe)
     datamodule.val_transform = settings.recipe.preprocessing(
         image_sizes(datamodule), getattr(datamodule.reader, "bits", None), datamodule.mpp
     )

@@ -29,3 +29,14 @@ def test_an_output_that_is_a_file_is_told_first(composed: Callable[..., dict[str
     config = composed("preview", "data=folders", "data.root=nowhere", f"output={tmp_path / 'figures'}")
     with pytest.raises(InputError, match="figures is a file; give a folder"):
         preview(config)
+
+
+@pytest.mark.parametrize("jitter", ["null", "[0.7,1.3]"])
+def test_a_least_area_above_every_nucleus_is_refused(
+    jitter: str, composed: Callable[..., dict[str, Any]], tiny: list[str], tmp_path: Path
+) -> None:
+    overrides = [key for key in tiny if not key.startswith("trainer")]
+    overrides += [f"output={tmp_path}", "crops=1", f"aug.scale_jitter={jitter}"]
+    with pytest.raises(InputError, match=r"aug.min_area=4000 hides every nucleus of 4 images: the largest, in demo_"):
+        preview(composed("preview", *overrides, "aug.min_area=4000"))
+    preview(composed("preview", *overrides, "aug.min_area=20"))

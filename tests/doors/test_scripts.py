@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,6 +56,19 @@ def test_a_sweep_goes_on_after_a_failure_and_completes_on_resume(tiny: list[str]
     other = run("train.py", *sweep, "sweep.resume=true", "trainer.log_every=3", folder=folder)
     assert other.returncode == 2
     assert "this sweep differs in trainer.log_every=3" in other.stderr
+
+
+def test_the_sweep_of_an_experiment_keeps_its_values(tiny: list[str], tmp_path: Path) -> None:
+    study = "# @package _global_\nhydra: {sweeper: {params: {aug: 'none,recipe'}}}\naug: {min_area: 3}\n"
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "own.yaml").write_text(study + "optim: {lr: 0.123}\n")
+    given = ["experiment=own", f"hydra.searchpath=[file://{tmp_path / 'mine'}]", "optim=adamw", "sweep.dir=runs/s"]
+    ended = run("train.py", "-m", *tiny, *given, "trainer.max_steps=1", "validation.losses=false", folder=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    configs = [OmegaConf.load(file) for file in sorted((tmp_path / "runs" / "s").glob("*/config.yaml"))]
+    assert [config.aug.hflip for config in configs] == [0.0, 0.5], "the sweep varies the group"
+    assert [config.aug.min_area for config in configs] == [3, 3]
+    assert [config.optim.lr for config in configs] == [4.0e-4, 4.0e-4], "chosen on the command line"
 
 
 def test_bad_input_ends_with_two_and_a_sentence(tmp_path: Path) -> None:

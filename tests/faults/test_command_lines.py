@@ -9,7 +9,7 @@ import hydra
 import pytest
 from omegaconf import DictConfig
 
-from nucleiseg.doors.command_line import SWEPT_GROUPS, as_typed, path_text
+from nucleiseg.doors.command_line import SWEPT_GROUPS, as_typed, path_text, resume_arguments
 from nucleiseg.doors.entry import plain, run_door, sentences
 from nucleiseg.errors import InputError
 
@@ -22,7 +22,8 @@ Run = Callable[..., tuple[int, dict[str, Any], str]]
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run a command's way through Hydra: exit code, configuration, what it printed."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.setenv("NUCLEISEG_DEBUG", "0")
 
     def run_command(name: str, *arguments: str) -> tuple[int, dict[str, Any], str]:
         found: dict[str, Any] = {}
@@ -211,3 +212,13 @@ def test_numbers_that_cannot_be_turned_back_are_refused() -> None:
     with pytest.raises(InputError, match=r"data.root was read as 2024.1, not as a name: quote it"):
         path_text(2024.10, "data.root")
     assert path_text(2024, "data.root") == "2024"
+
+
+def test_the_folder_of_a_resumed_run_is_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("USERPROFILE", "/home/me")
+    given = ["resume=~/runs/a", "data.root=2024.10", "trainer.max_steps=5"]
+    assert resume_arguments(given) == ["resume=/home/me/runs/a", "data.root='2024.10'", "trainer.max_steps=5"]
+    assert resume_arguments(["resume='a b'"]) == ["resume=a b"]
+    with pytest.raises(InputError, match="resume= has no value"):
+        resume_arguments(["resume="])
