@@ -112,6 +112,8 @@ def find_images(source: str | os.PathLike[str], ids: str | os.PathLike[str] | No
         root, listing = path.parent, FolderListing([path])
     if ids is None:
         return _numbered(listing, root)
+    for sentence in listing.problems.values():  # the images there are reported as missing, too
+        say(sentence)
     entries = read_ids(Path(ids))
     require_unique(entries, Path(ids))
     return _with_ids(entries, listing.images, path)

@@ -22,6 +22,7 @@ from nucleiseg.inference.images import find_images
 from nucleiseg.inference.predictor import PreparedImage
 from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.structures import Prediction
+from nucleiseg.transforms.preprocessing import Preprocessing
 from nucleiseg.writers import result_set
 from nucleiseg.writers.origin import Origin, answer_digest, read_origin
 
@@ -34,13 +35,17 @@ class CountingPredictor:
     detections = 100
     score_threshold = 0.05
     metadata = Metadata(model={}, score_threshold=0.5)
+    preprocessing = Preprocessing()
 
     def __init__(self, log: Path) -> None:
         self.log = log
         log.touch()
 
-    def prepare(self, image: np.ndarray) -> PreparedImage:
-        return PreparedImage(image, torch.empty(0))
+    def mpp_of(self, path: Path) -> None:
+        return None
+
+    def prepare(self, image: np.ndarray, mpp: float | None = None) -> PreparedImage:
+        return PreparedImage(image, torch.empty(0), mpp)
 
     def run(self, image: PreparedImage) -> Prediction:
         level = int(image.pixels[0, 0, 0])
