@@ -143,7 +143,8 @@ def predict_to_folder(
     with result_set.locked(folder):
         result_set.complete(folder)
         if resume and (before := result_set.finished(folder, wanted)):
-            say(f"{folder} holds this prediction already: nothing is computed.")
+            again = " Leave out resume=true to try the failed images again." if before["failed"] else ""
+            say(f"{folder} holds this prediction already: nothing is computed.{again}")
             return Summary(**before)
         staging = result_set.begin(folder, wanted, resume)
         new = staging / result_set.NEW

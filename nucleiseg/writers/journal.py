@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from nucleiseg.files import naming
+
 Record = dict[str, Any]
 
 
@@ -23,6 +25,7 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._places: dict[str, int] = {}
         self._lock = threading.Lock()
         self._handle = path.open("a+b")
@@ -56,9 +59,12 @@ class Journal:
         Args:
             key: what `read` finds it by.
             **values: anything that JSON holds.
+
+        Raises:
+            OSError: if it cannot be written; its `filename` is the journal's.
         """
         text = json.dumps({"key": key, **values}, separators=(",", ":")).encode()
-        with self._lock:
+        with self._lock, naming(self._path):
             place = self._handle.seek(0, os.SEEK_END)
             self._handle.write(b"%08x %b\n" % (zlib.crc32(text), text))
             self._handle.flush()
@@ -75,7 +81,7 @@ class Journal:
         self._handle.seek(self._places[key])
         record = _parse(self._handle.readline())
         if record is None:
-            raise OSError(f"The record of {key} in {self._handle.name} changed while it was in use.")
+            raise OSError(f"The record of {key} in {self._path} changed while it was in use.")
         del record["key"]
         return record
 

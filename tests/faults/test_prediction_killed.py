@@ -1,5 +1,6 @@
 """A prediction is killed at any moment: its folder holds one whole set or is refused, and resuming completes it."""
 
+import errno
 import json
 import os
 import shutil
@@ -24,6 +25,7 @@ from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.structures import Prediction
 from nucleiseg.transforms.preprocessing import Preprocessing
 from nucleiseg.writers import result_set
+from nucleiseg.writers.journal import Journal
 from nucleiseg.writers.origin import Origin, answer_digest, read_origin
 
 REQUEST = {"checkpoint": "abc", "nms": 0.5}
@@ -344,3 +346,26 @@ def test_a_file_that_cannot_be_replaced_is_named_and_resuming_completes(
     predict(images, output, log, resume=True)
     assert CountingPredictor(log).runs == [3]
     assert hidden(output) == KEPT
+
+
+def test_a_full_disk_names_the_file_and_costs_no_finished_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, log, output = put(tmp_path / "in", {"a.png": 3, "b.png": 4, "c.png": 5}), tmp_path / "log", tmp_path / "out"
+    predict(images, output, log)
+    before, append = results(output), Journal.append
+
+    def full(journal: Journal, key: str, **values: Any) -> None:  # noqa: ANN401
+        if key == "b":
+            monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
+        append(journal, key, **values)
+
+    monkeypatch.setattr(Journal, "append", full)
+    with pytest.raises(OSError, match="No space left") as error:
+        predict(images, output, log, overlays=False)
+    monkeypatch.undo()
+    assert str(error.value.filename).endswith(result_set.JOURNAL)
+    assert results(output) == before
+    predict(images, output, log, overlays=False, resume=True)
+    assert not (output / "overlays").exists()
+    assert CountingPredictor(log).runs[3:].count(3) == 1, "the one that was finished is not computed again"
