@@ -7,6 +7,7 @@ older ones together (`writers.result_set`).
 """
 
 import errno
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -139,6 +140,7 @@ def predict_to_folder(
     summary = Summary(counting_threshold(predictor, count_threshold))
     wanted = {**(request or {}), "count_threshold": summary.count_threshold, "overlays": overlays}
     wanted["images"] = {image.name: _identity(image) for image in images}
+    wanted = json.loads(json.dumps(wanted))  # as it will be read again, without tuples
     drawn = _overlay_paths(images) if overlays else {}
     with result_set.locked(folder):
         result_set.complete(folder)

@@ -28,7 +28,7 @@ from nucleiseg.writers import result_set
 from nucleiseg.writers.journal import Journal
 from nucleiseg.writers.origin import Origin, answer_digest, read_origin
 
-REQUEST = {"checkpoint": "abc", "nms": 0.5}
+REQUEST = {"checkpoint": "abc", "nms": 0.5, "sizes": (1, 2)}
 
 
 class CountingPredictor:
@@ -229,7 +229,7 @@ def test_an_overlay_that_is_missing_is_drawn_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"request": {"checkpoint": "xyz", "nms": 0.5}}, "checkpoint was 'abc' and is 'xyz'"),
+        ({"request": {**REQUEST, "checkpoint": "xyz"}}, "checkpoint was 'abc' and is 'xyz'"),
         ({"count_threshold": 0.7}, "count_threshold was 0.5 and is 0.7"),
         ({"overlays": False}, "overlays was True and is False"),
         ("touched", r"1 image changed, came or went \(b\)"),
