@@ -17,13 +17,17 @@ import struct
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from nucleiseg.errors import InputError
+
+FORMULA = re.compile(r"'*[=+\-@\t\r]")
+"""How a cell begins that a spreadsheet would run as a formula, with any apostrophes that `quote_formula` put there
+(https://owasp.org/www-community/attacks/CSV_Injection)."""
 
 DAMAGED_ARCHIVE: tuple[type[Exception], ...] = (
     zipfile.BadZipFile,
@@ -201,11 +205,48 @@ def parse_json(data: bytes, where: str) -> Any:  # noqa: ANN401
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a CSV file; none if there is no file. A last line without its end is not a row."""
+    """Return the rows of a CSV file; none if there is no file. A last line without its end is not a row.
+
+    Cells that `quote_formula` changed are changed back.
+    """
     if not path.exists():
         return []
-    text = path.read_text(encoding="utf-8")
-    return list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1])))
+    text = path.read_bytes().decode("utf-8")
+    rows = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
+    return [{key: unquote_formula(cell) for key, cell in row.items()} for row in rows]
+
+
+def to_csv(rows: Iterable[Iterable[object]]) -> str:
+    """Return rows of cells as CSV with Unix line ends; text passes through `quote_formula`."""
+    lines = [[quote_formula(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    # a carriage return in a cell ends the row for spreadsheets, but csv does not quote it before Python 3.13
+    has_return = any("\r" in str(cell) for line in lines for cell in line)
+    text = io.StringIO()
+    quoting = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
+    csv.writer(text, lineterminator="\n", quoting=quoting).writerows(lines)
+    return text.getvalue()
+
+
+def quote_formula(cell: str) -> str:
+    """Return a text that a spreadsheet shows as it is: an apostrophe stands before what it would run as a formula.
+
+    Image, class and run names come from elsewhere: `=HYPERLINK("http://...")` is a valid file name. Numbers stay.
+
+    >>> quote_formula("=1+1"), quote_formula("-0.5"), quote_formula("cell_7")
+    ("'=1+1", '-0.5', 'cell_7')
+    """
+    if not FORMULA.match(cell):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return "'" + cell
+    return cell
+
+
+def unquote_formula(cell: str) -> str:
+    """Undo `quote_formula`; what is no text, as `csv` has for missing cells, stays."""
+    return cell[1:] if isinstance(cell, str) and cell.startswith("'") and FORMULA.match(cell) else cell
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from nucleiseg.errors import InputError, raise_problems
-from nucleiseg.files import write_text
+from nucleiseg.files import quote_formula, unquote_formula, write_text
 
 UNKNOWN = {"", "-", "n/a", "not recorded"}
 """What people write into a cell whose number they do not know."""
@@ -143,7 +143,7 @@ def _too_long(where: str, cells: Sequence[str], header: Sequence[str]) -> str:
 
 def _row(cells: Mapping[str, str], form: Form, where: str, problems: list[str]) -> LedgerRow:
     """Return a row; a cell that should be a number and is none becomes a problem."""
-    values: dict[str, Any] = {name: cells.get(name, "").strip() for name in COLUMNS}
+    values: dict[str, Any] = {name: unquote_formula(cells.get(name, "").strip()) for name in COLUMNS}
     for name, kind in NUMBERS.items():
         text = values[name]
         try:
@@ -177,4 +177,4 @@ def write_file(path: Path, rows: Sequence[LedgerRow], form: Form) -> None:
 def _text(value: str | float | None, decimal: str) -> str:
     if isinstance(value, float):
         return repr(value).replace(".", decimal)
-    return "" if value is None else str(value)
+    return "" if value is None else quote_formula(str(value))

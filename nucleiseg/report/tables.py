@@ -1,14 +1,12 @@
 """A leaderboard as files: `leaderboard.csv` with all numbers, `leaderboard.md` and `leaderboard.tex` for people."""
 
-import csv
-import io
 import re
 from itertools import chain
 from pathlib import Path
 
 from nucleiseg.evaluation.leaderboard.board import Leaderboard, Row, Table
 from nucleiseg.evaluation.leaderboard.columns import cells
-from nucleiseg.files import write_text
+from nucleiseg.files import to_csv, write_text
 from nucleiseg.progress import counted
 from nucleiseg.report.latex import to_latex
 from nucleiseg.report.table_cells import TextCell, definitions, text_columns
@@ -33,12 +31,8 @@ def write_csv(path: Path, leaderboard: Leaderboard) -> None:
     row are separated by semicolons.
     """
     lines = [_csv_line(number, table, row) for number, table in enumerate(leaderboard.tables, 1) for row in table.rows]
-    text = io.StringIO()
-    names = dict.fromkeys(chain.from_iterable(lines))
-    writer = csv.DictWriter(text, list(names), restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    write_text(path, text.getvalue())
+    names = list(dict.fromkeys(chain.from_iterable(lines)))
+    write_text(path, to_csv([names, *([line.get(name, "") for name in names] for line in lines)]))
 
 
 def _csv_line(number: int, table: Table, row: Row) -> dict[str, str]:

@@ -1,7 +1,5 @@
 """Writing the tables of a run: whole, or appended row by row."""
 
-import csv
-import io
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -9,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nucleiseg.files import naming, write_text
+from nucleiseg.files import naming, to_csv, write_text
 from nucleiseg.run_tables import TRAIN_COLUMNS
 
 
@@ -52,9 +50,5 @@ def append_rows(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, 
 
 
 def _text(columns: Sequence[str], rows: Sequence[Mapping[str, str]], *, header: bool) -> str:
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
-    if header:
-        writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
+    lines = [[row.get(column, "") for column in columns] for row in rows]
+    return to_csv([columns, *lines] if header else lines)

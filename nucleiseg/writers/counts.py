@@ -1,12 +1,11 @@
 """How many nuclei each image has: `counts.csv`, and the sentence that says when a count was cut."""
 
-import csv
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from nucleiseg.files import atomic_path
+from nucleiseg.files import atomic_path, to_csv
 from nucleiseg.inference.image_ids import ImageId
 from nucleiseg.structures import Prediction
 
@@ -61,11 +60,10 @@ def open_counts(path: Path) -> Iterator[Callable[[Count], None]]:
         atomic_path(path) as temporary,
         temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as handle,
     ):
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        handle.write(to_csv([COLUMNS]))
 
         def add(count: Count) -> None:
             capped = "true" if count.capped else "false"
-            writer.writerow((count.image, count.image_id, count.count, f"{count.threshold:.6g}", capped))
+            handle.write(to_csv([(count.image, count.image_id, count.count, f"{count.threshold:.6g}", capped)]))
 
         yield add
