@@ -6,6 +6,9 @@ from itertools import islice
 MOST_PROBLEMS = 10
 """Problems of one file that are printed: one mistake in a script makes thousands of the same."""
 
+LONGEST_NAME = 200
+"""Characters of a name or id that are printed."""
+
 
 class InputError(Exception):
     """Bad input or configuration: the doors print it without a traceback and exit with code 2.
@@ -27,11 +30,12 @@ class InputError(Exception):
 
 
 def raise_problems(problems: Sequence[str]) -> None:
-    """Raise all problems of a file as one error, the first ones in full; do nothing if there are none.
+    """Raise all problems of a file as one error, the first ones in full and each once; do nothing if there are none.
 
     Raises:
         InputError: with at most `MOST_PROBLEMS` sentences and the number of the others.
     """
+    problems = list(dict.fromkeys(problems))
     if not problems:
         return
     more = len(problems) - MOST_PROBLEMS
@@ -41,4 +45,16 @@ def raise_problems(problems: Sequence[str]) -> None:
 def some(values: Iterable[object], count: int = 5) -> str:
     """Return the first values as text: `1, 2, 3, 4, 5, ...`."""
     shown = list(islice(values, count + 1))
-    return ", ".join([str(value) for value in shown[:count]] + ["..."] * (len(shown) > count))
+    return ", ".join([_cut(str(value), LONGEST_NAME) for value in shown[:count]] + ["..."] * (len(shown) > count))
+
+
+def short(value: object, length: int = 60) -> str:
+    """Return a value that a file holds as text for a sentence, cut to a length."""
+    try:
+        return _cut(repr(value), length)
+    except (RecursionError, ValueError):  # nested too deeply, or a number of thousands of digits
+        return f"a {type(value).__name__}"
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 3] + "..."

@@ -10,7 +10,7 @@ PACKAGE = ROOT / "nucleiseg"
 
 LAYERS = (
     {
-        *("structures", "errors", "failures", "settings", "files", "progress", "pipelining", "label_maps"),
+        *("structures", "errors", "failures", "settings", "files", "archives", "progress", "pipelining", "label_maps"),
         *("run_folder", "run_tables"),
     },
     {"data", "transforms", "models"},

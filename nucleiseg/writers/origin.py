@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from nucleiseg import __version__
+from nucleiseg.archives import DAMAGED_ARCHIVE
 from nucleiseg.errors import InputError
-from nucleiseg.files import DAMAGED_ARCHIVE, read_json, write_json
+from nucleiseg.files import read_json, write_json
 from nucleiseg.models.plain import from_mapping, to_mapping
 from nucleiseg.run_folder import CONFIG
 from nucleiseg.writers.result_set import require_whole

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from nucleiseg.archives import DAMAGED_ARCHIVE
 from nucleiseg.errors import InputError
 from nucleiseg.evaluation.leaderboard.image_record import ImageRecord, arrays_of, as_bytes, header_of, images_of
 from nucleiseg.evaluation.matches import match_image
 from nucleiseg.evaluation.report import evaluate
 from nucleiseg.evaluation.results import ImageResults
 from nucleiseg.evaluation.truth import ImageId, ImageTruth
-from nucleiseg.files import DAMAGED_ARCHIVE, atomic_path
+from nucleiseg.files import atomic_path
 
 FORMAT = 1
 """Number of the file's layout; files of another one are refused, so that they are made anew."""
