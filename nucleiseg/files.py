@@ -260,8 +260,7 @@ def to_csv(rows: Iterable[Iterable[object]]) -> str:
     # a carriage return in a cell ends the row for spreadsheets, but csv does not quote it before Python 3.13
     has_return = any("\r" in str(cell) for line in lines for cell in line)
     text = io.StringIO()
-    quoting = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
-    csv.writer(text, lineterminator="\n", quoting=quoting).writerows(lines)
+    csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL).writerows(lines)
     return text.getvalue()
 
 

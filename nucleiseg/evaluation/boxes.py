@@ -1,11 +1,12 @@
 """Boxes as COCO has them: x, y, width, height in pixels of the image, x and y those of the top left corner."""
 
 from collections.abc import Mapping, Sequence
-from math import isfinite
 from typing import Any
 
 from pycocotools import mask as coco_mask
 
+from nucleiseg.errors import short
+from nucleiseg.evaluation.fields import is_number
 from nucleiseg.inference.box_masks import RLE
 
 Box = tuple[float, float, float, float]
@@ -17,11 +18,13 @@ def tight_boxes(masks: Sequence[RLE]) -> list[Box]:
     return [tuple(box) for box in coco_mask.toBbox(list(masks)).tolist()] if masks else []
 
 
-def read_box(entry: Mapping[str, Any]) -> Box | None:
+def read_box(entry: Mapping[str, Any], height: int, width: int) -> Box | None:
     """Take the box of an annotation or a result.
 
     Args:
         entry: the annotation or result, as JSON gives it.
+        height: rows of the image.
+        width: columns of the image.
 
     Returns:
         Its "bbox"; None if it has none, or an empty one, as some tools write.
@@ -32,10 +35,15 @@ def read_box(entry: Mapping[str, Any]) -> Box | None:
     values = entry.get("bbox")
     if values is None or values == []:
         return None
-    if not isinstance(values, list) or len(values) != 4 or not all(map(_is_number, values)) or min(values[2:]) < 0:
-        raise ValueError(f"has the bbox {values!r:.60} instead of [x, y, width, height] in pixels")
-    x, y, width, height = map(float, values)
-    return x, y, width, height
+    reach = 2 * max(height, width)
+    if not isinstance(values, list) or len(values) != 4 or not all(is_number(value, reach) for value in values):
+        raise ValueError(
+            f"has the bbox {short(values)} instead of [x, y, width, height] in pixels of the image ({width} x {height})"
+        )
+    x, y, box_width, box_height = map(float, values)
+    if min(box_width, box_height) < 0:
+        raise ValueError(f"has the bbox {short(values)} of a negative width or height: it is [x, y, width, height]")
+    return x, y, box_width, box_height
 
 
 def given_or_tight(given: Sequence[Box | None], masks: Sequence[RLE]) -> list[Box] | None:
@@ -51,7 +59,3 @@ def given_or_tight(given: Sequence[Box | None], masks: Sequence[RLE]) -> list[Bo
     if all(box is None for box in given):
         return None
     return [tight if box is None else box for box, tight in zip(given, tight_boxes(masks), strict=True)]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and isfinite(value)

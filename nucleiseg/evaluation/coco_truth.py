@@ -1,19 +1,23 @@
 """Truth from a COCO JSON file (https://cocodataset.org/#format-data): images, annotations, categories."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nucleiseg.errors import InputError, raise_problems, some
+from nucleiseg.errors import InputError, raise_problems, short, some
 from nucleiseg.evaluation.boxes import Box, given_or_tight, read_box
-from nucleiseg.evaluation.label_maps import decode, sound
+from nucleiseg.evaluation.fields import image_id, image_size, read_label
+from nucleiseg.evaluation.label_maps import areas
 from nucleiseg.evaluation.segmentations import to_rle
-from nucleiseg.evaluation.truth import ImageId, ImageTruth, Truth
+from nucleiseg.evaluation.truth import CrowdRegion, ImageId, ImageTruth, Truth
 from nucleiseg.files import read_json
 from nucleiseg.inference.box_masks import RLE
 
 FORM = 'a COCO file with "images", "annotations" and "categories"'
+
+CROWD = {None: False, 0: False, "0": False, 1: True, "1": True}
+"""What stands under "iscrowd"."""
 
 
 @dataclass(frozen=True)
@@ -21,16 +25,17 @@ class _Annotation:
     number: int
     """Place in the file, counted from 1."""
     label: int
-    segmentation: Any
+    mask: RLE
     box: Box | None
+    is_crowd: bool
 
 
 def read_coco(path: Path) -> Truth:
     """Read the truth from a COCO JSON file.
 
     Args:
-        path: the file. Masks are polygons, run lengths or compressed run lengths; crowd regions are refused, because
-            the label-map metrics have no notion of them.
+        path: the file. Masks are polygons, run lengths or compressed run lengths. Annotations without a pixel (of fewer
+            than three points, of an area of zero) are left out, with a note. Crowd regions (`iscrowd`) are kept apart.
 
     Raises:
         InputError: if the file is of another kind, or with a sentence for each entry that is not sound.
@@ -39,108 +44,160 @@ def read_coco(path: Path) -> Truth:
     lists = [document.get(key) for key in ("images", "annotations")] if isinstance(document, dict) else []
     if len(lists) != 2 or not all(isinstance(entries, list) for entries in lists) or not lists[0]:
         raise InputError(f"truth={path} is not {FORM}; a folder of masks (NAME/images, NAME/masks) is accepted too.")
-    images = _images(document["images"], str(path))
-    annotations = _annotations(document["annotations"], images, str(path))
-    declared = _declared(document.get("categories"), str(path))
+    where = f"truth={path}"
+    images = _images(document["images"], where)
+    declared = _declared(document.get("categories"), where)
+    annotations, empty, unlabelled = _annotations(document["annotations"], images, declared, where)
     problems: list[str] = []
     annotated = tuple(
-        _with_masks(image, annotations.get(image_id, []), f"truth={path}", problems)
-        for image_id, image in images.items()
+        _with_instances(image, annotations.get(number, []), where, problems, empty) for number, image in images.items()
     )
     raise_problems(problems)
-    empty = len(document["annotations"]) - sum(len(image.masks) for image in annotated)
-    notes = (f"Annotations of the truth without a pixel are left out: {empty}.",) if empty else ()
-    used = {label: str(label) for label in sorted({label for image in annotated for label in image.labels})}
-    return Truth(annotated, used | declared, notes=notes)
+    if empty and len(empty) == len(document["annotations"]):
+        raise InputError(f"{where}: none of its {len(empty)} annotations has a mask with a pixel; boxes are no masks.")
+    labels = {label for image in annotated for label in [*image.labels, *(region.label for region in image.crowd)]}
+    categories = {label: str(label) for label in sorted(labels)} | declared
+    return Truth(annotated, categories, notes=_notes(annotated, sorted(empty), unlabelled, categories))
 
 
-def _images(entries: Sequence[Any], path: str) -> dict[ImageId, ImageTruth]:
+def _images(entries: Sequence[Any], where: str) -> dict[ImageId, ImageTruth]:
     """Check the list of images; return each by its id, still without instances."""
     images: dict[ImageId, ImageTruth] = {}
     problems = []
-    for number, entry in enumerate(entries, 1):
+    for place, entry in enumerate(entries, 1):
         fields = entry if isinstance(entry, dict) else {}
-        image_id = fields.get("id")
-        height, width = (side if isinstance(side, int) else 0 for side in (fields.get("height"), fields.get("width")))
-        if not isinstance(image_id, int | str) or min(height, width) < 1:
-            problems.append(f'truth={path}: image {number} needs an "id" and a "height" and "width" in pixels.')
-        elif image_id in images:
-            problems.append(f"truth={path}: image id {image_id} stands for two images: give each its own.")
+        number = image_id(fields.get("id"))
+        if number is None:
+            problems.append(
+                f'{where}: image {place} needs an "id" and a "height" and "width" in pixels; its id is '
+                f"{short(fields.get('id'))}, where a whole number or a text is accepted."
+            )
+        elif number in images:
+            problems.append(f"{where}: image id {short(number)} stands for two images: give each its own.")
         else:
-            name = Path(str(fields.get("file_name", image_id))).stem
-            images[image_id] = ImageTruth(name, image_id, height, width, [], [])
+            try:
+                height, width = image_size(fields)
+            except ValueError as error:
+                problems.append(f"{where}: image {place} (id {short(number)}) {error}.")
+            else:
+                file_name = fields.get("file_name")
+                name = Path(file_name).stem if isinstance(file_name, str) else str(number)
+                images[number] = ImageTruth(name, number, height, width, [], [])
     raise_problems(problems)
     return images
 
 
 def _annotations(
-    entries: Sequence[Any], images: dict[ImageId, ImageTruth], path: str
-) -> dict[ImageId, list[_Annotation]]:
-    """Check the list of annotations; return them by their image."""
+    entries: Sequence[Any], images: Mapping[ImageId, ImageTruth], declared: Mapping[int, str], where: str
+) -> tuple[dict[ImageId, list[_Annotation]], list[int], int]:
+    """Check the list of annotations.
+
+    Returns:
+        The annotations by their image, the places in the file of those without a polygon, and how many have no class.
+    """
     grouped: dict[ImageId, list[_Annotation]] = {}
-    problems = []
-    for number, entry in enumerate(entries, 1):
+    problems: list[str] = []
+    empty: list[int] = []
+    unlabelled = 0
+    only_label = next(iter(declared), 1) if len(declared) < 2 else None
+    for place, entry in enumerate(entries, 1):
         fields = entry if isinstance(entry, dict) else {}
-        image_id, label = fields.get("image_id"), fields.get("category_id")
-        if not isinstance(image_id, int | str) or not isinstance(label, int) or "segmentation" not in fields:
-            problems.append(f'truth={path}: annotation {number} needs "image_id", "category_id" and "segmentation".')
-        elif image_id not in images:
-            problems.append(f"truth={path}: annotation {number} is of image id {image_id}, which is not in its images.")
-        elif fields.get("iscrowd"):
-            problems.append(
-                f"truth={path}: annotation {number} is a crowd region (iscrowd): only instances count here."
-            )
-        else:
-            try:
-                annotation = _Annotation(number, label, fields["segmentation"], read_box(fields))
-            except ValueError as error:
-                problems.append(f"truth={path}: annotation {number} {error}.")
-            else:
-                grouped.setdefault(image_id, []).append(annotation)
-    raise_problems(problems)
-    return grouped
-
-
-def _with_masks(image: ImageTruth, annotations: Sequence[_Annotation], where: str, problems: list[str]) -> ImageTruth:
-    """Return the image with the masks of its annotations, but for those without a pixel."""
-    masks: list[RLE] = []
-    for annotation in annotations:
+        number = image_id(fields.get("image_id"))
+        label = fields.get("category_id")
+        if label is None and number is not None and only_label is not None:
+            label, unlabelled = only_label, unlabelled + 1
+        if number is None or label is None or "segmentation" not in fields:
+            problems.append(f'{where}: annotation {place} needs "image_id", "category_id" and "segmentation".')
+            continue
+        if number not in images:
+            problems.append(f"{where}: annotation {place} is of image id {short(number)}, which is not in its images.")
+            continue
+        image = images[number]
         try:
-            masks.append(to_rle(annotation.segmentation, image.height, image.width))
+            mask = to_rle(fields["segmentation"], image.height, image.width)
+            annotation = (place, read_label(label, declared), read_box(fields, image.height, image.width))
+            is_crowd = _is_crowd(fields.get("iscrowd"))
         except ValueError as error:
-            problems.append(f"{where}: annotation {annotation.number} (image {image.name}) {error}.")
-    if len(masks) < len(annotations):
+            problems.append(f"{where}: annotation {place} {error} (image {some([image.name])}, id {short(number)}).")
+            continue
+        if mask is None:
+            empty.append(place)
+        else:
+            grouped.setdefault(number, []).append(_Annotation(*annotation[:2], mask, annotation[2], is_crowd))
+    raise_problems(problems)
+    return grouped, empty, unlabelled
+
+
+def _is_crowd(value: Any) -> bool:  # noqa: ANN401
+    if isinstance(value, dict | list) or value not in CROWD:
+        raise ValueError(f"has the iscrowd {short(value)} instead of 0 or 1")
+    return CROWD[value]
+
+
+def _with_instances(
+    image: ImageTruth, annotations: Sequence[_Annotation], where: str, problems: list[str], empty: list[int]
+) -> ImageTruth:
+    """Return the image with its instances and crowd regions, but for those without a pixel."""
+    pixels = areas([annotation.mask for annotation in annotations], image.height, image.width).tolist()
+    damaged = [annotation.number for annotation, count in zip(annotations, pixels, strict=True) if count < 0]
+    if damaged:
+        problems.append(
+            f"{where}: the run lengths of annotations {some(damaged)} (image {some([image.name])}) are damaged, or do "
+            f"not add up to {image.height} x {image.width} pixels."
+        )
         return image
-    broken = (~sound(masks, image.height, image.width)).nonzero()[0].tolist()
-    if broken:
-        numbers = some(annotations[index].number for index in broken)
-        problems.append(f"{where}: the run lengths of annotations {numbers} (image {image.name}) are damaged.")
-        return image
-    kept = decode(masks).areas(len(masks)).nonzero()[0].tolist()
-    masks = [masks[index] for index in kept]
-    annotations = [annotations[index] for index in kept]
+    empty += [annotation.number for annotation, count in zip(annotations, pixels, strict=True) if not count]
+    kept = [annotation for annotation, count in zip(annotations, pixels, strict=True) if count]
+    instances = [annotation for annotation in kept if not annotation.is_crowd]
+    masks = [annotation.mask for annotation in instances]
     return replace(
         image,
         masks=masks,
-        labels=[annotation.label for annotation in annotations],
-        boxes=given_or_tight([annotation.box for annotation in annotations], masks),
+        labels=[annotation.label for annotation in instances],
+        boxes=given_or_tight([annotation.box for annotation in instances], masks),
+        crowd=tuple(CrowdRegion(item.mask, item.label, item.box) for item in kept if item.is_crowd),
     )
 
 
-def _declared(entries: Any, path: str) -> dict[int, str]:  # noqa: ANN401
+def _declared(entries: Any, where: str) -> dict[int, str]:  # noqa: ANN401
     """Check the list of categories, if there is one; return the name of each class by its number."""
     if not isinstance(entries, list | None):
-        raise InputError(f'truth={path}: "categories" is a {type(entries).__name__}; expected is a list.')
+        raise InputError(f'{where}: "categories" is a {type(entries).__name__}; expected is a list.')
     names: dict[int, str] = {}
     problems = []
-    for number, entry in enumerate(entries or (), 1):
-        label = entry.get("id") if isinstance(entry, dict) else None
-        if isinstance(label, int):
-            names[label] = str(entry.get("name", label))
-        else:
+    for place, entry in enumerate(entries or (), 1):
+        number = entry.get("id") if isinstance(entry, dict) else None
+        try:
+            label = read_label(number, {})
+        except ValueError:
             problems.append(
-                f'truth={path}: category {number} has the id {label!r}: it needs an "id" that is a whole number, as '
+                f'{where}: category {place} has the id {short(number)}: it needs an "id" that is a whole number, as '
                 'the "category_id" of the annotations is.'
             )
+        else:
+            name = entry.get("name")
+            names[label] = name if isinstance(name, str) else str(label)
     raise_problems(problems)
     return names
+
+
+def _notes(
+    images: Sequence[ImageTruth], empty: Sequence[int], unlabelled: int, categories: Mapping[int, str]
+) -> tuple[str, ...]:
+    """Say what a reader of the numbers should know about how the file was read."""
+    notes = []
+    if empty:
+        notes.append(
+            f"Annotations of the truth without a pixel are left out: {len(empty)} (number {some(empty)} in the file)."
+        )
+    if unlabelled:
+        name = next(iter(categories.values()), "1")
+        notes.append(f"Annotations of the truth without a category count as {name}: {unlabelled}.")
+    regions = sum(len(image.crowd) for image in images)
+    if regions:
+        notes.append(
+            f"Crowd regions of the truth (iscrowd): {regions}. As in COCO, average precision neither misses them nor "
+            "counts results inside of them as false; the metrics of label maps and the counts leave out the regions "
+            "and the results that lie mostly inside of them."
+        )
+    return tuple(notes)

@@ -1,19 +1,22 @@
 """Anybody's predictions: a COCO result file (https://cocodataset.org/#format-results), or a zip with one in it."""
 
-import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite
 from pathlib import Path
-from typing import Any, Self
+from sys import float_info
+from typing import Any, NamedTuple, Self
 
-from nucleiseg.errors import InputError, raise_problems, some
+import numpy as np
+
+from nucleiseg.archives import is_zip, read_member
+from nucleiseg.errors import InputError, raise_problems, short, some
 from nucleiseg.evaluation.boxes import Box, given_or_tight, read_box
-from nucleiseg.evaluation.label_maps import sound
+from nucleiseg.evaluation.fields import image_id, is_number, read_label
+from nucleiseg.evaluation.label_maps import areas
 from nucleiseg.evaluation.segmentations import to_rle
 from nucleiseg.evaluation.truth import ImageId, ImageTruth, Truth
-from nucleiseg.files import DAMAGED_ARCHIVE, parse_json, read_json
+from nucleiseg.files import parse_json, read_json
 from nucleiseg.inference.box_masks import RLE, area
 from nucleiseg.inference.box_masks import to_rle as encode
 from nucleiseg.structures import Prediction
@@ -60,6 +63,20 @@ class Results:
     notes: tuple[str, ...] = ()
 
 
+class _Result(NamedTuple):
+    """A result of a file.
+
+    Attributes:
+        place: its number in the file, counted from 1.
+        label: its class.
+        entry: the result as JSON gives it, of a checked form.
+    """
+
+    place: int
+    label: int
+    entry: dict[str, Any]
+
+
 def read_results(path: Path, truth: Truth) -> Results:
     """Read a result file and check it against the truth.
 
@@ -72,35 +89,29 @@ def read_results(path: Path, truth: Truth) -> Results:
         InputError: if the file is of another kind; or with a sentence for results of unknown images or classes, for
             masks of another size than their image, and for entries that are not sound.
     """
-    document = _read_zip(path) if zipfile.is_zipfile(path) else read_json(path)
+    if is_zip(path):
+        name, data = read_member(path, lambda members: _only_json(members, path))
+        document = parse_json(data, f"{path}: {name}")
+    else:
+        document = read_json(path)
     if isinstance(document, dict) and "annotations" in document:
         raise InputError(f"predictions={path} is a COCO data set, which is truth; expected is {FORM}.")
     if not isinstance(document, list):
         raise InputError(f"predictions={path} holds a JSON {type(document).__name__}; expected is {FORM}.")
     where = f"predictions={path}"
-    grouped = _group(document, where)
+    grouped = _group(document, where, truth.categories)
     _refuse_strangers(grouped, truth, where)
     problems: list[str] = []
     images = {image.image_id: image for image in truth.images}
-    found = {
-        image_id: _image_results(images[image_id], entries, where, problems)
-        for image_id, entries in grouped.items()
-        if image_id in images
-    }
+    found: dict[ImageId, ImageResults] = {}
+    empty = 0
+    for number, results in grouped.items():
+        if number in images:
+            found[number] = _image_results(images[number], results, where, problems)
+            empty += len(results) - len(found[number].masks)
     raise_problems(problems)
-    return Results(found, _repeats(found))
-
-
-def _read_zip(path: Path) -> Any:  # noqa: ANN401
-    """Parse the only JSON file of a zip, or its `answer.json`."""
-    chosen = "it"
-    try:
-        with zipfile.ZipFile(path) as archive:
-            chosen = _only_json(archive.namelist(), path)
-            data = archive.read(chosen)
-    except DAMAGED_ARCHIVE as error:
-        raise InputError(f"predictions={path}: {chosen} cannot be unpacked ({error}).") from error
-    return parse_json(data, f"{path}: {chosen}")
+    note = (f"Results without a pixel are left out: {empty}.",) if empty else ()
+    return Results(found, note + _repeats(found))
 
 
 def _only_json(members: Sequence[str], path: Path) -> str:
@@ -118,51 +129,50 @@ def _only_json(members: Sequence[str], path: Path) -> str:
     return chosen[0]
 
 
-def _group(document: Sequence[Any], where: str) -> dict[ImageId, list[tuple[int, dict[str, Any]]]]:
-    """Check the form of each result; return (place in the file, result) by image."""
-    grouped: dict[ImageId, list[tuple[int, dict[str, Any]]]] = {}
+def _group(document: Sequence[Any], where: str, categories: Mapping[int, str]) -> dict[ImageId, list[_Result]]:
+    """Check the form of each result; return them by image."""
+    grouped: dict[ImageId, list[_Result]] = {}
     problems = []
-    for number, entry in enumerate(document, 1):
-        problem = _problem(entry)
-        if problem is None:
-            grouped.setdefault(entry["image_id"], []).append((number, entry))
+    for place, entry in enumerate(document, 1):
+        try:
+            number, label = _check_form(entry, categories)
+        except ValueError as error:
+            problems.append(f"{where}: result {place} {error}; expected is {FORM}.")
         else:
-            problems.append(f"{where}: result {number} {problem}; expected is {FORM}.")
+            grouped.setdefault(number, []).append(_Result(place, label, entry))
     raise_problems(problems)
     return grouped
 
 
-def _problem(entry: Any) -> str | None:  # noqa: ANN401
-    """Say what is wrong with the form of a result; None if nothing is."""
+def _check_form(entry: Any, categories: Mapping[int, str]) -> tuple[ImageId, int]:  # noqa: ANN401
+    """Return the image id and the class of a result; raise a ValueError that says what is wrong with its form."""
     if not isinstance(entry, dict):
-        return f"is of type {type(entry).__name__}"
+        raise ValueError(f"is of type {type(entry).__name__}")
     missing = [key for key in KEYS if key not in entry]
     if missing:
-        return f"has no {', '.join(missing)}" + (" but a box: masks are evaluated here" if "bbox" in entry else "")
-    if not isinstance(entry["image_id"], int | str) or not isinstance(entry["category_id"], int):
-        return f"has the image_id {entry['image_id']!r} and the category_id {entry['category_id']!r}"
-    if not isinstance(entry["score"], int | float) or not isfinite(entry["score"]):
-        return f"has the score {entry['score']!r}"
-    try:
-        read_box(entry)
-    except ValueError as error:
-        return str(error)
-    return None
+        boxes_only = " but a box: masks are evaluated here" if "bbox" in entry else ""
+        raise ValueError(f"has no {', '.join(missing)}{boxes_only}")
+    number = image_id(entry["image_id"])
+    if number is None:
+        raise ValueError(f"has the image_id {short(entry['image_id'])} instead of a whole number or a text")
+    if not is_number(entry["score"], float_info.max):
+        raise ValueError(f"has the score {short(entry['score'])} instead of a finite number")
+    return number, read_label(entry["category_id"], categories)
 
 
-def _refuse_strangers(grouped: Mapping[ImageId, Sequence[Any]], truth: Truth, where: str) -> None:
+def _refuse_strangers(grouped: Mapping[ImageId, Sequence[_Result]], truth: Truth, where: str) -> None:
     """Refuse results of images or classes that the truth does not have."""
     known = {image.image_id for image in truth.images} | {image.image_id for image in truth.unreadable}
     strangers = [image_id for image_id in grouped if image_id not in known]
     problems = []
     if strangers:
         count = sum(len(grouped[image_id]) for image_id in strangers)
-        asked, has = some(map(repr, strangers)), some(map(repr, known))
+        asked, has = some(map(short, strangers)), some(map(short, known))
         problems.append(
             f"{where}: the truth lacks the image ids {asked}, of which there are results ({count}); it has {has}: "
             "give the truth of these images too, or as ids= the file of ids of these results."
         )
-    labels = Counter(entry["category_id"] for entries in grouped.values() for _, entry in entries)
+    labels = Counter(result.label for results in grouped.values() for result in results)
     for label in sorted(labels.keys() - truth.categories.keys()):
         classes = some(f"{number} ({name})" for number, name in truth.categories.items())
         problems.append(
@@ -171,34 +181,46 @@ def _refuse_strangers(grouped: Mapping[ImageId, Sequence[Any]], truth: Truth, wh
     raise_problems(problems)
 
 
-def _image_results(
-    image: ImageTruth, entries: Sequence[tuple[int, dict[str, Any]]], where: str, problems: list[str]
-) -> ImageResults:
+def _image_results(image: ImageTruth, results: Sequence[_Result], where: str, problems: list[str]) -> ImageResults:
     """Bring the masks of one image to run lengths; one sentence an image if some are not sound."""
-    masks: list[RLE] = []
+    masks: list[RLE | None] = []
+    boxes: list[Box | None] = []
     wrong: list[tuple[int, str]] = []
-    for number, entry in entries:
+    for result in results:
         try:
-            masks.append(to_rle(entry["segmentation"], image.height, image.width))
+            boxes.append(read_box(result.entry, image.height, image.width))
         except ValueError as error:
-            wrong.append((number, str(error)))
+            problems.append(f"{where}: result {result.place} {error} (image {some([image.name])}).")
+        try:
+            masks.append(to_rle(result.entry["segmentation"], image.height, image.width))
+        except ValueError as error:
+            wrong.append((result.place, str(error)))
     if not wrong:
-        damaged = (~sound(masks, image.height, image.width)).nonzero()[0].tolist()
-        reason = f"has run lengths that do not add up to {image.height} x {image.width} pixels"
-        wrong = [(entries[index][0], reason) for index in damaged]
+        outlined = [index for index, mask in enumerate(masks) if mask is not None]
+        pixels = np.zeros(len(masks), np.int64)
+        pixels[outlined] = areas([mask for mask in masks if mask is not None], image.height, image.width)
+        reason = f"has run lengths that are damaged or do not add up to {image.height} x {image.width} pixels"
+        wrong = [(results[index].place, reason) for index in np.flatnonzero(pixels < 0).tolist()]
     if wrong:
         more = f" More such masks in this image: {len(wrong) - 1}." if len(wrong) > 1 else ""
-        number, reason = wrong[0]
+        place, reason = wrong[0]
         problems.append(
-            f"{where}: the mask of result {number} (image {image.name}, id {image.image_id}) {reason}: masks must "
-            f"be in pixels of the image itself.{more}"
+            f"{where}: the mask of result {place} (image {some([image.name])}, id {short(image.image_id)}) {reason}: "
+            f"masks must be in pixels of the image itself.{more}"
         )
+    if wrong or len(boxes) < len(results):
         return ImageResults()
+    kept = [
+        (result, mask, box)
+        for result, mask, box, area in zip(results, masks, boxes, pixels, strict=True)
+        if mask and area
+    ]
+    found = [mask for _, mask, _ in kept]
     return ImageResults(
-        masks=masks,
-        scores=[float(entry["score"]) for _, entry in entries],
-        labels=[entry["category_id"] for _, entry in entries],
-        boxes=given_or_tight([read_box(entry) for _, entry in entries], masks),
+        masks=found,
+        scores=[float(result.entry["score"]) for result, _, _ in kept],
+        labels=[result.label for result, _, _ in kept],
+        boxes=given_or_tight([box for _, _, box in kept], found),
     )
 
 

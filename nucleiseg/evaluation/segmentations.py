@@ -1,24 +1,39 @@
-"""The three ways in which COCO writes a mask, brought to one: compressed run lengths."""
+"""The three ways in which COCO writes a mask, brought to one: compressed run lengths.
 
-from math import isfinite
+pycocotools trusts what it gets: wrong run lengths make it write outside of its memory. So every number is checked here.
+"""
+
+import re
+from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 from pycocotools import mask as coco_mask
 
+from nucleiseg.errors import short
+from nucleiseg.evaluation.fields import is_number, whole_number
 from nucleiseg.inference.box_masks import RLE, compress
 
 FORMS = "a polygon list, or {size, counts} with run lengths as a list or as COCO's compressed text"
 
+LONGEST_OUTLINE = 1_000_000
+"""Most pixels of the outlines of an instance: the rasterizer takes 100 bytes for each, wherever an edge leads."""
 
-def to_rle(segmentation: Any, height: int, width: int) -> RLE:  # noqa: ANN401
+BYTES_AS_TEXT = re.compile(r"b(['\"]).*\1", re.DOTALL)
+
+
+def to_rle(segmentation: Any, height: int, width: int) -> RLE | None:  # noqa: ANN401
     """Turn a segmentation from a file into compressed run lengths of an image of a known size.
 
     Args:
         segmentation: a list of polygons `[x1, y1, x2, y2, ...]`, or `{"size": [height, width], "counts": ...}` with
-            run lengths as a list of numbers or as compressed text. Text is not looked into (`label_maps.sound` does
+            run lengths as a list of numbers or as compressed text. Text is not looked into (`label_maps.areas` does
             that for all masks of an image at once).
         height: rows of the image.
         width: columns of the image.
+
+    Returns:
+        The mask; None where no polygon has three points. It may have no pixel, as that of a polygon without an area.
 
     Raises:
         ValueError: saying what is wrong with it, as the end of a sentence on the mask.
@@ -27,37 +42,59 @@ def to_rle(segmentation: Any, height: int, width: int) -> RLE:  # noqa: ANN401
         return _from_runs(segmentation, height, width)
     if isinstance(segmentation, list):
         return _from_polygons(segmentation, height, width)
-    raise ValueError(f"is {_short(segmentation)} instead of {FORMS}")
+    raise ValueError(f"is {short(segmentation)} instead of {FORMS}")
 
 
 def _from_runs(segmentation: dict[str, Any], height: int, width: int) -> RLE:
     size, counts = segmentation.get("size"), segmentation.get("counts")
-    if not isinstance(size, list) or len(size) != 2:
-        raise ValueError(f"has the size {_short(size)} instead of [height, width]")
-    if size != [height, width]:
-        raise ValueError(f"is {size[1]} x {size[0]} pixels (width x height), the image {width} x {height}")
+    sides = [whole_number(side) for side in size] if isinstance(size, list) and len(size) == 2 else [None]
+    if None in sides:
+        raise ValueError(f"has the size {short(size)} instead of [height, width]")
+    if sides != [height, width]:
+        raise ValueError(f"is {sides[1]} x {sides[0]} pixels (width x height), the image {width} x {height}")
     if isinstance(counts, str):
+        if BYTES_AS_TEXT.fullmatch(counts):
+            raise ValueError(
+                f"has counts that are Python's text of bytes ({short(counts, 24)}): write counts.decode() where the "
+                "file was made with str(counts)"
+            )
         return RLE(size=[height, width], counts=counts)
     if not isinstance(counts, list):
-        raise ValueError(f"has the counts {_short(counts)} instead of a text or a list of numbers")
-    if not all(isinstance(run, int) and run >= 0 for run in counts) or sum(counts) != height * width:
+        raise ValueError(f"has the counts {short(counts)} instead of a text or a list of numbers")
+    runs = [whole_number(run) for run in counts]
+    known = [run for run in runs if run is not None and run >= 0]
+    if len(known) < len(runs) or sum(known) != height * width:
         raise ValueError(f"has run lengths that do not add up to {height} x {width} pixels")
-    return compress([counts], height, width)[0]
+    return compress([_without_empty_runs(known)], height, width)[0]
 
 
-def _from_polygons(polygons: list[Any], height: int, width: int) -> RLE:
-    reach = 2 * max(height, width)  # the rasteriser follows every edge pixel by pixel, wherever it leads
+def _without_empty_runs(runs: Sequence[int]) -> list[int]:
+    """Join runs that an empty one separates; the first, of zeros, may be empty."""
+    values = [(place % 2, run) for place, run in enumerate(runs) if run]
+    joined = [(value, sum(run for _, run in parts)) for value, parts in groupby(values, key=lambda pair: pair[0])]
+    return [0] * (joined[0][0] == 1) + [run for _, run in joined]
+
+
+def _from_polygons(polygons: list[Any], height: int, width: int) -> RLE | None:
+    reach = 2 * max(height, width)
+    outlines: list[list[float]] = []
     for polygon in polygons:
-        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
-            raise ValueError(f"has the polygon {_short(polygon)} instead of three or more points [x1, y1, x2, y2, ...]")
-        if not all(isinstance(value, int | float) and isfinite(value) and abs(value) <= reach for value in polygon):
-            raise ValueError(f"has a polygon that leaves the image of {width} x {height} pixels: {_short(polygon)}")
-    if not polygons:
-        raise ValueError("has no polygon")
-    merged = coco_mask.merge(coco_mask.frPyObjects([list(map(float, polygon)) for polygon in polygons], height, width))
+        if not isinstance(polygon, list) or len(polygon) % 2:
+            raise ValueError(f"has the polygon {short(polygon)} instead of a list of points [x1, y1, x2, y2, ...]")
+        if not all(is_number(value, reach) for value in polygon):
+            raise ValueError(f"has a polygon that leaves the image of {width} x {height} pixels: {short(polygon)}")
+        if len(polygon) >= 6:  # pycocotools would take two points for a box
+            outlines.append([float(value) for value in polygon])
+    if sum(map(_length, outlines)) > LONGEST_OUTLINE:
+        raise ValueError(f"has an outline of more than {LONGEST_OUTLINE:,} pixels")
+    if not outlines:
+        return None
+    merged = coco_mask.merge(coco_mask.frPyObjects(outlines, height, width))
     return RLE(size=[height, width], counts=merged["counts"].decode("ascii"))
 
 
-def _short(value: Any) -> str:  # noqa: ANN401
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _length(outline: list[float]) -> float:
+    """Return the length of a closed outline as the rasterizer steps along it: the longer side of each edge."""
+    x, y = outline[::2], outline[1::2]
+    edges = zip(x, y, x[1:] + x[:1], y[1:] + y[:1], strict=True)
+    return sum(max(abs(x2 - x1), abs(y2 - y1)) + 1 for x1, y1, x2, y2 in edges)

@@ -18,6 +18,21 @@ from nucleiseg.structures import Sample
 
 
 @dataclass(frozen=True)
+class CrowdRegion:
+    """A region of many instances that are not told apart (COCO's `iscrowd`): found by nobody, missed by nobody.
+
+    Attributes:
+        mask: its pixels, at least one.
+        label: the class of its instances.
+        box: the box that the file gives; None: the tight box of the mask.
+    """
+
+    mask: RLE
+    label: int
+    box: Box | None = None
+
+
+@dataclass(frozen=True)
 class ImageTruth:
     """The true instances of one image.
 
@@ -29,6 +44,7 @@ class ImageTruth:
         masks: N masks over the image, each with a pixel.
         labels: N classes.
         boxes: N boxes; None where the file gives none: they are the tight boxes of the masks.
+        crowd: regions whose instances are not told apart; none of them is among the masks.
     """
 
     name: str
@@ -38,6 +54,7 @@ class ImageTruth:
     masks: list[RLE]
     labels: list[int]
     boxes: list[Box] | None = None
+    crowd: tuple[CrowdRegion, ...] = ()
 
     @classmethod
     def of(cls, sample: Sample, image_id: ImageId) -> "ImageTruth":

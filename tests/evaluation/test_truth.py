@@ -122,7 +122,7 @@ def test_annotations_without_a_pixel_are_left_out(tmp_path: Path) -> None:
     empty = {"id": 3, "image_id": 6, "category_id": 3, "segmentation": encode(np.zeros((20, 30), bool))}
     truth = read(tmp_path, coco(annotations=[*coco()["annotations"], empty]))
     assert truth.images[1].masks == []
-    assert truth.notes == ("Annotations of the truth without a pixel are left out: 1.",)
+    assert truth.notes == ("Annotations of the truth without a pixel are left out: 1 (number 3 in the file).",)
 
 
 def test_other_ids_by_name(tmp_path: Path) -> None:
@@ -141,7 +141,8 @@ ANNOTATION = {"id": 3, "image_id": 5, "category_id": 3, "segmentation": rectangl
     [
         ([], "is not a COCO file"),
         ({"images": [], "annotations": []}, "is not a COCO file"),
-        (coco(images=[{"id": 5, "height": 20}]), 'image 1 needs an "id" and a "height" and "width"'),
+        (coco(images=[{"id": 5, "height": 20}]), r"image 1 \(id 5\) has the height 20 and the width None: it needs"),
+        (coco(images=[{"id": True, "height": 20, "width": 30}]), 'image 1 needs an "id" .*its id is True'),
         (coco(images=[*coco()["images"], coco()["images"][0]]), "image id 5 stands for two images"),
         (coco(categories={"3": "tumour"}), '"categories" is a dict; expected is a list'),
         (
@@ -156,11 +157,14 @@ ANNOTATION = {"id": 3, "image_id": 5, "category_id": 3, "segmentation": rectangl
             "annotation 1 is of image id 8, which is not in its images",
         ),
         (coco(annotations=[{**ANNOTATION, "bbox": "all"}]), "annotation 1 has the bbox 'all' instead of"),
-        (coco(annotations=[{**ANNOTATION, "iscrowd": 1}]), "annotation 1 is a crowd region"),
-        (coco(annotations=[{**ANNOTATION, "segmentation": rectangle(0, 0, 1, 1, (30, 20))}]), "1 .image a. is 20 x 30"),
+        (coco(annotations=[{**ANNOTATION, "iscrowd": "yes"}]), "annotation 1 has the iscrowd 'yes' instead of 0 or 1"),
+        (
+            coco(annotations=[{**ANNOTATION, "segmentation": rectangle(0, 0, 1, 1, (30, 20))}]),
+            r"annotation 1 is 20 x 30 pixels .* \(image a, id 5\)",
+        ),
         (
             coco(annotations=[{**ANNOTATION, "segmentation": {"size": [20, 30], "counts": "11"}}]),
-            r"the run lengths of annotations 1 \(image a\) are damaged",
+            r"the run lengths of annotations 1 \(image a\) are damaged, or do not add up to 20 x 30 pixels",
         ),
     ],
 )

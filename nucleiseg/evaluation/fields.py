@@ -1,0 +1,74 @@
+"""Numbers and ids of COCO files as people have them: whole numbers written as floats, and nothing that overflows."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from nucleiseg.errors import short, some
+
+MOST_PIXELS = 178_956_970
+"""Most pixels of an image: Pillow's limit against decompression bombs. Label maps take some 12 bytes a pixel."""
+
+MOST_WHOLE = 2**53
+"""Largest whole number up to which a float is exact, so that 7 and 7.0 are one id."""
+
+MOST_LABEL = 2**31 - 1
+"""Largest number of a class: that of the engine's 32 bits."""
+
+
+def whole_number(value: Any) -> int | None:  # noqa: ANN401
+    """Return a whole number, also one that a table program wrote as 7.0; None for anything else (true, "7", 1e300)."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MOST_WHOLE:
+        return None
+    return int(value) if value == int(value) else None
+
+
+def image_id(value: Any) -> int | str | None:  # noqa: ANN401
+    """Return the id of an image, a whole number or a text; None for anything else."""
+    return value if isinstance(value, str) else whole_number(value)
+
+
+def is_number(value: object, most: float) -> bool:
+    """Return whether a value is a number from -most to most; NaN and infinity are not, nor is true."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= most
+
+
+def image_size(entry: dict[str, Any]) -> tuple[int, int]:
+    """Return the height and width of an image of a COCO file, in pixels.
+
+    Raises:
+        ValueError: saying what is wrong with it, as the end of a sentence on the image.
+    """
+    height, width = whole_number(entry.get("height")), whole_number(entry.get("width"))
+    if height is None or width is None or min(height, width) < 1:
+        raise ValueError(
+            f"has the height {short(entry.get('height'))} and the width {short(entry.get('width'))}: it needs a "
+            '"height" and "width" in whole pixels'
+        )
+    if height * width > MOST_PIXELS:
+        raise ValueError(
+            f"has {width:,} x {height:,} pixels (width x height), more than the {MOST_PIXELS:,} that are evaluated at "
+            "once: cut it into tiles"
+        )
+    return height, width
+
+
+def read_label(value: Any, names: Mapping[int, str]) -> int:  # noqa: ANN401
+    """Return the class of an annotation or result.
+
+    Args:
+        value: its "category_id": the number of a class, or its name.
+        names: label -> name of the known classes.
+
+    Raises:
+        ValueError: saying what is wrong with it, as the end of a sentence on the entry.
+    """
+    label = whole_number(value)
+    if label is not None and abs(label) <= MOST_LABEL:
+        return label
+    namesakes = [number for number, name in names.items() if name == value]
+    if isinstance(value, str) and len(namesakes) == 1:
+        return namesakes[0]
+    known = some(f"{number} ({name})" for number, name in names.items())
+    raise ValueError(
+        f"has the category_id {short(value)} instead of the number or the name of a class" + f" ({known})" * bool(known)
+    )
