@@ -29,11 +29,13 @@ class PooledClass:
         image: (D,) int64 number of the image that each detection is of, in descending score.
         true_positive: (10, D) bool, whether each has found a truth at IoU threshold 0.50, 0.55 .. 0.95.
         truths: (images,) int64 number of truths of the class in each image.
+        ignored: (10, D) bool, whether each counts as neither true nor false, since it lies in a crowd region.
     """
 
     image: np.ndarray
     true_positive: np.ndarray
     truths: np.ndarray
+    ignored: np.ndarray
 
     def average_precision(self, threshold: int, weights: np.ndarray) -> np.ndarray:
         """Compute AP at one IoU threshold for several weightings of the images.
@@ -46,7 +48,7 @@ class PooledClass:
             (R,) float64; NaN where no image with a weight has a truth of the class.
         """
         places = np.flatnonzero(self.true_positive[threshold])
-        true, found = self._counts(places, places), self._counts(np.arange(len(self.image)), places)
+        true, found = self._counts(places, places), self._counts(np.flatnonzero(~self.ignored[threshold]), places)
         part = max(1, MOST_NUMBERS // (len(places) + 1))
         parts = [weights[start : start + part] for start in range(0, len(weights), part)]
         results = [_average_precision(rows @ true, rows @ found, rows @ self.truths) for rows in parts]

@@ -87,7 +87,7 @@ def report_ap(truths: Sequence[ImageTruth], found: Sequence[ImageResults], categ
         found: for each image, what was found.
         categories: label -> name of the class; classes that are not in it are called by their label.
     """
-    true = [Instances(truth.masks, truth.labels, None, truth.boxes) for truth in truths]
+    true = [Instances(truth.masks, truth.labels, None, truth.boxes, truth.crowd) for truth in truths]
     predicted = [Instances(result.masks, result.labels, result.scores, result.boxes) for result in found]
     masks, boxes = (
         Matching(true, predicted, kind=kind, limits=(None, BOARD_LIMIT), sizes=(ALL_SIZES, *SIZES))

@@ -12,6 +12,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 
 from nucleiseg.evaluation.boxes import Box, tight_boxes
 from nucleiseg.evaluation.sizes import ALL_SIZES, SizeRange
+from nucleiseg.evaluation.truth import CrowdRegion
 from nucleiseg.inference.box_masks import RLE, area
 
 
@@ -38,12 +39,14 @@ class Instances:
         labels: N classes.
         scores: N confidences, in any order; None for truths.
         boxes: N boxes; None takes the tight boxes of the masks.
+        crowd: regions of truths that are not told apart: what lies in them is neither found nor false.
     """
 
     masks: Sequence[RLE]
     labels: Sequence[int]
     scores: Sequence[float] | None = None
     boxes: Sequence[Box] | None = None
+    crowd: Sequence[CrowdRegion] = ()
 
 
 @dataclass(frozen=True)
@@ -138,16 +141,18 @@ def _dataset(images: Sequence[Instances], labels: list[int], kind: str) -> COCO:
     """Build the engine's data set; what is of a class without a truth is left out by the engine."""
     annotations: list[dict[str, Any]] = []
     for image_id, image in enumerate(images, 1):
-        boxes = (image.boxes or tight_boxes(image.masks)) if kind == "bbox" else [()] * len(image.masks)
-        for index, pixels in enumerate(area(list(image.masks)).tolist()):
+        masks = [*image.masks, *(region.mask for region in image.crowd)]
+        classes = [*image.labels, *(region.label for region in image.crowd)]
+        boxes = _boxes(image) if kind == "bbox" else [()] * len(masks)
+        for index, pixels in enumerate(area(masks).tolist()):
             annotation = {
                 "id": len(annotations) + 1,
                 "image_id": image_id,
-                "category_id": int(image.labels[index]),
-                "segmentation": image.masks[index],
+                "category_id": int(classes[index]),
+                "segmentation": masks[index],
                 "bbox": list(boxes[index]),
                 "area": pixels,
-                "iscrowd": 0,
+                "iscrowd": int(index >= len(image.masks)),
             }
             if image.scores is not None:
                 annotation["score"] = float(image.scores[index])
@@ -155,6 +160,12 @@ def _dataset(images: Sequence[Instances], labels: list[int], kind: str) -> COCO:
     entries = [{"id": image_id, "height": 0, "width": 0} for image_id in range(1, len(images) + 1)]
     categories = [{"id": label, "name": str(label)} for label in labels]
     return COCO({"images": entries, "annotations": annotations, "categories": categories}, print_function=_silent)
+
+
+def _boxes(image: Instances) -> list[Box]:
+    """Return the boxes of the instances, then those of the crowd regions."""
+    boxes = list(image.boxes or tight_boxes(image.masks))
+    return boxes + [region.box or tight_boxes([region.mask])[0] for region in image.crowd]
 
 
 def _silent(*_: object) -> None:

@@ -5,6 +5,9 @@ Which truth a detection takes depends on the more confident detections of its im
 free truth with the highest IoU that reaches the threshold, of equal ones the last. A detection overlaps a handful of
 truths, so it looks at those and no others, at all thresholds at once: each pair holds, as bits of a number, the
 thresholds that its IoU reaches, and each truth those at which it is taken.
+
+A detection that takes no truth is ignored at the thresholds that its share inside a crowd region of its class reaches;
+a crowd region takes any number of them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from nucleiseg.evaluation.truth import CrowdRegion
 from nucleiseg.inference.box_masks import RLE
 
 
@@ -24,10 +28,12 @@ class GreedyMatches(NamedTuple):
     Attributes:
         true_positive: (T, M) bool, which detections found a truth that no more confident one had taken.
         found: (T, N) bool, which truths were found.
+        ignored: (T, M) bool, which detections found no truth but lie in a crowd region.
     """
 
     true_positive: np.ndarray
     found: np.ndarray
+    ignored: np.ndarray
 
 
 def match_greedily(
@@ -36,6 +42,7 @@ def match_greedily(
     truth_labels: Sequence[int] | np.ndarray,
     labels: Sequence[int] | np.ndarray,
     thresholds: Sequence[float] | np.ndarray,
+    crowd: Sequence[CrowdRegion] = (),
 ) -> GreedyMatches:
     """Match the detections of one image with its truths, each class by itself.
 
@@ -45,6 +52,7 @@ def match_greedily(
         truth_labels: N classes.
         labels: M classes.
         thresholds: T ascending least IoUs of a match, at most 62.
+        crowd: regions of truths that are not told apart.
     """
     reached = [0] * len(detections)
     taken = [0] * len(truths)
@@ -53,7 +61,23 @@ def match_greedily(
             got = reaches & ~taken[truth] & ~reached[detection]
             taken[truth] |= got
             reached[detection] |= got
-    return GreedyMatches(_unpacked(reached, len(thresholds)), _unpacked(taken, len(thresholds)))
+    true_positive = _unpacked(reached, len(thresholds))
+    ignored = _in_crowd(crowd, detections, labels, thresholds) & ~true_positive
+    return GreedyMatches(true_positive, _unpacked(taken, len(thresholds)), ignored)
+
+
+def _in_crowd(
+    crowd: Sequence[CrowdRegion],
+    detections: Sequence[RLE],
+    labels: Sequence[int] | np.ndarray,
+    thresholds: Sequence[float] | np.ndarray,
+) -> np.ndarray:
+    """Return (T, M) bool: whether the share of a detection inside a crowd region of its class reaches a threshold."""
+    if not crowd or not detections:
+        return np.zeros((len(thresholds), len(detections)), dtype=bool)
+    share = coco_mask.iou(list(detections), [region.mask for region in crowd], [1] * len(crowd))
+    same = np.asarray(labels)[:, None] == np.array([region.label for region in crowd])
+    return np.where(same, share, 0.0).max(axis=1) >= np.asarray(thresholds)[:, None]
 
 
 def _overlaps(

@@ -101,6 +101,23 @@ def areas(masks: Sequence[RLE], height: int, width: int) -> np.ndarray:
     return counted
 
 
+def shares_inside(masks: Sequence[RLE], region: np.ndarray) -> np.ndarray:
+    """Return the share of each mask's pixels that lie in a region.
+
+    Args:
+        masks: N masks of one image, each with a pixel.
+        region: (H, W) bool.
+
+    Returns:
+        (N,) float64, 0 .. 1.
+    """
+    runs = decode(masks)
+    before = np.concatenate([[0], np.cumsum(region.ravel(order="F"))])
+    inside = np.zeros(len(masks), np.int64)
+    np.add.at(inside, runs.instance, before[runs.stop] - before[runs.start])
+    return inside / np.maximum(runs.areas(len(masks)), 1)
+
+
 def paint(masks: Sequence[RLE], height: int, width: int, scores: Sequence[float] | None = None) -> np.ndarray:
     """Paint masks into one label map, in ascending score: of overlapping masks the most confident is on top.
 

@@ -29,6 +29,8 @@ class ImageMatches:
             100 are what COCO's maxDets = 100 looks at.
         true_positive: (10, D) bool, whether each detection has found a truth at each IoU threshold.
         truths: label -> number of truths.
+        ignored: (10, D) bool, whether each detection found no truth but lies in a crowd region at each IoU threshold;
+            None where none is.
     """
 
     scores: np.ndarray
@@ -36,6 +38,7 @@ class ImageMatches:
     ranks: np.ndarray
     true_positive: np.ndarray
     truths: Mapping[int, int]
+    ignored: np.ndarray | None = None
 
 
 def match_image(truth: ImageTruth, results: ImageResults) -> ImageMatches:
@@ -53,8 +56,10 @@ def match_image(truth: ImageTruth, results: ImageResults) -> ImageMatches:
         mine = np.flatnonzero(labels == label)
         ranks[mine] = np.arange(len(mine))
     masks = [results.masks[index] for index in order]
-    true_positive = match_greedily(truth.masks, masks, truth.labels, labels, IOU_THRESHOLDS).true_positive
-    return ImageMatches(scores[order], labels, ranks, true_positive, dict(sorted(Counter(truth.labels).items())))
+    matches = match_greedily(truth.masks, masks, truth.labels, labels, IOU_THRESHOLDS, truth.crowd)
+    truths = dict(sorted(Counter(truth.labels).items()))
+    ignored = matches.ignored if matches.ignored.any() else None
+    return ImageMatches(scores[order], labels, ranks, matches.true_positive, truths, ignored)
 
 
 def pooled_classes(images: Sequence[ImageMatches], limit: int | None = None) -> list[PooledClass]:
@@ -68,13 +73,20 @@ def pooled_classes(images: Sequence[ImageMatches], limit: int | None = None) -> 
     return [_pooled_class(images, label, limit) for label in labels]
 
 
+def ignored_in(image: ImageMatches) -> np.ndarray:
+    """Return (10, D) bool: the image's ignored detections, none where it has no crowd region."""
+    return np.zeros_like(image.true_positive) if image.ignored is None else image.ignored
+
+
 def _pooled_class(images: Sequence[ImageMatches], label: int, limit: int | None) -> PooledClass:
     kept = [(image.labels == label) & (image.ranks < (limit or len(image.ranks))) for image in images]
     scores = np.concatenate([image.scores[chosen] for image, chosen in zip(images, kept, strict=True)])
     order = np.argsort(-scores, kind="stable")
     found = [image.true_positive[:, chosen] for image, chosen in zip(images, kept, strict=True)]
+    ignored = [ignored_in(image)[:, chosen] for image, chosen in zip(images, kept, strict=True)]
     return PooledClass(
         image=np.repeat(np.arange(len(images)), [chosen.sum() for chosen in kept])[order],
         true_positive=np.concatenate(found, axis=1)[:, order],
+        ignored=np.concatenate(ignored, axis=1)[:, order],
         truths=np.array([image.truths.get(label, 0) for image in images], dtype=np.int64),
     )

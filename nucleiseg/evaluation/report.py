@@ -10,10 +10,14 @@ from nucleiseg.evaluation.ap_report import APReport, APScores, report_ap
 from nucleiseg.evaluation.contingency import contingency_table
 from nucleiseg.evaluation.definitions import DEFINITIONS
 from nucleiseg.evaluation.instance_metrics import InstanceMetrics, Tally, pool, tally
-from nucleiseg.evaluation.label_maps import paint
+from nucleiseg.evaluation.label_maps import paint, shares_inside
 from nucleiseg.evaluation.results import ImageResults
 from nucleiseg.evaluation.thresholds import COUNT_THRESHOLD
 from nucleiseg.evaluation.truth import ImageId, ImageTruth
+
+MOST_IN_CROWD = 0.5
+"""Results with more than this share of their pixels in crowd regions, outside of true instances, are left out of label
+maps and counts (Kirillov et al. 2019, section 4.2). None of them matches a truth, which takes an IoU above 0.5."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +29,11 @@ class ImageReport:
         image_id: what results call it by.
         truths: number of true instances.
         results: number of results, of any score.
-        count: number of results with a score of at least the threshold for counting.
+        count: number of results with a score of at least the threshold for counting, without those that lie mostly in
+            a crowd region.
         ap: average precision of this image by itself, at all detections.
         tally: what the metrics of label maps are made from.
+        crowd_regions: number of regions whose instances are not told apart.
     """
 
     name: str
@@ -37,6 +43,7 @@ class ImageReport:
     count: int
     ap: APScores
     tally: Tally
+    crowd_regions: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the image's line of `per_image`."""
@@ -91,6 +98,7 @@ class Report:
             "images": len(self.images),
             "truths": sum(image.truths for image in self.images),
             "results": sum(image.results for image in self.images),
+            "crowd_regions": sum(image.crowd_regions for image in self.images),
             "mean_over_images": self.mean._asdict(),
             "per_class": {name: group.to_dict() for name, group in self.ap.per_class.items()},
             "by_size": {name: group.to_dict() for name, group in self.ap.by_size.items()},
@@ -127,9 +135,14 @@ def evaluate(
 
 def _image_report(truth: ImageTruth, results: ImageResults, ap: APScores, count_threshold: float) -> ImageReport:
     """Paint and compare the label maps of one image."""
+    true = paint(truth.masks, truth.height, truth.width)
     shown = [index for index, score in enumerate(results.scores) if score >= count_threshold]
+    if truth.crowd:
+        crowd = paint([region.mask for region in truth.crowd], truth.height, truth.width)
+        share = shares_inside([results.masks[index] for index in shown], (crowd > 0) & (true == 0))
+        shown = [index for index, inside in zip(shown, share.tolist(), strict=True) if inside <= MOST_IN_CROWD]
     table = contingency_table(
-        paint(truth.masks, truth.height, truth.width),
+        true,
         paint(
             [results.masks[index] for index in shown],
             truth.height,
@@ -145,4 +158,5 @@ def _image_report(truth: ImageTruth, results: ImageResults, ap: APScores, count_
         count=len(shown),
         ap=ap,
         tally=tally(table),
+        crowd_regions=len(truth.crowd),
     )

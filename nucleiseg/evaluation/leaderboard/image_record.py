@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nucleiseg.evaluation.instance_metrics import Tally
-from nucleiseg.evaluation.matches import IOU_THRESHOLDS, ImageMatches
+from nucleiseg.evaluation.matches import IOU_THRESHOLDS, ImageMatches, ignored_in
 from nucleiseg.evaluation.results import ImageResults
 from nucleiseg.evaluation.truth import ImageId
 from nucleiseg.inference.box_masks import RLE
@@ -57,15 +57,15 @@ def arrays_of(images: Sequence[ImageRecord]) -> dict[str, Any]:
     """Return the detections of all images as arrays, one image after the other."""
     masks = [mask["counts"] for image in images for mask in image.results.masks]
     found = [image.matches.true_positive for image in images]
+    ignored = [ignored_in(image.matches) for image in images]
     no_box = (0.0, 0.0, 0.0, 0.0)
     boxes = [np.array(image.results.boxes or [no_box] * len(image.results.masks)) for image in images]
     return {
         "scores": _join([image.matches.scores for image in images], np.float64),
         "labels": _join([image.matches.labels for image in images], np.int64),
         "ranks": _join([image.matches.ranks for image in images], np.int64),
-        "true_positive": np.packbits(
-            np.concatenate([np.zeros((len(IOU_THRESHOLDS), 0), bool), *found], axis=1), axis=0
-        ),
+        "true_positive": _pack(found),
+        "ignored": _pack(ignored),
         "result_scores": _join([image.results.scores for image in images], np.float64),
         "result_labels": _join([image.results.labels for image in images], np.int64),
         "result_boxes": _join([rows.reshape(-1, 4) for rows in boxes], np.float64, (4,)),
@@ -84,7 +84,10 @@ def images_of(headers: Sequence[dict[str, Any]], arrays: Mapping[str, np.ndarray
     Raises:
         KeyError, TypeError, ValueError: if they are not of this layout.
     """
-    found = np.unpackbits(arrays["true_positive"], axis=0, count=len(IOU_THRESHOLDS)).astype(bool)
+    found, ignored = (
+        np.unpackbits(arrays[key], axis=0, count=len(IOU_THRESHOLDS)).astype(bool)
+        for key in ("true_positive", "ignored")
+    )
     ends = np.concatenate([[0], np.cumsum(arrays["mask_lengths"])]).tolist()
     text = arrays["masks"].tobytes().decode("ascii")
     masks = [text[start:stop] for start, stop in pairwise(ends)]
@@ -95,7 +98,12 @@ def images_of(headers: Sequence[dict[str, Any]], arrays: Mapping[str, np.ndarray
         size = [header["height"], header["width"]]
         columns = {key: arrays[key][mine] for key in ("scores", "labels", "ranks")}
         truths = dict(header.pop("truths_by_label"))
-        matches = ImageMatches(**columns, true_positive=found[:, mine], truths=truths)
+        matches = ImageMatches(
+            **columns,
+            true_positive=found[:, mine],
+            truths=truths,
+            ignored=ignored[:, mine] if ignored[:, mine].any() else None,
+        )
         boxes = [tuple(box) for box in arrays["result_boxes"][mine].tolist()] if header.pop("has_boxes") else None
         results = ImageResults(
             masks=[RLE(size=size.copy(), counts=counts) for counts in masks[mine]],
@@ -106,6 +114,11 @@ def images_of(headers: Sequence[dict[str, Any]], arrays: Mapping[str, np.ndarray
         tally = Tally(*header.pop("tally"))
         images.append(ImageRecord(**header, tally=tally, matches=matches, results=results))
     return tuple(images)
+
+
+def _pack(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """Join (10, detections) bool arrays of all images; there may be none. The thresholds become bits."""
+    return np.packbits(np.concatenate([np.zeros((len(IOU_THRESHOLDS), 0), bool), *columns], axis=1), axis=0)
 
 
 def _join(columns: Sequence[Any], dtype: type[np.generic], shape: tuple[int, ...] = ()) -> np.ndarray:

@@ -19,7 +19,7 @@ from nucleiseg.evaluation.results import ImageResults
 from nucleiseg.evaluation.truth import ImageId, ImageTruth
 from nucleiseg.files import atomic_path
 
-FORMAT = 1
+FORMAT = 2
 """Number of the file's layout; files of another one are refused, so that they are made anew."""
 
 UNREADABLE: tuple[type[Exception], ...] = (*DAMAGED_ARCHIVE, KeyError, TypeError, AttributeError)
