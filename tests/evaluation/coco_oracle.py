@@ -49,22 +49,23 @@ def numbers(engine: COCOeval, classes: int | slice = slice(None), size: int = 0,
 def _dataset(images: Sequence[Instances], categories: list[int]) -> dict[str, list]:
     annotations = []
     for number, image in enumerate(images):
-        boxes = image.boxes or [coco_mask.toBbox(mask).tolist() for mask in image.masks]
-        for index, mask in enumerate(image.masks):
+        boxes = list(image.boxes or [coco_mask.toBbox(mask).tolist() for mask in image.masks])
+        boxes += [region.box or coco_mask.toBbox(region.mask).tolist() for region in image.crowd]
+        labels = [*image.labels, *(region.label for region in image.crowd)]
+        for index, mask in enumerate([*image.masks, *(region.mask for region in image.crowd)]):
             annotations.append(
                 {
                     "id": len(annotations) + 1,
                     "image_id": number,
-                    "category_id": image.labels[index],
+                    "category_id": labels[index],
                     "segmentation": dict(mask),
                     "bbox": list(boxes[index]),
                     "area": float(coco_mask.area(mask)),
-                    "iscrowd": 0,
+                    "iscrowd": int(index >= len(image.masks)),
                     "score": image.scores[index] if image.scores is not None else 1.0,
                 }
             )
-    entries = [
-        {"id": i, "height": image.masks[0]["size"][0], "width": image.masks[0]["size"][1]} if image.masks else {"id": i}
-        for i, image in enumerate(images)
-    ]
+    masks = [[*image.masks, *(region.mask for region in image.crowd)] for image in images]
+    sizes = [found[0]["size"] if found else (1, 1) for found in masks]
+    entries = [{"id": number, "height": height, "width": width} for number, (height, width) in enumerate(sizes)]
     return {"images": entries, "annotations": annotations, "categories": [{"id": label} for label in categories]}
