@@ -21,7 +21,8 @@ from benchmarks import breakdown, operations, options, prediction, study, throug
 from benchmarks.precision import PRECISIONS
 from benchmarks.result import Result, machine, markdown
 from nucleiseg.errors import InputError
-from nucleiseg.files import read_json, write_json, write_text
+from nucleiseg.files import write_json, write_text
+from nucleiseg.foreign_files import read_json
 from nucleiseg.progress import say
 
 

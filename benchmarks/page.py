@@ -16,7 +16,8 @@ from typing import Any
 
 from benchmarks.growth import as_svg, draw_growth
 from benchmarks.result import Result, markdown
-from nucleiseg.files import read_json, write_text
+from nucleiseg.files import write_text
+from nucleiseg.foreign_files import read_json
 
 FOLDER = Path(__file__).parent
 

@@ -53,7 +53,7 @@ def short(value: object, length: int = 60) -> str:
     try:
         return _cut(repr(value), length)
     except (RecursionError, ValueError):  # nested too deeply, or a number of thousands of digits
-        return f"a {type(value).__name__}"
+        return f"a value of type {type(value).__name__}"
 
 
 def _cut(text: str, length: int) -> str:

@@ -1,14 +1,13 @@
 """Files that are whole or absent: written to a temporary name beside the target, then renamed.
 
-Also JSON that others wrote, bounded and with sentences instead of tracebacks, CSV without formulas and without the row
-that a kill cut in two, names in the order that people expect, and the user's cache folder.
+Also the check that a file is a regular one, CSV without formulas, names in the order that people expect, and the user's
+cache folder. `foreign_files` reads what others wrote.
 """
 
 import csv
 import errno
 import io
 import json
-import math
 import os
 import re
 import shutil
@@ -25,15 +24,6 @@ from nucleiseg.errors import InputError
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
 """How a cell begins that a spreadsheet would run as a formula, with any apostrophes that `quote_formula` put there
 (https://owasp.org/www-community/attacks/CSV_Injection)."""
-
-MOST_JSON_BYTES = 1 << 29
-"""Largest JSON file that is read, 512 MiB: COCO's largest file of instances (train2017) has 448 MiB."""
-
-MOST_PARSED_BYTES = 1 << 32
-"""Most memory that a JSON file may take once it is parsed (`_parsed_bytes`): 4 GiB."""
-
-MOST_DEPTH = 32
-"""Deepest nesting of a checked JSON file; a COCO file has 5."""
 
 TORCH_WRITE_FAILED = ("PytorchStreamWriter failed", "unexpected pos", "file write failed", "iostream error")
 """Texts of the RuntimeError that `torch.save` raises where the file system refuses a write (inline_container.cc)."""
@@ -166,92 +156,6 @@ def require_regular_file(path: Path) -> int:
     kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
     kind = kinds.get(stat.S_IFMT(status.st_mode), "a device")
     raise InputError(f"{path} is {kind}, not a regular file: give a file, or remove it from its folder.")
-
-
-def read_json(path: Path, *, finite: bool = False) -> Any:  # noqa: ANN401
-    """Read a JSON file of at most `MOST_JSON_BYTES`.
-
-    Args:
-        path: the file.
-        finite: see `parse_json`.
-
-    Raises:
-        InputError: if it is missing, not a regular file, too large, or not JSON.
-    """
-    require_regular_file(path)
-    try:
-        with path.open("rb") as handle:
-            data = handle.read(MOST_JSON_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): check the path.") from error
-    except MemoryError as error:
-        raise InputError(f"{path} does not fit in memory: give a smaller file.") from error
-    return parse_json(data, str(path), finite=finite)
-
-
-def parse_json(data: bytes, where: str, *, finite: bool = False) -> Any:  # noqa: ANN401
-    """Parse JSON in UTF-8 (with or without a byte order mark), UTF-16 or UTF-32.
-
-    Of a key that an object has twice the last value is taken, as in every JSON reader of the field.
-
-    Args:
-        data: the file's content.
-        where: what the error calls it.
-        finite: refuse a file with NaN, an infinite number, or nesting beyond `MOST_DEPTH`. Readers of COCO files check
-            each number that they use instead, so that the error names its entry.
-
-    Raises:
-        InputError: if it is too large or not JSON.
-    """
-    if len(data) > MOST_JSON_BYTES:
-        raise InputError(f"{where} has more than {MOST_JSON_BYTES >> 20} MiB of JSON: split it, or give fewer images.")
-    if _parsed_bytes(data) > MOST_PARSED_BYTES:
-        raise InputError(
-            f"{where} has too many values: parsed, it would take more than {MOST_PARSED_BYTES >> 30} GiB of memory."
-        )
-    try:
-        value = json.loads(data)
-        if finite:
-            _require_finite(value)
-    except MemoryError as error:
-        raise InputError(f"{where} does not fit in memory: give a smaller file.") from error
-    except RecursionError as error:
-        raise InputError(f"{where} is nested too deeply: is it a file of another kind?") from error
-    except ValueError as error:
-        reason = "a number has thousands of digits" if "int_max_str_digits" in str(error) else error
-        raise InputError(f"{where} is no JSON file ({reason}): it may be cut off, or of another kind.") from error
-    return value
-
-
-def _parsed_bytes(data: bytes) -> int:
-    """Estimate the memory of parsed JSON: in CPython a number takes 32 bytes, a list 64 and an object 200."""
-    return 32 * data.count(b",") + 64 * data.count(b"[") + 200 * data.count(b"{")
-
-
-def _require_finite(document: Any) -> None:  # noqa: ANN401
-    """Raise a ValueError for a number that is not finite, a RecursionError for too deep a nesting."""
-    stack = [(document, 1)]
-    while stack:
-        value, depth = stack.pop()
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"it has the number {value}; JSON numbers are finite")
-        if isinstance(value, dict | list):
-            if depth > MOST_DEPTH:
-                raise RecursionError
-            children = value.values() if isinstance(value, dict) else value
-            stack.extend((child, depth + 1) for child in children)
-
-
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a CSV file; none if there is no file. A last line without its end is not a row.
-
-    Cells that `quote_formula` changed are changed back.
-    """
-    if not path.exists():
-        return []
-    text = path.read_bytes().decode("utf-8")
-    rows = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
-    return [{key: unquote_formula(cell) for key, cell in row.items()} for row in rows]
 
 
 def to_csv(rows: Iterable[Iterable[object]]) -> str:

@@ -23,7 +23,8 @@ from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationErro
 from typing_extensions import TypedDict
 
 from nucleiseg.errors import InputError
-from nucleiseg.files import read_json, require_regular_file
+from nucleiseg.files import require_regular_file
+from nucleiseg.foreign_files import read_json
 
 CONFIG = Path("config.yaml")
 """The configuration, written before the first step: the file that makes a folder a run's."""

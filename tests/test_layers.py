@@ -10,7 +10,17 @@ PACKAGE = ROOT / "nucleiseg"
 
 LAYERS = (
     {
-        *("structures", "errors", "failures", "settings", "files", "archives", "progress", "pipelining", "label_maps"),
+        *(
+            "structures",
+            "errors",
+            "failures",
+            "settings",
+            "files",
+            "foreign_files",
+            "progress",
+            "pipelining",
+            "label_maps",
+        ),
         *("run_folder", "run_tables"),
     },
     {"data", "transforms", "models"},

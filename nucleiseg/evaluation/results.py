@@ -9,14 +9,13 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from nucleiseg.archives import is_zip, read_member
 from nucleiseg.errors import InputError, raise_problems, short, some
 from nucleiseg.evaluation.boxes import Box, given_or_tight, read_box
 from nucleiseg.evaluation.fields import image_id, is_number, read_label
 from nucleiseg.evaluation.label_maps import areas
 from nucleiseg.evaluation.segmentations import to_rle
 from nucleiseg.evaluation.truth import ImageId, ImageTruth, Truth
-from nucleiseg.files import parse_json, read_json
+from nucleiseg.foreign_files import is_zip, parse_json, read_json, read_member
 from nucleiseg.inference.box_masks import RLE, area
 from nucleiseg.inference.box_masks import to_rle as encode
 from nucleiseg.structures import Prediction

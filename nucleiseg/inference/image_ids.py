@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from nucleiseg.errors import InputError, raise_problems
-from nucleiseg.files import read_json
+from nucleiseg.foreign_files import read_json
 
 ImageId = int | str
 """What results call an image by; COCO has numbers, some tools write texts."""
@@ -46,7 +46,7 @@ def read_ids(path: Path) -> list[ImageEntry]:
     Raises:
         InputError: with a sentence for each entry that is not of this form.
     """
-    document = read_json(path)
+    document = read_json(path, finite=True)
     entries = document.get("images") if isinstance(document, dict) else document
     if not isinstance(entries, list) or not entries:
         raise InputError(f"{path}: expected a list of {FORM}, found none.")

@@ -19,7 +19,8 @@ from typing import IO, Any
 import torch
 
 from nucleiseg.errors import InputError
-from nucleiseg.files import DAMAGED_ARCHIVE, atomic_path, require_regular_file
+from nucleiseg.files import atomic_path, require_regular_file
+from nucleiseg.foreign_files import DAMAGED_ARCHIVE
 from nucleiseg.models.weights.restricted_pickle import refusal
 
 ZIP_START = b"PK\x03\x04"

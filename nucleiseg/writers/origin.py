@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from nucleiseg import __version__
-from nucleiseg.archives import DAMAGED_ARCHIVE
 from nucleiseg.errors import InputError
-from nucleiseg.files import read_json, write_json
+from nucleiseg.files import write_json
+from nucleiseg.foreign_files import DAMAGED_ARCHIVE, read_json
 from nucleiseg.models.plain import from_mapping, to_mapping
 from nucleiseg.run_folder import CONFIG
 from nucleiseg.writers.result_set import require_whole
@@ -194,7 +194,7 @@ def _config_digest(metadata: "Metadata", run: Path | None) -> str:
 
 def _parse(path: Path) -> Origin:
     """Read a sidecar; what a later version may have added to it is left out."""
-    content = read_json(path)
+    content = read_json(path, finite=True)
     known = {item.name: item.default is None for item in fields(Origin)}  # whether it may be missing
     if not isinstance(content, dict) or not all(key in content or missing for key, missing in known.items()):
         raise InputError(f"{path} is no sidecar of an answer: it lacks what predict.py writes. Predict again.")

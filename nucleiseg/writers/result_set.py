@@ -20,7 +20,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from nucleiseg.errors import InputError, some
-from nucleiseg.files import read_json, sync_folder, write_json
+from nucleiseg.files import sync_folder, write_json
+from nucleiseg.foreign_files import read_json
 from nucleiseg.progress import counted, say
 
 STAGING = ".prediction.part"

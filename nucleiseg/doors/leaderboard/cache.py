@@ -13,7 +13,8 @@ from typing import Any
 from nucleiseg import __version__
 from nucleiseg.errors import InputError
 from nucleiseg.evaluation.leaderboard.record import EvaluationRecord
-from nucleiseg.files import read_json, write_json
+from nucleiseg.files import write_json
+from nucleiseg.foreign_files import read_json
 from nucleiseg.models.plain import from_mapping, to_mapping
 from nucleiseg.progress import say
 

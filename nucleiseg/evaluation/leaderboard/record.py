@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from nucleiseg.archives import DAMAGED_ARCHIVE
 from nucleiseg.errors import InputError
 from nucleiseg.evaluation.leaderboard.image_record import ImageRecord, arrays_of, as_bytes, header_of, images_of
 from nucleiseg.evaluation.matches import match_image
@@ -18,6 +17,7 @@ from nucleiseg.evaluation.report import evaluate
 from nucleiseg.evaluation.results import ImageResults
 from nucleiseg.evaluation.truth import ImageId, ImageTruth
 from nucleiseg.files import atomic_path
+from nucleiseg.foreign_files import DAMAGED_ARCHIVE
 
 FORMAT = 2
 """Number of the file's layout; files of another one are refused, so that they are made anew."""
