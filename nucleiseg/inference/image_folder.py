@@ -11,16 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-from nucleiseg.data.readers.listing import IMAGE_SUFFIXES
-from nucleiseg.errors import some
+from nucleiseg.data.readers.listing import IMAGE_SUFFIXES, list_entries
+from nucleiseg.errors import InputError, some
 from nucleiseg.files import natural_key
 from nucleiseg.progress import counted
 
 ANNOTATION_WORDS = {"mask", "masks", "label", "labels", "annotation", "annotations", "groundtruth"}
 """A folder with one of these words in its name (`masks`, `train_masks`) holds annotations, not images."""
-
-SYSTEM_NAMES = {"__macosx", "thumbs.db", "desktop.ini"}
-"""What archives and file managers leave behind, in lower case."""
 
 
 @dataclass
@@ -30,7 +27,7 @@ class FolderListing:
     Attributes:
         images: image files, in natural order of their paths.
         folders: folders that were passed over: of masks, labels or overlays.
-        others: files that were passed over, since their suffix is not an image's.
+        others: files that were passed over, since they are neither images nor JSON files, which may hold image ids.
         problems: folder -> why it cannot be listed.
     """
 
@@ -65,24 +62,24 @@ def list_images(root: Path) -> FolderListing:
         folder = waiting.pop()
         try:
             place = folder.resolve(strict=True)
-            paths = [] if place in seen else [path for path in folder.iterdir() if _is_visible(path.name)]
-        except (OSError, RuntimeError) as error:  # RuntimeError: Python before 3.13 on a loop of links
-            reason = getattr(error, "strerror", None) or str(error)
-            listing.problems[folder] = f"The folder {folder} cannot be listed ({reason}): check its permissions."
+            entries = list_entries(folder)
+        except (OSError, RuntimeError, InputError) as error:  # RuntimeError: Python before 3.13 on a loop of links
+            listing.problems[folder] = str(error) if isinstance(error, InputError) else f"{folder}: {error}."
+            continue
+        if place in seen:
             continue
         seen.add(place)
-        predicted = any(path.name in ("answer.json", "counts.csv") for path in paths)
-        for path in paths:
-            if not _is_folder(path):
-                is_image = path.suffix.lower() in IMAGE_SUFFIXES
-                (listing.images if is_image else listing.others).append(path)
-            elif _holds_annotations(path.name) or (path.name == "overlays" and predicted):
-                listing.folders.append(path)
-            else:
-                waiting.append(path)
+        images = entries.with_suffix(IMAGE_SUFFIXES)
+        listing.images += images
+        listing.others += [
+            folder / name for name in entries.files if Path(name).suffix.lower() not in (*IMAGE_SUFFIXES, ".json")
+        ]
+        is_output = not {"answer.json", "counts.csv"}.isdisjoint(entries.files)
+        for name in entries.folders:
+            passed_over = _holds_annotations(name) or (is_output and name == "overlays")
+            (listing.folders if passed_over else waiting).append(folder / name)
     for paths in (listing.images, listing.folders, listing.others):
         paths.sort(key=lambda path: [natural_key(part) for part in path.parts])
-    listing.others = [path for path in listing.others if path.suffix.lower() != ".json"]  # files of image ids
     return listing
 
 
@@ -113,17 +110,6 @@ def _short_name(file: PurePath) -> str:
         if folders and folders[-1] == file.stem:
             folders.pop()
     return "/".join([*folders, file.stem])
-
-
-def _is_visible(name: str) -> bool:
-    return not name.startswith(".") and name.lower() not in SYSTEM_NAMES
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
 
 
 def _holds_annotations(name: str) -> bool:
