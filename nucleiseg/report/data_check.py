@@ -222,9 +222,11 @@ def _check_limit(counts: np.ndarray, limit: int, what: str, key: str) -> Finding
 
 
 def _describe_plan(plan: RunPlan) -> list[Finding]:
-    total = plan.checkpoints * plan.checkpoint_bytes + plan.last_bytes
+    states = min(plan.checkpoints, 2)
+    total = plan.checkpoints * plan.checkpoint_bytes + states * plan.last_bytes
     checkpoints = f"{counted(plan.checkpoints, 'checkpoint')} of {_size(plan.checkpoint_bytes)}"
-    disk = f"{checkpoints} and last.ckpt of {_size(plan.last_bytes)}: {_size(total)} on the disk"
+    names = "last.ckpt and previous.ckpt of" if states == 2 else "last.ckpt of"
+    disk = f"{checkpoints}, {names} {_size(plan.last_bytes)}{' each' * (states == 2)}: {_size(total)} on the disk"
     if plan.free_bytes is not None and plan.free_bytes < total:
         advice = f"but {_size(plan.free_bytes)} are free: make room, raise checkpoint.every, or set checkpoint.keep"
         findings = [Finding("warning", f"{disk}, {advice}.")]

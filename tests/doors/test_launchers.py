@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from nucleiseg.doors.sweep import Job
 from nucleiseg.doors.sweep_keys import passed_on, refuse_ddp_in_sweep, refuse_sweep_keys_alone
 from nucleiseg.doors.swept_job import STOP, JobProcess
 from nucleiseg.errors import InputError
+from nucleiseg.training.run_lock import run_lock
 
 ROOT = Path(__file__).parents[2]
 CARDS = sorted(file.stem for file in (ROOT / "conf" / "hydra" / "launcher").glob("*.yaml"))
@@ -180,14 +182,16 @@ def test_a_stopped_sweep_stops_its_jobs_and_says_how_to_complete_it(
 def test_jobs_of_a_queue_go_on(through: ThroughLauncher, capsys: pytest.CaptureFixture[str]) -> None:
     through._survives = True
     folder = Path(through._config.hydra.sweep.dir) / "001_r50_c4_seed-13"
+    lock = ExitStack()
 
     def stop() -> None:
-        folder.mkdir()
+        lock.enter_context(run_lock(folder))
         status = {"state": "running", "pid": os.getppid(), "host": platform.node()}
         (folder / "status.json").write_text(json.dumps(status))
         os.kill(os.getpid(), signal.SIGTERM)
 
-    assert ended(through, stop) == 130
+    with lock:
+        assert ended(through, stop) == 130
     said = capsys.readouterr().err
     assert f"process {os.getppid()}" in said
     assert "Jobs in the queue go on" in said

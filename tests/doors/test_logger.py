@@ -20,7 +20,7 @@ def test_a_missing_package_is_refused_before_a_file_of_the_run_is_written(
     monkeypatch.setattr(trackers, "find_spec", lambda _: None)
     with pytest.raises(InputError, match=r"logger=wandb needs the package wandb"):
         train(composed("train", *tiny, "logger=wandb"), tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["status.json"]
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", "status.json"}
 
 
 class Fake:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from nucleiseg.doors.sweep import Job, Outcome, exit_code, job_name, print_table, run_job, run_jobs, varying_keys
 from nucleiseg.errors import InputError
+from nucleiseg.training.run_lock import run_lock
 
 SCRIPT = """
 import json, os, pathlib, signal, sys, time
@@ -150,9 +151,10 @@ def test_a_job_that_goes_on_is_not_resumed(tmp_path: Path, script: Path) -> None
     job.folder.mkdir(parents=True)
     status = {"state": "running", "pid": os.getppid(), "host": platform.node()}
     (job.folder / "status.json").write_text(json.dumps(status))
-    with pytest.raises(InputError, match=rf"000_work: this run goes on \(process {os.getppid()}\)"):
-        run_jobs([job], script, resume=True)
-    outcome = run_job(job, script)
+    with run_lock(job.folder):
+        with pytest.raises(InputError, match=rf"000_work: a run is training in this folder \(process {os.getppid()}\)"):
+            run_jobs([job], script, resume=True)
+        outcome = run_job(job, script)
     assert (outcome.state, outcome.reason) == ("failed", f"somebody else is at it: process {os.getppid()}")
 
 

@@ -118,10 +118,10 @@ def test_disk_and_time() -> None:
     size = 141_000_000
     plan = RunPlan(steps=2400, checkpoints=12, checkpoint_bytes=size, last_bytes=2 * size, seconds_per_step=1.5)
     disk, time = check([40], plan=plan)[-2:]
-    assert disk.sentence == "12 checkpoints of 141 MB and last.ckpt of 282 MB: 2.0 GB on the disk."
+    assert disk.sentence == "12 checkpoints of 141 MB, last.ckpt and previous.ckpt of 282 MB each: 2.3 GB on the disk."
     assert time.sentence == "2,400 steps of 1.5 s: about 1 h 00 min."
     one = check([40], plan=replace(plan, checkpoints=1))[-2]
-    assert one.sentence == "1 checkpoint of 141 MB and last.ckpt of 282 MB: 423 MB on the disk."
+    assert one.sentence == "1 checkpoint of 141 MB, last.ckpt of 282 MB: 423 MB on the disk."
 
 
 def test_a_full_disk_warns() -> None:
