@@ -58,4 +58,5 @@ def given_or_tight(given: Sequence[Box | None], masks: Sequence[RLE]) -> list[Bo
     """
     if all(box is None for box in given):
         return None
-    return [tight if box is None else box for box, tight in zip(given, tight_boxes(masks), strict=True)]
+    tight = iter(tight_boxes([mask for box, mask in zip(given, masks, strict=True) if box is None]))
+    return [next(tight) if box is None else box for box in given]

@@ -17,9 +17,7 @@ MOST_LABEL = 2**31 - 1
 
 def whole_number(value: Any) -> int | None:  # noqa: ANN401
     """Return a whole number, also one that a table program wrote as 7.0; None for anything else (true, "7", 1e300)."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MOST_WHOLE:
-        return None
-    return int(value) if value == int(value) else None
+    return int(value) if is_number(value, MOST_WHOLE) and value == int(value) else None
 
 
 def image_id(value: Any) -> int | str | None:  # noqa: ANN401
@@ -27,9 +25,9 @@ def image_id(value: Any) -> int | str | None:  # noqa: ANN401
     return value if isinstance(value, str) else whole_number(value)
 
 
-def is_number(value: object, most: float) -> bool:
-    """Return whether a value is a number from -most to most; NaN and infinity are not, nor is true."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= most
+def is_number(value: Any, most: float) -> bool:  # noqa: ANN401
+    """Return whether a value of a JSON file is a number from -most to most; NaN and infinity are not, nor is true."""
+    return type(value) in (int, float) and abs(value) <= most
 
 
 def image_size(entry: dict[str, Any]) -> tuple[int, int]:

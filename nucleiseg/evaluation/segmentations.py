@@ -47,11 +47,11 @@ def to_rle(segmentation: Any, height: int, width: int) -> RLE | None:  # noqa: A
 
 def _from_runs(segmentation: dict[str, Any], height: int, width: int) -> RLE:
     size, counts = segmentation.get("size"), segmentation.get("counts")
-    sides = [whole_number(side) for side in size] if isinstance(size, list) and len(size) == 2 else [None]
-    if None in sides:
+    if not isinstance(size, list) or len(size) != 2:
         raise ValueError(f"has the size {short(size)} instead of [height, width]")
-    if sides != [height, width]:
-        raise ValueError(f"is {sides[1]} x {sides[0]} pixels (width x height), the image {width} x {height}")
+    if size != [height, width]:
+        found = f"{short(size[1])} x {short(size[0])}"
+        raise ValueError(f"is {found} pixels (width x height), the image {width} x {height}")
     if isinstance(counts, str):
         if BYTES_AS_TEXT.fullmatch(counts):
             raise ValueError(

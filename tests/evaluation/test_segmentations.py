@@ -73,7 +73,7 @@ def test_more_polygons_than_a_byte_counts() -> None:
         ({"size": [20, 30], "counts": [600, 0.5]}, "do not add up to 20 x 30 pixels"),
         ({"size": [20, 30], "counts": [600, True, -1]}, "do not add up to 20 x 30 pixels"),
         ({"size": [20, 30], "counts": [2**33, -(2**33), 600]}, "do not add up to 20 x 30 pixels"),
-        ({"size": [20, True], "counts": "0"}, r"has the size \[20, True\] instead of \[height, width\]"),
+        ({"size": [20, True], "counts": "0"}, r"is True x 20 pixels \(width x height\), the image 30 x 20"),
         ({"size": [20, 30], "counts": "b'04'"}, r"Python's text of bytes .*counts\.decode\(\)"),
         ([[1, 2, 3, 4, 5]], r"has the polygon \[1, 2, 3, 4, 5\] instead of a list of points"),
         ([1, 2, 3, 4, 5, 6], "has the polygon 1 instead of a list of points"),
