@@ -16,7 +16,7 @@ from nucleiseg.evaluation.results import Results, read_results
 from nucleiseg.evaluation.sizes import NUCLEI_SIZES
 from nucleiseg.evaluation.thresholds import COUNT_THRESHOLD
 from nucleiseg.evaluation.truth import Truth, read_folder
-from nucleiseg.files import cache_folder, write_json
+from nucleiseg.files import cache_folder, require_regular_file, write_json
 from nucleiseg.inference.image_ids import read_ids
 from nucleiseg.inference.settings import PredictionSettings, share_problems
 from nucleiseg.models.plain import from_mapping
@@ -112,8 +112,8 @@ def _material(settings: EvaluateKeys) -> tuple[Truth, Results, float]:
     threshold = _count_threshold(settings.count_threshold, results_file)
     cache = SampleCache(settings.cache_dir or cache_folder())
     known = _read_truth(Path(settings.truth), _ids_file(settings.ids, results_file), cache)
-    for image in known.unreadable:
-        say("\n".join(image.problems))
+    for problem in dict.fromkeys(problem for image in known.unreadable for problem in image.problems):
+        say(problem)
     return known, read_results(results_file, known), threshold
 
 
@@ -148,11 +148,12 @@ def _count_threshold(wanted: float | None, predictions: Path) -> float:
         return wanted
     beside = predictions.parent / "counts.csv"
     try:
+        require_regular_file(beside)
         with beside.open(encoding="utf-8", newline="") as handle:
             thresholds = {float(line["threshold"]) for line in csv.DictReader(handle)}
-    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+    except (InputError, OSError, ValueError, KeyError, TypeError, csv.Error):
         thresholds = set()
-    if len(thresholds) != 1:
+    if len(thresholds) != 1 or share_problems(count_threshold=max(thresholds)):
         return COUNT_THRESHOLD
     (threshold,) = thresholds
     say(f"Counts and label maps use the score threshold {threshold:g} of {beside} (count_threshold= sets another).")

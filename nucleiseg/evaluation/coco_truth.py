@@ -7,7 +7,7 @@ from typing import Any
 
 from nucleiseg.errors import InputError, raise_problems, short, some
 from nucleiseg.evaluation.boxes import Box, given_or_tight, read_box
-from nucleiseg.evaluation.fields import image_id, image_size, read_label
+from nucleiseg.evaluation.fields import MOST_CLASSES, image_id, image_size, read_label
 from nucleiseg.evaluation.label_maps import areas
 from nucleiseg.evaluation.segmentations import to_rle
 from nucleiseg.evaluation.truth import CrowdRegion, ImageId, ImageTruth, Truth
@@ -57,6 +57,8 @@ def read_coco(path: Path) -> Truth:
         raise InputError(f"{where}: none of its {len(empty)} annotations has a mask with a pixel; boxes are no masks.")
     labels = {label for image in annotated for label in [*image.labels, *(region.label for region in image.crowd)]}
     categories = {label: str(label) for label in sorted(labels)} | declared
+    if len(categories) > MOST_CLASSES:
+        raise InputError(f"{where} has {len(categories):,} classes; up to {MOST_CLASSES:,} are evaluated.")
     return Truth(annotated, categories, notes=_notes(annotated, sorted(empty), unlabelled, categories))
 
 

@@ -8,6 +8,12 @@ from nucleiseg.errors import short, some
 MOST_PIXELS = 178_956_970
 """Most pixels of an image: Pillow's limit against decompression bombs. Label maps take some 12 bytes a pixel."""
 
+MOST_CLASSES = 1_000
+"""Most classes of a truth: the tables of average precision grow with their number, and pathology has some ten."""
+
+MOST_PAIRS = 250_000_000
+"""Most pairs of a truth and a result of an image: the engine keeps the IoU of each, 2 GB for these."""
+
 MOST_WHOLE = 2**53
 """Largest whole number up to which a float is exact, so that 7 and 7.0 are one id."""
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from nucleiseg.errors import InputError, raise_problems, short, some
 from nucleiseg.evaluation.boxes import Box, given_or_tight, read_box
-from nucleiseg.evaluation.fields import image_id, is_number, read_label
+from nucleiseg.evaluation.fields import MOST_PAIRS, image_id, is_number, read_label
 from nucleiseg.evaluation.label_maps import areas
 from nucleiseg.evaluation.segmentations import to_rle
 from nucleiseg.evaluation.truth import ImageId, ImageTruth, Truth
@@ -182,6 +182,13 @@ def _refuse_strangers(grouped: Mapping[ImageId, Sequence[_Result]], truth: Truth
 
 def _image_results(image: ImageTruth, results: Sequence[_Result], where: str, problems: list[str]) -> ImageResults:
     """Bring the masks of one image to run lengths; one sentence an image if some are not sound."""
+    if len(image.masks) * len(results) > MOST_PAIRS:
+        problems.append(
+            f"{where}: image {some([image.name])} has {len(results):,} results and {len(image.masks):,} truths, more "
+            f"than the {MOST_PAIRS:,} pairs that are matched at once: leave out results of low scores, or cut the "
+            "image into tiles."
+        )
+        return ImageResults()
     masks: list[RLE | None] = []
     boxes: list[Box | None] = []
     wrong: list[tuple[int, str]] = []

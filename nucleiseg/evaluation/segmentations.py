@@ -19,6 +19,9 @@ FORMS = "a polygon list, or {size, counts} with run lengths as a list or as COCO
 LONGEST_OUTLINE = 1_000_000
 """Most pixels of the outlines of an instance: the rasterizer takes 100 bytes for each, wherever an edge leads."""
 
+MOST_POLYGONS = 2_000
+"""Most polygons of an instance: their union takes time with the square of their number, 0.1 s for these."""
+
 BYTES_AS_TEXT = re.compile(r"b(['\"]).*\1", re.DOTALL)
 
 
@@ -76,6 +79,8 @@ def _without_empty_runs(runs: Sequence[int]) -> list[int]:
 
 
 def _from_polygons(polygons: list[Any], height: int, width: int) -> RLE | None:
+    if len(polygons) > MOST_POLYGONS:
+        raise ValueError(f"has {len(polygons):,} polygons, more than the {MOST_POLYGONS:,} that one instance may have")
     reach = 2 * max(height, width)
     outlines: list[list[float]] = []
     for polygon in polygons:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from nucleiseg.errors import InputError, raise_problems
-from nucleiseg.files import quote_formula, unquote_formula, write_text
+from nucleiseg.files import quote_formula, require_regular_file, unquote_formula, write_text
 
 UNKNOWN = {"", "-", "n/a", "not recorded"}
 """What people write into a cell whose number they do not know."""
@@ -123,6 +123,7 @@ def _columns(cells: Sequence[str], path: Path) -> list[str]:
 
 
 def _read_text(path: Path) -> str:
+    require_regular_file(path)
     try:
         return path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:

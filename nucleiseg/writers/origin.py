@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 from nucleiseg import __version__
 from nucleiseg.errors import InputError
 from nucleiseg.files import write_json
-from nucleiseg.foreign_files import DAMAGED_ARCHIVE, read_json
+from nucleiseg.foreign_files import DAMAGED_ARCHIVE, is_zip, read_json
 from nucleiseg.models.plain import from_mapping, to_mapping
 from nucleiseg.run_folder import CONFIG
 from nucleiseg.writers.result_set import require_whole
@@ -150,7 +150,7 @@ def answer_digest(answer: Path) -> str:
     Raises:
         InputError: if there is no such file, or the zip does not hold one answer.
     """
-    if not zipfile.is_zipfile(answer):
+    if not is_zip(answer):
         return file_digest(answer)
     try:
         with zipfile.ZipFile(answer) as archive:

@@ -44,6 +44,28 @@ def test_boxes_that_are_given_are_taken(tmp_path: Path) -> None:
     assert results.images[2].boxes is None
 
 
+def test_ids_and_classes_that_are_whole_numbers_written_as_floats(tmp_path: Path) -> None:
+    results = read(tmp_path, [result(1.0, category_id=1.0), result(2, category_id="nucleus")])
+    assert list(results.images) == [1, 2]
+    assert [type(number) for number in results.images] == [int, int]
+    assert results.images[1].labels == results.images[2].labels == [1]
+
+
+@pytest.mark.parametrize("segmentation", [[], [[4, 4]], [[1, 2, 5, 2, 9, 2]], rectangle(0, 0, 0, 0)])
+def test_results_without_a_pixel_are_left_out(tmp_path: Path, segmentation: object) -> None:
+    results = read(tmp_path, [result(bbox=[4, 4, 0, 0], segmentation=segmentation), result(score=0.3)])
+    assert results.images[1].scores == [0.3]
+    assert results.notes == ("Results without a pixel are left out: 1.",)
+
+
+def test_more_pairs_than_memory_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nucleiseg.evaluation.results.MOST_PAIRS", 5)
+    (tmp_path / "answer.json").write_text(json.dumps([result()] * 3))
+    crowded = Truth(images=(image("a", [MASK, MASK], image_id=1),), categories={1: "nucleus"})
+    with pytest.raises(InputError, match=r"image a has 3 results and 2 truths, more than the 5 pairs"):
+        read_results(tmp_path / "answer.json", crowded)
+
+
 def test_no_result_at_all(tmp_path: Path) -> None:
     assert read(tmp_path, []).images == {}
 
@@ -114,6 +136,15 @@ def test_no_flipped_byte_of_a_zip_is_believed(tmp_path: Path, flip: int) -> None
         ([result(), {"id": 1, "file_name": "a.png"}], "result 2 has no image_id, category_id, segmentation, score"),
         ([{"image_id": 1, "category_id": 1, "bbox": [], "score": 1}], "has no segmentation but a box"),
         ([result(image_id=[1])], r"result 1 has the image_id \[1\]"),
+        ([result(image_id=True)], "result 1 has the image_id True"),
+        ([result(image_id=1.5)], "result 1 has the image_id 1.5"),
+        ([result(category_id=None)], r"result 1 has the category_id None instead of .* \(1 \(nucleus\)\)"),
+        ([result(score=True)], "result 1 has the score True"),
+        ([result(score=10**400)], "result 1 has the score 1000"),
+        ([result(bbox=[1, 2, 1e300, 4])], "result 1 has the bbox .* in pixels of the image .30 x 20"),
+        ([result(bbox=[1, 2, float("inf"), 4])], "result 1 has the bbox"),
+        ([result(segmentation={"size": [20, 30], "counts": "b'04'"})], "result 1 .*Python's text of bytes"),
+        ([result(segmentation={"size": [20, 30], "counts": "\ud800"})], "result 1 .* has run lengths that are damaged"),
         ([result(score="high")], "result 1 has the score 'high'"),
         ([result(score=float("nan"))], "result 1 has the score nan"),
         ([result(bbox=[1, 2, 3])], r"result 1 has the bbox \[1, 2, 3\] instead of \[x, y, width, height\]"),

@@ -79,6 +79,7 @@ def test_more_polygons_than_a_byte_counts() -> None:
         ([1, 2, 3, 4, 5, 6], "has the polygon 1 instead of a list of points"),
         ([[1, 2, 3, 4, 5, True]], "leaves the image of 30 x 20 pixels"),
         ([[1, 2, 3, 4, 5, 10**400]], "leaves the image of 30 x 20 pixels"),
+        ([[1, 1, 2, 1, 2, 2]] * 2001, "has 2,001 polygons, more than the 2,000"),
         ([[0, 0, 29, 19] * 30_000], "has an outline of more than 1,000,000 pixels"),
         ([[1, 2, 3, 4, 5, float("nan")]], "leaves the image of 30 x 20 pixels"),
         ([[1, 2, 3, 4, 5e9, 6]], "leaves the image of 30 x 20 pixels"),

@@ -133,6 +133,79 @@ def test_other_ids_by_name(tmp_path: Path) -> None:
         read(tmp_path, coco(images=images)).renumbered([entry("a.png", 1)], "ids.json")
 
 
+def test_ids_and_sizes_that_are_whole_numbers_written_as_floats(tmp_path: Path) -> None:
+    document = coco()
+    for image in document["images"]:
+        image.update(id=float(image["id"]), height=20.0, width=30.0)
+    for annotation in document["annotations"]:
+        annotation.update(image_id=5.0, category_id=float(annotation["category_id"]))
+    truth = read(tmp_path, document)
+    assert truth == read(tmp_path, coco())
+    assert [type(image.image_id) for image in truth.images] == [int, int]
+    assert [type(label) for label in truth.images[0].labels] == [int, int]
+
+
+@pytest.mark.parametrize("polygons", [[], [[8, 8]], [[1, 2, 3, 4]], [[1, 2, 5, 2, 9, 2]]])
+def test_degenerate_polygons_are_left_out_and_counted(tmp_path: Path, polygons: list[list[float]]) -> None:
+    point = {"id": 9, "image_id": 6, "category_id": 3, "segmentation": polygons, "bbox": [8, 8, 0, 0]}
+    truth = read(tmp_path, coco(annotations=[point, *coco()["annotations"]]))
+    assert truth.images == read(tmp_path, coco()).images
+    assert truth.notes == ("Annotations of the truth without a pixel are left out: 1 (number 1 in the file).",)
+
+
+def test_a_file_of_boxes_alone_is_no_truth(tmp_path: Path) -> None:
+    boxes = [{**annotation, "segmentation": [], "bbox": [3, 2, 6, 5]} for annotation in coco()["annotations"]]
+    with pytest.raises(InputError, match="none of its 2 annotations has a mask with a pixel; boxes are no masks"):
+        read(tmp_path, coco(annotations=boxes))
+
+
+def test_classes_by_name(tmp_path: Path) -> None:
+    first, second = coco()["annotations"]
+    named = coco(annotations=[{**first, "category_id": "tumour"}, {**second, "category_id": "stroma"}])
+    assert read(tmp_path, named) == read(tmp_path, coco())
+    with pytest.raises(InputError, match=r"annotation 1 has the category_id 'nerve' instead of .*3 \(tumour\)"):
+        read(tmp_path, coco(annotations=[{**first, "category_id": "nerve"}]))
+
+
+@pytest.mark.parametrize(("categories", "label", "name"), [([{"id": 7, "name": "cell"}], 7, "cell"), (None, 1, "1")])
+def test_annotations_without_a_class_where_there_is_one(
+    tmp_path: Path, categories: object, label: int, name: str
+) -> None:
+    annotation = {"image_id": 5, "segmentation": rectangle(1, 20, 4, 25)}
+    truth = read(tmp_path, coco(annotations=[annotation], categories=categories))
+    assert truth.images[0].labels == [label]
+    assert truth.notes == (f"Annotations of the truth without a category count as {name}: 1.",)
+    with pytest.raises(InputError, match='annotation 1 needs "image_id", "category_id"'):
+        read(tmp_path, coco(annotations=[annotation]))  # three classes
+
+
+@pytest.mark.parametrize(
+    ("size", "sentence"),
+    [
+        ((10**9, 10**9), "has 1,000,000,000 x 1,000,000,000 pixels .* more than the 178,956,970"),
+        ((10**5, 10**5), "has 100,000 x 100,000 pixels"),
+        ((1, 10**100), "has the height 1 and the width 1000"),
+        ((True, True), "has the height True and the width True"),
+        (("64", 64), "has the height '64' and the width 64"),
+        ((-1, 64), "has the height -1"),
+        ((0, 64), "has the height 0"),
+        ((64.5, 64), "has the height 64.5"),
+        ((float("nan"), 64), "has the height nan"),
+        ((None, 64), "has the height None"),
+    ],
+)
+def test_sizes_that_no_image_has(tmp_path: Path, size: tuple[object, object], sentence: str) -> None:
+    images = [{"id": "slide 7", "height": size[0], "width": size[1]}]
+    with pytest.raises(InputError, match=sentence) as error:
+        read(tmp_path, coco(images=images, annotations=[]))
+    assert "truth.json: image 1 (id 'slide 7')" in str(error.value)
+
+
+def test_more_classes_than_anybody_has(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has 1,001 classes; up to 1,000 are evaluated"):
+        read(tmp_path, coco(annotations=[], categories=[{"id": number} for number in range(1001)]))
+
+
 ANNOTATION = {"id": 3, "image_id": 5, "category_id": 3, "segmentation": rectangle(1, 20, 4, 25)}
 
 
