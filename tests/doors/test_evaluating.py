@@ -1,6 +1,7 @@
 """The door of evaluation: what it writes, which ids and thresholds it takes, how it ends."""
 
 import json
+import os
 import runpy
 import subprocess
 import sys
@@ -12,9 +13,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from nucleiseg.data.readers.demo import DemoReader, write_folders
+from nucleiseg.doors import evaluating
 from nucleiseg.doors.evaluating import EvaluateKeys, evaluate
 from nucleiseg.errors import InputError
-from nucleiseg.evaluation.truth import sample_masks
+from nucleiseg.evaluation.truth import ImageTruth, Truth, Unreadable, sample_masks
 
 ROOT = Path(__file__).parents[2]
 READER = DemoReader(images=2, size=48)
@@ -72,13 +74,37 @@ def test_given_keys_win(files: dict[str, Any], tmp_path: Path) -> None:
     assert written(files)["ap"] == 1
 
 
-@pytest.mark.parametrize("content", ["image,threshold\na,0.3\nb,0.4\n", "image\na\n", "threshold\nhigh\n", None])
+@pytest.mark.parametrize(
+    "content",
+    ["image,threshold\na,0.3\nb,0.4\n", "image\na\n", "threshold\nhigh\n", "threshold\nnan\n", "threshold\n7\n", None],
+)
 def test_no_single_threshold_beside_the_results(files: dict[str, Any], tmp_path: Path, content: str | None) -> None:
     (tmp_path / "counts.csv").unlink()
     if content is not None:
         (tmp_path / "counts.csv").write_text(content)
     evaluate(**files)
     assert written(files)["count_threshold"] == 0.5
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX")
+def test_a_pipe_beside_the_results_is_not_waited_for(files: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "counts.csv").unlink()
+    os.mkfifo(tmp_path / "counts.csv")
+    evaluate(**files)
+    assert written(files)["count_threshold"] == 0.5
+
+
+def test_a_problem_of_several_images_is_printed_once(
+    files: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = Truth(
+        (ImageTruth("a", 12, 48, 48, [], []),),
+        {1: "nucleus"},
+        tuple(Unreadable(name, 5, ["the share is gone."]) for name in "bcd"),
+    )
+    monkeypatch.setattr(evaluating, "_read_truth", lambda *_: known)
+    assert evaluate(**files) == 3
+    assert capsys.readouterr().err.count("the share is gone.") == 1
 
 
 def test_an_image_that_cannot_be_read_is_left_out(files: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:

@@ -176,5 +176,5 @@ def test_another_file_is_no_ledger(ledger: Path, header: str) -> None:
 def test_no_file_and_no_way_to_read_one(ledger: Path) -> None:
     assert read_ledger(ledger) == []
     ledger.mkdir()
-    with pytest.raises(InputError, match=r"submissions\.csv cannot be read"):
+    with pytest.raises(InputError, match=r"submissions\.csv is a folder, not a regular file"):
         read_ledger(ledger)
