@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import socket
 import zipfile
 from collections.abc import Callable
@@ -188,11 +189,14 @@ def test_a_killed_prediction_is_resumed_by_its_command(
     with pytest.raises(InputError, match=r"score_threshold was 0\.05 and is 0\.2"):
         predicted(resume=True, score_threshold=0.2)
     assert predicted(resume=True, device="auto") == 0
-    assert len(runs) == 4
-    assert "Resuming: 2 of 3 images are finished." in capsys.readouterr().err
+    resumed = re.search(r"Resuming: (\d) of 3 images are finished\.", capsys.readouterr().err)
+    finished = int(resumed[1]) if resumed else 0  # 2, or fewer where a thread had not yet begun to write
+    assert 1 <= finished <= 2
+    calls = 3 + 3 - finished
+    assert len(runs) == calls
     assert counted_images(tmp_path / "out") == ["a", "b", "c"]
     assert predicted(resume=True) == 0
-    assert len(runs) == 4
+    assert len(runs) == calls
     (tmp_path / "out" / result_set.SWAP).mkdir()
     with pytest.raises(InputError, match="was interrupted while it replaced an older one"):
         evaluate(predictions=tmp_path / "out/answer.json", truth=tmp_path / "in", output=tmp_path / "metrics.json")

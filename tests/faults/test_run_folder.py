@@ -116,7 +116,7 @@ def test_a_damaged_configuration_is_a_sentence(tmp_path: Path, name: str, monkey
     for reading in (read_config, read_run, lambda folder: resume([f"resume={folder}"])):
         with pytest.raises(InputError, match=r"config\.yaml(, line \d+)? is (damaged|larger)"):
             reading(tmp_path)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 60, "an expanded bomb would take hours"
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"], "nothing was run or written"
 
 
