@@ -14,6 +14,7 @@ from torch import Tensor
 from nucleiseg.data.readers.images import decode_image
 from nucleiseg.data.readers.resolution import read_mpp
 from nucleiseg.errors import InputError
+from nucleiseg.failures import is_out_of_memory
 from nucleiseg.inference.images import InputImage
 from nucleiseg.inference.settings import PredictionSettings
 from nucleiseg.models.arithmetic import arithmetic
@@ -264,18 +265,13 @@ def predict_all(
             except InputError as error:
                 report(item, str(error))
             except (MemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 report(
                     item, f"{item.path} does not fit into memory: try a smaller scale (short=), or cut it into tiles."
                 )
             else:
                 yield item, image.pixels, prediction
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Tell whether an error means too little memory; torch's CPU allocator says so in the text alone."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
 
 
 def _check_image(image: np.ndarray) -> None:
