@@ -10,8 +10,8 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from nucleiseg.doors.entry import ExitCode, plain, run_door, sentences
-from nucleiseg.doors.evaluating import evaluate
+from nucleiseg.cli.entry import ExitCode, plain, run_door, sentences
+from nucleiseg.cli.evaluate import evaluate
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")

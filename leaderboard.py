@@ -8,8 +8,8 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from nucleiseg.doors.entry import ExitCode, plain, run_door, sentences
-from nucleiseg.doors.leaderboard.ranking import leaderboard
+from nucleiseg.cli.entry import ExitCode, plain, run_door, sentences
+from nucleiseg.cli.leaderboard import leaderboard
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="leaderboard")

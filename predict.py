@@ -8,8 +8,8 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from nucleiseg.doors.entry import ExitCode, plain, run_door, sentences
-from nucleiseg.doors.predicting import predict
+from nucleiseg.cli.entry import ExitCode, plain, run_door, sentences
+from nucleiseg.cli.predict import predict
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="predict")

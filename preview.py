@@ -6,8 +6,8 @@ Writes a sheet of raw images, a sheet of augmented crops with their outlines, an
 import hydra
 from omegaconf import DictConfig
 
-from nucleiseg.doors.entry import plain, run_door, sentences
-from nucleiseg.doors.previewing import preview
+from nucleiseg.cli.entry import plain, run_door, sentences
+from nucleiseg.cli.preview import preview
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="preview")

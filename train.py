@@ -10,15 +10,15 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from nucleiseg.doors.entry import plain, run_door, sentences
+from nucleiseg.cli.entry import plain, run_door, sentences
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(config: DictConfig) -> None:
     """Train as the composed configuration says, into Hydra's run folder."""
     # Imported here: spawned workers import this file again, and need no training.
-    from nucleiseg.doors.sweep_keys import refuse_ddp_in_sweep, refuse_sweep_keys_alone
-    from nucleiseg.doors.training import train
+    from nucleiseg.cli.train import train
+    from nucleiseg.sweeps.keys import refuse_ddp_in_sweep, refuse_sweep_keys_alone
 
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     with sentences(run_dir):
@@ -29,8 +29,8 @@ def main(config: DictConfig) -> None:
 
 def go_on() -> None:
     """Go on with the run that `resume=` names."""
-    from nucleiseg.doors.command_line import resume_arguments
-    from nucleiseg.doors.training import resume
+    from nucleiseg.cli.command_line import resume_arguments
+    from nucleiseg.cli.train import resume
 
     arguments = resume_arguments(sys.argv[1:])
     run_dir = next(text for text in arguments if text.startswith("resume=")).removeprefix("resume=")

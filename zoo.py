@@ -9,8 +9,8 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from nucleiseg.doors.entry import ExitCode, plain, run_door, sentences
-from nucleiseg.doors.zoo import as_lists, zoo
+from nucleiseg.cli.entry import ExitCode, plain, run_door, sentences
+from nucleiseg.cli.zoo import as_lists, zoo
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="zoo")

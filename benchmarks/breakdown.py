@@ -26,11 +26,11 @@ from benchmarks.result import Result, Row
 from benchmarks.sample_loading import DiscReader
 from benchmarks.stopwatch import Stopwatch
 from nucleiseg.data.datamodule import NucleiDataModule
+from nucleiseg.devices import peak_memory_mb
 from nucleiseg.errors import InputError
 from nucleiseg.models import roi_heads, rpn
 from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.models.mask_rcnn import MaskRCNN
-from nucleiseg.training.memory import peak_memory_mb
 from nucleiseg.training.module import NucleiModule
 from nucleiseg.training.plan import CheckpointPlan
 from nucleiseg.training.run import callbacks, make_trainer

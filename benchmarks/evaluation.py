@@ -28,7 +28,7 @@ from nucleiseg.evaluation.report import Report, evaluate
 from nucleiseg.evaluation.results import ImageResults
 from nucleiseg.evaluation.sizes import ALL_SIZES, SIZES
 from nucleiseg.evaluation.truth import ImageTruth
-from nucleiseg.inference.box_masks import RLE, Crop, compress, run_lengths
+from nucleiseg.rle import RLE, Crop, compress, run_lengths
 
 SIDE = 1000
 """Pixels of an image's side."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 
-from nucleiseg.training.memory import peak_memory_mb
+from nucleiseg.devices import peak_memory_mb
 
 Case = TypeVar("Case")
 Answer = TypeVar("Answer")

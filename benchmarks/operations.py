@@ -21,7 +21,7 @@ from benchmarks.measure import chosen_device, in_child, measure
 from benchmarks.precision import product_precision
 from benchmarks.result import Result, Row
 from benchmarks.training_step import Batch, Case, Step
-from nucleiseg.models.arithmetic import arithmetic
+from nucleiseg.models.precision_context import arithmetic
 
 HEAVY = ("convolution", "conv2d", "addmm", "mm", "bmm", "baddbmm", "linear")
 """Words in the names of operators that convolve or multiply matrices."""

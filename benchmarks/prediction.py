@@ -31,9 +31,9 @@ from benchmarks.training_step import stock_of
 from nucleiseg.inference.box_masks import to_rle
 from nucleiseg.inference.predictor import Predictor
 from nucleiseg.inference.settings import PredictionSettings
-from nucleiseg.models.arithmetic import arithmetic
 from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.models.mask_rcnn import MaskRCNN
+from nucleiseg.models.precision_context import arithmetic
 
 LEAST_PROPOSALS = 1000
 """Of every network here in prediction; where more detections are asked for, as many."""

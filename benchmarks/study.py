@@ -29,11 +29,11 @@ from nucleiseg.data.datamodule import NucleiDataModule
 from nucleiseg.data.readers.base import Reader
 from nucleiseg.data.readers.demo import DemoReader
 from nucleiseg.data.readers.folders import FoldersReader
+from nucleiseg.devices import peak_memory_mb
 from nucleiseg.errors import InputError
 from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.run_folder import INDEX, METRICS
 from nucleiseg.training import run
-from nucleiseg.training.memory import peak_memory_mb
 from nucleiseg.training.settings import CheckpointSettings, OptimSettings, TrainerSettings
 from nucleiseg.transforms.preprocessing import Preprocessing
 from nucleiseg.transforms.recipe import Range, Recipe

@@ -17,7 +17,7 @@ from benchmarks.measure import chosen_device, in_child, measure
 from benchmarks.precision import PRECISIONS, product_precision
 from benchmarks.result import Result, Row
 from nucleiseg.data.datamodule import default_workers
-from nucleiseg.models.arithmetic import float32_arithmetic
+from nucleiseg.models.precision_context import float32_arithmetic
 
 PEAKS = {
     "H200": {"float32": 67.0, "tf32": 494.7, "bf16": 989.4},

@@ -24,7 +24,7 @@ from benchmarks.measure import Cost, chosen_device, in_child, measure
 from benchmarks.networks import TrainedProposals, build_network, calibrate, is_stock
 from benchmarks.precision import product_precision
 from benchmarks.result import Result, Row, relation
-from nucleiseg.models.arithmetic import arithmetic, float32_arithmetic
+from nucleiseg.models.precision_context import arithmetic, float32_arithmetic
 
 Batch = tuple[list[Tensor], list[Any]]
 """Images (3, side, side) on the network's device (ours uint8, stock's float32 in 0 .. 1) and targets (ours `Target`s,

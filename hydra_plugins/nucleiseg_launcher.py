@@ -1,4 +1,4 @@
-"""Hydra's door to `nucleiseg.doors.sweep`: launchers whose jobs are processes of their own.
+"""Hydra's door to `nucleiseg.sweeps.sweep`: launchers whose jobs are processes of their own.
 
 Hydra finds launchers in the namespace package `hydra_plugins` alone, hence the folder.
 """
@@ -16,9 +16,13 @@ from hydra.types import HydraContext, TaskFunction
 from hydra.utils import get_class
 from omegaconf import DictConfig
 
-from nucleiseg.doors.entry import ExitCode
-from nucleiseg.doors.overrides import override, quoted
-from nucleiseg.doors.sweep import (
+from nucleiseg.cli.entry import ExitCode
+from nucleiseg.cli.overrides import override, quoted
+from nucleiseg.errors import InputError
+from nucleiseg.progress import say
+from nucleiseg.sweeps.job import JobProcess, first_line, stopped_by_signals, told
+from nucleiseg.sweeps.keys import passed_on
+from nucleiseg.sweeps.sweep import (
     Job,
     Outcome,
     check_folders,
@@ -29,10 +33,6 @@ from nucleiseg.doors.sweep import (
     run_jobs,
     varying_keys,
 )
-from nucleiseg.doors.sweep_keys import passed_on
-from nucleiseg.doors.swept_job import JobProcess, first_line, stopped_by_signals, told
-from nucleiseg.errors import InputError
-from nucleiseg.progress import say
 
 ConfigStore.instance().store(
     group="hydra/launcher",

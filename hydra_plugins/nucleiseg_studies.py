@@ -1,4 +1,4 @@
-"""Hydra's way to the studies that `nucleiseg.doors.studies` holds, before any file of the same name.
+"""Hydra's way to the studies that `nucleiseg.cli.studies` holds, before any file of the same name.
 
 Hydra finds sources of configuration in the namespace package `hydra_plugins` alone, hence the folder.
 """
@@ -10,7 +10,7 @@ from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
-from nucleiseg.doors.studies import GROUP, STUDIES
+from nucleiseg.cli.studies import GROUP, STUDIES
 
 
 class StudySource(ConfigSource):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nucleiseg.inference.predictor import Predictor
 
-__version__ = "0.1.0"
+from nucleiseg.version import __version__ as __version__
 
 
 def load(checkpoint: str | os.PathLike[str], device: str = "auto") -> "Predictor":

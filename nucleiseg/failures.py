@@ -17,9 +17,9 @@ from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 
-from nucleiseg import __version__
 from nucleiseg.errors import InputError
 from nucleiseg.files import write_text
+from nucleiseg.version import __version__
 
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 """Error numbers of a disk, or of a user's share of it (Windows knows no quota by number), that is full."""

@@ -10,8 +10,11 @@ import csv
 import io
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from nucleiseg.errors import InputError
 from nucleiseg.progress import say
@@ -153,3 +156,30 @@ def _read_rows(path: Path, *, whole: bool) -> Iterator[tuple[int, Row]]:
 
 def _damaged(path: Path, line: int, reason: str) -> InputError:
     return InputError(f"{path}, line {line} is damaged ({reason}): restore the file, or mend or remove that line.")
+
+
+class Curve(NamedTuple):
+    """A number along the steps of a run.
+
+    Attributes:
+        steps: (P,) float64, optimisation steps done, ascending.
+        values: (P,) float64, finite.
+    """
+
+    steps: np.ndarray
+    values: np.ndarray
+
+
+def read_curve(rows: Sequence[Mapping[str, str]], column: str) -> Curve:
+    """Read a column of `metrics.csv` or `index.csv`, without its empty, unreadable and infinite cells."""
+    points = [(_number(row.get("step")), _number(row.get(column))) for row in rows]
+    table = np.array(points, dtype=np.float64).reshape(-1, 2)
+    table = table[np.isfinite(table).all(axis=1)]
+    return Curve(*table[np.argsort(table[:, 0], kind="stable")].T)
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return float("nan")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from nucleiseg.data import array_file
-from nucleiseg.data.oddities import find_oddities, say_oddities
+from nucleiseg.data.data_warnings import find_oddities, say_oddities
 from nucleiseg.data.readers.base import Reader, Record
 from nucleiseg.errors import InputError
 from nucleiseg.files import atomic_path

@@ -11,7 +11,7 @@ from nucleiseg.evaluation.engine import APResult, Instances, Matching
 from nucleiseg.evaluation.results import ImageResults
 from nucleiseg.evaluation.sizes import ALL_SIZES, SIZES, SizeRange
 from nucleiseg.evaluation.truth import ImageTruth
-from nucleiseg.inference.box_masks import area
+from nucleiseg.rle import area
 
 BOARD_LIMIT = 100
 """Detections an image that COCO's own tool, and so the homework's board, looks at."""

@@ -7,7 +7,7 @@ from pycocotools import mask as coco_mask
 
 from nucleiseg.errors import short
 from nucleiseg.evaluation.fields import is_number
-from nucleiseg.inference.box_masks import RLE
+from nucleiseg.rle import RLE
 
 Box = tuple[float, float, float, float]
 """x, y, width, height in pixels of the image."""

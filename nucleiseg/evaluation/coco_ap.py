@@ -9,7 +9,7 @@ found by anybody. So the limit is an argument here, and `ceiling` tells the best
 from collections.abc import Sequence
 
 from nucleiseg.evaluation.engine import APResult, Instances, Matching
-from nucleiseg.inference.box_masks import RLE
+from nucleiseg.rle import RLE
 
 MaskLists = Sequence[Sequence[RLE]]
 """For each image, the masks of its instances."""

@@ -12,7 +12,7 @@ from nucleiseg.evaluation.label_maps import areas
 from nucleiseg.evaluation.segmentations import to_rle
 from nucleiseg.evaluation.truth import CrowdRegion, ImageId, ImageTruth, Truth
 from nucleiseg.foreign_files import read_json
-from nucleiseg.inference.box_masks import RLE
+from nucleiseg.rle import RLE
 
 FORM = 'a COCO file with "images", "annotations" and "categories"'
 

@@ -13,7 +13,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 from nucleiseg.evaluation.boxes import Box, tight_boxes
 from nucleiseg.evaluation.sizes import ALL_SIZES, SizeRange
 from nucleiseg.evaluation.truth import CrowdRegion
-from nucleiseg.inference.box_masks import RLE, area
+from nucleiseg.rle import RLE, area
 
 
 class APResult(NamedTuple):

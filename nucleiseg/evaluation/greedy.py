@@ -19,7 +19,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from nucleiseg.evaluation.truth import CrowdRegion
-from nucleiseg.inference.box_masks import RLE
+from nucleiseg.rle import RLE
 
 
 class GreedyMatches(NamedTuple):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nucleiseg.inference.box_masks import RLE
+from nucleiseg.rle import RLE
 
 GROUP_BITS = 5
 """Bits of a number in one character."""

@@ -12,8 +12,8 @@ from nucleiseg.evaluation.definitions import DEFINITIONS
 from nucleiseg.evaluation.instance_metrics import InstanceMetrics, Tally, pool, tally
 from nucleiseg.evaluation.label_maps import paint, shares_inside
 from nucleiseg.evaluation.results import ImageResults
-from nucleiseg.evaluation.thresholds import COUNT_THRESHOLD
 from nucleiseg.evaluation.truth import ImageId, ImageTruth
+from nucleiseg.inference.count_threshold import COUNT_THRESHOLD
 
 MOST_IN_CROWD = 0.5
 """Results with more than this share of their pixels in crowd regions, outside of true instances, are left out of label

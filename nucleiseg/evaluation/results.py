@@ -16,8 +16,8 @@ from nucleiseg.evaluation.label_maps import areas
 from nucleiseg.evaluation.segmentations import to_rle
 from nucleiseg.evaluation.truth import ImageId, ImageTruth, Truth
 from nucleiseg.foreign_files import is_zip, parse_json, read_json, read_member
-from nucleiseg.inference.box_masks import RLE, area
 from nucleiseg.inference.box_masks import to_rle as encode
+from nucleiseg.rle import RLE, area
 from nucleiseg.structures import Prediction
 
 FORM = 'a COCO result file: a list of {"image_id", "category_id", "segmentation", "score"}'

@@ -6,8 +6,9 @@ from typing import Self
 
 from nucleiseg.evaluation.report import Report, evaluate
 from nucleiseg.evaluation.results import ImageResults
-from nucleiseg.evaluation.thresholds import COUNT_THRESHOLD, choose_threshold
+from nucleiseg.evaluation.thresholds import choose_threshold
 from nucleiseg.evaluation.truth import ImageId, ImageTruth
+from nucleiseg.inference.count_threshold import COUNT_THRESHOLD
 from nucleiseg.structures import Prediction, Sample
 
 

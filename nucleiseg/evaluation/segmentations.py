@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 
 from nucleiseg.errors import short
 from nucleiseg.evaluation.fields import is_number, whole_number
-from nucleiseg.inference.box_masks import RLE, compress
+from nucleiseg.rle import RLE, compress
 
 FORMS = "a polygon list, or {size, counts} with run lengths as a list or as COCO's compressed text"
 

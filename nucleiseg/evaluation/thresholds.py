@@ -13,10 +13,7 @@ import numpy as np
 
 from nucleiseg.evaluation.coco_ap import LabelLists, MaskLists
 from nucleiseg.evaluation.greedy import match_greedily
-from nucleiseg.inference.box_masks import RLE
-
-COUNT_THRESHOLD = 0.5
-"""Least score of an instance that counts and is drawn, where validation chose none and nobody says another."""
+from nucleiseg.rle import RLE
 
 
 class ThresholdChoice(NamedTuple):

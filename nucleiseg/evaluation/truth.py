@@ -10,10 +10,10 @@ from nucleiseg.data.cache import CacheError, SampleCache
 from nucleiseg.data.readers.folders import FoldersReader
 from nucleiseg.errors import InputError, raise_problems, some
 from nucleiseg.evaluation.boxes import Box
-from nucleiseg.inference.box_masks import RLE, Crop, compress, run_lengths
 from nucleiseg.inference.image_ids import ImageEntry, ImageId, path_parts
 from nucleiseg.label_maps import measure
 from nucleiseg.progress import track
+from nucleiseg.rle import RLE, Crop, compress, run_lengths
 from nucleiseg.structures import Sample
 
 

@@ -17,10 +17,10 @@ from nucleiseg.errors import InputError
 from nucleiseg.failures import is_out_of_memory
 from nucleiseg.inference.images import InputImage
 from nucleiseg.inference.settings import PredictionSettings
-from nucleiseg.models.arithmetic import arithmetic
 from nucleiseg.models.checkpoint import Metadata, load
 from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.models.precision import precision_problems
+from nucleiseg.models.precision_context import arithmetic
 from nucleiseg.pipelining import run_ahead
 from nucleiseg.progress import say, track
 from nucleiseg.structures import Prediction

@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
-from nucleiseg import __version__
 from nucleiseg.errors import InputError
 from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN, build
 from nucleiseg.models.plain import from_mapping, to_mapping
-from nucleiseg.models.torch_files import read_torch, write_torch
+from nucleiseg.models.weights.torch_files import read_torch, write_torch
+from nucleiseg.version import __version__
 
 KEY = "nucleiseg"
 """Where a checkpoint file, ours or Lightning's, holds the metadata."""

@@ -12,10 +12,10 @@ from torchvision.models.detection.rpn import RPNHead
 from nucleiseg.models.anchor_sampler import AnchorSampler
 from nucleiseg.models.anchors import GridAnchorGenerator, sizes_per_level
 from nucleiseg.models.config import ModelConfig
-from nucleiseg.models.conventions import conventions_of, settled
 from nucleiseg.models.heads import BoxHead, BoxPredictor, MaskPredictor
 from nucleiseg.models.input_transform import InputTransform
 from nucleiseg.models.numerics import NUMERICS
+from nucleiseg.models.pretrained_defaults import conventions_of, settled
 from nucleiseg.models.res5_heads import Res5RoIHeads
 from nucleiseg.models.roi_heads import RoIHeads
 from nucleiseg.models.roi_pool import RoIPool

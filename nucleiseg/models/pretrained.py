@@ -23,9 +23,9 @@ from torch import Tensor
 from nucleiseg.errors import InputError
 from nucleiseg.models import checkpoint, zoo
 from nucleiseg.models.config import AUTO, ModelConfig
-from nucleiseg.models.conventions import Conventions, conventions_of, expected_by, settled
 from nucleiseg.models.download import UnavailableError, digest, fetch
 from nucleiseg.models.mask_rcnn import MaskRCNN
+from nucleiseg.models.pretrained_defaults import Conventions, conventions_of, expected_by, settled
 from nucleiseg.models.weights.files import WeightsFile, read_weights
 from nucleiseg.models.weights.importer import (
     Source,

@@ -13,8 +13,8 @@ from nucleiseg.models.anchor_grid import AnchorGrid
 from nucleiseg.models.anchor_sampler import AnchorOrigin, AnchorSampler, SamplingRule, sample_anchors
 from nucleiseg.models.anchors import GridAnchorGenerator
 from nucleiseg.models.box_coding import decode_boxes, encode_boxes
+from nucleiseg.models.loss_normalizers import divisors
 from nucleiseg.models.nms import best_of_each
-from nucleiseg.models.normalisers import divisors
 from nucleiseg.models.numerics import DETECTRON2, Numerics
 from nucleiseg.models.proposals import Proposals, in_anchor_order, top_of_levels, usable_of_image
 from nucleiseg.structures import AnchorSample, Target

@@ -9,11 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from nucleiseg.evaluation.leaderboard.board import Row, Table
-from nucleiseg.report.curves import Curve, smooth, thin
+from nucleiseg.leaderboard.board import Row, Table
+from nucleiseg.report.curves import smooth, thin
 from nucleiseg.report.data_check import ImageSummary
 from nucleiseg.report.preview import BLUE, GREEN, ORANGE, VERMILLION
 from nucleiseg.report.themed_svg import CHECKPOINT
+from nucleiseg.run_tables import Curve
 
 SKY, PURPLE = "#56B4E9", "#CC79A7"
 """The other two colours of Okabe and Ito (2008) that are told apart on white, beside those of `preview`."""

@@ -1,42 +1,14 @@
-"""Numbers of a run along its steps: read from its table, thinned and smoothed for drawing."""
-
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+"""Thin and smooth a run's curves for plotting."""
 
 import numpy as np
+
+from nucleiseg.run_tables import Curve
 
 MOST_POINTS = 500
 """Points of a curve that is drawn: a chart is narrower in pixels."""
 
 SMOOTHING = 0.04
 """Share of a run's steps over which a smoothed loss is averaged."""
-
-
-class Curve(NamedTuple):
-    """A number along the steps of a run.
-
-    Attributes:
-        steps: (P,) float64, optimisation steps done, ascending.
-        values: (P,) float64, finite.
-    """
-
-    steps: np.ndarray
-    values: np.ndarray
-
-
-def read_curve(rows: Sequence[Mapping[str, str]], column: str) -> Curve:
-    """Read a column of `metrics.csv` or `index.csv`, without its empty, unreadable and infinite cells."""
-    points = [(_number(row.get("step")), _number(row.get(column))) for row in rows]
-    table = np.array(points, dtype=np.float64).reshape(-1, 2)
-    table = table[np.isfinite(table).all(axis=1)]
-    return Curve(*table[np.argsort(table[:, 0], kind="stable")].T)
-
-
-def _number(text: str | None) -> float:
-    try:
-        return float(text or "nan")
-    except ValueError:
-        return float("nan")
 
 
 def thin(curve: Curve, points: int = MOST_POINTS) -> Curve:

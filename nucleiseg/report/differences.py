@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from nucleiseg.report.runs import Run
+from nucleiseg.runs import Run
 
 ABSENT = "not set"
 """What stands for a key that a run does not have."""

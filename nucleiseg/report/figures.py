@@ -10,18 +10,18 @@ from typing import Literal
 import numpy as np
 from matplotlib.figure import Figure
 
-from nucleiseg.evaluation.leaderboard.board import Leaderboard, Table
-from nucleiseg.evaluation.leaderboard.columns import metric_column
 from nucleiseg.files import atomic_path
+from nucleiseg.leaderboard.board import Leaderboard, Table
+from nucleiseg.leaderboard.columns import metric_column
 from nucleiseg.progress import counted
 from nucleiseg.report.charts import Series, draw_curves, draw_metric, draw_scatter, draw_sizes
 from nucleiseg.report.correlation import comparable
-from nucleiseg.report.curves import Curve, read_curve
 from nucleiseg.report.data_check import ImageSummary
 from nucleiseg.report.differences import flatten
 from nucleiseg.report.ledger_file import LedgerRow
 from nucleiseg.report.preview import draw_counts
-from nucleiseg.report.runs import Run
+from nucleiseg.run_tables import Curve, read_curve
+from nucleiseg.runs import Run
 
 Group = Literal["ranking", "training", "parts", "data", "uploads"]
 

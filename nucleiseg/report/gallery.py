@@ -10,12 +10,12 @@ import numpy as np
 from PIL import Image
 
 from nucleiseg.errors import InputError
-from nucleiseg.evaluation.leaderboard.record import EvaluationRecord, ImageRecord
 from nucleiseg.evaluation.truth import ImageTruth
-from nucleiseg.inference.box_masks import RLE
+from nucleiseg.leaderboard.record import EvaluationRecord, ImageRecord
 from nucleiseg.progress import say
 from nucleiseg.report.outlines import LineStyle, draw_outlines, find_outlines
 from nucleiseg.report.verdicts import Verdicts, judge
+from nucleiseg.rle import RLE
 
 LARGEST_SIDE = 1000
 """Pixels of the longer side of a picture on the page."""

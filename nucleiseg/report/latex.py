@@ -2,8 +2,8 @@
 
 import re
 
-from nucleiseg.evaluation.leaderboard.board import Leaderboard, Table
-from nucleiseg.evaluation.leaderboard.columns import metric_column
+from nucleiseg.leaderboard.board import Leaderboard, Table
+from nucleiseg.leaderboard.columns import metric_column
 from nucleiseg.progress import counted
 from nucleiseg.report.table_cells import BRACKETS, TextCell, TextColumn, text_columns
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from nucleiseg.evaluation.label_maps import decode
-from nucleiseg.inference.box_masks import RLE
+from nucleiseg.rle import RLE
 
 CASING = (20, 20, 20)
 """RGB of the dark line below each line."""

@@ -16,9 +16,9 @@ from markupsafe import Markup
 
 import nucleiseg
 from nucleiseg.errors import some
-from nucleiseg.evaluation.leaderboard.board import Leaderboard
-from nucleiseg.evaluation.leaderboard.candidates import Candidate
 from nucleiseg.files import write_text
+from nucleiseg.leaderboard.board import Leaderboard
+from nucleiseg.leaderboard.candidates import Candidate
 from nucleiseg.progress import counted
 from nucleiseg.report.charts import line_of, settings_of
 from nucleiseg.report.correlation import correlations
@@ -27,9 +27,9 @@ from nucleiseg.report.differences import differences
 from nucleiseg.report.figures import Chart, Group, charts
 from nucleiseg.report.gallery import STYLES, GalleryImage
 from nucleiseg.report.ledger_file import LedgerRow
-from nucleiseg.report.runs import Run
 from nucleiseg.report.standings import Standings, standings
 from nucleiseg.report.themed_svg import VARIABLES, themed_svg
+from nucleiseg.runs import Run
 
 DASHES = {"-": "none", "--": "6 3", ":": "1.5 2.5", "-.": "6 3 1.5 3"}
 """Line styles of matplotlib as SVG writes them, for the keys of the legends."""

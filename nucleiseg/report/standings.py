@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from nucleiseg.evaluation.leaderboard.board import Row, Table
-from nucleiseg.evaluation.leaderboard.columns import (
+from nucleiseg.leaderboard.board import Row, Table
+from nucleiseg.leaderboard.columns import (
     IDENTITY,
     MISSING,
     Column,

@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from nucleiseg.evaluation.leaderboard.board import Row, Table
-from nucleiseg.evaluation.leaderboard.columns import (
+from nucleiseg.leaderboard.board import Row, Table
+from nucleiseg.leaderboard.columns import (
     CHOICE,
     IDENTITY,
     INTERVAL,
@@ -15,7 +15,7 @@ from nucleiseg.evaluation.leaderboard.columns import (
     column_of,
     with_ceiling,
 )
-from nucleiseg.evaluation.leaderboard.metrics import METRICS
+from nucleiseg.leaderboard.metrics import METRICS
 
 BRACKETS = f"In brackets: {INTERVAL}"
 """What stands behind the number that ranks."""

@@ -4,9 +4,9 @@ import re
 from itertools import chain
 from pathlib import Path
 
-from nucleiseg.evaluation.leaderboard.board import Leaderboard, Row, Table
-from nucleiseg.evaluation.leaderboard.columns import cells
 from nucleiseg.files import to_csv, write_text
+from nucleiseg.leaderboard.board import Leaderboard, Row, Table
+from nucleiseg.leaderboard.columns import cells
 from nucleiseg.progress import counted
 from nucleiseg.report.latex import to_latex
 from nucleiseg.report.table_cells import TextCell, definitions, text_columns

@@ -16,7 +16,7 @@ from nucleiseg.models.plain import to_mapping
 from nucleiseg.run_folder import INDEX
 from nucleiseg.run_tables import LOSSES
 from nucleiseg.structures import Target
-from nucleiseg.training.finite import diverged, first_clause
+from nucleiseg.training.divergence import diverged, first_clause
 from nucleiseg.training.schedule import Schedule
 from nucleiseg.training.settings import OptimSettings
 

@@ -10,7 +10,7 @@ from pytorch_lightning.plugins import CheckpointIO
 
 from nucleiseg.errors import InputError, some
 from nucleiseg.models import checkpoint
-from nucleiseg.models.torch_files import read_torch, write_torch
+from nucleiseg.models.weights.torch_files import read_torch, write_torch
 from nucleiseg.progress import say
 from nucleiseg.run_folder import CHECKPOINTS, INDEX, LAST, METRICS, PREVIOUS, require_inside
 from nucleiseg.run_tables import STEP_CHECKPOINT, Row, read_index, read_metrics

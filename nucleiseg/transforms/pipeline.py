@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nucleiseg.transforms.colour import saturate, scale_stains
+from nucleiseg.transforms.color import saturate, scale_stains
 from nucleiseg.transforms.geometry import Crop, Shape, crop_shape, resize_image, resize_layers, resized_shape
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing a library must not call the network

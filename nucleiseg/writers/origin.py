@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
-from nucleiseg import __version__
 from nucleiseg.errors import InputError
 from nucleiseg.files import write_json
 from nucleiseg.foreign_files import DAMAGED_ARCHIVE, is_zip, read_json
 from nucleiseg.models.plain import from_mapping, to_mapping
 from nucleiseg.run_folder import CONFIG
+from nucleiseg.version import __version__
 from nucleiseg.writers.result_set import require_whole
 
 if TYPE_CHECKING:  # those who only read a sidecar do not wait for the networks' libraries

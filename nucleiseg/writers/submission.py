@@ -10,8 +10,8 @@ from typing import Any, TypedDict
 from pycocotools import mask as coco_mask
 
 from nucleiseg.files import atomic_path
-from nucleiseg.inference.box_masks import RLE, area
 from nucleiseg.inference.image_ids import ImageId
+from nucleiseg.rle import RLE, area
 from nucleiseg.structures import Prediction
 
 

@@ -16,8 +16,8 @@ from PIL import Image
 
 from nucleiseg.data import array_file, cache
 from nucleiseg.data.cache import SampleCache, load_all
+from nucleiseg.data.data_warnings import find_oddities
 from nucleiseg.data.layers import pack
-from nucleiseg.data.oddities import find_oddities
 from nucleiseg.data.readers.base import Reader, Record
 from nucleiseg.data.readers.folders import FoldersReader
 from nucleiseg.errors import InputError

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from nucleiseg.data.layers import unpack
-from nucleiseg.data.nucleus import FIBROBLAST, LYMPHOCYTE, fill
 from nucleiseg.data.readers.demo import DemoReader, write_folders
 from nucleiseg.data.readers.folders import FoldersReader
-from nucleiseg.data.synthetic import Drawing, draw
-from nucleiseg.data.tissue import EOSIN, HAEMATOXYLIN, WHITE, colour, noise
+from nucleiseg.data.synthetic.images import Drawing, draw
+from nucleiseg.data.synthetic.nucleus import FIBROBLAST, LYMPHOCYTE, fill
+from nucleiseg.data.synthetic.tissue import EOSIN, HAEMATOXYLIN, WHITE, colour, noise
 from nucleiseg.errors import InputError
 
 
@@ -25,7 +25,9 @@ def drawings() -> list[Drawing]:
 
 
 def test_another_process_draws_the_same() -> None:
-    code = "import sys, zlib; from nucleiseg.data.synthetic import draw; print(zlib.crc32(draw(4, 2, 64, 80, 9).image))"
+    code = (
+        "import zlib; from nucleiseg.data.synthetic.images import draw; print(zlib.crc32(draw(4, 2, 64, 80, 9).image))"
+    )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert int(found) == zlib.crc32(draw(4, 2, 64, 80, 9).image)
 

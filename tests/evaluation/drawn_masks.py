@@ -5,7 +5,7 @@ from pycocotools import mask as coco_mask
 
 from nucleiseg.evaluation.results import ImageResults
 from nucleiseg.evaluation.truth import ImageTruth
-from nucleiseg.inference.box_masks import RLE
+from nucleiseg.rle import RLE
 
 
 def encode(mask: np.ndarray) -> RLE:

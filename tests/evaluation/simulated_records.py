@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from nucleiseg.evaluation.instance_metrics import Tally
-from nucleiseg.evaluation.leaderboard.candidates import Candidate
-from nucleiseg.evaluation.leaderboard.metrics import CEILING, METRICS, ceilings_of
-from nucleiseg.evaluation.leaderboard.record import EvaluationRecord, ImageRecord
 from nucleiseg.evaluation.matches import ImageMatches
 from nucleiseg.evaluation.results import ImageResults
+from nucleiseg.leaderboard.candidates import Candidate
+from nucleiseg.leaderboard.metrics import CEILING, METRICS, ceilings_of
+from nucleiseg.leaderboard.record import EvaluationRecord, ImageRecord
 
 
 def image_record(name: str, true: Sequence[bool], truths: int) -> ImageRecord:

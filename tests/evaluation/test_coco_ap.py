@@ -11,7 +11,7 @@ from pycocotools.cocoeval import COCOeval
 
 from nucleiseg.evaluation import engine
 from nucleiseg.evaluation.coco_ap import average_precision, average_precisions, ceiling
-from nucleiseg.inference.box_masks import RLE
+from nucleiseg.rle import RLE
 
 
 def disc(row: float, column: float, radius: float, size: int = 64) -> RLE:

@@ -13,12 +13,12 @@ from pooling import pooled_ap
 
 from nucleiseg.evaluation.coco_truth import read_coco
 from nucleiseg.evaluation.engine import Instances, Matching
-from nucleiseg.evaluation.leaderboard.record import EvaluationRecord
 from nucleiseg.evaluation.matches import match_image
 from nucleiseg.evaluation.report import evaluate
 from nucleiseg.evaluation.results import ImageResults
 from nucleiseg.evaluation.sizes import ALL_SIZES, SizeRange
 from nucleiseg.evaluation.truth import CrowdRegion, ImageTruth
+from nucleiseg.leaderboard.record import EvaluationRecord
 
 SIDE = 24
 SIZES = (ALL_SIZES, SizeRange("small", 0, 9), SizeRange("large", 9, 1e10))

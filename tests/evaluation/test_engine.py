@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nucleiseg.evaluation.engine import Instances, Matching
 from nucleiseg.evaluation.sizes import ALL_SIZES, SizeRange
-from nucleiseg.inference.box_masks import Crop, compress, run_lengths
+from nucleiseg.rle import Crop, compress, run_lengths
 
 SIDE = 24
 SIZES = (ALL_SIZES, SizeRange("small", 0, 9), SizeRange("medium", 9, 20), SizeRange("large", 20, 1e10))

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
 
 from nucleiseg.evaluation.label_maps import decode, paint, sound
-from nucleiseg.inference.box_masks import RLE
+from nucleiseg.rle import RLE
 
 MASKS = st.tuples(st.integers(1, 9), st.integers(1, 70)).flatmap(
     lambda shape: st.lists(arrays(np.bool_, shape), min_size=1, max_size=5)

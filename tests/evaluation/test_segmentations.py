@@ -6,7 +6,7 @@ from drawn_masks import encode, rectangle
 from pycocotools import mask as coco_mask
 
 from nucleiseg.evaluation.segmentations import to_rle
-from nucleiseg.inference.box_masks import RLE
+from nucleiseg.rle import RLE
 
 
 def test_three_forms_of_one_mask() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from nucleiseg.evaluation.thresholds import ThresholdChoice, choose_threshold, match
-from nucleiseg.inference.box_masks import RLE
+from nucleiseg.rle import RLE
 
 
 def square(row: int, column: int, side: int, size: int = 40) -> RLE:

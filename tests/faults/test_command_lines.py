@@ -9,8 +9,8 @@ import hydra
 import pytest
 from omegaconf import DictConfig
 
-from nucleiseg.doors.command_line import SWEPT_GROUPS, as_typed, path_text, resume_arguments
-from nucleiseg.doors.entry import plain, run_door, sentences
+from nucleiseg.cli.command_line import SWEPT_GROUPS, as_typed, path_text, resume_arguments
+from nucleiseg.cli.entry import plain, run_door, sentences
 from nucleiseg.errors import InputError
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ import torch
 from tiny import TinyNetwork, final_weights, read, train_tiny, what_was_computed
 
 from nucleiseg.errors import InputError
-from nucleiseg.models.torch_files import read_torch, write_torch
+from nucleiseg.models.weights.torch_files import read_torch, write_torch
 from nucleiseg.training.settings import OptimSettings
 
 OPTIM = OptimSettings(lr=0.05, total_steps=8)

@@ -15,8 +15,8 @@ import pytest
 import torch
 from PIL import Image
 
-from nucleiseg.doors.evaluating import evaluate
-from nucleiseg.doors.predicting import predict
+from nucleiseg.cli.evaluate import evaluate
+from nucleiseg.cli.predict import predict
 from nucleiseg.errors import InputError
 from nucleiseg.inference.image_ids import read_ids
 from nucleiseg.inference.images import find_images

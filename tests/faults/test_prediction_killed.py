@@ -17,7 +17,6 @@ import pytest
 import torch
 from PIL import Image
 
-from nucleiseg.doors.prediction import Summary, predict_to_folder
 from nucleiseg.errors import InputError
 from nucleiseg.inference.images import find_images
 from nucleiseg.inference.predictor import PreparedImage
@@ -27,6 +26,7 @@ from nucleiseg.transforms.preprocessing import Preprocessing
 from nucleiseg.writers import result_set
 from nucleiseg.writers.journal import Journal
 from nucleiseg.writers.origin import Origin, answer_digest, read_origin
+from nucleiseg.writers.prediction_folder import Summary, predict_to_folder
 
 REQUEST = {"checkpoint": "abc", "nms": 0.5, "sizes": (1, 2)}
 

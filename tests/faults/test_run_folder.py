@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from tiny import TinyNetwork, train_tiny
 
-from nucleiseg.doors.training import resume
+from nucleiseg.cli.train import resume
 from nucleiseg.errors import InputError
-from nucleiseg.report.runs import find_runs, read_run
 from nucleiseg.run_folder import read_config, read_splits, read_status
 from nucleiseg.run_tables import find_checkpoint, read_index, read_metrics
+from nucleiseg.runs import find_runs, read_run
 
 HEADER = "step,path,train/loss,val/ap50\n"
 FIRST = "1,checkpoints/step_000001.ckpt,0.5,0.25\n"

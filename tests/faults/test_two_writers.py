@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from tiny import train_tiny
 
-from nucleiseg.doors.training import resume, train
+from nucleiseg.cli.train import resume, train
 from nucleiseg.errors import InputError
 from nucleiseg.training import run_lock
 from nucleiseg.training.run_lock import refuse_running, writer

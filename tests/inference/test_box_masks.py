@@ -12,7 +12,8 @@ from pycocotools import mask as coco_mask
 from torch.nn import functional as F
 
 from nucleiseg.inference import pasting
-from nucleiseg.inference.box_masks import Crop, area, compress, crops, paste, run_lengths, to_rle
+from nucleiseg.inference.box_masks import crops, paste, to_rle
+from nucleiseg.rle import Crop, area, compress, run_lengths
 from nucleiseg.structures import Prediction
 
 FAMILIES = ("c4_r50", "c4_r101", "dc5_r50", "fpn_r50", "fpn_x101")

@@ -7,12 +7,12 @@ import pytest
 import torch
 from small_networks import image
 
-from nucleiseg import __version__
 from nucleiseg.errors import InputError
 from nucleiseg.models.checkpoint import Metadata, load, save
 from nucleiseg.models.config import DetectionConfig, MaskConfig, ModelConfig, RoIConfig, RPNConfig
-from nucleiseg.models.conventions import settled
 from nucleiseg.models.mask_rcnn import MaskRCNN, build
+from nucleiseg.models.pretrained_defaults import settled
+from nucleiseg.version import __version__
 
 CONFIG = ModelConfig(
     name="small",

@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 
 from nucleiseg.errors import InputError
 from nucleiseg.models.config import AnchorConfig, ModelConfig
-from nucleiseg.models.conventions import settled
 from nucleiseg.models.mask_rcnn import build
+from nucleiseg.models.pretrained_defaults import settled
 
 FOLDER = Path(__file__).parents[2] / "conf" / "model"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))

@@ -15,10 +15,10 @@ from small_networks import image, small_network, target
 from torch import Tensor
 
 from nucleiseg.errors import InputError
-from nucleiseg.models.arithmetic import AUTOCAST, arithmetic, float32_arithmetic
 from nucleiseg.models.config import DetectionConfig, ModelConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN, build
 from nucleiseg.models.precision import PRECISIONS, Precision, precision_problems
+from nucleiseg.models.precision_context import AUTOCAST, arithmetic, float32_arithmetic
 from nucleiseg.models.trunks import TRUNKS, TrunkSpec
 
 FOLDER = Path(__file__).parents[2] / "conf" / "model"

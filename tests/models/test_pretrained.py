@@ -15,10 +15,10 @@ from nucleiseg.errors import InputError
 from nucleiseg.models import checkpoint, pretrained, zoo
 from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.models.config import ModelConfig
-from nucleiseg.models.conventions import PIXEL_STD
 from nucleiseg.models.download import UnavailableError
 from nucleiseg.models.mask_rcnn import MaskRCNN, build
 from nucleiseg.models.pretrained import Start, resolve_weights
+from nucleiseg.models.pretrained_defaults import PIXEL_STD
 from nucleiseg.models.weights.exporter import save_detectron2
 from nucleiseg.models.weights.report import ImportReport
 

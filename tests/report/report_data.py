@@ -8,19 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from nucleiseg.data.synthetic import draw
+from nucleiseg.data.synthetic.images import draw
 from nucleiseg.evaluation.instance_metrics import Tally
-from nucleiseg.evaluation.leaderboard.board import Leaderboard, Row, Table
-from nucleiseg.evaluation.leaderboard.candidates import Candidate
-from nucleiseg.evaluation.leaderboard.record import EvaluationRecord, ImageRecord
 from nucleiseg.evaluation.matches import match_image
 from nucleiseg.evaluation.results import ImageResults
 from nucleiseg.evaluation.truth import ImageTruth
-from nucleiseg.inference.box_masks import Crop, compress, run_lengths
+from nucleiseg.leaderboard.board import Leaderboard, Row, Table
+from nucleiseg.leaderboard.candidates import Candidate
+from nucleiseg.leaderboard.record import EvaluationRecord, ImageRecord
 from nucleiseg.report.gallery import gallery_images
 from nucleiseg.report.ledger_file import LedgerRow
 from nucleiseg.report.page import Page
-from nucleiseg.report.runs import Run
+from nucleiseg.rle import Crop, compress, run_lengths
+from nucleiseg.runs import Run
 
 BANNER = "The data are DRAWN, not photographed."
 

@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nucleiseg.report.curves import SMOOTHING, Curve, read_curve, smooth, thin
+from nucleiseg.report.curves import SMOOTHING, smooth, thin
+from nucleiseg.run_tables import Curve, read_curve
 
 
 def make_curve(values: list[float]) -> Curve:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleiseg.report.differences import ABSENT, differences, flatten
-from nucleiseg.report.runs import Run
+from nucleiseg.runs import Run
 
 
 def make_run(config: dict[str, Any]) -> Run:

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from nucleiseg.inference.box_masks import Crop, compress, run_lengths
 from nucleiseg.report.outlines import CASING, LineStyle, draw_outlines, find_outlines
+from nucleiseg.rle import Crop, compress, run_lengths
 
 
 def encode(*masks: np.ndarray) -> list:

@@ -13,7 +13,7 @@ import pytest
 sys.path.append(str(Path(__file__).parent))
 from report_data import BANNER, EVIL, make_image, make_page, make_record, make_row, make_run, make_table
 
-from nucleiseg.evaluation.leaderboard.board import Leaderboard, Row
+from nucleiseg.leaderboard.board import Leaderboard, Row
 from nucleiseg.report.charts import draw_metric, draw_sizes, settings_of
 from nucleiseg.report.figures import Chart, charts, write_figures
 from nucleiseg.report.page import Page, started_from, write_page

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nucleiseg.doors.leaderboard.terminal import print_leaderboard
-from nucleiseg.evaluation.leaderboard.board import Leaderboard, Row, Table
-from nucleiseg.evaluation.leaderboard.candidates import Candidate
-from nucleiseg.evaluation.leaderboard.record import EvaluationRecord
+from nucleiseg.cli.leaderboard_terminal import print_leaderboard
+from nucleiseg.leaderboard.board import Leaderboard, Row, Table
+from nucleiseg.leaderboard.candidates import Candidate
+from nucleiseg.leaderboard.record import EvaluationRecord
 from nucleiseg.report.latex import escape_latex, to_latex
 from nucleiseg.report.standings import standings
 from nucleiseg.report.table_cells import TextCell, text_columns

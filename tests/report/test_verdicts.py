@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from nucleiseg.evaluation.results import ImageResults
 from nucleiseg.evaluation.thresholds import match
 from nucleiseg.evaluation.truth import ImageTruth
-from nucleiseg.inference.box_masks import RLE, Crop, compress, run_lengths
 from nucleiseg.report.verdicts import judge
+from nucleiseg.rle import RLE, Crop, compress, run_lengths
 
 HEIGHT, WIDTH = 20, 30
 

@@ -16,8 +16,8 @@ from nucleiseg.training.callbacks.metrics_log import MetricsLog
 from nucleiseg.training.callbacks.progress_bar import ProgressBar
 from nucleiseg.training.callbacks.sinks import Rows
 from nucleiseg.training.callbacks.timing import Timing
+from nucleiseg.training.eval_mode import untraced
 from nucleiseg.training.tables import as_text
-from nucleiseg.training.untraced import untraced
 
 
 def test_losses_round_trip_through_text() -> None:

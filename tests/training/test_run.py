@@ -13,11 +13,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny import TinyNetwork, final_weights, read, train_tiny, what_was_computed
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from nucleiseg.devices import peak_memory_mb
 from nucleiseg.errors import InputError
 from nucleiseg.run_tables import METRICS_COLUMNS
 from nucleiseg.structures import Target
 from nucleiseg.training import tables
-from nucleiseg.training.memory import peak_memory_mb
 from nucleiseg.training.settings import OptimSettings, ValidationSettings
 
 

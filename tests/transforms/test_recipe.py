@@ -17,7 +17,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from nucleiseg.structures import Sample
-from nucleiseg.transforms.colour import STAINS, saturate
+from nucleiseg.transforms.color import STAINS, saturate
 from nucleiseg.transforms.recipe import Recipe
 
 STRONG = Recipe(

@@ -11,7 +11,7 @@ from PIL import Image
 from nucleiseg.data.checks import is_whole
 from nucleiseg.data.layers import pack, unpack
 from nucleiseg.data.readers.base import Reader, Record
-from nucleiseg.data.synthetic import Drawing, draw
+from nucleiseg.data.synthetic.images import Drawing, draw
 from nucleiseg.errors import InputError
 from nucleiseg.structures import Sample
 

@@ -7,7 +7,7 @@ from textwrap import dedent
 from typing import Any
 
 from nucleiseg.models.config import ModelConfig
-from nucleiseg.models.conventions import settled
+from nucleiseg.models.pretrained_defaults import settled
 from nucleiseg.models.resnet import TRUNKS
 
 BASES = {

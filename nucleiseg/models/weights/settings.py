@@ -7,7 +7,7 @@ from typing import Any
 
 from nucleiseg.errors import InputError
 from nucleiseg.models.config import ModelConfig
-from nucleiseg.models.conventions import PIXEL_MEAN, PIXEL_STD
+from nucleiseg.models.pretrained_defaults import PIXEL_MEAN, PIXEL_STD
 from nucleiseg.models.weights.files import WeightsFile
 from nucleiseg.models.weights.names import from_caffe2, is_caffe2
 

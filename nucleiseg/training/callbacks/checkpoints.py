@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from nucleiseg.evaluation.thresholds import COUNT_THRESHOLD
+from nucleiseg.inference.count_threshold import COUNT_THRESHOLD
 from nucleiseg.models.checkpoint import save
 from nucleiseg.progress import counted, duration, say
 from nucleiseg.run_folder import CHECKPOINTS, INDEX, LAST
@@ -14,7 +14,7 @@ from nucleiseg.run_tables import INDEX_COLUMNS, read_index
 from nucleiseg.training.callbacks.metrics_log import MetricsLog
 from nucleiseg.training.callbacks.step import StepCallback
 from nucleiseg.training.callbacks.validation import Validation, ValidationResult
-from nucleiseg.training.finite import diverged, first_clause, stop_if_weights_not_finite
+from nucleiseg.training.divergence import diverged, first_clause, stop_if_weights_not_finite
 from nucleiseg.training.module import NucleiModule
 from nucleiseg.training.plan import CheckpointPlan
 from nucleiseg.training.tables import as_text, write_rows

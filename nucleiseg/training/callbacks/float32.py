@@ -4,8 +4,8 @@ from contextlib import ExitStack
 
 import pytorch_lightning as pl
 
-from nucleiseg.models.arithmetic import float32_arithmetic
 from nucleiseg.models.precision import Precision
+from nucleiseg.models.precision_context import float32_arithmetic
 
 
 class Float32Arithmetic(pl.Callback):

@@ -15,7 +15,7 @@ from nucleiseg.training.callbacks.loss_buffer import LossBuffer
 from nucleiseg.training.callbacks.sinks import Sink
 from nucleiseg.training.callbacks.step import StepCallback
 from nucleiseg.training.callbacks.timing import Timing
-from nucleiseg.training.finite import first_not_finite, stop_at
+from nucleiseg.training.divergence import first_not_finite, stop_at
 from nucleiseg.training.module import Batch
 from nucleiseg.training.tables import append_rows, as_text
 

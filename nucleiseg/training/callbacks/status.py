@@ -11,12 +11,12 @@ from typing import Literal
 import pytorch_lightning as pl
 import torch
 
+from nucleiseg.devices import device_name, peak_memory_mb
 from nucleiseg.failures import explained
 from nucleiseg.files import write_json
 from nucleiseg.run_folder import STATUS, known_status
 from nucleiseg.training.callbacks.step import StepCallback
 from nucleiseg.training.callbacks.timing import Timing
-from nucleiseg.training.memory import device_name, peak_memory_mb
 
 State = Literal["running", "done", "failed", "interrupted"]
 

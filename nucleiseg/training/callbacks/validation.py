@@ -13,11 +13,11 @@ from nucleiseg.evaluation.results import ImageResults
 from nucleiseg.evaluation.scoring import ScoredImage
 from nucleiseg.evaluation.truth import ImageTruth
 from nucleiseg.structures import Prediction, Sample, Target
+from nucleiseg.training.eval_mode import untraced
 from nucleiseg.training.module import LOSSES, NucleiModule
 from nucleiseg.training.ranks import gathered
 from nucleiseg.training.scoring import ValidatedImage, validation_columns
 from nucleiseg.training.settings import ValidationSettings
-from nucleiseg.training.untraced import untraced
 
 SEED = 0
 """Of the sampling in the validation losses: every checkpoint is measured on the same anchors."""

@@ -1,0 +1,188 @@
+"""From the plain keys of `conf/evaluate.yaml` to metrics: what `evaluate.py` calls, apart from Hydra."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nucleiseg.cli.paths import require_writable_file, with_paths
+from nucleiseg.data.cache import SampleCache
+from nucleiseg.errors import InputError
+from nucleiseg.evaluation.coco_truth import read_coco
+from nucleiseg.evaluation.report import evaluate as evaluate_images
+from nucleiseg.evaluation.results import Results, read_results
+from nucleiseg.evaluation.sizes import NUCLEI_SIZES
+from nucleiseg.evaluation.truth import Truth, read_folder
+from nucleiseg.files import cache_folder, require_regular_file, write_json
+from nucleiseg.inference.count_threshold import COUNT_THRESHOLD
+from nucleiseg.inference.image_ids import read_ids
+from nucleiseg.inference.settings import PredictionSettings, share_problems
+from nucleiseg.leaderboard.evaluating_checkpoint import predict_data
+from nucleiseg.models.plain import from_mapping
+from nucleiseg.models.precision import Precision
+from nucleiseg.progress import counted, say
+from nucleiseg.writers.result_set import require_whole
+
+LINES = (
+    ("AP, AP50, AP75 at all detections", ("ap", "ap50", "ap75")),
+    ("AP, AP50, AP75 at 100 an image", ("ap_100", "ap50_100", "ap75_100")),
+    ("AP50 at 100 an image is at most", ("ap50_100_ceiling",)),
+    ("Boxes: AP, AP50, AP75 at all", ("box_ap", "box_ap50", "box_ap75")),
+    ("Boxes: AP, AP50, AP75 at 100", ("box_ap_100", "box_ap50_100", "box_ap75_100")),
+    ("AJI, AJI+", ("aji", "aji_plus")),
+    ("DQ (F1), SQ, PQ", ("dq", "sq", "pq")),
+    ("Dice", ("dice",)),
+    ("Count error: mean absolute, bias", ("count_mae", "count_bias")),
+)
+"""What is said at the end: a text, and the keys whose values stand behind it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateKeys:
+    """The keys of `conf/evaluate.yaml`, which explains them."""
+
+    predictions: str | None = None
+    truth: str | None = None
+    ids: str | None = None
+    checkpoint: str | None = None
+    data: dict[str, Any] | None = None
+    output: str = "metrics.json"
+    count_threshold: float | None = None
+    precision: Precision = "32"
+    cache_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        problems = share_problems(count_threshold=self.count_threshold)
+        given = [key for key in ("predictions", "truth", "ids", "checkpoint", "data") if getattr(self, key) is not None]
+        if given not in (["predictions", "truth"], ["predictions", "truth", "ids"], ["checkpoint", "data"]):
+            problems.append(
+                f"Given is {' and '.join(given) or 'nothing'} to score: give predictions=FILE truth=FILE_OR_FOLDER for "
+                f"a file of results, or checkpoint=FILE_OR_RUN data=folders data.root=DIR for a checkpoint."
+            )
+        elif self.checkpoint is None and self.precision != "32":
+            problems.append(
+                f"precision={self.precision} is how a checkpoint predicts, but results are given: leave it out, and "
+                "give it to predict.py, which makes them."
+            )
+        if problems:
+            raise InputError(problems)
+
+
+def evaluate(**keys: Any) -> int:  # noqa: ANN401
+    """Evaluate a result file, or a checkpoint on a data set, and write every metric.
+
+    Args:
+        **keys: those of `EvaluateKeys`, as YAML gives them; paths may also be path objects.
+
+    Returns:
+        The number of images that are left out because their truth cannot be read.
+
+    Raises:
+        InputError: if a key, the results or the truth cannot be used, or do not fit each other, or the output cannot
+            be written.
+    """
+    paths = with_paths(keys, "predictions", "truth", "ids", "checkpoint", "output", "cache_dir")
+    settings = from_mapping(EvaluateKeys, paths, "")
+    require_writable_file(Path(settings.output))
+    known, results, threshold = _material(settings)
+    report = evaluate_images(known.images, results.images, threshold, known.categories).to_dict()
+    notes = [*known.notes, *results.notes]
+    unreadable = {image.name: image.problems for image in known.unreadable}
+    sources = {key: getattr(settings, key) for key in ("predictions", "truth", "checkpoint", "data")}
+    given = {key: value for key, value in sources.items() if value is not None}
+    if settings.checkpoint is not None:
+        given["precision"] = settings.precision
+    write_json(settings.output, {**given, **report, "notes": notes, "unreadable": unreadable})
+    _say_summary(report, notes, settings.output)
+    if unreadable:
+        say(f"Left out, because their truth cannot be read: {', '.join(unreadable)}.")
+    return len(unreadable)
+
+
+def _material(settings: EvaluateKeys) -> tuple[Truth, Results, float]:
+    """Return the truth, what was found, and the threshold that counts."""
+    if settings.checkpoint is not None and settings.data is not None:
+        how = PredictionSettings(precision=settings.precision)
+        return predict_data(settings.checkpoint, settings.data, settings.count_threshold, how)
+    assert settings.predictions is not None
+    assert settings.truth is not None
+    results_file = Path(settings.predictions)
+    require_whole(results_file.parent)
+    threshold = _count_threshold(settings.count_threshold, results_file)
+    cache = SampleCache(settings.cache_dir or cache_folder())
+    known = _read_truth(Path(settings.truth), _ids_file(settings.ids, results_file), cache)
+    for problem in dict.fromkeys(problem for image in known.unreadable for problem in image.problems):
+        say(problem)
+    return known, read_results(results_file, known), threshold
+
+
+def _ids_file(ids: str | None, predictions: Path) -> Path | None:
+    """Return the file of image ids: the one that is given, else `images.json` beside the results."""
+    if ids is not None:
+        return Path(ids)
+    beside = predictions.parent / "images.json"
+    if not beside.is_file():
+        return None
+    say(f"The image ids are those of {beside} (ids= gives another file).")
+    return beside
+
+
+def _read_truth(path: Path, ids: Path | None, cache: SampleCache) -> Truth:
+    if not path.exists():
+        raise InputError(f"truth={path} does not exist: give a COCO JSON file or a folder of masks.")
+    if path.is_dir():
+        if ids is None:
+            raise InputError(
+                f"truth={path} is a folder, and no images.json lies beside the results: give the file of image ids, "
+                f'ids=FILE with [{{"file_name", "id", "height", "width"}}, ...], that the results were made with.'
+            )
+        return read_folder(path, read_ids(ids), str(ids), cache)
+    truth = read_coco(path)
+    return truth if ids is None else truth.renumbered(read_ids(ids), str(ids))
+
+
+def _count_threshold(wanted: float | None, predictions: Path) -> float:
+    """Return the given threshold, else the one of `counts.csv` beside the results (all its lines agree), else 0.5."""
+    if wanted is not None:
+        return wanted
+    beside = predictions.parent / "counts.csv"
+    try:
+        require_regular_file(beside)
+        with beside.open(encoding="utf-8", newline="") as handle:
+            thresholds = {float(line["threshold"]) for line in csv.DictReader(handle)}
+    except (InputError, OSError, ValueError, KeyError, TypeError, csv.Error):
+        thresholds = set()
+    if len(thresholds) != 1 or share_problems(count_threshold=max(thresholds)):
+        return COUNT_THRESHOLD
+    (threshold,) = thresholds
+    say(f"Counts and label maps use the score threshold {threshold:g} of {beside} (count_threshold= sets another).")
+    return threshold
+
+
+def _say_summary(report: dict[str, Any], notes: list[str], output: str) -> None:
+    for note in notes:
+        say(f"Note: {note}")
+    counts = [counted(report[f"{noun}s"], noun) for noun in ("image", "truth", "result")]
+    say(f"{', '.join(counts)}:")
+    for text, keys in LINES:
+        say(f"  {text:33} {'  '.join(_number(report[key]) for key in keys)}")
+    for name, group in _groups(report).items():
+        numbers = "  ".join(_number(group[key]) for key in ("ap", "ap50", "ap75"))
+        say(f"  {name:33} {numbers}  ({counted(group['truths'], 'truth')})")
+    say(f"{output} holds them with their definitions, pooled and for each image.")
+
+
+def _groups(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what AP is also told for: sizes of nuclei that occur, and classes if there are several."""
+    sizes = {
+        f"AP, AP50, AP75, {size.name.replace('_', ' ')}": report["by_size"][size.name]
+        for size in NUCLEI_SIZES
+        if report["by_size"][size.name]["truths"]
+    }
+    classes = report["per_class"] if len(report["per_class"]) > 1 else {}
+    return sizes | {f"AP, AP50, AP75 of {name}": group for name, group in classes.items()}
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"

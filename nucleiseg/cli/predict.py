@@ -1,0 +1,124 @@
+"""From the plain keys of `conf/predict.yaml` to predictions: what `predict.py` calls, apart from Hydra."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from nucleiseg.cli.paths import require_writable_folder, with_paths
+from nucleiseg.data.readers.demo import DemoReader, write_folders
+from nucleiseg.errors import InputError
+from nucleiseg.inference.images import find_images
+from nucleiseg.inference.predictor import Predictor
+from nucleiseg.inference.settings import PredictionSettings, share_problems
+from nucleiseg.models.plain import from_mapping
+from nucleiseg.progress import counted, say
+from nucleiseg.run_tables import find_checkpoint
+from nucleiseg.version import __version__
+from nucleiseg.writers.origin import CheckpointOrigin, Origin, answer_digest
+from nucleiseg.writers.prediction_folder import Summary, predict_to_folder
+from nucleiseg.writers.result_set import is_begun
+
+DEMO = DemoReader(images=4, size=384, seed=1)
+"""What `input=demo` stands for, where there is no file or folder of that name: images that no demo run has seen (those
+are drawn from seed 0)."""
+
+NOT_OF_THE_RESULTS = ("checkpoint", "input", "output", "ids", "device", "resume", "count_threshold")
+"""Keys that may differ when a prediction is resumed: places (what is there is compared), the device, and the threshold,
+whose value may come from the checkpoint."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictKeys(PredictionSettings):
+    """The keys of `conf/predict.yaml`, which explains them: what to predict with what, beside how."""
+
+    checkpoint: str
+    input: str
+    output: str = "predictions"
+    ids: str | None = None
+    score_threshold: float | None = 0.05
+    count_threshold: float | None = None
+    overlays: bool = True
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if problems := share_problems(count_threshold=self.count_threshold):
+            raise InputError(problems)
+
+
+def predict(**keys: Any) -> int:  # noqa: ANN401
+    """Predict images with a checkpoint, and say what became of them.
+
+    Args:
+        **keys: those of `PredictKeys`, as YAML gives them; paths may also be path objects.
+
+    Returns:
+        The number of images that failed.
+
+    Raises:
+        InputError: if a key, the checkpoint or the input cannot be used, or the output cannot be written.
+    """
+    settings = from_mapping(PredictKeys, with_paths(keys, "checkpoint", "input", "output", "ids"), "")
+    folder = Path(settings.output)
+    require_writable_folder(folder)
+    checkpoint = find_checkpoint(Path(settings.checkpoint))
+    predictor = Predictor.from_checkpoint(checkpoint, settings)
+    made_by = CheckpointOrigin.of(checkpoint, predictor.metadata)
+    source = Path(settings.input)
+    if settings.input == "demo" and not source.exists():
+        source = folder / "demo_data"
+        if not (settings.resume and is_begun(folder)):  # resuming compares their files' times
+            draw_demo(source)
+    images = find_images(source, settings.ids)
+    request = {key: value for key, value in vars(settings).items() if key not in NOT_OF_THE_RESULTS}
+    summary = predict_to_folder(
+        predictor,
+        images,
+        folder,
+        settings.count_threshold,
+        settings.overlays,
+        request={**request, "checkpoint": made_by.checkpoint_sha256, "version": __version__},
+        resume=settings.resume,
+        origin=partial(_origin, made_by, predictor),
+    )
+    _say_summary(summary, folder, settings.overlays)
+    return len(summary.failed)
+
+
+def _origin(made_by: CheckpointOrigin, predictor: Predictor, summary: Summary, answer: Path) -> Origin:
+    """Return where an answer came from, for its sidecar."""
+    shown = predictor.preprocessing
+    is_by_rule = shown == replace(predictor.trained, bits=shown.bits) and shown.scale is None
+    return Origin(
+        **vars(made_by),
+        score_threshold=predictor.score_threshold,
+        count_threshold=summary.count_threshold,
+        nms=predictor.network.roi_heads.nms_thresh,
+        detections=predictor.detections,
+        scale=shown.scale,
+        short=None if is_by_rule else shown.short,
+        long=None if is_by_rule else shown.long,
+        preprocessing=shown.to_dict(),
+        mpp=predictor.mpp,
+        precision=predictor.precision,
+        images=summary.done,
+        results=summary.results,
+        answer_sha256=answer_digest(answer),
+    )
+
+
+def _say_summary(summary: Summary, folder: Path, overlays: bool) -> None:
+    images = counted(summary.done, "image")
+    nuclei = counted(summary.nuclei, "nucleus", "nuclei")
+    also = ", overlays" if overlays else ""
+    say(f"{images} with {nuclei}: {folder / 'answer.zip'}, counts.csv, images.json{also}.")
+    if summary.failed:
+        say(f"{counted(len(summary.failed), 'image')} failed: {', '.join(summary.failed)}.")
+
+
+def draw_demo(folder: Path) -> None:
+    """Draw the demo's images with their masks into a folder, and log that they are drawn."""
+    write_folders(DEMO, folder)
+    say(f"Drew {DEMO.images} images with their masks into {folder}.")
+    say("NOTE: they are DRAWN, not photographed. What is found in them says nothing about real tissue.")

@@ -1,0 +1,1 @@
+"""Synthetic H&E images with exact masks: what the demo trains on, and the tests."""

@@ -1,1 +1,0 @@
-"""From the plain keys of `conf/leaderboard.yaml` to ranked checkpoints: what `leaderboard.py` calls."""

@@ -1,0 +1,24 @@
+"""The least score of a nucleus that is counted and rendered."""
+
+from nucleiseg.inference.predictor import Predictor
+from nucleiseg.progress import say
+
+COUNT_THRESHOLD = 0.5
+"""Least score of a nucleus that is counted, where validation chose none and the user gives none."""
+
+
+def counting_threshold(predictor: Predictor, wanted: float | None) -> float:
+    """Return the threshold that is asked for, else the checkpoint's, else 0.5; not below that of the predictor."""
+    threshold = predictor.metadata.score_threshold if wanted is None else wanted
+    if threshold is None:
+        say(
+            f"The checkpoint holds no score threshold chosen on validation: counts and overlays use {COUNT_THRESHOLD} "
+            f"(count_threshold= sets another)."
+        )
+        threshold = COUNT_THRESHOLD
+    if threshold < predictor.score_threshold:
+        say(
+            f"Counts and overlays use the threshold {predictor.score_threshold:g} instead of {threshold:.4g}: "
+            f"score_threshold={predictor.score_threshold:g} leaves nothing below it."
+        )
+    return max(threshold, predictor.score_threshold)

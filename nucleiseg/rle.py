@@ -1,0 +1,92 @@
+"""COCO run lengths of masks, encoded from the part of the image that an instance covers.
+
+    crop = Crop(row=10, column=20, mask=np.ones((3, 4), bool))
+    compress([run_lengths(crop, height=64, width=64)], 64, 64)  # [{"size": [64, 64], "counts": "..."}]
+
+No array of the whole image is made for an instance, so memory and time follow the size of nuclei, not of images.
+"""
+
+from dataclasses import dataclass
+from typing import TypedDict
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+
+class RLE(TypedDict):
+    """COCO's compressed run-length encoding of one mask: column-major runs, `counts` as JSON-ready text."""
+
+    size: list[int]
+    counts: str
+
+
+@dataclass(frozen=True)
+class Crop:
+    """The part of the image in which one instance may have pixels.
+
+    Attributes:
+        row: first row of the crop in the image.
+        column: first column of the crop in the image.
+        mask: (h, w) bool; the instance has no pixel outside. h or w may be 0.
+    """
+
+    row: int
+    column: int
+    mask: np.ndarray
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """Where the crop lies: an index for an (H, W, ...) array of the image."""
+        height, width = self.mask.shape
+        return slice(self.row, self.row + height), slice(self.column, self.column + width)
+
+
+def compress(counts: list[list[int]], height: int, width: int) -> list[RLE]:
+    """Turn uncompressed run lengths into COCO's compressed text.
+
+    Args:
+        counts: for each mask, column-major run lengths that start with the zeros (see `run_lengths`).
+        height: rows of the image.
+        width: columns of the image.
+    """
+    if not counts:
+        return []
+    plain = [{"size": [height, width], "counts": runs} for runs in counts]
+    encoded = coco_mask.frPyObjects(plain, height, width)
+    return [RLE(size=[height, width], counts=rle["counts"].decode("ascii")) for rle in encoded]
+
+
+def run_lengths(crop: Crop, height: int, width: int) -> list[int]:
+    """Return the run lengths of a mask over the whole image, column by column, zeros first.
+
+    A 2 x 2 crop of ones at row 1, column 1 of a 4 x 3 image (height x width):
+
+        0 0 0        column-major: 0000 0110 0110        run lengths: [5, 2, 2, 2, 1]
+        0 1 1
+        0 1 1
+        0 0 0
+
+    Args:
+        crop: the part of the image that holds the mask.
+        height: rows of the image.
+        width: columns of the image.
+    """
+    rows, columns = crop.mask.shape
+    flat = np.zeros(columns * (rows + 1) + 1, dtype=bool)  # a zero before the crop and after each of its columns,
+    flat[1:].reshape(columns, rows + 1)[:, :rows] = crop.mask.T  # so that no run leaves its column
+    changes = np.flatnonzero(flat[1:] != flat[:-1])  # in pairs: where a run starts, where the next zero is
+    skipped = height - (rows + 1)  # pixels of the image, less the extra zero, between two columns of the crop
+    borders = changes + changes // (rows + 1) * skipped + (crop.column * height + crop.row)
+    if rows == height:  # a run that ends with its column goes on where the next column starts with one
+        joined = np.flatnonzero(borders[1:-1:2] == borders[2::2])
+        borders = np.delete(borders, np.concatenate([2 * joined + 1, 2 * joined + 2]))
+    edges = np.concatenate([[0], borders, [height * width]])
+    runs = (edges[1:] - edges[:-1]).tolist()
+    return runs if runs[-1] else runs[:-1]
+
+
+def area(rles: list[RLE]) -> np.ndarray:
+    """Return the (N,) int64 number of pixels of each mask."""
+    # pycocotools with numpy 2 cannot take more than 255 masks at once (it puts their number into a uint8).
+    parts = [coco_mask.area(rles[start : start + 255]) for start in range(0, len(rles), 255)]
+    return np.concatenate([np.zeros(0), *parts]).astype(np.int64)

@@ -1,0 +1,103 @@
+"""Every file in conf/ and every study composes, and every room takes the keys that they give it."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+
+from nucleiseg.cli.train import _Settings
+from nucleiseg.errors import InputError
+from nucleiseg.training.settings import OptimSettings, TrainerSettings
+from nucleiseg.transforms.recipe import build_recipe
+
+ROOT = Path(__file__).parents[2]
+DOORS = sorted(file.stem for file in (ROOT / "conf").glob("*.yaml"))
+OPTIONS = sorted(
+    f"{file.parent.name}={file.stem}" for file in (ROOT / "conf").glob("*/*.yaml") if not file.stem.startswith("_")
+)
+STUDIES = sorted(file.parent.name for file in (ROOT / "experiments").glob("*/experiment.yaml"))
+MANDATORY = {
+    "predict": ["checkpoint=c", "input=i"],
+    "evaluate": ["predictions=p", "truth=t"],
+    "leaderboard": ["runs=r"],
+}
+
+
+def check(config: dict[str, Any]) -> None:
+    """Give every group to its class, in one pass."""
+    _Settings.from_config(config)
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_every_door_composes_and_has_a_script(door: str, composed: Callable[..., dict[str, Any]]) -> None:
+    composed(door, *MANDATORY.get(door, []))
+    assert (ROOT / f"{door}.py").exists()
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_is_taken_by_its_room(option: str, composed: Callable[..., dict[str, Any]]) -> None:
+    root = ["data.root=somewhere"] if option == "data=folders" else []
+    check(composed("train", option, *root))
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_study_composes_and_is_explained(study: str, composed: Callable[..., dict[str, Any]]) -> None:
+    config = composed("train", f"experiment={study}", "++data.root=somewhere")
+    if config["data"]["reader"] == "demo":
+        del config["data"]["root"]
+    check(config)
+    assert f"experiment={study}" in (ROOT / "experiments" / study / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("option", ["optim=sgd", "optim=adamw"])
+def test_every_key_of_the_optimiser_can_be_given_with_either(
+    option: str, composed: Callable[..., dict[str, Any]]
+) -> None:
+    assert composed("train", option)["optim"].keys() == {field.name for field in fields(OptimSettings)}
+
+
+def test_another_launcher_numbers_the_jobs_too() -> None:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("train", ["model=r50_c4"], return_hydra_config=True)
+    config.hydra.job.num = 7
+    HydraConfig.instance().set_config(config)
+    assert config.hydra.sweep.subdir == "7_r50_c4"
+
+
+def test_the_missions_overrides_compose(composed: Callable[..., dict[str, Any]]) -> None:
+    config = composed("train", "model=r50_c4", "aug.saturation=[0.5,2]")
+    assert config["model"]["name"] == "r50_c4"
+    assert build_recipe(config["aug"]).saturation == (0.5, 2)
+    assert composed("train", "data.val=none")["data"]["val"] == "none"
+
+
+@pytest.mark.parametrize(("card", "settings"), [("optim", OptimSettings), ("trainer", TrainerSettings)])
+def test_defaults_of_the_classes_are_those_of_the_cards(
+    card: str, settings: type, composed: Callable[..., dict[str, Any]]
+) -> None:
+    assert settings.from_dict(composed("train")[card], card) == settings()
+
+
+def test_problems_of_all_groups_come_together(composed: Callable[..., dict[str, Any]]) -> None:
+    overrides = ("optim.lr=-1", "aug.hflip=2", "data.batch_size=0", "model.rpn.nms=3", "+foo=1", "+trainer.max_step=3")
+    with pytest.raises(InputError) as caught:
+        _Settings.from_config(composed("train", *overrides))
+    named = {problem.split()[0] for problem in caught.value.problems}
+    assert named == {"optim.lr", "aug.hflip", "data.batch_size", "model.rpn.nms", "foo", "trainer.max_step"}
+    assert "did you mean trainer.max_steps?" in str(caught.value)
+
+
+@pytest.mark.parametrize("given", [None, 5, "absent"])
+def test_a_group_that_is_missing_or_a_scalar_is_named_with_its_keys(
+    given: object, composed: Callable[..., dict[str, Any]]
+) -> None:
+    config = composed("train")
+    del config["optim"]
+    if given != "absent":
+        config["optim"] = given
+    with pytest.raises(InputError, match=r"^optim is (null|5); it accepts the keys name, lr, "):
+        _Settings.from_config(config)
