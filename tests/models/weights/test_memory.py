@@ -9,7 +9,7 @@ import pytest
 LIMIT = 2.5
 """Times the size of the file."""
 
-CHILD = """
+CHILD = r"""
 import pickle, re, sys
 from pathlib import Path
 
