@@ -12,6 +12,7 @@ Types are strict: text is never taken for a number, nor true for 1; whole number
 infinity nowhere; lists become tuples.
 """
 
+import os
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
@@ -56,6 +57,14 @@ AsTuple = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) 
 
 AsText = BeforeValidator(lambda value: str(value) if type(value) is int else value)
 """Marks text that YAML may have read as a number (`precision=32`)."""
+
+PathText = Annotated[
+    str,
+    BeforeValidator(lambda value: _as_path(value)),
+    Field(min_length=1),
+    Accepts("a path, in quotes where YAML reads it as something else ('2024.10')"),
+]
+"""A path as text: of a whole number (a folder called 2024) or a path object too, `~` expanded to the user's home."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 """A share, probability, score or IoU."""
@@ -143,6 +152,16 @@ def _with_input_errors(cls: Any) -> Any:  # noqa: ANN401
     return cls
 
 
+def _as_path(value: object) -> object:
+    """Return a path as text; leave what cannot be turned back into what was typed (2024.10 became 2024.1)."""
+    if type(value) is int:
+        return str(value)
+    if not isinstance(value, str | os.PathLike):
+        return value
+    path = os.fspath(value)
+    return os.path.expanduser(path) if path.startswith("~") else path  # noqa: PTH111 - pathlib raises for ~nobody
+
+
 class Problems:
     """Collect the problems of several checks, to raise them as one error."""
 
@@ -213,8 +232,8 @@ def known_keys(cls: Any, key: str = "") -> Iterator[str]:  # noqa: ANN401
     """Yield every key of a class of settings, with dots, those of its groups included."""
     for name, hint in _hints(cls).items():
         yield (whole := f"{key}.{name}" if key else name)
-        if _is_settings(hint):
-            yield from known_keys(hint, whole)
+        if group := _group(hint):
+            yield from known_keys(group, whole)
 
 
 def describe(hint: Any) -> str:  # noqa: ANN401
@@ -231,8 +250,10 @@ def describe(hint: Any) -> str:  # noqa: ANN401
         return _describe_tuple(arguments, {})
     if _is_settings(hint):
         return f"the keys {', '.join(_hints(hint))}"
+    if origin is dict:
+        return "a group of keys" + (f", each {describe(arguments[1])}" if arguments[1] is not Any else "")
     names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
-    return names.get(hint, "a group of keys" if origin is dict else str(hint))
+    return names.get(hint, "a group of keys" if hint is dict else str(hint))
 
 
 def shown(value: object) -> str:
@@ -292,6 +313,21 @@ def _is_settings(hint: object) -> bool:
     return isinstance(hint, type) and issubclass(hint, Settings)
 
 
+def _alternatives(hint: Any) -> list[Any]:  # noqa: ANN401
+    """Return the types that a hint allows beside None, without their annotations."""
+    if get_origin(hint) is Annotated:
+        return _alternatives(get_args(hint)[0])
+    if get_origin(hint) in (Union, types.UnionType):
+        return [kind for argument in get_args(hint) if argument is not type(None) for kind in _alternatives(argument)]
+    return [hint]
+
+
+def _group(hint: Any) -> Any:  # noqa: ANN401
+    """Return the one class of settings among the types that a hint allows; None if there is none, or several."""
+    groups = [kind for kind in _alternatives(hint) if _is_settings(kind)]
+    return groups[0] if len(groups) == 1 else None
+
+
 def _missing(cls: Any, mapping: object, key: str) -> Iterator[str]:  # noqa: ANN401
     """Yield a sentence for each field with a default that a mapping lacks; pydantic names those without."""
     if not isinstance(mapping, Mapping):
@@ -300,8 +336,8 @@ def _missing(cls: Any, mapping: object, key: str) -> Iterator[str]:  # noqa: ANN
     for item in fields(cls):
         hint, whole = hints[item.name], f"{key}.{item.name}" if key else item.name
         if item.name in mapping:
-            if _is_settings(hint):
-                yield from _missing(hint, mapping[item.name], whole)
+            if group := _group(hint):
+                yield from _missing(group, mapping[item.name], whole)
         elif item.default is not MISSING or item.default_factory is not MISSING:
             yield f"{whole} is missing; it accepts {describe(hint)}."
 
@@ -317,22 +353,35 @@ def _sentences(error: ValidationError, cls: Any, mapping: object, key: str) -> l
 
 
 def _problem_sentences(problem: Any, cls: Any, value: Any, key: str) -> Iterable[str]:  # noqa: ANN401
-    """Return the sentences of one error, whose location is followed through nested classes down to a field."""
+    """Return the sentences of one error, whose location is followed through nested groups down to a field."""
     top, root, hint = cls, key, cls
     for name in problem["loc"]:
-        if not _is_settings(hint):
-            break  # an index in a list, or the branch of a union: the sentence is about the field
-        known = _hints(hint)
-        key = f"{key}.{name}" if key else str(name)
-        if name not in known:
-            return [unknown_key(key, known_keys(top, root))]
-        hint = known[name]
-        if problem["type"] == "missing" and name == problem["loc"][-1]:
-            return [f"{key} is missing; it accepts {describe(hint)}."]
-        value = value[name] if isinstance(value, Mapping) else getattr(value, name)
+        *others, kind = _alternatives(hint)
+        if others:  # a union: pydantic names the alternative that it tried
+            group = _group(hint)
+            if group is None or not isinstance(value, Mapping):
+                break
+            if group.__name__ not in name:
+                return []  # the value is a group, so what the other alternatives lack doesn't matter
+            hint = group
+        elif _is_settings(kind):
+            known = _hints(kind)
+            key = f"{key}.{name}" if key else str(name)
+            if name not in known:
+                return [unknown_key(key, known_keys(top, root))]
+            hint = known[name]
+            if problem["type"] == "missing" and name == problem["loc"][-1]:
+                return [f"{key} is missing; it accepts {describe(hint)}."]
+            value = value[name] if isinstance(value, Mapping) else getattr(value, name)
+        elif get_origin(kind) is dict and problem["loc"][-1] != "[key]":
+            key, hint, value = f"{key}.{name}", get_args(kind)[1], value[name]
+            top, root = (hint, key) if _group(hint) else (top, root)
+        elif get_origin(kind) is tuple and (group := _group(get_args(kind)[0])):
+            key, hint, value = f"{key}[{name}]", group, value[name]
+            top, root = group, key
+        else:
+            break  # an element of a list: the sentence is about the list
     context = problem.get("ctx", {})
     if problem["type"] == "contradiction":
         return context["settings"].contradictions(f"{key}." if key else "")
-    if problem["type"] == "problems":
-        return context["problems"]
     return [f"{key or 'The configuration'} is {shown(value)}; it accepts {describe(hint)}."]

@@ -2,13 +2,15 @@
 
 import pickle
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import Field
 
 from nucleiseg.errors import InputError
-from nucleiseg.settings import AsTuple, Settings, settings, suggestion
+from nucleiseg.settings import AsTuple, PathText, Settings, settings, suggestion
 
 
 @settings
@@ -28,6 +30,21 @@ class Outer(Settings):
     pair: Annotated[tuple[float, float], AsTuple] = (0.0, 1.0)
     kind: Literal["a", "b"] | None = None
     inner: Inner = Inner()
+
+
+@settings
+class Nested(Settings):
+    optional: Inner | None = None
+    either: Inner | str = "text"
+    several: Annotated[tuple[Inner, ...], AsTuple] = ()
+    named: dict[str, Inner] = Field(default_factory=dict)
+    numbers: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    free: dict[str, Any] | None = None
+
+
+@settings
+class Derived(Nested):
+    path: PathText | None = None
 
 
 @pytest.mark.parametrize(
@@ -52,6 +69,51 @@ def test_a_problem_is_one_sentence(values: dict, sentence: str) -> None:
     with pytest.raises(InputError) as caught:
         Outer.from_dict({"name": "n", **values}, "")
     assert caught.value.problems == [sentence]
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"optional": 3}, "optional is 3; it accepts the keys low, high, or null."),
+        ({"optional": {"low": 10}}, "optional.low is 10; it accepts a whole number from 1 to 9."),
+        ({"optional": {"low": 6}}, "optional.low=6 is above optional.high=5."),
+        ({"optional": {"hihg": 6}}, "optional.hihg is not a key of optional; did you mean optional.high?"),
+        ({"either": {"low": 10}}, "either.low is 10; it accepts a whole number from 1 to 9."),
+        ({"either": 3}, "either is 3; it accepts the keys low, high or text."),
+        ({"several": [{}, {"low": 10}]}, "several[1].low is 10; it accepts a whole number from 1 to 9."),
+        ({"several": [{"lwo": 1}]}, "several[0].lwo is not a key of several[0]; did you mean several[0].low?"),
+        ({"named": {"a": {"low": 6}}}, "named.a.low=6 is above named.a.high=5."),
+        ({"named": {"a": {"lwo": 6}}}, "named.a.lwo is not a key of named.a; did you mean named.a.low?"),
+        ({"numbers": {"a": 0}}, "numbers.a is 0; it accepts a number above 0."),
+        ({"numbers": {1: 1.0}}, "numbers is {1: 1.0}; it accepts a group of keys, each a number above 0."),
+        ({"free": 3}, "free is 3; it accepts a group of keys, or null."),
+    ],
+)
+def test_groups_within_unions_lists_and_dicts_are_followed(values: dict, sentence: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Derived.from_dict(values, "")
+    assert caught.value.problems == [sentence]
+
+
+def test_nested_groups_survive_a_round_trip() -> None:
+    values = {"optional": {"low": 2}, "several": [{"low": 3}], "named": {"a": {"low": 4}}, "free": {"b": [1]}}
+    built = Derived.from_dict(values)
+    assert Derived.from_dict(built.to_dict()) == built
+    assert replace(built, optional=None).several == (Inner(low=3),)
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [("a/b", "a/b"), (2024, "2024"), (Path("a"), "a"), ("~/a", str(Path.home() / "a")), ("~no", "~no")],
+)
+def test_a_path_is_text(given: object, text: str) -> None:
+    assert Derived.from_dict({"path": given}).path == text
+
+
+@pytest.mark.parametrize("given", [2024.1, True, "", ["a"]])
+def test_what_yaml_may_have_misread_is_no_path(given: object) -> None:
+    with pytest.raises(InputError, match=r"^path is .*; it accepts a path, in quotes where YAML"):
+        Derived.from_dict({"path": given}, "")
 
 
 def test_all_problems_come_together_and_missing_keys_are_named() -> None:
