@@ -109,7 +109,7 @@ def _name_problems(node: Mapping[str, Any], key: str, allowed: Collection[str] |
     target = node[TARGET]
     for special in SPECIAL_KEYS:
         if special in node:
-            yield f"{key}.{special} is {shown(node[special])}; leave it out: {TARGET} names a class that is called once."
+            yield f"{key}.{special} is {shown(node[special])}; leave it out: {TARGET} names a class, called once."
     parts = target.split(".") if isinstance(target, str) else []
     # A leading underscore: private modules, such as `__main__`, may do something when they are imported.
     if len(parts) < 2 or not all(part.isidentifier() and not part.startswith("_") for part in parts):
