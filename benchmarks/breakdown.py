@@ -37,7 +37,7 @@ from nucleiseg.training.run import callbacks, make_trainer
 from nucleiseg.training.schedule import Schedule
 from nucleiseg.training.settings import OptimSettings, TrainerSettings, ValidationSettings
 from nucleiseg.transforms.preprocessing import Preprocessing
-from nucleiseg.transforms.recipe import Recipe
+from nucleiseg.transforms.recipe import Recipe, Resize
 
 STEP, FORWARD, BACKWARD, OPTIMISER = "a step", "forward", "backward", "optimiser"
 
@@ -198,7 +198,7 @@ def data_module(chosen: Options, folder: Path, steps: int) -> NucleiDataModule:
     counts = tuple(chosen.nuclei + index for index in range(4))
     data = NucleiDataModule(
         DiscReader(counts, chosen.size),
-        Recipe(saturation=(0.5, 2.0), resize_short=chosen.resize),
+        Recipe(saturation=(0.5, 2.0), resize=Resize(short=chosen.resize)),
         Preprocessing(),
         cache_dir=folder / "cache",
         val="none",

@@ -36,7 +36,7 @@ from nucleiseg.run_folder import INDEX, METRICS
 from nucleiseg.training import run
 from nucleiseg.training.settings import CheckpointSettings, OptimSettings, TrainerSettings
 from nucleiseg.transforms.preprocessing import Preprocessing
-from nucleiseg.transforms.recipe import Range, Recipe
+from nucleiseg.transforms.recipe import Range, Recipe, Resize
 
 TABLE: tuple[tuple[str, Range | None], ...] = (
     ("r50_c4", None),
@@ -162,7 +162,7 @@ def data_module(case: Case) -> NucleiDataModule:
     """Return the data: all images train."""
     data = NucleiDataModule(
         case.chosen.reader(),
-        Recipe(saturation=case.saturation, resize_short=case.chosen.resize),
+        Recipe(saturation=case.saturation, resize=Resize(short=case.chosen.resize)),
         Preprocessing(),
         cache_dir=case.cache,
         val="none",

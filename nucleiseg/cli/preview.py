@@ -15,7 +15,7 @@ from nucleiseg.models.mask_rcnn import build
 from nucleiseg.progress import say
 from nucleiseg.report.preview import write_preview
 from nucleiseg.structures import Sample
-from nucleiseg.transforms.recipe import build_recipe
+from nucleiseg.transforms.recipe import Recipe
 
 
 class LazySamples(Sequence[Sample]):
@@ -50,7 +50,7 @@ def preview(config: dict[str, Any]) -> None:
     """
     output = with_paths(config, "output")["output"]
     require_writable_folder(Path(output))
-    recipe = build_recipe(config["aug"])
+    recipe = Recipe.from_dict(config["aug"], "aug")
     model = ModelConfig.from_dict(config["model"])
     data = {**config["data"], "val": "none", "fold": None}
     datamodule = build_datamodule(

@@ -37,7 +37,7 @@ from nucleiseg.training.settings import (
     ValidationSettings,
 )
 from nucleiseg.transforms.preprocessing import Preprocessing
-from nucleiseg.transforms.recipe import Recipe, build_recipe
+from nucleiseg.transforms.recipe import Recipe
 
 GROUPS = ("data", "aug", "model", "optim", "trainer", "checkpoint", "validation", "seed")
 """Keys of `conf/train.yaml` that every run needs."""
@@ -77,7 +77,7 @@ class _Settings:
         problems = Problems()
         groups: dict[str, Any] = {**dict.fromkeys(GROUPS), **config}  # an absent group is reported as null
         checked: dict[str, Any] = {
-            "recipe": problems.taking(lambda: build_recipe(groups["aug"])),
+            "recipe": problems.taking(lambda: Recipe.from_dict(groups["aug"], "aug")),
             "model": problems.taking(lambda: ModelConfig.from_dict(groups["model"])),
             "optim": problems.taking(lambda: OptimSettings.from_dict(groups["optim"], "optim")),
             "trainer": problems.taking(lambda: TrainerSettings.from_dict(groups["trainer"], "trainer")),

@@ -6,17 +6,58 @@ go through Pillow itself. Label planes go through OpenCV's INTER_NEAREST_EXACT, 
 Pillow's nearest filter and takes planes of any integer type; OpenCV's INTER_NEAREST does not.
 """
 
+from typing import Annotated
+
 import cv2
 import numpy as np
 import torch
 from PIL import Image
+from pydantic import AfterValidator, BeforeValidator, Field
 from torch import Tensor
+
+from nucleiseg.settings import Accepts, AsTuple
+
+SMALLEST_CROP = 16
+"""Pixels: less shows no nucleus; a smaller whole number is rather a share without its decimal point."""
+
+LARGEST_CROP = 100_000
+"""Pixels: the side of the largest whole slides."""
 
 Shape = tuple[int, int]
 """(height, width) in pixels."""
 
-Crop = tuple[float | int, float | int]
+
+def _as_share_or_pixels(value: object) -> object:
+    """Keep a small whole number from becoming a share: 1 would be the whole side."""
+    if type(value) is int and value < SMALLEST_CROP:
+        raise ValueError(f"{value} pixels")
+    return value
+
+
+CropSide = Annotated[
+    Annotated[float, Field(gt=0, le=1)] | Annotated[int, Field(ge=SMALLEST_CROP, le=LARGEST_CROP)],
+    BeforeValidator(_as_share_or_pixels),
+]
+
+Crop = Annotated[
+    tuple[CropSide, CropSide],
+    AsTuple,
+    Accepts(
+        f"[height, width], each a share of the image's side (0.5, up to 1.0, with the decimal point) or a whole number "
+        f"of pixels from {SMALLEST_CROP} to {LARGEST_CROP:,}"
+    ),
+]
 """(height, width) of a crop: a float is a share of the image's side, an integer a number of pixels."""
+
+
+def _ascending(limits: tuple[float, float]) -> tuple[float, float]:
+    if limits[0] > limits[1]:
+        raise ValueError(f"{limits[0]} is above {limits[1]}")
+    return limits
+
+
+Ascending = AfterValidator(_ascending)
+"""Marks a pair of numbers whose first must not be above its second."""
 
 
 def crop_shape(height: int, width: int, crop: Crop, factor: float = 1.0) -> Shape:

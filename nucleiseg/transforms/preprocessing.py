@@ -1,4 +1,4 @@
-"""How an image becomes what the network sees: one rule for validation, prediction, evaluation and the leaderboard.
+"""Scale and decode whole images: one rule for validation, prediction, evaluation and the leaderboard.
 
     Preprocessing(crop=(0.5, 0.5), short=608, long=800).shape(1000, 1000)      # (1216, 1216), as training showed it
 
@@ -8,14 +8,15 @@ prediction does not import Albumentations.
 """
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Annotated, Literal, Self
 
 import numpy as np
+from pydantic import Field
 from torch import Tensor
 
-from nucleiseg.errors import InputError
+from nucleiseg.settings import AsTuple, Settings, settings
 from nucleiseg.structures import Sample, Target
 from nucleiseg.transforms.geometry import (
     Crop,
@@ -29,15 +30,20 @@ from nucleiseg.transforms.geometry import (
 )
 from nucleiseg.transforms.targets import make_target
 
-SCALE_LIMITS = (1e-3, 1e3)
-"""Least and greatest network pixels per source pixel: beyond, an image has no pixels left or no memory holds it."""
+LARGEST_SIDE = 16_384
+"""Network pixels of a side: a square of it already has 268 million, more than the memory of any GPU holds maps for."""
 
-MPP_LIMITS = (1e-3, 1e3)
-"""Least and greatest micrometers per pixel that are accepted; microscopes have 0.05 to 10."""
+Scale = Annotated[float, Field(ge=1e-3, le=1e3)]
+"""Network pixels per source pixel: beyond, an image has no pixels left or no memory holds it."""
+
+Mpp = Annotated[float, Field(ge=1e-3, le=1e3)]
+"""Micrometers per pixel; microscopes have 0.05 to 10."""
+
+Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Preprocessing:
+@settings
+class Preprocessing(Settings):
     """Decoding and scale of whole images, without any random part.
 
     Attributes:
@@ -52,39 +58,20 @@ class Preprocessing:
         bits: the camera's bits per pixel in files that have 16, see `data.readers.images.to_eight_bits`; None: by
             each image's brightest value.
         mpp: micrometers per pixel of the training images; None: unknown.
-
-    Raises:
-        InputError: with a sentence for each number that is out of range.
     """
 
     crop: Crop | None = None
-    short: int | None = None
-    long: int | None = None
-    scale: float | None = None
-    scales: tuple[float, float] | None = None
-    bits: int | None = None
-    mpp: float | None = None
+    short: Side | None = None
+    long: Side | None = None
+    scale: Scale | None = None
+    scales: Annotated[tuple[Scale, Scale], AsTuple] | None = None
+    bits: Literal[8, 10, 12, 14, 16] | None = None
+    mpp: Mpp | None = None
 
-    def __post_init__(self) -> None:
-        sides = {"short": self.short, "long": self.long, "bits": self.bits}
-        problems = [
-            f"{name} is {value!r}; it accepts a whole number above 0."
-            for name, value in sides.items()
-            if value is not None and not (type(value) is int and value > 0)
-        ]
-        scales = [("scale", self.scale), *(("scales", value) for value in self.scales or ())]
-        limited = [(name, value, SCALE_LIMITS) for name, value in scales] + [("mpp", self.mpp, MPP_LIMITS)]
-        problems += [
-            f"{name} is {value!r}; it accepts a number from {low:g} to {high:g}."
-            for name, value, (low, high) in limited
-            if value is not None and not (_is_number(value) and low <= value <= high)
-        ]
-        if self.crop is not None and not (len(self.crop) == 2 and all(_is_number(s) and s > 0 for s in self.crop)):
-            problems.append(f"crop is {self.crop!r}; it accepts two numbers above 0, shares (float) or pixels (int).")
+    def contradictions(self, at: str) -> Iterator[str]:
+        """Yield a sentence if two rules are given; see `Settings`."""
         if self.scale is not None and self.short is not None:
-            problems.append(f"scale is {self.scale} and short is {self.short}; only one of them can hold.")
-        if problems:
-            raise InputError(problems)
+            yield f"{at}scale is {self.scale:g}; it accepts null beside {at}short, which is {self.short}."
 
     @classmethod
     def of_training(
@@ -103,26 +90,6 @@ class Preprocessing:
         rule = cls(crop=crop, short=short, long=long, bits=bits, mpp=mpp)
         scales = [rule.scale_of(height, width) for height, width in sizes]
         return replace(rule, scales=(min(scales), max(scales)))
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Restore what `to_dict` returned.
-
-        Raises:
-            InputError: for an unknown name or a value that is not accepted.
-        """
-        known = {field.name for field in fields(cls)}
-        if unknown := [str(name) for name in values if name not in known]:
-            raise InputError(f"preprocessing has the unknown entries {', '.join(unknown)}; known are {sorted(known)}.")
-        restored: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-        }
-        return cls(**restored)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return numbers, lists and None, for a checkpoint."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def scale_of(self, height: int, width: int, mpp: float | None = None) -> float:
         """Return network pixels per source pixel, before sides are rounded to whole pixels.
@@ -173,7 +140,3 @@ class Preprocessing:
             seed=seed,
         )
         return self.prepare(sample.image), target
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,39 +1,64 @@
-"""What happens to a sample on its way to the network in training: random augmentation (elsewhere: `preprocessing`).
+"""Random augmentation of training samples (whole images: `preprocessing`).
+
+    recipe = Recipe(crop=(0.5, 0.5), resize=Resize(short=608, long=800), saturation=(0.5, 2.0))
+    image, target = recipe(sample, seed=7)          # (3, h, w) uint8 RGB, boxes and planes in its pixels
 
 Boxes are never transformed: they are measured on the transformed label-map planes.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import Any
+from typing import Annotated
 
+from pydantic import Field
 from torch import Tensor
 
-from nucleiseg.errors import InputError
+from nucleiseg.settings import Accepts, AsTuple, Settings, Share, settings
 from nucleiseg.structures import Sample, Target
-from nucleiseg.transforms.geometry import Crop, Shape, crop_shape, resize_scale, to_tensor
+from nucleiseg.transforms.geometry import Ascending, Crop, Shape, crop_shape, resize_scale, to_tensor
 from nucleiseg.transforms.pipeline import Pipeline
-from nucleiseg.transforms.preprocessing import Preprocessing
-from nucleiseg.transforms.settings import find_key_problems, find_problems
+from nucleiseg.transforms.preprocessing import LARGEST_SIDE, Preprocessing
 from nucleiseg.transforms.targets import make_target
 
 Range = tuple[float, float]
-"""Lowest and highest value of a uniform draw."""
+"""Lowest and highest value of a uniform distribution."""
+
+MOST_SATURATION = 100.0
+"""Every color is at the border of RGB from a factor of 255 on; the study went to 10."""
+
+MOST_JITTER = 20.0
+"""Factor on a crop's size at which a nucleus of 20 pixels would be shown with one."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """Random augmentation of a training sample: crop, resize, colour, flips and turns, in this order.
+@settings
+class Resize(Settings):
+    """The shortest-edge rule of the crop.
+
+    Attributes:
+        short: pixels of the crop's shorter side, unless ...
+        long: ... the longer one would then have more than this.
+    """
+
+    short: Annotated[int, Field(ge=1, le=LARGEST_SIDE)] = 608
+    long: Annotated[int, Field(ge=1, le=LARGEST_SIDE)] = 800
+
+    def contradictions(self, at: str) -> Iterator[str]:
+        """Yield a sentence if the shorter side is to be the longer one; see `Settings`."""
+        if self.short > self.long:
+            yield f"{at}short is {self.short}; it accepts at most the {self.long} of {at}long."
+
+
+@settings
+class Recipe(Settings):
+    """Random augmentation of a training sample: crop, resize, color, turns and flips, in this order.
 
     The defaults are those of the study that this project reproduces, without saturation. Calling it with the same
     sample and seed gives the same result, whatever was called before and in whatever process.
 
     Attributes:
         crop: (height, width) of a random crop, in shares of the image's sides (float) or pixels (int); None: none.
-        resize_short: the crop is resized so that its shorter side has this many pixels ...
-        resize_long: ... and its longer side no more than this many.
-        saturation: range of a factor on each pixel's distance from its grey; None: off.
+        resize: size to which the crop is brought.
+        saturation: range of a factor on each pixel's distance from its gray; None: off.
         hflip: probability of a left-right flip.
         vflip: probability of a top-bottom flip.
         quarter_turns: turn by 0, 90, 180 or 270 degrees, each equally often.
@@ -43,34 +68,47 @@ class Recipe:
         contrast: every level is multiplied by a factor within 1 +- this.
         stain_jitter: the amount of each stain is multiplied by a factor within 1 +- this.
         min_area: nuclei with fewer pixels than this after all geometry are dropped.
-
-    Raises:
-        InputError: a sentence for each setting out of its range, naming its key.
     """
 
     crop: Crop | None = (0.5, 0.5)
-    resize_short: int = 608
-    resize_long: int = 800
-    saturation: Range | None = None
-    hflip: float = 0.5
-    vflip: float = 0.0
+    resize: Resize = Resize()
+    saturation: (
+        Annotated[
+            tuple[
+                Annotated[float, Field(ge=0, le=MOST_SATURATION)], Annotated[float, Field(ge=0, le=MOST_SATURATION)]
+            ],
+            AsTuple,
+            Ascending,
+            Accepts(f"[lowest, highest], from 0 to {MOST_SATURATION:g}"),
+        ]
+        | None
+    ) = None
+    hflip: Share = 0.5
+    vflip: Share = 0.0
     quarter_turns: bool = False
-    scale_jitter: Range | None = None
-    brightness: float = 0.0
-    contrast: float = 0.0
-    stain_jitter: float = 0.0
-    min_area: int = 1
-
-    def __post_init__(self) -> None:
-        if problems := find_problems({field.name: getattr(self, field.name) for field in fields(self)}):
-            raise InputError(problems)
+    scale_jitter: (
+        Annotated[
+            tuple[
+                Annotated[float, Field(ge=1 / MOST_JITTER, le=MOST_JITTER)],
+                Annotated[float, Field(ge=1 / MOST_JITTER, le=MOST_JITTER)],
+            ],
+            AsTuple,
+            Ascending,
+            Accepts(f"[lowest, highest], from {1 / MOST_JITTER:g} to {MOST_JITTER:g}"),
+        ]
+        | None
+    ) = None
+    brightness: Share = 0.0
+    contrast: Share = 0.0
+    stain_jitter: Share = 0.0
+    min_area: Annotated[int, Field(ge=1, le=LARGEST_SIDE**2)] = 1
 
     @cached_property
     def _pipeline(self) -> Pipeline:
         return Pipeline(
             crop=self.crop,
             scale_jitter=self.scale_jitter,
-            resize=(self.resize_short, self.resize_long),
+            resize=(self.resize.short, self.resize.long),
             saturation=self.saturation,
             brightness=self.brightness,
             contrast=self.contrast,
@@ -86,7 +124,7 @@ class Recipe:
 
     def nominal_scale(self, height: int, width: int) -> float:
         """Return network pixels per source pixel of an image of this size, without jitter."""
-        return resize_scale(*self.crop_shape(height, width), self.resize_short, self.resize_long)
+        return resize_scale(*self.crop_shape(height, width), self.resize.short, self.resize.long)
 
     def preprocessing(self, sizes: Iterable[Shape], bits: int | None, mpp: float | None) -> Preprocessing:
         """Return how whole images are shown to a network that was trained with this recipe.
@@ -96,14 +134,14 @@ class Recipe:
             bits: the camera's bits per pixel, as the data were decoded.
             mpp: micrometers per pixel of the data; None: unknown.
         """
-        return Preprocessing.of_training(self.crop, self.resize_short, self.resize_long, sizes, bits, mpp)
+        return Preprocessing.of_training(self.crop, self.resize.short, self.resize.long, sizes, bits, mpp)
 
     def __call__(self, sample: Sample, seed: int) -> tuple[Tensor, Target]:
         """Augment one sample.
 
         Args:
             sample: image and planes; may be read-only or mapped from a file.
-            seed: not negative; decides every random draw.
+            seed: not negative; decides every random number.
 
         Returns:
             (3, h, w) uint8 RGB and the target in its pixels.
@@ -115,26 +153,7 @@ class Recipe:
             sample.labels,
             min_area=self.min_area,
             name=sample.name,
-            scale=resize_scale(*window, self.resize_short, self.resize_long),
+            scale=resize_scale(*window, self.resize.short, self.resize.long),
             seed=seed,
         )
         return to_tensor(image), target
-
-
-def build_recipe(settings: Mapping[str, Any]) -> Recipe:
-    """Build a recipe from the keys of `conf/aug/*.yaml`: those of `Recipe`, with `resize: {short, long}`.
-
-    Args:
-        settings: plain Python values; lists stand for pairs.
-
-    Raises:
-        InputError: a sentence for each key that is missing, unknown or out of its range.
-    """
-    keys = [field.name for field in fields(Recipe) if not field.name.startswith("resize_")]
-    if problems := find_key_problems(settings, [*keys, "resize"]):
-        raise InputError(problems)
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
-    }
-    resize = values.pop("resize")
-    return Recipe(resize_short=resize["short"], resize_long=resize["long"], **values)

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from nucleiseg.cli.train import _Settings
 from nucleiseg.errors import InputError
 from nucleiseg.training.settings import OptimSettings, TrainerSettings
-from nucleiseg.transforms.recipe import build_recipe
+from nucleiseg.transforms.recipe import Recipe
 
 ROOT = Path(__file__).parents[2]
 DOORS = sorted(file.stem for file in (ROOT / "conf").glob("*.yaml"))
@@ -71,7 +71,7 @@ def test_another_launcher_numbers_the_jobs_too() -> None:
 def test_the_missions_overrides_compose(composed: Callable[..., dict[str, Any]]) -> None:
     config = composed("train", "model=r50_c4", "aug.saturation=[0.5,2]")
     assert config["model"]["name"] == "r50_c4"
-    assert build_recipe(config["aug"]).saturation == (0.5, 2)
+    assert Recipe.from_dict(config["aug"], "aug").saturation == (0.5, 2)
     assert composed("train", "data.val=none")["data"]["val"] == "none"
 
 

@@ -22,7 +22,7 @@ from nucleiseg.errors import InputError
 from nucleiseg.files import cache_folder
 from nucleiseg.structures import Sample, Target
 from nucleiseg.transforms.preprocessing import Preprocessing
-from nucleiseg.transforms.recipe import Recipe
+from nucleiseg.transforms.recipe import Recipe, Resize
 
 CONF = Path(__file__).parents[2] / "conf" / "data"
 
@@ -68,7 +68,7 @@ def test_setup_lists_checks_and_splits_once(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_workers_change_nothing(tmp_path: Path) -> None:
-    recipe = Recipe(crop=(0.5, 0.5), resize_short=40, resize_long=60, saturation=(0.5, 2), quarter_turns=True)
+    recipe = Recipe(crop=(0.5, 0.5), resize=Resize(short=40, long=60), saturation=(0.5, 2), quarter_turns=True)
     found = []
     for workers in (0, 2):
         reader = DemoReader(images=5, size=48)

@@ -9,7 +9,7 @@ from PIL import Image
 from nucleiseg.report import preview
 from nucleiseg.report.preview import draw_counts, draw_crops, draw_images, find_outlines, write_preview
 from nucleiseg.structures import Sample
-from nucleiseg.transforms.recipe import Recipe
+from nucleiseg.transforms.recipe import Recipe, Resize
 from nucleiseg.transforms.targets import make_target
 
 
@@ -36,7 +36,7 @@ def make_sample(name: str = "a", nuclei: int = 2) -> Sample:
 def test_write_preview_draws_three_pictures(tmp_path: Path) -> None:
     samples = [make_sample(f"image_{index}", index % 3) for index in range(3)]
     summaries = [Summary(sample.name, len(sample)) for sample in samples]
-    recipe = Recipe(resize_short=40, resize_long=60)
+    recipe = Recipe(resize=Resize(short=40, long=60))
     paths = write_preview(tmp_path / "new", samples, summaries, recipe, {"detections": 1}, crops=4)
     assert [path.name for path in paths] == ["images.png", "nuclei_per_image.png", "augmented_crops.png"]
     for path in paths:
@@ -58,7 +58,7 @@ def test_only_the_samples_drawn_are_asked_for(tmp_path: Path, monkeypatch: pytes
             asked.add(int(index))
             return make_sample()
 
-    recipe = Recipe(resize_short=40, resize_long=60)
+    recipe = Recipe(resize=Resize(short=40, long=60))
     write_preview(tmp_path, Lazy(), [Summary("a", 2)], recipe, {}, crops=2)  # type: ignore[arg-type]
     assert asked == {0, 50, 100}
 
@@ -107,7 +107,7 @@ def test_names_are_written_while_they_fit(count: int, named: bool) -> None:
 def test_sheets_show_every_picture_and_name_its_size() -> None:
     figure = draw_images([make_sample("left"), make_sample("right", 3)], 9)
     assert [axis.get_title() for axis in figure.axes] == ["left\n32 x 32, 2 nuclei", "right\n32 x 32, 3 nuclei"]
-    recipe = Recipe(crop=None, resize_short=64, resize_long=64, hflip=0.0)
+    recipe = Recipe(crop=None, resize=Resize(short=64, long=64), hflip=0.0)
     figure = draw_crops([recipe(make_sample(), 0), recipe(make_sample("none", 0), 0)])
     assert figure.axes[0].get_title() == "a\n64 x 64, scale 2.00, 2 nuclei"
     assert figure.axes[1].get_title() == "none\n64 x 64, scale 2.00, 0 nuclei"

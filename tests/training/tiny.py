@@ -23,7 +23,7 @@ from nucleiseg.training.callbacks.sinks import Sink
 from nucleiseg.training.module import LOSSES
 from nucleiseg.training.settings import CheckpointSettings, OptimSettings, TrainerSettings, ValidationSettings
 from nucleiseg.transforms.preprocessing import Preprocessing
-from nucleiseg.transforms.recipe import Recipe
+from nucleiseg.transforms.recipe import Recipe, Resize
 
 SIDE = 48
 
@@ -104,7 +104,7 @@ def make_data(
     """Six drawn images, two of them for validation."""
     return NucleiDataModule(
         DemoReader(images=6, size=SIDE, seed=1),
-        Recipe(crop=(0.75, 0.75), resize_short=SIDE, resize_long=SIDE, saturation=(0.5, 2)),
+        Recipe(crop=(0.75, 0.75), resize=Resize(short=SIDE, long=SIDE), saturation=(0.5, 2)),
         Preprocessing(scale=1.0),
         val=val,
         batch_size=batch,

@@ -16,7 +16,7 @@ from nucleiseg.errors import InputError
 from nucleiseg.structures import Sample
 from nucleiseg.transforms.geometry import resized_shape
 from nucleiseg.transforms.preprocessing import Preprocessing
-from nucleiseg.transforms.recipe import Recipe
+from nucleiseg.transforms.recipe import Recipe, Resize
 
 
 def make_sample(height: int = 48, width: int = 64, planes: int = 1) -> Sample:
@@ -63,7 +63,7 @@ def test_an_image_has_the_scale_of_its_crops_in_training(
     height: int,
     width: int,
 ) -> None:
-    recipe = Recipe(crop=crop, resize_short=short, resize_long=short + more)
+    recipe = Recipe(crop=crop, resize=Resize(short=short, long=short + more))
     rule = recipe.preprocessing([(20, 20), (300, 300), (height, width)], bits=None, mpp=None)
     assert rule.scale_of(height, width) == recipe.nominal_scale(height, width)
     if crop is None:
@@ -71,7 +71,7 @@ def test_an_image_has_the_scale_of_its_crops_in_training(
 
 
 def test_the_target_of_training_has_the_same_scale() -> None:
-    recipe = Recipe(resize_short=60, resize_long=80)
+    recipe = Recipe(resize=Resize(short=60, long=80))
     rule = pickle.loads(pickle.dumps(recipe.preprocessing([(40, 40), (100, 100)], None, None)))
     for side, scale in ((40, 3.0), (100, 1.2)):
         tensor, target = rule(make_sample(side, side))
@@ -120,15 +120,15 @@ def test_plain_numbers_restore_it(rule: Preprocessing) -> None:
         ({"scale": 0.0}, "scale is 0.0"),
         ({"scale": -1.0}, "scale is -1.0"),
         ({"scale": 1e9}, "scale is 1000000000.0"),
-        ({"scale": True}, "scale is True"),
-        ({"scales": [1.0, float("inf")]}, "scales is inf"),
+        ({"scale": True}, "scale is true"),
+        ({"scales": [1.0, float("inf")]}, "scales is [1.0, inf]"),
         ({"short": 0}, "short is 0"),
         ({"short": 10.5}, "short is 10.5"),
         ({"mpp": "0.25"}, "mpp is '0.25'"),
         ({"crop": [0.5]}, "crop is"),
         ({"crop": [0.5, -1]}, "crop is"),
-        ({"scale": 1.0, "short": 100}, "only one of them"),
-        ({"colour": 1}, "unknown entries colour"),
+        ({"scale": 1.0, "short": 100}, "scale is 1; it accepts null beside"),
+        ({"color": 1}, "color is not a key of Preprocessing"),
     ],
 )
 def test_numbers_that_are_not_accepted(values: dict[str, Any], sentence: str) -> None:

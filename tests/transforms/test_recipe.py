@@ -18,7 +18,7 @@ from pycocotools import mask as coco_mask
 
 from nucleiseg.structures import Sample
 from nucleiseg.transforms.color import STAINS, saturate
-from nucleiseg.transforms.recipe import Recipe
+from nucleiseg.transforms.recipe import Recipe, Resize
 
 STRONG = Recipe(
     saturation=(0.5, 2.0),
@@ -28,8 +28,7 @@ STRONG = Recipe(
     brightness=0.1,
     contrast=0.1,
     stain_jitter=0.2,
-    resize_short=40,
-    resize_long=60,
+    resize=Resize(short=40, long=60),
 )
 
 
@@ -52,7 +51,7 @@ def make_sample(height: int = 48, width: int = 64, planes: int = 1, nuclei: int 
 
 def fixed(**settings: object) -> Recipe:
     """A recipe whose geometry is decided: no crop, no size change for a short side of 48, no flips unless asked."""
-    return Recipe(**({"crop": None, "resize_short": 48, "resize_long": 64, "hflip": 0.0} | settings))
+    return Recipe(**({"crop": None, "resize": Resize(short=48, long=64), "hflip": 0.0} | settings))
 
 
 def same(first: tuple, second: tuple) -> bool:
@@ -82,7 +81,7 @@ def test_recorded_mapper(golden: Path, flip: int) -> None:
         layer_index=np.arange(len(masks)),
         labels=np.ones(len(masks), np.int64),
     )
-    tensor, target = Recipe(crop=None, resize_short=122, resize_long=146, hflip=float(flip))(sample, 0)
+    tensor, target = Recipe(crop=None, resize=Resize(short=122, long=146), hflip=float(flip))(sample, 0)
     np.testing.assert_array_equal(tensor.permute(1, 2, 0).numpy(), arrays[f"map_image_f{flip}"])
     np.testing.assert_array_equal(target.boxes.numpy(), arrays[f"map_boxes_f{flip}"])
     expected = [coco_mask.decode(rle) for rle in units[f"map_masks_rle_f{flip}"]]
@@ -149,7 +148,7 @@ def test_image_and_planes_are_cut_flipped_and_turned_alike(crop: tuple[float, fl
     sample = Sample("alike", image, values[None], np.zeros(256, np.int64), labels)
     height, width = Recipe(crop=crop).crop_shape(48, 48)
     short, long = min(height, width), max(height, width)
-    recipe = Recipe(crop=crop, resize_short=short, resize_long=long, vflip=0.5, quarter_turns=True)
+    recipe = Recipe(crop=crop, resize=Resize(short=short, long=long), vflip=0.5, quarter_turns=True)
     shown = set()
     for seed in range(24):
         tensor, target = recipe(sample, seed)
@@ -221,7 +220,7 @@ def test_crop_position_and_factor_are_uncorrelated() -> None:
         layer_index=np.zeros(0, np.int64),
         labels=np.zeros(0, np.int64),
     )
-    recipe = Recipe(crop=(16, 20), resize_short=16, resize_long=20, saturation=(0.5, 2.0), hflip=0.0)
+    recipe = Recipe(crop=(16, 20), resize=Resize(short=16, long=20), saturation=(0.5, 2.0), hflip=0.0)
     drawn = []
     for seed in range(300):
         tensor, _ = recipe(sample, seed)
@@ -264,8 +263,8 @@ def test_same_seed_same_result_in_another_process(tmp_path: Path) -> None:
 def test_order_crop_resize_then_saturation() -> None:
     """Saturation after the resize: clipping and rounding do not commute with the bilinear filter."""
     sample = make_sample()
-    plain, _ = Recipe(resize_short=30, resize_long=60)(sample, 4)
-    coloured, _ = Recipe(resize_short=30, resize_long=60, saturation=(3.0, 3.0))(sample, 4)
+    plain, _ = Recipe(resize=Resize(short=30, long=60))(sample, 4)
+    coloured, _ = Recipe(resize=Resize(short=30, long=60), saturation=(3.0, 3.0))(sample, 4)
     crop = plain.permute(1, 2, 0).numpy()
     flips = [crop, crop[:, ::-1]]
     assert any(np.array_equal(saturate(flip.copy(), 3.0), coloured.permute(1, 2, 0).numpy()) for flip in flips)
@@ -285,7 +284,7 @@ def test_scale_is_network_pixels_per_source_pixel() -> None:
 
 def test_scale_jitter_spreads_the_scale_within_its_range() -> None:
     sample = make_sample(height=100, width=100)
-    recipe = Recipe(scale_jitter=(0.5, 1.5), resize_short=50, resize_long=60)
+    recipe = Recipe(scale_jitter=(0.5, 1.5), resize=Resize(short=50, long=60))
     scales = np.array([recipe(sample, seed)[1].scale for seed in range(60)])
     assert scales.min() >= 50 / 75
     assert scales.max() <= 50 / 25
@@ -294,7 +293,7 @@ def test_scale_jitter_spreads_the_scale_within_its_range() -> None:
 
 def test_image_smaller_than_the_crop_is_taken_whole() -> None:
     sample = make_sample(height=20, width=30)
-    tensor, target = Recipe(crop=(64, 64), resize_short=40, resize_long=100, hflip=0.0)(sample, 0)
+    tensor, target = Recipe(crop=(64, 64), resize=Resize(short=40, long=100), hflip=0.0)(sample, 0)
     assert tensor.shape == (3, 40, 60)
     assert len(target) == len(np.unique(sample.layers)) - 1
 
@@ -303,7 +302,7 @@ def test_sample_without_nuclei_and_crop_without_nuclei() -> None:
     empty = make_sample(nuclei=0)
     assert len(STRONG(empty, 0)[1]) == 0
     sample = make_sample(nuclei=1)
-    counts = {len(Recipe(crop=(16, 16), resize_short=8, resize_long=8)(sample, seed)[1]) for seed in range(30)}
+    counts = {len(Recipe(crop=(16, 16), resize=Resize(short=8, long=8))(sample, seed)[1]) for seed in range(30)}
     assert counts == {0, 1}
 
 
@@ -346,7 +345,7 @@ def test_32_bit_planes_give_the_same_target() -> None:
 
 def test_only_the_crop_is_copied() -> None:
     sample = make_sample(height=2000, width=2000)
-    recipe = Recipe(crop=(32, 32), resize_short=32, resize_long=32)
+    recipe = Recipe(crop=(32, 32), resize=Resize(short=32, long=32))
     recipe(sample, 0)
     tracemalloc.start()
     recipe(sample, 1)
