@@ -24,8 +24,8 @@ from pycocotools.cocoeval import COCOeval
 from benchmarks import options
 from benchmarks.measure import Cost, in_child, measure
 from benchmarks.result import Result, Row
+from nucleiseg.evaluation.instances import Instances
 from nucleiseg.evaluation.report import Report, evaluate
-from nucleiseg.evaluation.results import ImageResults
 from nucleiseg.evaluation.sizes import ALL_SIZES, SIZES
 from nucleiseg.evaluation.truth import ImageTruth
 from nucleiseg.rle import RLE, Crop, compress, run_lengths
@@ -82,7 +82,7 @@ class Case:
     repeats: int
     kind: Kind = "masks"
 
-    def draw(self) -> tuple[list[ImageTruth], list[ImageResults]]:
+    def draw(self) -> tuple[list[ImageTruth], list[Instances]]:
         """Draw the images, the same in every process."""
         pairs = [draw(number, self.truths, self.predictions) for number in range(self.images)]
         return [truth for truth, _ in pairs], [results for _, results in pairs]
@@ -169,7 +169,7 @@ def measure_pycocotools(case: Case) -> Side:
     return Side(cost, {case.kind: aps[-1]})
 
 
-def pycocotools_ap(truths: Sequence[ImageTruth], results: Sequence[ImageResults], iou_type: str) -> float:
+def pycocotools_ap(truths: Sequence[ImageTruth], results: Sequence[Instances], iou_type: str) -> float:
     """Return AP at all detections by pycocotools, its data sets built from the same objects.
 
     Args:
@@ -187,7 +187,7 @@ def pycocotools_ap(truths: Sequence[ImageTruth], results: Sequence[ImageResults]
     return float(engine.eval["precision"][:, :, :, 0, 3].mean())
 
 
-def draw(number: int, nuclei: int, predictions: int) -> tuple[ImageTruth, ImageResults]:
+def draw(number: int, nuclei: int, predictions: int) -> tuple[ImageTruth, Instances]:
     """Draw an image: discs as truth; displaced copies of them and others elsewhere, half each, as predictions."""
     generator = np.random.default_rng(number)
     low, high = (REACH, REACH, 5), (SIDE - REACH, SIDE - REACH, 14)
@@ -195,8 +195,10 @@ def draw(number: int, nuclei: int, predictions: int) -> tuple[ImageTruth, ImageR
     near = true[np.arange(predictions // 2) % nuclei] + generator.normal(0, 2, (predictions // 2, 3))
     elsewhere = generator.uniform(low, high, (predictions - len(near), 3))
     found = np.clip(np.concatenate([near, elsewhere]), low, high)
-    truth = ImageTruth(str(number), number, SIDE, SIDE, discs(true), [1] * nuclei)
-    return truth, ImageResults(discs(found), generator.random(predictions).tolist(), [1] * predictions)
+    truth = ImageTruth(
+        name=str(number), image_id=number, height=SIDE, width=SIDE, masks=discs(true), labels=[1] * nuclei
+    )
+    return truth, Instances(discs(found), generator.random(predictions).tolist(), [1] * predictions)
 
 
 def discs(places: np.ndarray) -> list[RLE]:
@@ -207,11 +209,11 @@ def discs(places: np.ndarray) -> list[RLE]:
     return compress([run_lengths(crop, SIDE, SIDE) for crop in crops], SIDE, SIDE)
 
 
-def _dataset(images: Sequence[ImageTruth | ImageResults]) -> COCO:
+def _dataset(images: Sequence[ImageTruth | Instances]) -> COCO:
     dataset = COCO()
     annotations: list[dict[str, Any]] = []
     for number, image in enumerate(images):
-        scores = image.scores if isinstance(image, ImageResults) else [1.0] * len(image.masks)
+        scores = image.scores if isinstance(image, Instances) else [1.0] * len(image.masks)
         for mask, label, score in zip(image.masks, image.labels, scores, strict=True):
             annotation = {"image_id": number, "category_id": label, "segmentation": dict(mask), "iscrowd": 0}
             annotation |= {"id": len(annotations) + 1, "score": score, "bbox": coco_mask.toBbox(mask).tolist()}

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from nucleiseg.evaluation.coco_ap import ceiling
-from nucleiseg.evaluation.engine import APResult, Instances, Matching
-from nucleiseg.evaluation.results import ImageResults
+from nucleiseg.evaluation.engine import APResult, Matching
+from nucleiseg.evaluation.instances import Instances
 from nucleiseg.evaluation.sizes import ALL_SIZES, SIZES, SizeRange
-from nucleiseg.evaluation.truth import ImageTruth
 from nucleiseg.rle import area
 
 BOARD_LIMIT = 100
@@ -79,18 +78,16 @@ class APReport:
     images: tuple[APScores, ...]
 
 
-def report_ap(truths: Sequence[ImageTruth], found: Sequence[ImageResults], categories: Mapping[int, str]) -> APReport:
-    """Match masks once and boxes once, and read off every average precision.
+def report_ap(truths: Sequence[Instances], detections: Sequence[Instances], categories: Mapping[int, str]) -> APReport:
+    """Match masks once and boxes once, and compute every average precision from these matches.
 
     Args:
-        truths: the images with what there is to find.
-        found: for each image, what was found.
+        truths: the true instances of each image.
+        detections: those detected in each image, in the same order.
         categories: label -> name of the class; classes that are not in it are called by their label.
     """
-    true = [Instances(truth.masks, truth.labels, None, truth.boxes, truth.crowd) for truth in truths]
-    predicted = [Instances(result.masks, result.labels, result.scores, result.boxes) for result in found]
     masks, boxes = (
-        Matching(true, predicted, kind=kind, limits=(None, BOARD_LIMIT), sizes=(ALL_SIZES, *SIZES))
+        Matching(truths, detections, kind=kind, limits=(None, BOARD_LIMIT), sizes=(ALL_SIZES, *SIZES))
         for kind in ("segm", "bbox")
     )
     of_masks, of_boxes = masks.pooled(), boxes.pooled()
@@ -98,13 +95,13 @@ def report_ap(truths: Sequence[ImageTruth], found: Sequence[ImageResults], categ
     def scores(limit: int | None = None, label: int | None = None, size: int = 0) -> APScores:
         return APScores(*(kind.result(limit, label=label, size=size) for kind in (of_masks, of_boxes)))
 
-    names = class_names(categories, [*true, *predicted])
-    true_labels, labels = _label_counts(true), _label_counts(predicted)
-    true_sizes, sizes = _size_counts(true), _size_counts(predicted)
+    names = class_names(categories, [*truths, *detections])
+    true_labels, labels = _label_counts(truths), _label_counts(detections)
+    true_sizes, sizes = _size_counts(truths), _size_counts(detections)
     return APReport(
         at_all=scores(),
         at_100=scores(BOARD_LIMIT),
-        ap50_100_ceiling=ceiling([image.masks for image in true], BOARD_LIMIT, labels=[i.labels for i in true]),
+        ap50_100_ceiling=ceiling([image.masks for image in truths], BOARD_LIMIT, labels=[i.labels for i in truths]),
         per_class={
             name: APGroup(true_labels[label], labels[label], scores(label=label), scores(BOARD_LIMIT, label))
             for label, name in names.items()
@@ -114,7 +111,7 @@ def report_ap(truths: Sequence[ImageTruth], found: Sequence[ImageResults], categ
             for number, size in enumerate(SIZES, 1)
         },
         images=tuple(
-            APScores(masks.of_image(index).result(), boxes.of_image(index).result()) for index in range(len(true))
+            APScores(masks.of_image(index).result(), boxes.of_image(index).result()) for index in range(len(truths))
         ),
     )
 

@@ -8,7 +8,8 @@ found by anybody. So the limit is an argument here, and `ceiling` tells the best
 
 from collections.abc import Sequence
 
-from nucleiseg.evaluation.engine import APResult, Instances, Matching
+from nucleiseg.evaluation.engine import APResult, Matching
+from nucleiseg.evaluation.instances import Instances
 from nucleiseg.rle import RLE
 
 MaskLists = Sequence[Sequence[RLE]]
@@ -87,8 +88,11 @@ def average_precisions(
     prediction_labels = prediction_labels or [[1] * len(masks) for masks in predictions]
     _check_lengths(truths, predictions, scores, truth_labels, prediction_labels)
     matching = Matching(
-        [Instances(*columns) for columns in zip(truths, truth_labels, strict=True)],
-        [Instances(*columns) for columns in zip(predictions, prediction_labels, scores, strict=True)],
+        [Instances(list(masks), [], list(labels)) for masks, labels in zip(truths, truth_labels, strict=True)],
+        [
+            Instances(list(masks), list(confidences), list(labels))
+            for masks, confidences, labels in zip(predictions, scores, prediction_labels, strict=True)
+        ],
         limits=limits,
     )
     precision = matching.pooled()

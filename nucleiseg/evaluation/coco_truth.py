@@ -1,17 +1,21 @@
 """Truth from a COCO JSON file (https://cocodataset.org/#format-data): images, annotations, categories."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from nucleiseg.errors import InputError, raise_problems, short, some
 from nucleiseg.evaluation.boxes import Box, given_or_tight, read_box
 from nucleiseg.evaluation.fields import MOST_CLASSES, image_id, image_size, read_label
+from nucleiseg.evaluation.instances import CrowdRegion
 from nucleiseg.evaluation.label_maps import areas
 from nucleiseg.evaluation.segmentations import to_rle
-from nucleiseg.evaluation.truth import CrowdRegion, ImageId, ImageTruth, Truth
+from nucleiseg.evaluation.truth import ImageId, ImageTruth, Truth
 from nucleiseg.foreign_files import read_json
+from nucleiseg.inference.image_folder import image_names
+from nucleiseg.inference.image_ids import path_parts
 from nucleiseg.rle import RLE
 
 FORM = 'a COCO file with "images", "annotations" and "categories"'
@@ -65,6 +69,7 @@ def read_coco(path: Path) -> Truth:
 def _images(entries: Sequence[Any], where: str) -> dict[ImageId, ImageTruth]:
     """Check the list of images; return each by its id, still without instances."""
     images: dict[ImageId, ImageTruth] = {}
+    files: dict[ImageId, str] = {}
     problems = []
     for place, entry in enumerate(entries, 1):
         fields = entry if isinstance(entry, dict) else {}
@@ -82,11 +87,21 @@ def _images(entries: Sequence[Any], where: str) -> dict[ImageId, ImageTruth]:
             except ValueError as error:
                 problems.append(f"{where}: image {place} (id {short(number)}) {error}.")
             else:
-                file_name = fields.get("file_name")
-                name = Path(file_name).stem if isinstance(file_name, str) else str(number)
-                images[number] = ImageTruth(name, number, height, width, [], [])
+                name = fields.get("file_name")
+                files[number] = name if isinstance(name, str) and path_parts(name) else str(number)
+                images[number] = ImageTruth(name="", image_id=number, height=height, width=width, masks=[], labels=[])
     raise_problems(problems)
-    return images
+    return {number: replace(images[number], name=name) for number, name in _image_names(files).items()}
+
+
+def _image_names(files: Mapping[ImageId, str]) -> dict[ImageId, str]:
+    """Name images by their files without folders and suffix; those of one name keep what tells them apart."""
+    paths = {number: PurePosixPath("/".join(path_parts(file))) for number, file in files.items()}
+    distinct = set(paths.values())  # two entries of one file share a name
+    counts = Counter(path.stem for path in distinct)
+    repeated = sorted(path for path in distinct if counts[path.stem] > 1)
+    long_names = dict(zip(repeated, image_names(repeated), strict=True))
+    return {number: long_names.get(path, path.stem) for number, path in paths.items()}
 
 
 def _annotations(

@@ -11,9 +11,9 @@ import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
 from nucleiseg.evaluation.boxes import Box, tight_boxes
+from nucleiseg.evaluation.instances import Instances
 from nucleiseg.evaluation.sizes import ALL_SIZES, SizeRange
-from nucleiseg.evaluation.truth import CrowdRegion
-from nucleiseg.rle import RLE, area
+from nucleiseg.rle import area
 
 
 class APResult(NamedTuple):
@@ -28,25 +28,6 @@ class APResult(NamedTuple):
     ap: float
     ap50: float
     ap75: float
-
-
-@dataclass(frozen=True)
-class Instances:
-    """The instances of one image, true or found.
-
-    Attributes:
-        masks: N masks.
-        labels: N classes.
-        scores: N confidences, in any order; None for truths.
-        boxes: N boxes; None takes the tight boxes of the masks.
-        crowd: regions of truths that are not told apart: what lies in them is neither found nor false.
-    """
-
-    masks: Sequence[RLE]
-    labels: Sequence[int]
-    scores: Sequence[float] | None = None
-    boxes: Sequence[Box] | None = None
-    crowd: Sequence[CrowdRegion] = ()
 
 
 @dataclass(frozen=True)
@@ -154,7 +135,7 @@ def _dataset(images: Sequence[Instances], labels: list[int], kind: str) -> COCO:
                 "area": pixels,
                 "iscrowd": int(index >= len(image.masks)),
             }
-            if image.scores is not None:
+            if image.scores:
                 annotation["score"] = float(image.scores[index])
             annotations.append(annotation)
     entries = [{"id": image_id, "height": 0, "width": 0} for image_id in range(1, len(images) + 1)]

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from nucleiseg.evaluation.truth import CrowdRegion
+from nucleiseg.evaluation.instances import CrowdRegion
 from nucleiseg.rle import RLE
 
 

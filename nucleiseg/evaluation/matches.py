@@ -11,7 +11,7 @@ import numpy as np
 
 from nucleiseg.evaluation.accumulation import PooledClass
 from nucleiseg.evaluation.greedy import match_greedily
-from nucleiseg.evaluation.results import ImageResults
+from nucleiseg.evaluation.instances import Instances
 from nucleiseg.evaluation.truth import ImageTruth
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -41,7 +41,7 @@ class ImageMatches:
     ignored: np.ndarray | None = None
 
 
-def match_image(truth: ImageTruth, results: ImageResults) -> ImageMatches:
+def match_image(truth: ImageTruth, results: Instances) -> ImageMatches:
     """Match the detections of one image with its truth, class by class.
 
     Args:

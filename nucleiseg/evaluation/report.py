@@ -10,8 +10,8 @@ from nucleiseg.evaluation.ap_report import APReport, APScores, report_ap
 from nucleiseg.evaluation.contingency import contingency_table
 from nucleiseg.evaluation.definitions import DEFINITIONS
 from nucleiseg.evaluation.instance_metrics import InstanceMetrics, Tally, pool, tally
+from nucleiseg.evaluation.instances import Instances
 from nucleiseg.evaluation.label_maps import paint, shares_inside
-from nucleiseg.evaluation.results import ImageResults
 from nucleiseg.evaluation.truth import ImageId, ImageTruth
 from nucleiseg.inference.count_threshold import COUNT_THRESHOLD
 
@@ -109,7 +109,7 @@ class Report:
 
 def evaluate(
     truths: Sequence[ImageTruth],
-    results: Mapping[ImageId, ImageResults],
+    results: Mapping[ImageId, Instances],
     count_threshold: float = COUNT_THRESHOLD,
     categories: Mapping[int, str] | None = None,
 ) -> Report:
@@ -127,13 +127,13 @@ def evaluate(
     """
     if not truths:
         raise ValueError("metrics need at least one image")
-    found = [results.get(truth.image_id, ImageResults()) for truth in truths]
+    found = [results.get(truth.image_id, Instances()) for truth in truths]
     ap = report_ap(truths, found, categories or {})
     images = tuple(_image_report(*columns, count_threshold) for columns in zip(truths, found, ap.images, strict=True))
     return Report(count_threshold=count_threshold, ap=ap, images=images)
 
 
-def _image_report(truth: ImageTruth, results: ImageResults, ap: APScores, count_threshold: float) -> ImageReport:
+def _image_report(truth: ImageTruth, results: Instances, ap: APScores, count_threshold: float) -> ImageReport:
     """Paint and compare the label maps of one image."""
     true = paint(truth.masks, truth.height, truth.width)
     shown = [index for index, score in enumerate(results.scores) if score >= count_threshold]

@@ -2,51 +2,25 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from sys import float_info
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from nucleiseg.errors import InputError, raise_problems, short, some
 from nucleiseg.evaluation.boxes import Box, given_or_tight, read_box
 from nucleiseg.evaluation.fields import MOST_PAIRS, image_id, is_number, read_label
+from nucleiseg.evaluation.instances import Instances
 from nucleiseg.evaluation.label_maps import areas
 from nucleiseg.evaluation.segmentations import to_rle
 from nucleiseg.evaluation.truth import ImageId, ImageTruth, Truth
 from nucleiseg.foreign_files import is_zip, parse_json, read_json, read_member
-from nucleiseg.inference.box_masks import to_rle as encode
-from nucleiseg.rle import RLE, area
-from nucleiseg.structures import Prediction
+from nucleiseg.rle import RLE
 
 FORM = 'a COCO result file: a list of {"image_id", "category_id", "segmentation", "score"}'
 KEYS = ("image_id", "category_id", "segmentation", "score")
-
-
-@dataclass
-class ImageResults:
-    """The instances that were found in one image.
-
-    Attributes:
-        masks: M masks over the image.
-        scores: M confidences.
-        labels: M classes.
-        boxes: M boxes; None where the file gives none: they are the tight boxes of the masks.
-    """
-
-    masks: list[RLE] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
-    labels: list[int] = field(default_factory=list)
-    boxes: list[Box] | None = None
-
-    @classmethod
-    def of(cls, prediction: Prediction) -> Self:
-        """Take the detections of a prediction whose mask has a pixel, over the image that it refers to."""
-        masks = encode(prediction)
-        kept = area(masks).nonzero()[0].tolist()
-        scores, labels = prediction.scores.tolist(), prediction.labels.tolist()
-        return cls([masks[i] for i in kept], [scores[i] for i in kept], [labels[i] for i in kept])
 
 
 @dataclass(frozen=True)
@@ -58,7 +32,7 @@ class Results:
         notes: sentences on what a reader of the numbers should know.
     """
 
-    images: Mapping[ImageId, ImageResults]
+    images: Mapping[ImageId, Instances]
     notes: tuple[str, ...] = ()
 
 
@@ -102,7 +76,7 @@ def read_results(path: Path, truth: Truth) -> Results:
     _refuse_strangers(grouped, truth, where)
     problems: list[str] = []
     images = {image.image_id: image for image in truth.images}
-    found: dict[ImageId, ImageResults] = {}
+    found: dict[ImageId, Instances] = {}
     empty = 0
     for number, results in grouped.items():
         if number in images:
@@ -180,7 +154,7 @@ def _refuse_strangers(grouped: Mapping[ImageId, Sequence[_Result]], truth: Truth
     raise_problems(problems)
 
 
-def _image_results(image: ImageTruth, results: Sequence[_Result], where: str, problems: list[str]) -> ImageResults:
+def _image_results(image: ImageTruth, results: Sequence[_Result], where: str, problems: list[str]) -> Instances:
     """Bring the masks of one image to run lengths; one sentence an image if some are not sound."""
     if len(image.masks) * len(results) > MOST_PAIRS:
         problems.append(
@@ -188,7 +162,7 @@ def _image_results(image: ImageTruth, results: Sequence[_Result], where: str, pr
             f"than the {MOST_PAIRS:,} pairs that are matched at once: leave out results of low scores, or cut the "
             "image into tiles."
         )
-        return ImageResults()
+        return Instances()
     masks: list[RLE | None] = []
     boxes: list[Box | None] = []
     wrong: list[tuple[int, str]] = []
@@ -215,14 +189,14 @@ def _image_results(image: ImageTruth, results: Sequence[_Result], where: str, pr
             f"masks must be in pixels of the image itself.{more}"
         )
     if wrong or len(boxes) < len(results):
-        return ImageResults()
+        return Instances()
     kept = [
         (result, mask, box)
         for result, mask, box, area in zip(results, masks, boxes, pixels, strict=True)
         if mask and area
     ]
     found = [mask for _, mask, _ in kept]
-    return ImageResults(
+    return Instances(
         masks=found,
         scores=[float(result.entry["score"]) for result, _, _ in kept],
         labels=[result.label for result, _, _ in kept],
@@ -230,7 +204,7 @@ def _image_results(image: ImageTruth, results: Sequence[_Result], where: str, pr
     )
 
 
-def _repeats(found: Mapping[ImageId, ImageResults]) -> tuple[str, ...]:
+def _repeats(found: Mapping[ImageId, Instances]) -> tuple[str, ...]:
     """Return a note if a mask occurs twice in an image with the same class."""
     repeated = 0
     for results in found.values():

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from nucleiseg.evaluation.instances import Instances
 from nucleiseg.evaluation.report import Report, evaluate
-from nucleiseg.evaluation.results import ImageResults
 from nucleiseg.evaluation.thresholds import choose_threshold
 from nucleiseg.evaluation.truth import ImageId, ImageTruth
 from nucleiseg.inference.count_threshold import COUNT_THRESHOLD
@@ -22,7 +22,7 @@ class ScoredImage:
     """
 
     truth: ImageTruth
-    found: ImageResults
+    found: Instances
 
     @classmethod
     def of(cls, sample: Sample, image_id: ImageId, prediction: Prediction) -> Self:
@@ -34,7 +34,7 @@ class ScoredImage:
             prediction: detections in pixels of the sample's image; those whose mask has no pixel are dropped, as in a
                 result file.
         """
-        return cls(ImageTruth.of(sample, image_id), ImageResults.of(prediction))
+        return cls(ImageTruth.of(sample, image_id), Instances.from_prediction(prediction))
 
 
 def evaluate_scored(
@@ -54,11 +54,5 @@ def evaluate_scored(
 
 
 def best_threshold(images: Sequence[ScoredImage]) -> float | None:
-    """Return the score threshold with the best F1 of all images together; None if there is nothing to choose by."""
-    return choose_threshold(
-        [image.truth.masks for image in images],
-        [image.found.masks for image in images],
-        [image.found.scores for image in images],
-        truth_labels=[image.truth.labels for image in images],
-        prediction_labels=[image.found.labels for image in images],
-    ).threshold
+    """Return the score threshold with the best F1 over all images; None without a truth, or a detection of one."""
+    return choose_threshold([image.truth for image in images], [image.found for image in images]).threshold

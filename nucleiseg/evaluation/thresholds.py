@@ -1,8 +1,8 @@
-"""The score threshold that counts, label images and overlays use: the one with the best F1 on validation images.
+"""The score threshold of counts, label images and overlays: the one with the best F1 on validation images.
 
 AP ranks detections and needs no threshold; a count needs one. Detections are matched to the truth as COCO does
 (`evaluation.greedy`), at an IoU of at least 0.5. A detection never changes the matches of more confident ones, so one
-pass gives the true positives at every threshold.
+pass gives the true positives at every threshold. Detections in crowd regions are neither true nor false, as in AP.
 """
 
 import math
@@ -11,86 +11,74 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nucleiseg.evaluation.coco_ap import LabelLists, MaskLists
 from nucleiseg.evaluation.greedy import match_greedily
-from nucleiseg.rle import RLE
+from nucleiseg.evaluation.instances import Instances
 
 
 class ThresholdChoice(NamedTuple):
-    """A score threshold and what it achieves.
+    """A score threshold and its F1.
 
     Attributes:
-        threshold: detections with a score of at least this are kept; None if there was nothing to choose by (no
-            truth, or no detection that matches one).
-        f1: 2 TP / (2 TP + FP + FN), pooled over all images, at this threshold; NaN if there is no truth.
+        threshold: detections with a score of at least this are kept; None without a truth, or without a detection
+            that matches one.
+        f1: 2 TP / (2 TP + FP + FN), pooled over all images, at this threshold; NaN without a truth.
     """
 
     threshold: float | None
     f1: float
 
 
+class ScoredMatches(NamedTuple):
+    """The detections of one image after matching, in the order in which they were given.
+
+    Attributes:
+        true_positive: (M,) bool, detections that match a truth which no more confident one had taken.
+        ignored: (M,) bool, detections that match none and lie in a crowd region of their class.
+    """
+
+    true_positive: np.ndarray
+    ignored: np.ndarray
+
+
 def choose_threshold(
-    truths: MaskLists,
-    predictions: MaskLists,
-    scores: Sequence[Sequence[float]],
-    *,
-    iou_threshold: float = 0.5,
-    truth_labels: LabelLists | None = None,
-    prediction_labels: LabelLists | None = None,
+    truths: Sequence[Instances], detections: Sequence[Instances], *, iou_threshold: float = 0.5
 ) -> ThresholdChoice:
-    """Choose the score threshold that maximises F1 of mask matching, pooled over the images.
+    """Choose the score threshold that maximizes F1 of mask matching, pooled over the images.
 
     Args:
-        truths: for each image, the true masks.
-        predictions: for each image (same order), the predicted masks.
-        scores: for each image, the confidence of each predicted mask; any order.
+        truths: the true instances of each image, with its crowd regions.
+        detections: those detected in each image, in the same order.
         iou_threshold: least IoU of a match.
-        truth_labels: for each image, the class of each true mask; None if there is one class only.
-        prediction_labels: for each image, the class of each predicted mask; None if there is one class only.
 
     Returns:
         The threshold, half-way between the lowest score kept and the next one below, and its F1. Of several
         thresholds with the same F1 the highest wins.
     """
-    truth_labels = truth_labels or [[1] * len(masks) for masks in truths]
-    prediction_labels = prediction_labels or [[1] * len(masks) for masks in predictions]
-    columns = zip(truths, predictions, scores, truth_labels, prediction_labels, strict=True)
-    matched = [match(*column, iou_threshold=iou_threshold) for column in columns]
-    total = sum(len(masks) for masks in truths)
+    total = sum(len(truth.masks) for truth in truths)
     if total == 0:
         return ThresholdChoice(None, math.nan)
-    flat_scores = np.concatenate([np.zeros(0), *[np.asarray(values, dtype=np.float64) for values in scores]])
-    order = np.argsort(-flat_scores, kind="stable")
-    true_positives = np.cumsum(np.concatenate([np.zeros(0, dtype=bool), *matched])[order])
-    return _best(flat_scores[order], true_positives, total)
+    matched = [match(*pair, iou_threshold=iou_threshold) for pair in zip(truths, detections, strict=True)]
+    counted = ~np.concatenate([image.ignored for image in matched])
+    scores = np.concatenate([np.asarray(image.scores, dtype=np.float64) for image in detections])[counted]
+    order = np.argsort(-scores, kind="stable")
+    true_positives = np.cumsum(np.concatenate([image.true_positive for image in matched])[counted][order])
+    return _best(scores[order], true_positives, total)
 
 
-def match(
-    truths: Sequence[RLE],
-    predictions: Sequence[RLE],
-    scores: Sequence[float],
-    truth_labels: Sequence[int],
-    prediction_labels: Sequence[int],
-    iou_threshold: float = 0.5,
-) -> np.ndarray:
-    """Match the detections of one image to its truth, greedily in descending score.
+def match(truth: Instances, detections: Instances, *, iou_threshold: float = 0.5) -> ScoredMatches:
+    """Match the detections of one image to its truth, greedily in descending score; ties keep their order.
 
     Args:
-        truths: N true masks.
-        predictions: M predicted masks.
-        scores: M confidences; ties keep their order.
-        truth_labels: N classes.
-        prediction_labels: M classes.
-        iou_threshold: least IoU of a match.
-
-    Returns:
-        (M,) bool: which predictions found a truth that no more confident one had taken.
+        truth: the true instances of the image.
+        detections: those detected in it.
+        iou_threshold: least IoU of a match, and least share in a crowd region of a detection that is ignored.
     """
-    order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")
-    masks, labels = [predictions[index] for index in order], np.asarray(prediction_labels)[order]
-    matched = np.zeros(len(predictions), dtype=bool)
-    matched[order] = match_greedily(truths, masks, truth_labels, labels, [iou_threshold]).true_positive[0]
-    return matched
+    order = np.argsort(-np.asarray(detections.scores, dtype=np.float64), kind="stable")
+    masks = [detections.masks[index] for index in order]
+    labels = np.asarray(detections.labels, dtype=np.int64)[order]
+    matches = match_greedily(truth.masks, masks, truth.labels, labels, [iou_threshold], truth.crowd)
+    restore = np.argsort(order)
+    return ScoredMatches(matches.true_positive[0][restore], matches.ignored[0][restore])
 
 
 def _best(scores: np.ndarray, true_positives: np.ndarray, total: int) -> ThresholdChoice:

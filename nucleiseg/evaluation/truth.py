@@ -1,15 +1,16 @@
-"""What there is to find: the containers, and truth from a folder of masks with a file of image ids."""
+"""Ground truth of a set of images: the containers, and reading it from a folder of masks with a file of image ids."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import NamedTuple
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple, Self
 
 from nucleiseg.data.cache import CacheError, SampleCache
 from nucleiseg.data.readers.folders import FoldersReader
 from nucleiseg.errors import InputError, raise_problems, some
-from nucleiseg.evaluation.boxes import Box
+from nucleiseg.evaluation.instances import Instances
+from nucleiseg.inference.image_folder import image_names
 from nucleiseg.inference.image_ids import ImageEntry, ImageId, path_parts
 from nucleiseg.label_maps import measure
 from nucleiseg.progress import track
@@ -17,50 +18,28 @@ from nucleiseg.rle import RLE, Crop, compress, run_lengths
 from nucleiseg.structures import Sample
 
 
-@dataclass(frozen=True)
-class CrowdRegion:
-    """A region of many instances that are not told apart (COCO's `iscrowd`): found by nobody, missed by nobody.
+@dataclass(frozen=True, kw_only=True)
+class ImageTruth(Instances):
+    """The true instances of one image, with the image's name, id and size.
 
     Attributes:
-        mask: its pixels, at least one.
-        label: the class of its instances.
-        box: the box that the file gives; None: the tight box of the mask.
-    """
-
-    mask: RLE
-    label: int
-    box: Box | None = None
-
-
-@dataclass(frozen=True)
-class ImageTruth:
-    """The true instances of one image.
-
-    Attributes:
-        name: the image's name, without folder and suffix.
-        image_id: what results call it by.
+        name: the image's name, unique among those that are evaluated together.
+        image_id: its id in result files.
         height: rows of the image.
         width: columns of the image.
-        masks: N masks over the image, each with a pixel.
-        labels: N classes.
-        boxes: N boxes; None where the file gives none: they are the tight boxes of the masks.
-        crowd: regions whose instances are not told apart; none of them is among the masks.
     """
 
     name: str
     image_id: ImageId
     height: int
     width: int
-    masks: list[RLE]
-    labels: list[int]
-    boxes: list[Box] | None = None
-    crowd: tuple[CrowdRegion, ...] = ()
 
     @classmethod
-    def of(cls, sample: Sample, image_id: ImageId) -> "ImageTruth":
+    def of(cls, sample: Sample, image_id: ImageId) -> Self:
         """Take the instances of a sample, in pixels of its image."""
         height, width = sample.image.shape[:2]
-        return cls(sample.name, image_id, height, width, sample_masks(sample), sample.labels.tolist())
+        masks, labels = sample_masks(sample), sample.labels.tolist()
+        return cls(name=sample.name, image_id=image_id, height=height, width=width, masks=masks, labels=labels)
 
 
 class Unreadable(NamedTuple):
@@ -94,14 +73,14 @@ class Truth:
     notes: tuple[str, ...] = ()
 
     def renumbered(self, ids: Sequence[ImageEntry], where: str) -> "Truth":
-        """Return the images that a file of image ids lists, under its ids; images are told by their names.
+        """Return the images that a file of image ids lists, under its ids; they are identified by their names.
 
         Args:
             ids: the entries of the file.
             where: what errors call the file.
 
         Raises:
-            InputError: if the file lists an image twice, or one that is not here, or two images here have one name.
+            InputError: if the file lists an image twice, or one that is not here, or two images here are of one file.
         """
         by_name = {image.name: image for image in self.images}
         repeated = [name for name, count in Counter(image.name for image in self.images).items() if count > 1]
@@ -162,15 +141,15 @@ def match_ids(
     """Find the images that a file of image ids lists.
 
     Args:
-        names: the images of the truth.
-        ids: the entries of the file; a file name stands for the image of that name without folder and suffix.
+        names: the images of the truth, with their folders where two share the rest (`image_folder.image_names`).
+        ids: the entries of the file; see `_name` for the image that a file name stands for.
         where: what errors call the file.
 
     Returns:
         Name -> id of the listed images in the file's order, and a note if the truth has others.
 
     Raises:
-        InputError: if an id or an image is listed twice, or a listed image is not in the truth.
+        InputError: if an id or an image is listed twice, or a listed image is not in the truth or could be several.
     """
     known = dict.fromkeys(names)
     listed = [_name(entry["file_name"], known) for entry in ids]
@@ -193,6 +172,21 @@ def match_ids(
 
 
 def _name(file_name: str, known: Mapping[str, object]) -> str:
-    """Return the name of an image: its file name without folder, and without suffix unless that is part of the name."""
-    name = path_parts(file_name)[-1]
-    return name if name in known else Path(name).stem
+    """Return the name of the truth's image that a file name stands for.
+
+    Tried in turn, with and without suffix: the whole path; the path as `predict.py` names images (NAME/images/NAME.png
+    is NAME); the name without its folders; the only image whose path ends in the given one. `site1/a.png` is so found
+    as `site1/a`, `a` or `cohort/site1/a`.
+
+    Returns:
+        One of `known`, else the file name without folders and suffix, which is not.
+    """
+    parts = path_parts(file_name)
+    path, last = "/".join(parts), PurePosixPath(parts[-1])
+    without_suffix = "/".join([*parts[:-1], last.stem])
+    forms = [path, without_suffix, *image_names([PurePosixPath(path)]), last.name, last.stem]
+    for form in forms:
+        if form in known:
+            return form
+    endings = [name for name in known if name.endswith((f"/{path}", f"/{without_suffix}"))]
+    return endings[0] if len(endings) == 1 else last.stem

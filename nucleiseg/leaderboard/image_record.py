@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from nucleiseg.evaluation.instance_metrics import Tally
+from nucleiseg.evaluation.instances import Instances
 from nucleiseg.evaluation.matches import IOU_THRESHOLDS, ImageMatches, ignored_in
-from nucleiseg.evaluation.results import ImageResults
 from nucleiseg.evaluation.truth import ImageId
 from nucleiseg.rle import RLE
 
@@ -38,7 +38,7 @@ class ImageRecord:
     count: int
     tally: Tally
     matches: ImageMatches
-    results: ImageResults
+    results: Instances
 
 
 def header_of(image: ImageRecord) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def images_of(headers: Sequence[dict[str, Any]], arrays: Mapping[str, np.ndarray
             ignored=ignored[:, mine] if ignored[:, mine].any() else None,
         )
         boxes = [tuple(box) for box in arrays["result_boxes"][mine].tolist()] if header.pop("has_boxes") else None
-        results = ImageResults(
+        results = Instances(
             masks=[RLE(size=size.copy(), counts=counts) for counts in masks[mine]],
             scores=arrays["result_scores"][mine].tolist(),
             labels=arrays["result_labels"][mine].tolist(),

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from nucleiseg.errors import InputError
+from nucleiseg.evaluation.instances import Instances
 from nucleiseg.evaluation.matches import match_image
 from nucleiseg.evaluation.report import evaluate
-from nucleiseg.evaluation.results import ImageResults
 from nucleiseg.evaluation.truth import ImageId, ImageTruth
 from nucleiseg.files import atomic_path
 from nucleiseg.foreign_files import DAMAGED_ARCHIVE
@@ -48,7 +48,7 @@ class EvaluationRecord:
     def of(
         cls,
         truths: Sequence[ImageTruth],
-        results: Mapping[ImageId, ImageResults],
+        results: Mapping[ImageId, Instances],
         count_threshold: float,
         seconds_per_image: float,
         device: str,
@@ -70,7 +70,7 @@ class EvaluationRecord:
         report = evaluate(truths, results, count_threshold, categories)
         images = []
         for truth, image in zip(truths, report.images, strict=True):
-            found = results.get(truth.image_id, ImageResults())
+            found = results.get(truth.image_id, Instances())
             images.append(
                 ImageRecord(
                     name=truth.name,

@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import median
 
 from nucleiseg.devices import device_name
-from nucleiseg.evaluation.results import ImageResults
+from nucleiseg.evaluation.instances import Instances
 from nucleiseg.evaluation.scoring import ScoredImage, best_threshold
 from nucleiseg.inference.count_threshold import COUNT_THRESHOLD
 from nucleiseg.inference.predictor import Predictor
@@ -45,7 +45,7 @@ def score_network(network: MaskRCNN, metadata: Metadata, images: ImageSet, setti
     for truth in images.truths:
         sample = images.sample(truth.name)
         start = time.perf_counter()
-        found = ImageResults.of(predictor.predict(sample.image, images.mpp))
+        found = Instances.from_prediction(predictor.predict(sample.image, images.mpp))
         seconds.append(time.perf_counter() - start)
         scored.append(ScoredImage(truth, found))
     chosen = best_threshold(scored) if images.are_validation else None

@@ -6,7 +6,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from nucleiseg.evaluation.greedy import match_greedily
-from nucleiseg.evaluation.results import ImageResults
+from nucleiseg.evaluation.instances import Instances
 from nucleiseg.evaluation.truth import ImageTruth
 
 IOU_THRESHOLD = 0.5
@@ -39,7 +39,7 @@ class Verdicts:
         return 2 * int(self.found.sum()) / total if total else 1.0
 
 
-def judge(truth: ImageTruth, results: ImageResults, score_threshold: float) -> Verdicts:
+def judge(truth: ImageTruth, results: Instances, score_threshold: float) -> Verdicts:
     """Match the predictions of an image to its nuclei, as the choice of the threshold does; find merged ones.
 
     Args:

@@ -98,7 +98,7 @@ def test_a_problem_of_several_images_is_printed_once(
     files: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = Truth(
-        (ImageTruth("a", 12, 48, 48, [], []),),
+        (ImageTruth(name="a", image_id=12, height=48, width=48, masks=[], labels=[]),),
         {1: "nucleus"},
         tuple(Unreadable(name, 5, ["the share is gone."]) for name in "bcd"),
     )

@@ -9,7 +9,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from nucleiseg.evaluation.engine import Instances
+from nucleiseg.evaluation.instances import Instances
 from nucleiseg.evaluation.sizes import ALL_SIZES, SizeRange
 
 
@@ -62,7 +62,7 @@ def _dataset(images: Sequence[Instances], categories: list[int]) -> dict[str, li
                     "bbox": list(boxes[index]),
                     "area": float(coco_mask.area(mask)),
                     "iscrowd": int(index >= len(image.masks)),
-                    "score": image.scores[index] if image.scores is not None else 1.0,
+                    "score": image.scores[index] if image.scores else 1.0,
                 }
             )
     masks = [[*image.masks, *(region.mask for region in image.crowd)] for image in images]

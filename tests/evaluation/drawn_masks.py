@@ -3,7 +3,7 @@
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from nucleiseg.evaluation.results import ImageResults
+from nucleiseg.evaluation.instances import Instances
 from nucleiseg.evaluation.truth import ImageTruth
 from nucleiseg.rle import RLE
 
@@ -42,8 +42,8 @@ def disturbed(generator: np.random.Generator, label_map: np.ndarray, instances: 
 
 
 def image(name: str, masks: list[RLE], image_id: int = 1, size: tuple[int, int] = (20, 30)) -> ImageTruth:
-    return ImageTruth(name, image_id, *size, masks, [1] * len(masks))
+    return ImageTruth(name=name, image_id=image_id, height=size[0], width=size[1], masks=masks, labels=[1] * len(masks))
 
 
-def found(masks: list[RLE], scores: list[float]) -> ImageResults:
-    return ImageResults(masks, scores, [1] * len(masks))
+def found(masks: list[RLE], scores: list[float]) -> Instances:
+    return Instances(masks, scores, [1] * len(masks))

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from nucleiseg.evaluation.instance_metrics import Tally
+from nucleiseg.evaluation.instances import Instances
 from nucleiseg.evaluation.matches import ImageMatches
-from nucleiseg.evaluation.results import ImageResults
 from nucleiseg.leaderboard.candidates import Candidate
 from nucleiseg.leaderboard.metrics import CEILING, METRICS, ceilings_of
 from nucleiseg.leaderboard.record import EvaluationRecord, ImageRecord
@@ -29,7 +29,7 @@ def image_record(name: str, true: Sequence[bool], truths: int) -> ImageRecord:
     tally = Tally(
         hits, truths, len(found), 0.8 * hits, hits, truths + len(found) - hits, hits, truths + 1, hits, 2 * truths
     )
-    return ImageRecord(name, name, 10, 10, truths, len(found), tally, matches, ImageResults())
+    return ImageRecord(name, name, 10, 10, truths, len(found), tally, matches, Instances())
 
 
 def record(*images: ImageRecord, seconds_per_image: float = 1.0) -> EvaluationRecord:

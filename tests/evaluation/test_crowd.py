@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from pooling import pooled_ap
 
 from nucleiseg.evaluation.coco_truth import read_coco
-from nucleiseg.evaluation.engine import Instances, Matching
+from nucleiseg.evaluation.engine import Matching
+from nucleiseg.evaluation.instances import CrowdRegion, Instances
 from nucleiseg.evaluation.matches import match_image
 from nucleiseg.evaluation.report import evaluate
-from nucleiseg.evaluation.results import ImageResults
 from nucleiseg.evaluation.sizes import ALL_SIZES, SizeRange
-from nucleiseg.evaluation.truth import CrowdRegion, ImageTruth
+from nucleiseg.evaluation.truth import ImageTruth
 from nucleiseg.leaderboard.record import EvaluationRecord
 
 SIDE = 24
@@ -33,26 +33,33 @@ MASKS = st.builds(
 LABELS = st.sampled_from([1, 1, 2])
 TRUTHS = st.builds(
     lambda instances, regions: ImageTruth(
-        "a", 1, SIDE, SIDE, [m for m, _ in instances], [n for _, n in instances], None, tuple(regions)
+        name="a",
+        image_id=1,
+        height=SIDE,
+        width=SIDE,
+        masks=[m for m, _ in instances],
+        labels=[n for _, n in instances],
+        boxes=None,
+        crowd=tuple(regions),
     ),
     st.lists(st.tuples(MASKS, LABELS), max_size=6),
     st.lists(st.builds(CrowdRegion, MASKS, LABELS), max_size=3),
 )
 RESULTS = st.lists(st.tuples(MASKS, st.sampled_from([0.1, 0.5, 0.5, 0.9]), LABELS), max_size=9).map(
-    lambda rows: ImageResults([r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows])
+    lambda rows: Instances([r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows])
 )
 IMAGES = st.lists(st.tuples(TRUTHS, RESULTS), min_size=1, max_size=3)
 
 
-def instances(images: list[tuple[ImageTruth, ImageResults]]) -> tuple[list[Instances], list[Instances]]:
-    truths = [Instances(truth.masks, truth.labels, None, truth.boxes, truth.crowd) for truth, _ in images]
-    return truths, [Instances(found.masks, found.labels, found.scores) for _, found in images]
+def instances(images: list[tuple[ImageTruth, Instances]]) -> tuple[list[Instances], list[Instances]]:
+    truths, detections = zip(*images, strict=True)
+    return list(truths), list(detections)
 
 
 @pytest.mark.parametrize("kind", ["segm", "bbox"])
 @settings(max_examples=60, deadline=None)
 @given(images=IMAGES)
-def test_average_precision_equals_pycocotools(kind: str, images: list[tuple[ImageTruth, ImageResults]]) -> None:
+def test_average_precision_equals_pycocotools(kind: str, images: list[tuple[ImageTruth, Instances]]) -> None:
     truths, found = instances(images)
     if not any(truth.masks for truth in truths):
         return
@@ -66,7 +73,7 @@ def test_average_precision_equals_pycocotools(kind: str, images: list[tuple[Imag
 
 @settings(max_examples=60, deadline=None)
 @given(images=IMAGES)
-def test_the_leaderboards_matches_give_the_same(images: list[tuple[ImageTruth, ImageResults]]) -> None:
+def test_the_leaderboards_matches_give_the_same(images: list[tuple[ImageTruth, Instances]]) -> None:
     truths, found = instances(images)
     expected = Matching(truths, found).pooled().result()
     np.testing.assert_allclose(pooled_ap([match_image(*pair) for pair in images]), expected, rtol=0, atol=1e-12)
@@ -78,13 +85,13 @@ INSIDE = [rectangle(8, 8, 12, 12), rectangle(13, 13, 17, 17), rectangle(8, 5, 12
 """Two inside of the clump, and one with two fifths of its pixels in it."""
 
 
-def numbers_of(truth: ImageTruth, found: ImageResults) -> dict:
+def numbers_of(truth: ImageTruth, found: Instances) -> dict:
     return evaluate([truth], {1: found}).to_dict()
 
 
 def test_label_maps_and_counts_leave_out_what_lies_mostly_in_a_crowd_region() -> None:
-    truth = ImageTruth("a", 1, 20, 30, [NUCLEUS], [1], crowd=(CLUMP,))
-    report = numbers_of(truth, ImageResults([NUCLEUS, *INSIDE[:2]], [0.9, 0.8, 0.7], [1, 1, 2]))
+    truth = ImageTruth(name="a", image_id=1, height=20, width=30, masks=[NUCLEUS], labels=[1], crowd=(CLUMP,))
+    report = numbers_of(truth, Instances([NUCLEUS, *INSIDE[:2]], [0.9, 0.8, 0.7], [1, 1, 2]))
     assert {key: report[key] for key in ("aji", "aji_plus", "pq", "f1", "dice", "count_mae")} == {
         "aji": 1,
         "aji_plus": 1,
@@ -98,38 +105,41 @@ def test_label_maps_and_counts_leave_out_what_lies_mostly_in_a_crowd_region() ->
 
 
 def test_a_result_with_less_than_half_in_a_crowd_region_counts() -> None:
-    truth = ImageTruth("a", 1, 20, 30, [NUCLEUS], [1], crowd=(CLUMP,))
-    report = numbers_of(truth, ImageResults([NUCLEUS, INSIDE[2]], [0.9, 0.8], [1, 1]))
+    truth = ImageTruth(name="a", image_id=1, height=20, width=30, masks=[NUCLEUS], labels=[1], crowd=(CLUMP,))
+    report = numbers_of(truth, Instances([NUCLEUS, INSIDE[2]], [0.9, 0.8], [1, 1]))
     assert report["f1"] == pytest.approx(2 / 3)
     assert report["count_bias"] == 1
 
 
 def test_a_result_on_a_nucleus_inside_a_crowd_region_counts() -> None:
-    truth = ImageTruth("a", 1, 20, 30, [INSIDE[0]], [1], crowd=(CLUMP,))
-    report = numbers_of(truth, ImageResults([INSIDE[0]], [0.9], [1]))
+    truth = ImageTruth(name="a", image_id=1, height=20, width=30, masks=[INSIDE[0]], labels=[1], crowd=(CLUMP,))
+    report = numbers_of(truth, Instances([INSIDE[0]], [0.9], [1]))
     assert (report["f1"], report["per_image"][0]["count"], report["ap"]) == (1, 1, 1)
 
 
 def test_many_results_in_one_crowd_region_are_not_false() -> None:
-    truth = ImageTruth("a", 1, 20, 30, [NUCLEUS], [1], crowd=(CLUMP,))
-    with_region = numbers_of(truth, ImageResults([*INSIDE[:2], NUCLEUS], [0.9, 0.8, 0.7], [1, 1, 1]))
+    truth = ImageTruth(name="a", image_id=1, height=20, width=30, masks=[NUCLEUS], labels=[1], crowd=(CLUMP,))
+    with_region = numbers_of(truth, Instances([*INSIDE[:2], NUCLEUS], [0.9, 0.8, 0.7], [1, 1, 1]))
     assert with_region["ap"] == with_region["box_ap"] == 1
     without = numbers_of(
-        ImageTruth("a", 1, 20, 30, [NUCLEUS], [1]), ImageResults([*INSIDE[:2], NUCLEUS], [0.9, 0.8, 0.7], [1, 1, 1])
+        ImageTruth(name="a", image_id=1, height=20, width=30, masks=[NUCLEUS], labels=[1]),
+        Instances([*INSIDE[:2], NUCLEUS], [0.9, 0.8, 0.7], [1, 1, 1]),
     )
     assert without["ap"] == pytest.approx(1 / 3)
 
 
 def test_a_region_of_another_class_is_none() -> None:
-    truth = ImageTruth("a", 1, 20, 30, [NUCLEUS], [1], crowd=(CrowdRegion(CLUMP.mask, 2),))
-    report = numbers_of(truth, ImageResults([INSIDE[0], NUCLEUS], [0.9, 0.8], [1, 1]))
+    truth = ImageTruth(
+        name="a", image_id=1, height=20, width=30, masks=[NUCLEUS], labels=[1], crowd=(CrowdRegion(CLUMP.mask, 2),)
+    )
+    report = numbers_of(truth, Instances([INSIDE[0], NUCLEUS], [0.9, 0.8], [1, 1]))
     assert report["ap"] == pytest.approx(1 / 2)
     assert list(report["per_class"]) == ["1"]
 
 
 def test_a_record_keeps_what_was_ignored(tmp_path: Path) -> None:
-    truth = ImageTruth("a", 1, 20, 30, [NUCLEUS], [1], crowd=(CLUMP,))
-    found = ImageResults([*INSIDE, NUCLEUS], [0.9, 0.8, 0.6, 0.7], [1] * 4)
+    truth = ImageTruth(name="a", image_id=1, height=20, width=30, masks=[NUCLEUS], labels=[1], crowd=(CLUMP,))
+    found = Instances([*INSIDE, NUCLEUS], [0.9, 0.8, 0.6, 0.7], [1] * 4)
     EvaluationRecord.of([truth], {1: found}, 0.5, 1.0, "a CPU").save(tmp_path / "record.npz")
     record = EvaluationRecord.load(tmp_path / "record.npz")
     assert pooled_ap([image.matches for image in record.images]).ap == pytest.approx(record.report["ap"])

@@ -9,7 +9,8 @@ from drawn_masks import rectangle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nucleiseg.evaluation.engine import Instances, Matching
+from nucleiseg.evaluation.engine import Matching
+from nucleiseg.evaluation.instances import Instances
 from nucleiseg.evaluation.sizes import ALL_SIZES, SizeRange
 from nucleiseg.rle import Crop, compress, run_lengths
 
@@ -31,7 +32,7 @@ def instances(scored: bool) -> st.SearchStrategy[Instances]:
     scores = st.sampled_from([0.1, 0.5, 0.5, 0.9])  # ties
     rows = st.lists(st.tuples(MASKS, st.sampled_from([1, 1, 2, 7]), scores), max_size=9)
     return rows.map(
-        lambda rows: Instances([r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows] if scored else None)
+        lambda rows: Instances([r[0] for r in rows], [r[2] for r in rows] if scored else [], [r[1] for r in rows])
     )
 
 
@@ -73,7 +74,7 @@ def test_every_number_equals_pycocotools(kind: str, images: list[tuple[Instances
 def test_given_boxes_are_taken_instead_of_tight_ones() -> None:
     masks = [rectangle(2, 2, 6, 6), rectangle(8, 8, 12, 12)]
     boxes = [(2.0, 2.0, 4.0, 8.0), (8.0, 8.0, 4.0, 4.0)]
-    truths, found = [Instances(masks, [1, 1])], [Instances(masks, [1, 1], [0.9, 0.8], boxes)]
+    truths, found = [Instances(masks, [], [1, 1])], [Instances(masks, [0.9, 0.8], [1, 1], boxes)]
     result = Matching(truths, found, kind="bbox").pooled().result()
     assert result == pytest.approx(numbers(oracle(truths, found, "bbox", [100])), abs=1e-6)
     assert result.ap75 < result.ap50 == 1  # the first box is twice too high: IoU 0.5
@@ -81,7 +82,7 @@ def test_given_boxes_are_taken_instead_of_tight_ones() -> None:
 
 
 def test_a_class_that_is_not_there_is_undefined() -> None:
-    image = [Instances([rectangle(2, 2, 6, 6)], [1], [0.5])]
+    image = [Instances([rectangle(2, 2, 6, 6)], [0.5], [1])]
     assert np.isnan(Matching(image, image).pooled().result(label=9)).all()
 
 
@@ -97,9 +98,9 @@ def test_an_image_of_three_thousand() -> None:
         crops = [Crop(int(row), int(column), np.ones((7, 7), bool)) for row, column in corners]
         return compress([run_lengths(crop, size, size) for crop in crops], size, size)
 
-    truths = [Instances(squares(np.array([1, 1])), [1] * 3000)]
+    truths = [Instances(squares(np.array([1, 1])), [], [1] * 3000)]
     scores = generator.random(3000).round(2).tolist()
-    found = [Instances(squares(generator.integers(0, 4, (3000, 2))), [1] * 3000, scores)]
+    found = [Instances(squares(generator.integers(0, 4, (3000, 2))), scores, [1] * 3000)]
     pooled = Matching(truths, found, limits=(None, 100)).pooled()
     expected = oracle(truths, found, "segm", [100, 3000], thresholds=[0.5, 0.75])
     for place, limit in enumerate((100, None)):

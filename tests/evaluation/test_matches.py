@@ -13,11 +13,11 @@ from pooling import pooled_ap
 from nucleiseg.evaluation import accumulation
 from nucleiseg.evaluation.accumulation import ceilings, resampled_ap
 from nucleiseg.evaluation.coco_ap import average_precision, ceiling
+from nucleiseg.evaluation.instances import Instances
 from nucleiseg.evaluation.matches import IOU_THRESHOLDS, ImageMatches, match_image, pooled_classes
-from nucleiseg.evaluation.results import ImageResults
 from nucleiseg.evaluation.truth import ImageTruth
 
-Case = tuple[ImageTruth, ImageResults]
+Case = tuple[ImageTruth, Instances]
 
 
 def boxes(generator: np.random.Generator, count: int) -> list[tuple[int, int, int, int]]:
@@ -38,9 +38,11 @@ def draw(generator: np.random.Generator, classes: int, most: int = 12, digits: i
     shifted = [(top, left, bottom + int(generator.integers(0, 3)), right) for top, left, bottom, right in repeated]
     detections = shifted + boxes(generator, int(generator.integers(0, most)))
     label = lambda many: generator.integers(1, classes + 1, len(many)).tolist()  # noqa: E731
-    truth = ImageTruth("image", 1, 20, 30, [rectangle(*box) for box in truths], label(truths))
+    truth = ImageTruth(
+        name="image", image_id=1, height=20, width=30, masks=[rectangle(*box) for box in truths], labels=label(truths)
+    )
     scores = generator.random(len(detections)).round(digits).tolist()
-    return truth, ImageResults([rectangle(*box) for box in detections], scores, label(detections))
+    return truth, Instances([rectangle(*box) for box in detections], scores, label(detections))
 
 
 def engine(cases: Sequence[Case], limit: int | None) -> tuple[float, float, float]:
@@ -106,11 +108,11 @@ def test_the_ceiling_is_what_the_truth_itself_scores(
     drawn = [draw(generator, classes)[0] for _ in range(3)]
     listed = [truth for truth, weight in zip(drawn, weights, strict=True) for _ in range(weight)]
     expected = ceiling([truth.masks for truth in listed], limit or 2, labels=[truth.labels for truth in listed])
-    truths = counts_of([match_image(truth, ImageResults()) for truth in drawn])
+    truths = counts_of([match_image(truth, Instances()) for truth in drawn])
     np.testing.assert_allclose(ceilings(truths, np.array([weights]), limit or 2), [expected], rtol=0, atol=1e-12)
 
 
-def naive(truth: ImageTruth, results: ImageResults) -> np.ndarray:
+def naive(truth: ImageTruth, results: Instances) -> np.ndarray:
     """COCO's matching in its own words: for each threshold, each detection in turn, each truth in turn."""
     order = np.argsort(-np.array(results.scores), kind="stable") if results.scores else np.zeros(0, int)
     found = np.zeros((10, len(order)), bool)
@@ -146,8 +148,8 @@ def test_a_hand_worked_image() -> None:
     """Two truths side by side; the detection of the best score takes the one that it overlaps more."""
     truths = [rectangle(0, 0, 10, 10), rectangle(0, 8, 10, 18)]
     first, second = rectangle(0, 1, 10, 11), rectangle(0, 0, 10, 9)  # IoU 9/11 = 0.818 and 9/10 with the left truth
-    truth = ImageTruth("a", 1, 20, 30, truths, [1, 1])
-    matches = match_image(truth, ImageResults([second, first], [0.3, 0.9], [1, 1]))
+    truth = ImageTruth(name="a", image_id=1, height=20, width=30, masks=truths, labels=[1, 1])
+    matches = match_image(truth, Instances([second, first], [0.3, 0.9], [1, 1]))
     assert matches.scores.tolist() == [0.9, 0.3]
     assert matches.true_positive.sum(axis=1).tolist() == [1] * 9 + [0]
     assert matches.true_positive[:7, 0].all()  # up to 0.80 the confident one has it; above, the other gets it
@@ -158,9 +160,12 @@ def test_a_hand_worked_image() -> None:
 
 
 def test_defined_values_where_nothing_is_there() -> None:
-    nothing, one = ImageTruth("a", 1, 20, 30, [], []), ImageTruth("a", 1, 20, 30, [rectangle(0, 0, 3, 3)], [1])
-    assert pooled_ap([match_image(one, ImageResults())]) == (0, 0, 0)
-    empty = pooled_ap([match_image(nothing, ImageResults([rectangle(0, 0, 3, 3)], [0.5], [1]))])
+    nothing, one = (
+        ImageTruth(name="a", image_id=1, height=20, width=30, masks=[], labels=[]),
+        ImageTruth(name="a", image_id=1, height=20, width=30, masks=[rectangle(0, 0, 3, 3)], labels=[1]),
+    )
+    assert pooled_ap([match_image(one, Instances())]) == (0, 0, 0)
+    empty = pooled_ap([match_image(nothing, Instances([rectangle(0, 0, 3, 3)], [0.5], [1]))])
     assert all(math.isnan(value) for value in empty)
     assert all(math.isnan(value) for value in pooled_ap([]))
 

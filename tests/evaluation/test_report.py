@@ -8,8 +8,8 @@ import pytest
 from drawn_masks import encode, found, image, random_label_map, rectangle
 
 from nucleiseg.evaluation.coco_ap import average_precision
+from nucleiseg.evaluation.instances import Instances
 from nucleiseg.evaluation.report import Report, evaluate
-from nucleiseg.evaluation.results import ImageResults
 from nucleiseg.evaluation.truth import ImageTruth
 
 OF_MASKS = ["ap", "ap50", "ap75", "ap_100", "ap50_100", "ap75_100"]
@@ -96,7 +96,7 @@ def test_empty_sides_have_defined_values_and_no_warnings() -> None:
         warnings.simplefilter("error")
         both = evaluate([nothing], {}).to_dict()
         no_truth = evaluate([nothing], {1: found(SQUARES, [0.9] * 3)}).to_dict()
-        no_result = evaluate([something], {1: ImageResults()}).to_dict()
+        no_result = evaluate([something], {1: Instances()}).to_dict()
     for report, value in ((both, 1), (no_truth, 0), (no_result, 0)):
         assert [report[key] for key in LABEL_MAP_KEYS] == [value] * 7
     for report in (both, no_truth):
@@ -121,8 +121,8 @@ def test_empty_sides_have_defined_values_and_no_warnings() -> None:
 
 def test_each_class_by_its_name() -> None:
     """The first class is found, the second is not, the third is declared only, the fourth has no truth."""
-    truth = ImageTruth("a", 1, 20, 30, SQUARES, [1, 1, 2])
-    results = {1: ImageResults([*SQUARES[:2], SQUARES[2]], [0.9, 0.8, 0.7], [1, 1, 4])}
+    truth = ImageTruth(name="a", image_id=1, height=20, width=30, masks=SQUARES, labels=[1, 1, 2])
+    results = {1: Instances([*SQUARES[:2], SQUARES[2]], [0.9, 0.8, 0.7], [1, 1, 4])}
     names = {1: "tumour", 2: "stroma", 3: "other", 4: "other"}
     report = evaluate([truth], results, categories=names).to_dict()
     classes = report["per_class"]

@@ -4,11 +4,12 @@ import math
 
 import numpy as np
 import pytest
-from drawn_masks import disturbed, encode, random_label_map
+from drawn_masks import disturbed, encode, found, random_label_map
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
+from nucleiseg.evaluation.instances import CrowdRegion, Instances
 from nucleiseg.evaluation.thresholds import ThresholdChoice, choose_threshold, match
 from nucleiseg.rle import RLE
 
@@ -23,15 +24,21 @@ def random_squares(generator: np.random.Generator, count: int) -> list[RLE]:
     return [square(*generator.integers(0, 8, 2), int(generator.integers(4, 8)), size=16) for _ in range(count)]
 
 
+def choose(truths: list, predictions: list, scores: list) -> ThresholdChoice:
+    """Choose a threshold from lists of masks of one class."""
+    detections = [found(*image) for image in zip(predictions, scores, strict=True)]
+    return choose_threshold([found(masks, []) for masks in truths], detections)
+
+
 def naive_f1(truths: list, predictions: list, scores: list, threshold: float) -> float:
     """Count matches one by one among the detections that a threshold keeps."""
     true_positives = detections = 0
-    for masks, found, confidence in zip(truths, predictions, scores, strict=True):
-        kept = sorted((i for i in range(len(found)) if confidence[i] >= threshold), key=lambda i: -confidence[i])
+    for masks, detected, confidence in zip(truths, predictions, scores, strict=True):
+        kept = sorted((i for i in range(len(detected)) if confidence[i] >= threshold), key=lambda i: -confidence[i])
         free = list(range(len(masks)))
         detections += len(kept)
         for index in kept:
-            ious = [float(coco_mask.iou([found[index]], [masks[truth]], [0])[0, 0]) for truth in free]
+            ious = [float(coco_mask.iou([detected[index]], [masks[truth]], [0])[0, 0]) for truth in free]
             if ious and max(ious) >= 0.5:
                 free.pop(len(ious) - 1 - int(np.argmax(ious[::-1])))  # of equal ones the last, as COCO
                 true_positives += 1
@@ -45,7 +52,7 @@ def test_no_threshold_is_better(seed: int, decimals: int) -> None:
     truths = [random_squares(generator, int(generator.integers(1, 5))) for _ in range(2)]
     predictions = [random_squares(generator, int(generator.integers(1, 6))) for _ in range(2)]
     scores = [generator.random(len(masks)).round(decimals).tolist() for masks in predictions]
-    choice = choose_threshold(truths, predictions, scores)
+    choice = choose(truths, predictions, scores)
     best = max(naive_f1(truths, predictions, scores, score) for image in scores for score in image)
     assert choice.f1 == pytest.approx(best)
     if choice.threshold is not None:
@@ -68,12 +75,12 @@ def test_no_threshold_depends_on_the_rule_for_ties(seed: int) -> None:
     """Nuclei that do not overlap tie at IoU 0.5 only where a detection is exactly two of them: none is, here."""
     generator = np.random.default_rng(seed)
     maps = [random_label_map(generator, 25, 96) for _ in range(3)]
-    found = [disturbed(generator, label_map, 25) for label_map in maps]
+    others = [disturbed(generator, label_map, 25) for label_map in maps]
     truths, predictions = (
-        [[encode(image == label) for label in np.unique(image)[1:]] for image in images] for images in (maps, found)
+        [[encode(image == label) for label in np.unique(image)[1:]] for image in images] for images in (maps, others)
     )
     scores = [generator.random(len(masks)).round(1).tolist() for masks in predictions]
-    choice = choose_threshold(truths, predictions, scores)
+    choice = choose(truths, predictions, scores)
     matched = np.concatenate([match_the_first(*image) for image in zip(truths, predictions, scores, strict=True)])
     flat, total = np.concatenate(scores), sum(map(len, truths))
     cuts = np.unique(flat)[::-1]
@@ -87,32 +94,61 @@ def test_no_threshold_depends_on_the_rule_for_ties(seed: int) -> None:
 def test_of_equal_overlaps_the_last_is_taken() -> None:
     """As in COCO: a detection of two nuclei, half each, takes the second, so that the first is left for the next."""
     halves, both = [square(0, 0, 6), square(0, 6, 6)], encode(np.pad(np.ones((6, 12), bool), ((0, 34), (0, 28))))
-    for other, found in ((halves[0], True), (halves[1], False)):
-        assert match(halves, [both, other], [0.9, 0.8], [1, 1], [1, 1]).tolist() == [True, found]
+    for other, is_match in ((halves[0], True), (halves[1], False)):
+        matches = match(found(halves, []), found([both, other], [0.9, 0.8]))
+        assert matches.true_positive.tolist() == [True, is_match]
 
 
 def test_threshold_lies_between_the_good_and_the_bad() -> None:
     truths = [[square(0, 0, 10), square(20, 20, 10)]]
     predictions = [[square(0, 20, 10), square(20, 20, 9), square(0, 0, 10), square(30, 0, 10)]]
-    choice = choose_threshold(truths, predictions, [[0.3, 0.8, 0.7, 0.1]])
+    choice = choose(truths, predictions, [[0.3, 0.8, 0.7, 0.1]])
     assert choice == ThresholdChoice(pytest.approx(0.5), 1.0)
 
 
 def test_one_truth_is_found_once() -> None:
     truth = square(0, 0, 10)
-    matched = match([truth], [truth, truth, truth], [0.1, 0.9, 0.9], [1], [1, 1, 1])
-    assert matched.tolist() == [False, True, False]
+    matched = match(found([truth], []), found([truth, truth, truth], [0.1, 0.9, 0.9]))
+    assert matched.true_positive.tolist() == [False, True, False]
 
 
 def test_classes_do_not_match_one_another() -> None:
-    masks = [[square(0, 0, 10)]]
-    labels = {"truth_labels": [[1]], "prediction_labels": [[2]]}
-    assert choose_threshold(masks, masks, [[0.9]], **labels) == ThresholdChoice(None, 0.0)
+    masks = [square(0, 0, 10)]
+    other = Instances(masks, [0.9], [2])
+    assert choose_threshold([found(masks, [])], [other]) == ThresholdChoice(None, 0.0)
 
 
-def test_nothing_to_choose_by() -> None:
+def test_without_truth_or_detection_there_is_no_threshold() -> None:
     masks = [[square(0, 0, 10)]]
-    assert choose_threshold(masks, [[]], [[]]) == ThresholdChoice(None, 0.0)
-    choice = choose_threshold([[]], masks, [[0.9]])
+    assert choose(masks, [[]], [[]]) == ThresholdChoice(None, 0.0)
+    choice = choose([[]], masks, [[0.9]])
     assert choice.threshold is None
     assert math.isnan(choice.f1)
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 2**16))
+def test_detections_in_a_crowd_region_do_not_move_the_threshold(seed: int) -> None:
+    """Whatever lies in the region is as if it was not there; a region of another class changes nothing."""
+    generator = np.random.default_rng(seed)
+    truths = random_squares(generator, 4)
+    detections = random_squares(generator, 5)
+    region = [encode(np.pad(np.ones((24, 24), bool), ((16, 0), (16, 0))))]
+    inside = [square(*generator.integers(20, 34, 2), 5) for _ in range(3)]
+    scores = generator.random(8).tolist()
+    grown = [encode(np.pad(coco_mask.decode(mask), ((0, 24), (0, 24)))) for mask in [*truths, *detections]]
+    truths, detections = grown[:4], grown[4:]
+    alone = choose([truths], [detections], [scores[:5]])
+    crowded = Instances(truths, [], [1] * 4, crowd=(CrowdRegion(region[0], 1),))
+    every = found([*detections, *inside], scores)
+    assert choose_threshold([crowded], [every]) == alone
+    matches = match(crowded, every)
+    assert matches.ignored.tolist() == [False] * 5 + [True] * 3
+    of_another_class = Instances(truths, [], [1] * 4, crowd=(CrowdRegion(region[0], 2),))
+    assert choose_threshold([of_another_class], [every]) == choose([truths], [[*detections, *inside]], [scores])
+
+
+def test_a_truth_in_a_crowd_region_is_matched_first() -> None:
+    truth = square(10, 10, 10)
+    crowded = Instances([truth], [], [1], crowd=(CrowdRegion(square(5, 5, 30), 1),))
+    assert choose_threshold([crowded], [found([truth, truth], [0.9, 0.8])]) == ThresholdChoice(pytest.approx(0.9), 1.0)

@@ -128,9 +128,32 @@ def test_annotations_without_a_pixel_are_left_out(tmp_path: Path) -> None:
 def test_other_ids_by_name(tmp_path: Path) -> None:
     truth = read(tmp_path, coco()).renumbered([entry("b.tif", 1), entry("a.png", 2)], "ids.json")
     assert [(image.name, image.image_id) for image in truth.images] == [("b", 1), ("a", 2)]
-    images = [{"id": number, "file_name": f"{number}/a.png", "height": 20, "width": 30} for number in (5, 6)]
+    images = [{"id": number, "file_name": "x/a.png", "height": 20, "width": 30} for number in (5, 6)]
     with pytest.raises(InputError, match=r"several images named a: ids\.json cannot tell them apart"):
         read(tmp_path, coco(images=images)).renumbered([entry("a.png", 1)], "ids.json")
+
+
+@pytest.mark.parametrize("form", ["{}", "{}.png", "./{}.png", "\\{}.tif"])
+def test_images_of_one_name_in_two_folders(tmp_path: Path, form: str) -> None:
+    images = [{"id": n, "file_name": f"site{n}/a.png", "height": 20, "width": 30} for n in (5, 6)]
+    truth = read(tmp_path, coco(images=[*images, {"id": 7, "file_name": "site5/b.png", "height": 20, "width": 30}]))
+    assert [image.name for image in truth.images] == ["site5/a", "site6/a", "b"]
+    ids = [entry(form.format(name), number) for name, number in (("site6/a", 1), ("site5/a", 2), ("any/b", 3))]
+    renumbered = truth.renumbered(ids, "ids.json")
+    assert [(image.name, image.image_id) for image in renumbered.images] == [("site6/a", 1), ("site5/a", 2), ("b", 3)]
+    assert [len(image.masks) for image in renumbered.images] == [0, 2, 0]
+    with pytest.raises(InputError, match=r"truth lacks \(a; there are site5/a, site6/a, b\)"):
+        truth.renumbered([entry("a.png", 1)], "ids.json")
+    with pytest.raises(InputError, match="lists image site5/a 2 times"):
+        truth.renumbered([entry("site5/a.png", 1), entry("site5/a.tif", 2)], "ids.json")
+
+
+def test_a_file_name_finds_the_only_image_whose_path_ends_in_it() -> None:
+    names = ["all/x/a", "all/y/a"]
+    assert match_ids(names, [entry("y/a.png", 1), entry("x/a.png", 2)], "ids")[0] == {"all/y/a": 1, "all/x/a": 2}
+    assert match_ids(["NAME"], [entry("NAME/images/NAME.png", 1)], "ids")[0] == {"NAME": 1}
+    with pytest.raises(InputError, match=r"truth lacks \(a;"):
+        match_ids([*names, "all/z/x/a"], [entry("x/a.png", 1)], "ids")
 
 
 def test_ids_and_sizes_that_are_whole_numbers_written_as_floats(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from nucleiseg.evaluation.instance_metrics import Tally
+from nucleiseg.evaluation.instances import Instances
 from nucleiseg.evaluation.matches import ImageMatches
-from nucleiseg.evaluation.results import ImageResults
 from nucleiseg.leaderboard.best import best_of, goodness
 from nucleiseg.leaderboard.board import Leaderboard, rank
 from nucleiseg.leaderboard.candidates import Candidate
@@ -30,7 +30,7 @@ def scored_with(hits: int, truths: int = 10, *, seed: int = 0, fold: str = "1", 
     if not truths:
         matches = replace(matches, true_positive=np.zeros((10, hits), dtype=bool), truths={})
     tally = Tally(hits, truths, hits)
-    images = tuple(ImageRecord(name, name, 9, 9, truths, hits, tally, matches, ImageResults()) for name in "xy")
+    images = tuple(ImageRecord(name, name, 9, 9, truths, hits, tally, matches, Instances()) for name in "xy")
     bare = EvaluationRecord(images, 0.5, {}, 1.0, "a CPU")
     report = {key: float(metric.resampled(bare, np.ones((1, 2)))[0]) for key, metric in METRICS.items()}
     report["ap50_100_ceiling"] = 1.0 if truths else math.nan

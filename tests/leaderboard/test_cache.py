@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nucleiseg.errors import InputError
-from nucleiseg.evaluation.results import ImageResults
+from nucleiseg.evaluation.instances import Instances
 from nucleiseg.evaluation.truth import ImageTruth
 from nucleiseg.leaderboard import cache as module
 from nucleiseg.leaderboard.cache import HASHES, Evaluation, EvaluationCache, Facts
@@ -17,8 +17,8 @@ FACTS = Facts(parameters=7, weights="random", stored_threshold=None, chosen_thre
 
 
 def evaluation() -> Evaluation:
-    truth = ImageTruth("a", 1, 4, 4, [], [])
-    return Evaluation(EvaluationRecord.of([truth], {1: ImageResults()}, 0.5, 1.5, "cpu"), FACTS)
+    truth = ImageTruth(name="a", image_id=1, height=4, width=4, masks=[], labels=[])
+    return Evaluation(EvaluationRecord.of([truth], {1: Instances()}, 0.5, 1.5, "cpu"), FACTS)
 
 
 def test_what_is_put_is_got(tmp_path: Path) -> None:

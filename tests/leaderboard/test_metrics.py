@@ -10,22 +10,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nucleiseg.errors import InputError
+from nucleiseg.evaluation.instances import Instances
 from nucleiseg.evaluation.report import evaluate
-from nucleiseg.evaluation.results import ImageResults
 from nucleiseg.evaluation.truth import ImageTruth
 from nucleiseg.leaderboard.metrics import CEILING, METRICS, ceilings_of, find_metric
 from nucleiseg.leaderboard.record import EvaluationRecord
 
 
-def drawn() -> tuple[list[ImageTruth], dict[int | str, ImageResults]]:
+def drawn() -> tuple[list[ImageTruth], dict[int | str, Instances]]:
     generator = np.random.default_rng(5)
     truths, results = [], {}
     for number, count in enumerate((8, 14, 3), 1):
         true = random_label_map(generator, count)
         predicted = disturbed(generator, true, count)
         masks, found = ([encode(plane == v) for v in np.unique(plane)[1:]] for plane in (true, predicted))
-        truths.append(ImageTruth(str(number), number, *true.shape, masks, [1] * len(masks)))
-        results[number] = ImageResults(found, generator.random(len(found)).tolist(), [1] * len(found))
+        truths.append(
+            ImageTruth(
+                name=str(number),
+                image_id=number,
+                height=true.shape[0],
+                width=true.shape[1],
+                masks=masks,
+                labels=[1] * len(masks),
+            )
+        )
+        results[number] = Instances(found, generator.random(len(found)).tolist(), [1] * len(found))
     return truths, results
 
 

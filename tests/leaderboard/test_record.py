@@ -12,15 +12,15 @@ from pooling import pooled_ap
 from simulated_records import image_record
 
 from nucleiseg.errors import InputError
+from nucleiseg.evaluation.instances import Instances
 from nucleiseg.evaluation.matches import ImageMatches
 from nucleiseg.evaluation.report import evaluate
-from nucleiseg.evaluation.results import ImageResults
 from nucleiseg.leaderboard.record import EvaluationRecord, ImageRecord
 
 SQUARES = [rectangle(0, 0, 4, 4), rectangle(10, 10, 16, 16), rectangle(2, 20, 8, 28)]
 BOXES = [(10.0, 10.0, 6.0, 6.0), (1 / 3, 10.0, 6.0, 6.5)]
 TRUTHS = [image("Köln, a [1]", SQUARES, image_id=7), image("b", SQUARES[:1], image_id=8), image("c", [], image_id=9)]
-RESULTS = {7: found(SQUARES[::-1], [0.2, 0.9, 1 / 3]), 8: ImageResults([SQUARES[1]] * 2, [0.7, 0.7], [1, 2], BOXES)}
+RESULTS = {7: found(SQUARES[::-1], [0.2, 0.9, 1 / 3]), 8: Instances([SQUARES[1]] * 2, [0.7, 0.7], [1, 2], BOXES)}
 
 
 def record() -> EvaluationRecord:
@@ -108,7 +108,7 @@ def test_no_flipped_byte_is_believed(tmp_path: Path, flip: int) -> None:
 def test_twelve_records_load_in_well_under_a_second(tmp_path: Path) -> None:
     """Each of five images with 2,000 detections."""
     scores = np.linspace(1, 0, 2000).tolist()
-    found = ImageResults([SQUARES[0]] * 2000, scores, [1] * 2000)
+    found = Instances([SQUARES[0]] * 2000, scores, [1] * 2000)
     images = [replace(image_record(str(i), [True] * 2000, 2000), results=found) for i in range(5)]
     EvaluationRecord(tuple(images), 0.5, {}, 1.0, "").save(tmp_path / "record.npz")
     start = time.process_time()

@@ -10,8 +10,8 @@ import numpy as np
 
 from nucleiseg.data.synthetic.images import draw
 from nucleiseg.evaluation.instance_metrics import Tally
+from nucleiseg.evaluation.instances import Instances
 from nucleiseg.evaluation.matches import match_image
-from nucleiseg.evaluation.results import ImageResults
 from nucleiseg.evaluation.truth import ImageTruth
 from nucleiseg.leaderboard.board import Leaderboard, Row, Table
 from nucleiseg.leaderboard.candidates import Candidate
@@ -39,17 +39,24 @@ class Summary:
     boxes: np.ndarray
 
 
-def make_image(index: int, share: float) -> tuple[np.ndarray, ImageTruth, ImageResults]:
+def make_image(index: int, share: float) -> tuple[np.ndarray, ImageTruth, Instances]:
     """Draw an image of which a share of the nuclei is found, and one nucleus that is not there."""
     drawing = draw(0, index, SIDE, SIDE, 12)
     runs = [run_lengths(Crop(0, 0, mask), SIDE, SIDE) for mask in drawing.masks()]
-    truth = ImageTruth(f"image_{index}", index, SIDE, SIDE, compress(runs, SIDE, SIDE), [1] * len(runs))
+    truth = ImageTruth(
+        name=f"image_{index}",
+        image_id=index,
+        height=SIDE,
+        width=SIDE,
+        masks=compress(runs, SIDE, SIDE),
+        labels=[1] * len(runs),
+    )
     ghost = run_lengths(Crop(1, 1, np.ones((3, 3), dtype=bool)), SIDE, SIDE)
     found = [*runs[: round(share * len(runs))], ghost]
-    return drawing.image, truth, ImageResults(compress(found, SIDE, SIDE), [0.9] * len(found), [1] * len(found))
+    return drawing.image, truth, Instances(compress(found, SIDE, SIDE), [0.9] * len(found), [1] * len(found))
 
 
-def make_record(images: Sequence[tuple[np.ndarray, ImageTruth, ImageResults]]) -> EvaluationRecord:
+def make_record(images: Sequence[tuple[np.ndarray, ImageTruth, Instances]]) -> EvaluationRecord:
     records = [
         ImageRecord(
             name=truth.name,

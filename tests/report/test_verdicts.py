@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nucleiseg.evaluation.results import ImageResults
+from nucleiseg.evaluation.instances import Instances
 from nucleiseg.evaluation.thresholds import match
 from nucleiseg.evaluation.truth import ImageTruth
 from nucleiseg.report.verdicts import judge
@@ -20,12 +20,12 @@ def rectangles(*boxes: tuple[int, int, int, int]) -> list[RLE]:
 
 
 def truth_of(masks: list[RLE], labels: list[int] | None = None) -> ImageTruth:
-    return ImageTruth("a", 1, HEIGHT, WIDTH, masks, labels or [1] * len(masks))
+    return ImageTruth(name="a", image_id=1, height=HEIGHT, width=WIDTH, masks=masks, labels=labels or [1] * len(masks))
 
 
 def test_found_missed_false_and_merged_by_hand() -> None:
     truth = truth_of(rectangles((0, 0, 4, 4), (0, 10, 4, 4), (0, 14, 4, 4), (10, 0, 4, 4)))
-    results = ImageResults(
+    results = Instances(
         rectangles((0, 0, 4, 4), (0, 10, 4, 8), (15, 20, 3, 3), (10, 0, 4, 4), (0, 0, 4, 3)),
         [0.9, 0.8, 0.7, 0.1, 0.6],
         [1] * 5,
@@ -40,26 +40,26 @@ def test_found_missed_false_and_merged_by_hand() -> None:
 
 def test_half_of_a_nucleus_is_not_covered() -> None:
     truth = truth_of(rectangles((0, 0, 4, 4), (0, 4, 4, 4)))
-    half = judge(truth, ImageResults(rectangles((0, 2, 4, 4)), [1.0], [1]), 0.5)
+    half = judge(truth, Instances(rectangles((0, 2, 4, 4)), [1.0], [1]), 0.5)
     assert half.merged.tolist() == [False]
-    more = judge(truth, ImageResults(rectangles((0, 1, 4, 6)), [1.0], [1]), 0.5)
+    more = judge(truth, Instances(rectangles((0, 1, 4, 6)), [1.0], [1]), 0.5)
     assert more.merged.tolist() == [True]
 
 
 def test_classes_are_told_apart() -> None:
     masks = rectangles((0, 0, 4, 4))
-    verdicts = judge(truth_of(masks, [2]), ImageResults(masks, [1.0], [1]), 0.5)
+    verdicts = judge(truth_of(masks, [2]), Instances(masks, [1.0], [1]), 0.5)
     assert not verdicts.found.any()
     assert verdicts.missed.all()
 
 
 def test_empty_images() -> None:
     masks = rectangles((0, 0, 4, 4))
-    nothing = judge(truth_of([]), ImageResults(), 0.5)
+    nothing = judge(truth_of([]), Instances(), 0.5)
     assert nothing.f1 == 1
     assert len(nothing.merged) == 0
-    assert judge(truth_of(masks), ImageResults(), 0.5).missed.tolist() == [True]
-    assert judge(truth_of([]), ImageResults(masks, [0.9], [1]), 0.5).f1 == 0
+    assert judge(truth_of(masks), Instances(), 0.5).missed.tolist() == [True]
+    assert judge(truth_of([]), Instances(masks, [0.9], [1]), 0.5).f1 == 0
 
 
 boxes = st.lists(st.tuples(st.integers(0, 15), st.integers(0, 25), st.integers(2, 5), st.integers(2, 5)), max_size=8)
@@ -70,8 +70,8 @@ boxes = st.lists(st.tuples(st.integers(0, 15), st.integers(0, 25), st.integers(2
 def test_matches_are_those_of_the_metrics(true: list, predicted: list, seed: int) -> None:
     truth = truth_of(rectangles(*true))
     scores = np.random.default_rng(seed).choice([0.2, 0.5, 0.9], len(predicted)).tolist()
-    results = ImageResults(rectangles(*predicted), scores, [1] * len(predicted))
+    results = Instances(rectangles(*predicted), scores, [1] * len(predicted))
     verdicts = judge(truth, results, 0.0)
-    expected = match(truth.masks, results.masks, scores, truth.labels, results.labels)
+    expected = match(truth, results).true_positive
     assert verdicts.found.tolist() == expected[verdicts.shown].tolist()
     assert verdicts.found.sum() == (~verdicts.missed).sum()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from nucleiseg.data.layers import pack
-from nucleiseg.evaluation.results import ImageResults
+from nucleiseg.evaluation.instances import Instances
 from nucleiseg.evaluation.scoring import ScoredImage
 from nucleiseg.evaluation.truth import ImageTruth
 from nucleiseg.structures import Prediction, Sample
@@ -56,7 +56,7 @@ def test_truth_is_what_pycocotools_encodes(patterns: list[int]) -> None:
 def validated(
     index: int, truth: ImageTruth, prediction: Prediction, losses: dict[str, float] | None = None
 ) -> ValidatedImage:
-    return ValidatedImage(index, ScoredImage(truth, ImageResults.of(prediction)), losses)
+    return ValidatedImage(index, ScoredImage(truth, Instances.from_prediction(prediction)), losses)
 
 
 BOXES = [(0, 0, 5, 5), (10, 0, 15, 5), (20, 0, 25, 5), (0, 10, 5, 15)]

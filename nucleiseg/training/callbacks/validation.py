@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nucleiseg.data.datamodule import NucleiDataModule
-from nucleiseg.evaluation.results import ImageResults
+from nucleiseg.evaluation.instances import Instances
 from nucleiseg.evaluation.scoring import ScoredImage
 from nucleiseg.evaluation.truth import ImageTruth
 from nucleiseg.structures import Prediction, Sample, Target
@@ -67,7 +67,7 @@ class Validation:
                 prediction = prediction.rescaled((sample.image.shape[0], sample.image.shape[1]))
                 if index not in self._truths:  # the same at each validation
                     self._truths[index] = ImageTruth.of(sample, index)
-                scored = ScoredImage(self._truths[index], ImageResults.of(prediction))
+                scored = ScoredImage(self._truths[index], Instances.from_prediction(prediction))
                 own.append(ValidatedImage(index, scored, losses))
                 if len(pictures) < self.settings.overlays:
                     pictures.append((sample, prediction))
