@@ -1,10 +1,9 @@
 """From the plain keys of `conf/evaluate.yaml` to metrics: what `evaluate.py` calls, apart from Hydra."""
 
 import csv
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from nucleiseg.cli.paths import require_writable_file, with_paths
 from nucleiseg.data.cache import SampleCache
@@ -17,11 +16,11 @@ from nucleiseg.evaluation.truth import Truth, read_folder
 from nucleiseg.files import cache_folder, require_regular_file, write_json
 from nucleiseg.inference.count_threshold import COUNT_THRESHOLD
 from nucleiseg.inference.image_ids import read_ids
-from nucleiseg.inference.settings import PredictionSettings, share_problems
+from nucleiseg.inference.settings import PredictionSettings
 from nucleiseg.leaderboard.evaluating_checkpoint import predict_data
-from nucleiseg.models.plain import from_mapping
 from nucleiseg.models.precision import Precision
 from nucleiseg.progress import counted, say
+from nucleiseg.settings import AsText, Settings, Share, settings
 from nucleiseg.writers.result_set import require_whole
 
 LINES = (
@@ -38,8 +37,8 @@ LINES = (
 """What is said at the end: a text, and the keys whose values stand behind it."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluateKeys:
+@settings
+class EvaluateKeys(Settings):
     """The keys of `conf/evaluate.yaml`, which explains them."""
 
     predictions: str | None = None
@@ -48,25 +47,23 @@ class EvaluateKeys:
     checkpoint: str | None = None
     data: dict[str, Any] | None = None
     output: str = "metrics.json"
-    count_threshold: float | None = None
-    precision: Precision = "32"
+    count_threshold: Share | None = None
+    precision: Annotated[Precision, AsText] = "32"
     cache_dir: str | None = None
 
-    def __post_init__(self) -> None:
-        problems = share_problems(count_threshold=self.count_threshold)
+    def contradictions(self, at: str) -> Iterable[str]:
+        """Require results with a truth, or a checkpoint with data, and a precision for a checkpoint alone."""
         given = [key for key in ("predictions", "truth", "ids", "checkpoint", "data") if getattr(self, key) is not None]
         if given not in (["predictions", "truth"], ["predictions", "truth", "ids"], ["checkpoint", "data"]):
-            problems.append(
+            yield (
                 f"Given is {' and '.join(given) or 'nothing'} to score: give predictions=FILE truth=FILE_OR_FOLDER for "
                 f"a file of results, or checkpoint=FILE_OR_RUN data=folders data.root=DIR for a checkpoint."
             )
         elif self.checkpoint is None and self.precision != "32":
-            problems.append(
+            yield (
                 f"precision={self.precision} is how a checkpoint predicts, but results are given: leave it out, and "
                 "give it to predict.py, which makes them."
             )
-        if problems:
-            raise InputError(problems)
 
 
 def evaluate(**keys: Any) -> int:  # noqa: ANN401
@@ -83,35 +80,35 @@ def evaluate(**keys: Any) -> int:  # noqa: ANN401
             be written.
     """
     paths = with_paths(keys, "predictions", "truth", "ids", "checkpoint", "output", "cache_dir")
-    settings = from_mapping(EvaluateKeys, paths, "")
-    require_writable_file(Path(settings.output))
-    known, results, threshold = _material(settings)
+    wanted = EvaluateKeys.from_dict(paths, "")
+    require_writable_file(Path(wanted.output))
+    known, results, threshold = _material(wanted)
     report = evaluate_images(known.images, results.images, threshold, known.categories).to_dict()
     notes = [*known.notes, *results.notes]
     unreadable = {image.name: image.problems for image in known.unreadable}
-    sources = {key: getattr(settings, key) for key in ("predictions", "truth", "checkpoint", "data")}
+    sources = {key: getattr(wanted, key) for key in ("predictions", "truth", "checkpoint", "data")}
     given = {key: value for key, value in sources.items() if value is not None}
-    if settings.checkpoint is not None:
-        given["precision"] = settings.precision
-    write_json(settings.output, {**given, **report, "notes": notes, "unreadable": unreadable})
-    _say_summary(report, notes, settings.output)
+    if wanted.checkpoint is not None:
+        given["precision"] = wanted.precision
+    write_json(wanted.output, {**given, **report, "notes": notes, "unreadable": unreadable})
+    _say_summary(report, notes, wanted.output)
     if unreadable:
         say(f"Left out, because their truth cannot be read: {', '.join(unreadable)}.")
     return len(unreadable)
 
 
-def _material(settings: EvaluateKeys) -> tuple[Truth, Results, float]:
+def _material(wanted: EvaluateKeys) -> tuple[Truth, Results, float]:
     """Return the truth, what was found, and the threshold that counts."""
-    if settings.checkpoint is not None and settings.data is not None:
-        how = PredictionSettings(precision=settings.precision)
-        return predict_data(settings.checkpoint, settings.data, settings.count_threshold, how)
-    assert settings.predictions is not None
-    assert settings.truth is not None
-    results_file = Path(settings.predictions)
+    if wanted.checkpoint is not None and wanted.data is not None:
+        how = PredictionSettings(precision=wanted.precision)
+        return predict_data(wanted.checkpoint, wanted.data, wanted.count_threshold, how)
+    assert wanted.predictions is not None
+    assert wanted.truth is not None
+    results_file = Path(wanted.predictions)
     require_whole(results_file.parent)
-    threshold = _count_threshold(settings.count_threshold, results_file)
-    cache = SampleCache(settings.cache_dir or cache_folder())
-    known = _read_truth(Path(settings.truth), _ids_file(settings.ids, results_file), cache)
+    threshold = _count_threshold(wanted.count_threshold, results_file)
+    cache = SampleCache(wanted.cache_dir or cache_folder())
+    known = _read_truth(Path(wanted.truth), _ids_file(wanted.ids, results_file), cache)
     for problem in dict.fromkeys(problem for image in known.unreadable for problem in image.problems):
         say(problem)
     return known, read_results(results_file, known), threshold
@@ -153,7 +150,7 @@ def _count_threshold(wanted: float | None, predictions: Path) -> float:
             thresholds = {float(line["threshold"]) for line in csv.DictReader(handle)}
     except (InputError, OSError, ValueError, KeyError, TypeError, csv.Error):
         thresholds = set()
-    if len(thresholds) != 1 or share_problems(count_threshold=max(thresholds)):
+    if len(thresholds) != 1 or not 0 <= max(thresholds) <= 1:
         return COUNT_THRESHOLD
     (threshold,) = thresholds
     say(f"Counts and label maps use the score threshold {threshold:g} of {beside} (count_threshold= sets another).")

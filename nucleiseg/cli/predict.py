@@ -1,19 +1,18 @@
 """From the plain keys of `conf/predict.yaml` to predictions: what `predict.py` calls, apart from Hydra."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from nucleiseg.cli.paths import require_writable_folder, with_paths
 from nucleiseg.data.readers.demo import DemoReader, write_folders
-from nucleiseg.errors import InputError
 from nucleiseg.inference.images import find_images
 from nucleiseg.inference.predictor import Predictor
-from nucleiseg.inference.settings import PredictionSettings, share_problems
-from nucleiseg.models.plain import from_mapping
+from nucleiseg.inference.settings import PredictionSettings
 from nucleiseg.progress import counted, say
 from nucleiseg.run_tables import find_checkpoint
+from nucleiseg.settings import Share, settings
 from nucleiseg.version import __version__
 from nucleiseg.writers.origin import CheckpointOrigin, Origin, answer_digest
 from nucleiseg.writers.prediction_folder import Summary, predict_to_folder
@@ -28,7 +27,7 @@ NOT_OF_THE_RESULTS = ("checkpoint", "input", "output", "ids", "device", "resume"
 whose value may come from the checkpoint."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class PredictKeys(PredictionSettings):
     """The keys of `conf/predict.yaml`, which explains them: what to predict with what, beside how."""
 
@@ -36,15 +35,10 @@ class PredictKeys(PredictionSettings):
     input: str
     output: str = "predictions"
     ids: str | None = None
-    score_threshold: float | None = 0.05
-    count_threshold: float | None = None
+    score_threshold: Share | None = 0.05
+    count_threshold: Share | None = None
     overlays: bool = True
     resume: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if problems := share_problems(count_threshold=self.count_threshold):
-            raise InputError(problems)
 
 
 def predict(**keys: Any) -> int:  # noqa: ANN401
@@ -59,30 +53,30 @@ def predict(**keys: Any) -> int:  # noqa: ANN401
     Raises:
         InputError: if a key, the checkpoint or the input cannot be used, or the output cannot be written.
     """
-    settings = from_mapping(PredictKeys, with_paths(keys, "checkpoint", "input", "output", "ids"), "")
-    folder = Path(settings.output)
+    wanted = PredictKeys.from_dict(with_paths(keys, "checkpoint", "input", "output", "ids"), "")
+    folder = Path(wanted.output)
     require_writable_folder(folder)
-    checkpoint = find_checkpoint(Path(settings.checkpoint))
-    predictor = Predictor.from_checkpoint(checkpoint, settings)
+    checkpoint = find_checkpoint(Path(wanted.checkpoint))
+    predictor = Predictor.from_checkpoint(checkpoint, wanted)
     made_by = CheckpointOrigin.of(checkpoint, predictor.metadata)
-    source = Path(settings.input)
-    if settings.input == "demo" and not source.exists():
+    source = Path(wanted.input)
+    if wanted.input == "demo" and not source.exists():
         source = folder / "demo_data"
-        if not (settings.resume and is_begun(folder)):  # resuming compares their files' times
+        if not (wanted.resume and is_begun(folder)):  # resuming compares their files' times
             draw_demo(source)
-    images = find_images(source, settings.ids)
-    request = {key: value for key, value in vars(settings).items() if key not in NOT_OF_THE_RESULTS}
+    images = find_images(source, wanted.ids)
+    request = {key: value for key, value in wanted.to_dict().items() if key not in NOT_OF_THE_RESULTS}
     summary = predict_to_folder(
         predictor,
         images,
         folder,
-        settings.count_threshold,
-        settings.overlays,
+        wanted.count_threshold,
+        wanted.overlays,
         request={**request, "checkpoint": made_by.checkpoint_sha256, "version": __version__},
-        resume=settings.resume,
+        resume=wanted.resume,
         origin=partial(_origin, made_by, predictor),
     )
-    _say_summary(summary, folder, settings.overlays)
+    _say_summary(summary, folder, wanted.overlays)
     return len(summary.failed)
 
 

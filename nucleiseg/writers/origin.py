@@ -1,13 +1,13 @@
-"""Where an answer came from: `answer.origin.json`, the sidecar of `answer.json` and `answer.zip`.
+"""Record the checkpoint and settings behind an answer in `answer.origin.json`, beside `answer.json` and `answer.zip`.
 
 A board returns a number for a file; weeks later the sidecar still tells which checkpoint made the file, and how. It
-names the answer by the digest of its bytes, so that it is never believed of another one.
+holds the digest of the answer's bytes, so that it is never taken for that of another answer.
 """
 
 import hashlib
 import json
 import zipfile
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
@@ -15,8 +15,8 @@ from typing import IO, TYPE_CHECKING, Any, Self
 from nucleiseg.errors import InputError
 from nucleiseg.files import write_json
 from nucleiseg.foreign_files import DAMAGED_ARCHIVE, is_zip, read_json
-from nucleiseg.models.plain import from_mapping, to_mapping
 from nucleiseg.run_folder import CONFIG
+from nucleiseg.settings import Settings, settings
 from nucleiseg.version import __version__
 from nucleiseg.writers.result_set import require_whole
 
@@ -27,14 +27,14 @@ ORIGIN = "answer.origin.json"
 """The sidecar's name, beside the answer."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class CheckpointOrigin:
+@settings
+class CheckpointOrigin(Settings):
     """The checkpoint behind an answer.
 
     Attributes:
         checkpoint: its path, as it was given.
         checkpoint_sha256: digest of the file.
-        step: optimiser steps done.
+        step: optimizer steps done.
         run: name of the run's folder, for a file of its `checkpoints/`; None for any other.
         config_digest: SHA-256 of the model's configuration, and of the run's `config.yaml` where there is one.
         weights: what the training started from, in words.
@@ -49,11 +49,11 @@ class CheckpointOrigin:
 
     @classmethod
     def of(cls, path: Path, metadata: "Metadata") -> Self:
-        """Describe a checkpoint that was just read: a training that goes on replaces its `last.ckpt`.
+        """Describe a checkpoint that was just read, before a running training replaces its `last.ckpt`.
 
         Args:
             path: the file.
-            metadata: what it says of itself.
+            metadata: the metadata in it.
 
         Raises:
             InputError: if it cannot be read.
@@ -70,9 +70,9 @@ class CheckpointOrigin:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class Origin(CheckpointOrigin):
-    """All that `answer.origin.json` says: the checkpoint, how it was used, and which answer is meant.
+    """The contents of `answer.origin.json`: checkpoint, settings, and the digest of the answer.
 
     Attributes:
         score_threshold: the answer holds detections of a score above this.
@@ -85,11 +85,11 @@ class Origin(CheckpointOrigin):
         preprocessing: how each image was decoded and scaled (`transforms.preprocessing.Preprocessing.to_dict`); None
             in sidecars of versions that had `scale` and `short` alone.
         mpp: micrometers per pixel of the images, where the scale followed a number that was given; else None.
-        precision: of the network's arithmetic; None in sidecars of older versions, which did not tell.
+        precision: of the network's computations; None in sidecars of older versions, which did not record it.
         images: number of images in the answer, those without results too.
         results: number of results in it.
         answer_sha256: digest of `answer.json`.
-        version: of nucleiseg, that wrote it.
+        version: of the nucleiseg that wrote it.
         time: when, in UTC, as ISO 8601.
     """
 
@@ -112,7 +112,7 @@ class Origin(CheckpointOrigin):
 
 def write_origin(folder: Path, origin: Origin) -> None:
     """Write the sidecar of the answer in a folder, whole or not at all."""
-    write_json(folder / ORIGIN, to_mapping(origin))
+    write_json(folder / ORIGIN, origin.to_dict())
 
 
 def read_origin(answer: Path) -> Origin | None:
@@ -123,11 +123,11 @@ def read_origin(answer: Path) -> Origin | None:
             the answer itself where somebody renamed both (`r50_c4.zip`, `r50_c4.origin.json`).
 
     Returns:
-        What it says; None if there is none.
+        Its contents; None if there is none.
 
     Raises:
-        InputError: if it is of another answer or damaged, the answer cannot be read, or a kill interrupted its
-            replacement.
+        InputError: if it belongs to another answer or is damaged, the answer cannot be read, or a kill interrupted
+            its replacement.
     """
     require_whole(answer.parent)
     digest = answer_digest(answer)
@@ -181,7 +181,7 @@ def _digest(handle: IO[bytes]) -> str:
 
 
 def _is_answer(name: str) -> bool:
-    """Tell whether a member of a zip is the answer, in whatever folder, but none of the shadows that macOS adds."""
+    """Return whether a member of a zip is the answer, in any folder except that of macOS's resource forks."""
     return name.rpartition("/")[2] == "answer.json" and not name.startswith("__MACOSX/")
 
 
@@ -193,9 +193,9 @@ def _config_digest(metadata: "Metadata", run: Path | None) -> str:
 
 
 def _parse(path: Path) -> Origin:
-    """Read a sidecar; what a later version may have added to it is left out."""
+    """Read a sidecar; keys that a later version may have added are left out."""
     content = read_json(path, finite=True)
     known = {item.name: item.default is None for item in fields(Origin)}  # whether it may be missing
     if not isinstance(content, dict) or not all(key in content or missing for key, missing in known.items()):
         raise InputError(f"{path} is no sidecar of an answer: it lacks what predict.py writes. Predict again.")
-    return from_mapping(Origin, {key: content[key] for key in known if key in content}, str(path))
+    return Origin.from_dict({key: content[key] for key in known if key in content}, str(path))

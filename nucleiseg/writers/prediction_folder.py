@@ -22,7 +22,8 @@ import torch
 from nucleiseg.inference.box_masks import to_rle
 from nucleiseg.inference.count_threshold import counting_threshold
 from nucleiseg.inference.images import InputImage
-from nucleiseg.inference.predictor import Predictor, predict_all
+from nucleiseg.inference.prediction_stream import predict_all
+from nucleiseg.inference.predictor import Predictor
 from nucleiseg.pipelining import run_ahead
 from nucleiseg.progress import counted, say
 from nucleiseg.rle import area

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from nucleiseg.errors import InputError
 from nucleiseg.inference.images import InputImage, find_images
-from nucleiseg.inference.predictor import AHEAD, Predictor, predict_all
+from nucleiseg.inference.prediction_stream import AHEAD, predict_all
+from nucleiseg.inference.predictor import Predictor
 from nucleiseg.inference.settings import PredictionSettings
 from nucleiseg.models.checkpoint import Metadata, save
 from nucleiseg.models.config import ModelConfig
@@ -165,15 +166,19 @@ def test_limits_are_set_on_the_network() -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"scale": 0.0}, "scale=0.0 must be more than 0"),
-        ({"scale": float("nan")}, "scale=nan must be more than 0"),
-        ({"detections": 0}, "detections=0 must be more than 0"),
-        ({"score_threshold": 1.5}, "score_threshold=1.5 must lie between 0 and 1"),
-        ({"mpp": -0.5}, "mpp=-0.5 must be more than 0"),
-        ({"mpp": 0.5, "scale": 1.0}, "all set the scale: give one of them"),
-        ({"bits": 11}, "bits is 11; it accepts 8, 10, 12, 14, 16"),
-        ({"nms": -1.0}, "nms=-1.0 must lie"),
+        ({"scale": 0.0}, "scale is 0.0; it accepts a number above 0, up to 1,000, or null"),
+        ({"scale": float("nan")}, "scale is nan; it accepts"),
+        ({"detections": 0}, "detections is 0; it accepts a whole number from 1 to 100,000"),
+        ({"detections": 10**6}, "detections is 1000000; it accepts"),
+        ({"short": 10**6}, "short is 1000000; it accepts a whole number from 1 to 100,000"),
+        ({"long": 0}, "long is 0; it accepts"),
+        ({"score_threshold": 1.5}, "score_threshold is 1.5; it accepts a number from 0 to 1"),
+        ({"mpp": -0.5}, "mpp is -0.5; it accepts a number above 0"),
+        ({"mpp": 0.5, "scale": 1.0}, r"scale \(1\) and mpp \(0.5\) all set the scale: give one of them"),
+        ({"bits": 11}, "bits is 11; it accepts one of 8, 10, 12, 14, 16"),
+        ({"nms": -1.0}, "nms is -1.0; it accepts"),
         ({"scale": 1.0, "short": 500}, "give one of them"),
+        ({"precision": "8"}, "precision is '8'; it accepts one of 32, tf32"),
     ],
 )
 def test_senseless_settings_are_refused(settings: dict[str, Any], sentence: str) -> None:
