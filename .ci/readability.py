@@ -13,12 +13,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PHRASES = (
-    *(r"\bis no (?!longer)", r"\b(said|told)\b", r"\bgoes on\b", r"what there is to", r"whose arithmetic", r"by itself"),
-    *(r"so far as", r"\bdoors?\b", r"\bplain\b", r"untraced", r"wind[ _]back", r"\brooms?\b", r"\bhouse\b"),
+    *(r"\bis no (?!longer)", r"\b(said|told)\b", r"\bgoes on\b", r"what there is to", r"whose arithmetic"),
+    *(
+        r"by itself",
+        r"so far as",
+        r"\bdoors?\b",
+        r"\bplain\b",
+        r"untraced",
+        r"wind[ _]back",
+        r"\brooms?\b",
+        r"\bhouse\b",
+    ),
 )
 """Phrases that CONTRIBUTING.md's language rules exclude."""
 
-REFUSALS = ("it accepts", "must be", "has to be", "should be", "is expected", "is not allowed", "accepts only", "not valid")
+REFUSALS = (
+    *("it accepts", "must be", "has to be", "should be", "is expected", "is not allowed", "accepts only"),
+    "not valid",
+)
 """Ways to word a refused value; the project uses the first."""
 
 SHORT = 6

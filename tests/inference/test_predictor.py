@@ -174,7 +174,7 @@ def test_limits_are_set_on_the_network() -> None:
         ({"long": 0}, "long is 0; it accepts"),
         ({"score_threshold": 1.5}, "score_threshold is 1.5; it accepts a number from 0 to 1"),
         ({"mpp": -0.5}, "mpp is -0.5; it accepts a number above 0"),
-        ({"mpp": 0.5, "scale": 1.0}, r"scale \(1\) and mpp \(0.5\) all set the scale: give one of them"),
+        ({"mpp": 0.5, "scale": 1.0}, r"scale \(1\) and .*mpp \(0.5\) all set the scale: give one of them"),
         ({"bits": 11}, "bits is 11; it accepts one of 8, 10, 12, 14, 16"),
         ({"nms": -1.0}, "nms is -1.0; it accepts"),
         ({"scale": 1.0, "short": 500}, "give one of them"),
