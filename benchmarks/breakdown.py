@@ -26,6 +26,7 @@ from benchmarks.result import Result, Row
 from benchmarks.sample_loading import DiscReader
 from benchmarks.stopwatch import Stopwatch
 from nucleiseg.data.datamodule import NucleiDataModule
+from nucleiseg.data.settings import DataSettings
 from nucleiseg.devices import peak_memory_mb
 from nucleiseg.errors import InputError
 from nucleiseg.models import roi_heads, rpn
@@ -197,13 +198,10 @@ def data_module(chosen: Options, folder: Path, steps: int) -> NucleiDataModule:
     """Return the loop's data: four drawn images."""
     counts = tuple(chosen.nuclei + index for index in range(4))
     data = NucleiDataModule(
-        DiscReader(counts, chosen.size),
+        DiscReader(counts=counts, size=chosen.size),
         Recipe(saturation=(0.5, 2.0), resize=Resize(short=chosen.resize)),
         Preprocessing(),
-        cache_dir=folder / "cache",
-        val="none",
-        batch_size=chosen.batch,
-        workers=chosen.workers,
+        DataSettings(val=(), cache_dir=str(folder / "cache"), batch_size=chosen.batch, workers=chosen.workers),
         total_steps=steps,
     )
     data.setup()

@@ -30,6 +30,7 @@ from nucleiseg.data.layers import unpack
 from nucleiseg.data.readers.base import Reader, Record
 from nucleiseg.data.readers.folders import FoldersReader
 from nucleiseg.errors import InputError
+from nucleiseg.settings import settings
 from nucleiseg.structures import Sample
 from nucleiseg.transforms.recipe import Recipe
 
@@ -60,11 +61,11 @@ class Options:
     stock_repeats: int = 5
 
 
-@dataclass(frozen=True)
+@settings
 class DiscReader(Reader):
-    """Draws images with exact numbers of nuclei; their names are these numbers.
+    """Renders images with exact numbers of nuclei; their names are these numbers.
 
-    Args:
+    Attributes:
         counts: nuclei of each image.
         size: side of each in pixels.
     """
@@ -72,19 +73,18 @@ class DiscReader(Reader):
     counts: tuple[int, ...]
     size: int
 
-    class_names: ClassVar[tuple[str, ...]] = ("nucleus",)
-    drawn: ClassVar[bool] = True
+    synthetic: ClassVar[bool] = True
 
     def records(self) -> list[Record]:
         """List the images' names."""
         return [Record(name=str(count)) for count in self.counts]
 
     def read(self, record: Record) -> Sample:
-        """Draw an image."""
+        """Render an image."""
         return as_sample(draw_discs(int(record.name), self.size), record.name)
 
     def key(self, record: Record) -> str:
-        """Return what the image is drawn from."""
+        """Return what the image is rendered from."""
         return f"{record.name}x{self.size}"
 
 
@@ -111,7 +111,8 @@ def main(chosen: Options) -> Result:
     Raises:
         InputError: if an image is asked for that does not exist.
     """
-    reader: Reader = FoldersReader(chosen.data) if chosen.data else DiscReader(chosen.nuclei, chosen.size)
+    synthetic = DiscReader(counts=chosen.nuclei, size=chosen.size)
+    reader: Reader = FoldersReader(root=Path(chosen.data)) if chosen.data else synthetic
     rows: list[Row] = []
     for record in choose(reader, chosen):
         with tempfile.TemporaryDirectory() as folder:

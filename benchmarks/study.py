@@ -29,6 +29,7 @@ from nucleiseg.data.datamodule import NucleiDataModule
 from nucleiseg.data.readers.base import Reader
 from nucleiseg.data.readers.demo import DemoReader
 from nucleiseg.data.readers.folders import FoldersReader
+from nucleiseg.data.settings import DataSettings
 from nucleiseg.devices import peak_memory_mb
 from nucleiseg.errors import InputError
 from nucleiseg.models.checkpoint import Metadata
@@ -83,7 +84,7 @@ class Options:
 
     def reader(self) -> Reader:
         """Return the data set."""
-        return FoldersReader(self.data) if self.data else DemoReader(images=self.images, size=self.size)
+        return FoldersReader(root=Path(self.data)) if self.data else DemoReader(images=self.images, size=self.size)
 
 
 @dataclass(frozen=True)
@@ -164,8 +165,7 @@ def data_module(case: Case) -> NucleiDataModule:
         case.chosen.reader(),
         Recipe(saturation=case.saturation, resize=Resize(short=case.chosen.resize)),
         Preprocessing(),
-        cache_dir=case.cache,
-        val="none",
+        DataSettings(val=(), cache_dir=str(case.cache)),
         total_steps=case.chosen.steps,
     )
     data.setup()

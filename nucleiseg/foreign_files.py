@@ -16,6 +16,9 @@ from typing import Any
 from nucleiseg.errors import InputError, some
 from nucleiseg.files import require_regular_file
 
+MOST_PIXELS = 178_956_970
+"""Most pixels of an image: Pillow's limit against decompression bombs. Label maps take some 12 bytes a pixel."""
+
 MOST_JSON_BYTES = 1 << 29
 """Largest JSON file that is read, 512 MiB: COCO's largest file of instances (train2017) has 448 MiB."""
 

@@ -72,6 +72,12 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63), Accepts("a whole number from 0 to 2**63 - 1")]
 """A seed that torch and NumPy both take."""
 
+Bits = Annotated[int, Field(ge=8, le=16, multiple_of=2), Accepts("8, 10, 12, 14 or 16")]
+"""Bits a pixel that microscope cameras deliver, stored in 16."""
+
+Mpp = Annotated[float, Field(ge=1e-3, le=1e3)]
+"""Micrometers per pixel; microscopes have 0.05 to 10."""
+
 
 @pydantic_dataclass(frozen=True, config=CONFIG)
 class Settings:

@@ -33,7 +33,7 @@ class Sample:
             plane `layer_index[i]` and on no other. L >= 1, also where there are no instances.
         layer_index: (N,) int64, the plane of each instance.
         labels: (N,) int64 class of each instance, 1 .. number of classes (0 is the background's).
-        noticed: what the reader noticed in the files, counted by the names of `data.oddities.SENTENCES`.
+        noticed: warnings of the reader, counted by the kinds of `data.data_warnings.SENTENCES`.
     """
 
     name: str

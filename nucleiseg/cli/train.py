@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from nucleiseg.cli.check import require_visible_nuclei, run_plan, say_data_check
 from nucleiseg.cli.overrides import override
 from nucleiseg.cli.run_status import told_in_status
-from nucleiseg.data.build import build_datamodule, check_data_keys
+from nucleiseg.data.build import build_datamodule, read_data_keys
 from nucleiseg.data.datamodule import NucleiDataModule
 from nucleiseg.errors import InputError
 from nucleiseg.files import write_json, write_text
@@ -86,7 +86,7 @@ class _Settings:
             "keys": problems.taking(lambda: RunKeys.from_dict({"seed": groups["seed"]}, "")),
             "logger": problems.taking(lambda: checked_logger(groups.get("logger"))),  # absent in older runs
         }
-        problems.taking(lambda: check_data_keys(groups["data"]))
+        problems.taking(lambda: read_data_keys(groups["data"]))
         problems.found += [unknown_key(str(key), TOP_KEYS) for key in groups if key not in TOP_KEYS]
         problems.raise_found()
         keys = checked.pop("keys")
@@ -214,7 +214,7 @@ def _prepare_data(settings: _Settings) -> NucleiDataModule:
     datamodule.val_transform = settings.recipe.preprocessing(
         image_sizes(datamodule), getattr(datamodule.reader, "bits", None), datamodule.mpp
     )
-    if datamodule.reader.drawn:
+    if datamodule.reader.synthetic:
         say("NOTE: the data are DRAWN, not photographed. Whatever this run measures says nothing about real tissue.")
     return datamodule
 

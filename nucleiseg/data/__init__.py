@@ -1,1 +1,1 @@
-"""From files, or drawings, to batches: readers, the cache of decoded samples, splits, samplers and loaders."""
+"""Data sets: readers, synthetic images, the cache of decoded samples, splits, samplers and loaders."""

@@ -1,4 +1,4 @@
-"""Named arrays in one file that can be mapped into memory, so that a crop touches only the pages it needs.
+"""Read and write named arrays in one file that is mapped into memory, so that a crop touches only its own pages.
 
 NumPy maps single `.npy` files but not the members of an `.npz`, and one file a sample is what can be written
 whole or not at all. Layout: a fixed head (see `HEAD`), a JSON header, the arrays, each at a multiple of 64 bytes.
@@ -21,11 +21,11 @@ ALIGNMENT = 64
 
 
 def write(path: Path, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
-    """Write arrays and plain facts to `path` (atomicity is the caller's: see `files.atomic_path`).
+    """Write arrays and JSON values to `path` (atomicity is the caller's: see `files.atomic_path`).
 
     Args:
         path: the file.
-        arrays: arrays of plain dtypes by name.
+        arrays: arrays of numbers by name.
         facts: what `json.dumps` takes.
     """
     chunks = {name: np.ascontiguousarray(array) for name, array in arrays.items()}

@@ -1,4 +1,4 @@
-"""Sharing groups out to parts so that each part holds its share of several things at once.
+"""Assign groups to parts so that each part holds its share of several features at once.
 
 An exact answer is a hard problem (number partitioning with several weights); greedy starts from several orders,
 improved by moves and swaps until none helps, come within a fraction of a percent where the groups allow it.

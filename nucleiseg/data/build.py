@@ -1,34 +1,46 @@
-"""From the plain keys of `conf/data` to a data module."""
+"""Build readers and data modules from plain mappings, as `conf/data` and a run's `config.yaml` hold them."""
 
 from collections.abc import Mapping
-from inspect import Parameter, signature
-from typing import Annotated, Any
-
-from pydantic import Field
+from dataclasses import fields
+from typing import Any
 
 from nucleiseg.data.datamodule import NucleiDataModule
 from nucleiseg.data.dataset import Transform
 from nucleiseg.data.readers import READERS
 from nucleiseg.data.readers.base import Reader
+from nucleiseg.data.settings import DataSettings
 from nucleiseg.errors import InputError
-from nucleiseg.files import cache_folder
-from nucleiseg.settings import Problems, Settings, settings
-
-COMMON_KEYS = ("val", "fold", "folds", "group", "mpp", "cache_dir", "batch_size", "workers")
-"""Keys of the `data` group that every reader shares; the others are fields of the reader."""
+from nucleiseg.settings import Problems, shown, unknown_key
 
 
-@settings
-class LoaderSettings(Settings):
-    """How samples are loaded.
+def read_data_keys(data: object, key: str = "data") -> tuple[Reader, DataSettings]:
+    """Check the keys of a data set and build its reader, without looking at any file.
 
-    Attributes:
-        batch_size: training images in a batch of one process: 256 are more than a GPU of 140 GB holds.
-        workers: worker processes of a loader, each of some 300 MB; None chooses.
+    Args:
+        data: a mapping with `reader` (a name of `READERS`), that reader's fields and those of `DataSettings`.
+        key: what comes before a field's name for the user.
+
+    Raises:
+        InputError: with a sentence for each unknown or missing key and each value that is not accepted.
     """
-
-    batch_size: Annotated[int, Field(ge=1, le=256)] = 1
-    workers: Annotated[int, Field(ge=0, le=64)] | None = None
+    if not isinstance(data, Mapping):
+        raise InputError(f"{key} is {shown(data)}; it accepts a group of keys with {key}.reader.")
+    name = data.get("reader")
+    if not isinstance(name, str) or name not in READERS:
+        raise InputError(f"{key}.reader is {shown(name)}; it accepts one of {', '.join(sorted(READERS))}.")
+    reader_keys = {item.name for item in fields(READERS[name])}
+    shared_keys = {item.name for item in fields(DataSettings)}
+    known = [f"{key}.{item}" for item in ("reader", *reader_keys, *shared_keys)]
+    problems = Problems()
+    problems.found += [unknown_key(f"{key}.{item}", known) for item in data if f"{key}.{item}" not in known]
+    own = {item: value for item, value in data.items() if item in reader_keys}
+    shared = {item: value for item, value in data.items() if item in shared_keys}
+    reader = problems.taking(lambda: READERS[name].from_dict(own, key))
+    settings = problems.taking(lambda: DataSettings.from_dict(shared, key))
+    problems.raise_found()
+    assert reader is not None
+    assert settings is not None
+    return reader, settings
 
 
 def build_datamodule(
@@ -40,11 +52,10 @@ def build_datamodule(
     total_steps: int,
     accumulate: int = 1,
 ) -> NucleiDataModule:
-    """Make a data module from the plain keys of the `data` group (`conf/data`).
+    """Build a data module from the plain keys of a data set.
 
     Args:
-        data: `reader` (a name of `READERS`), that reader's fields, and any of `COMMON_KEYS`. `cache_dir` None is the
-            user's cache folder here, "none" is no cache.
+        data: see `read_data_keys`.
         train_transform: see `NucleiDataModule`, as the rest.
         val_transform: as above.
         seed: as above.
@@ -52,59 +63,15 @@ def build_datamodule(
         accumulate: as above.
 
     Raises:
-        InputError: for an unknown reader or key, or a value that is not accepted, naming the key.
+        InputError: see `read_data_keys`.
     """
-    reader = _reader(data)
-    common = {key: data[key] for key in COMMON_KEYS if key in data}
-    cache_dir = common.pop("cache_dir", None)
-    if cache_dir is None:
-        cache_dir = cache_folder()
+    reader, settings = read_data_keys(data)
     return NucleiDataModule(
         reader,
         train_transform,
         val_transform,
-        cache_dir=None if cache_dir == "none" else str(cache_dir),  # a number is a folder's name that YAML has read
+        settings,
         seed=seed,
         total_steps=total_steps,
         accumulate=accumulate,
-        **common,
     )
-
-
-def check_data_keys(data: Mapping[str, Any]) -> None:
-    """Check the keys of the `data` group without looking at any file.
-
-    Raises:
-        InputError: with every problem of the reader's keys and of those that all readers share.
-    """
-    problems = Problems()
-    problems.taking(lambda: _reader(data))
-    if isinstance(data, Mapping):
-        common = {key: data[key] for key in ("batch_size", "workers") if key in data}
-        problems.taking(lambda: LoaderSettings.from_dict(common, "data"))
-    problems.raise_found()
-
-
-def _reader(data: Mapping[str, Any]) -> Reader:
-    """Make the reader that `data.reader` names from the keys that are its fields."""
-    if not isinstance(data, Mapping):
-        raise InputError(f"data is {data!r}: accepted is a group with the key reader ({', '.join(sorted(READERS))}).")
-    name = data.get("reader")
-    if not isinstance(name, str) or name not in READERS:
-        raise InputError(f"data.reader={name} is not a reader: accepted are {', '.join(sorted(READERS))}.")
-    parameters = signature(READERS[name]).parameters
-    given = {key: value for key, value in data.items() if key != "reader" and key not in COMMON_KEYS}
-    accepted = ", ".join([*parameters, *COMMON_KEYS])
-    problems = [
-        f"data.{key} is not a key of the reader {name}: accepted are {accepted}."
-        for key in given
-        if key not in parameters
-    ]
-    problems += [
-        f"data.{key} is missing: the reader {name} cannot do without it."
-        for key, parameter in parameters.items()
-        if parameter.default is Parameter.empty and given.get(key) is None
-    ]
-    if problems:
-        raise InputError(problems)
-    return READERS[name](**given)

@@ -1,4 +1,4 @@
-"""Decoded samples on the disk: made once, checked at the start of a run, then mapped into memory."""
+"""Cache decoded samples on the disk: written once, checked at the start of a run, then mapped into memory."""
 
 import hashlib
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from nucleiseg.data import array_file
-from nucleiseg.data.data_warnings import find_oddities, say_oddities
+from nucleiseg.data.data_warnings import find_warnings, print_data_warnings
 from nucleiseg.data.readers.base import Reader, Record
 from nucleiseg.errors import InputError
 from nucleiseg.files import atomic_path
@@ -18,16 +18,16 @@ from nucleiseg.label_maps import measure
 from nucleiseg.progress import say, track
 from nucleiseg.structures import Sample
 
-VERSION = 3
-"""Of what a cache file holds: raise it, and the files of older versions are no longer looked at."""
+VERSION = 4
+"""Version of a cache file's content: raise it, and the files of older versions are ignored."""
 
-FACTS = ("key", "content", "oddities")
-"""The plain values of a `Summary` that a cache file holds."""
+FACTS = ("key", "content", "warnings")
+"""Fields of a `Summary` that a cache file keeps as JSON."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What the data check and the splits need to know of one image, without its pixels.
+    """Summary of one image for the data check and the splits, without its pixels.
 
     Attributes:
         name: the image's name.
@@ -36,7 +36,7 @@ class Summary:
         boxes: (N, 4) float32 x1, y1, x2, y2, tight around each instance, in pixels of the source image.
         key: the reader's content key of the record (for a fingerprint of the data set).
         content: hexadecimal digest of the decoded image, equal for copies of it under other names and formats.
-        oddities: what was noticed in it, counted by the names of `oddities.SENTENCES`.
+        warnings: kind in `data_warnings.SENTENCES` -> count.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Summary:
     boxes: np.ndarray
     key: str
     content: str = ""
-    oddities: Mapping[str, int] = field(default_factory=dict)
+    warnings: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """The number of instances."""
@@ -53,14 +53,14 @@ class Summary:
 
 
 class CacheError(InputError):
-    """The cache folder cannot be written: not a problem of one image, so nothing is gained by trying the next."""
+    """The cache folder cannot be written: not a problem of one image, so the next is not tried."""
 
 
 class SampleCache:
     """A folder of decoded samples, one file an image, named by the content it was made from.
 
-    A changed source has another name, so a stale file is never read, and a run that goes on while its data are
-    edited keeps seeing what it started with. Files are whole or absent, and two processes that make the same one
+    A changed source has another name, so a stale file is never read, and a run whose data are edited meanwhile
+    keeps seeing what it started with. Files are whole or absent, and two processes that make the same one
     at once do no harm. They are not compressed (5 MB for 1000 x 1000 pixels), because then a crop reads only the
     part of the file it needs. The folder may be deleted at any time.
 
@@ -96,7 +96,7 @@ class SampleCache:
         return (stored or self._current(reader, record)[0])[0]
 
     def prepare(self, reader: Reader, record: Record) -> Summary:
-        """Check the cached sample against its source, make it where it is missing or stale, and summarise it.
+        """Check the cached sample against its source, make it where it is missing or stale, and summarize it.
 
         From then on `load` on this object trusts the file (a spawned worker gets that knowledge with the object).
 
@@ -106,7 +106,7 @@ class SampleCache:
         if record.problem is not None:
             raise InputError(record.problem)
         if self.folder is None:
-            return _summarise(reader.read(record), reader.key(record))
+            return _summarize(reader.read(record), reader.key(record))
         (_, summary), path = self._current(reader, record)
         self._checked[reader, record.name] = path
         return summary
@@ -121,7 +121,7 @@ class SampleCache:
             sample = reader.read(record)
             if reader.key(record) != key:
                 raise InputError(f"The files of image {record.name} changed while they were read: start again.")
-            summary = _summarise(sample, key)
+            summary = _summarize(sample, key)
             _write_stored(path, sample, summary)
             self.written += 1
             stored = sample, summary
@@ -148,7 +148,7 @@ class SampleCache:
 def load_all(reader: Reader, cache: SampleCache, records: Sequence[Record] | None = None) -> list[Summary]:
     """Prepare every record of a data set, with a progress bar, and report all problems together.
 
-    What is odd about the data is reported in a sentence a kind (see `oddities`).
+    Warnings about the data are printed, a sentence a kind (see `data_warnings`).
 
     Args:
         reader: the data set.
@@ -174,14 +174,14 @@ def load_all(reader: Reader, cache: SampleCache, records: Sequence[Record] | Non
         raise InputError(problems)
     if not any(len(summary) for summary in summaries):
         images = "The only image has no" if len(summaries) == 1 else f"None of the {len(summaries)} images has an"
-        raise InputError(f"{images} instance: no mask marks a pixel.")
+        raise InputError(f"{images} instance: no mask has a pixel.")
     if cache.written:
         say(f"The decoded images lie in {cache.folder} for the next run; the folder may be deleted at any time.")
-    say_oddities(summaries)
+    print_data_warnings(summaries)
     return summaries
 
 
-def _summarise(sample: Sample, key: str) -> Summary:
+def _summarize(sample: Sample, key: str) -> Summary:
     height, width = sample.image.shape[:2]
     _, boxes, areas = measure(sample.layers)  # in the order of the instances, whose values ascend
     return Summary(
@@ -191,7 +191,7 @@ def _summarise(sample: Sample, key: str) -> Summary:
         boxes,
         key=key,
         content=hashlib.sha256(f"{height} {width} ".encode() + sample.image.tobytes()).hexdigest()[:32],
-        oddities=find_oddities(sample, boxes, areas),
+        warnings=find_warnings(sample, boxes, areas),
     )
 
 
@@ -215,7 +215,7 @@ def _write_stored(path: Path, sample: Sample, summary: Summary) -> None:
 
 def _unwritable(folder: Path, error: OSError) -> CacheError:
     return CacheError(
-        f"The cache folder {folder} cannot be written ({error.strerror}): set data.cache_dir, or the environment "
+        f"The cache folder {folder} cannot be written ({error.strerror}): set cache_dir, or the environment "
         f"variable NUCLEISEG_CACHE, to a folder with free space."
     )
 

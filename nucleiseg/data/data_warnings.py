@@ -1,4 +1,4 @@
-"""What a data set may hold and somebody probably did not mean: found in each image, reported once for all."""
+"""Find what is suspicious in a data set, count it per image and report it once for all images."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -39,8 +39,8 @@ SENTENCES = {
         "Warning: {count} masks repeat another of its image pixel by pixel, one nucleus too many each: {where}.",
     ),
     "covering": (
-        "Warning: 1 mask covers the whole image; remove what is no nucleus: {where}.",
-        "Warning: {count} masks cover the whole image; remove what is no nucleus: {where}.",
+        "Warning: 1 mask covers the whole image; remove the background: {where}.",
+        "Warning: {count} masks cover the whole image; remove the background: {where}.",
     ),
     "large": (
         "Warning: 1 mask covers more than half of its image; it looks inverted, with the background marked instead of "
@@ -58,21 +58,21 @@ SENTENCES = {
         "Warning: {count} images have pixels that are not finite (NaN), shown as black: {where}.",
     ),
 }
-"""What is noticed in an image -> the sentence for one and for several, in the order of printing."""
+"""Kind of warning -> the sentence for one and for several, in the order of printing."""
 
 
-class ImageOddities(Protocol):
-    """What was noticed in one image, see `cache.Summary`; its length is the number of instances."""
+class ImageWarnings(Protocol):
+    """The warnings of one image, see `cache.Summary`; its length is the number of instances."""
 
     @property
     def name(self) -> str: ...  # noqa: D102
     @property
-    def oddities(self) -> Mapping[str, int]: ...  # noqa: D102
+    def warnings(self) -> Mapping[str, int]: ...  # noqa: D102
     def __len__(self) -> int: ...
 
 
-def find_oddities(sample: Sample, boxes: np.ndarray, areas: np.ndarray) -> dict[str, int]:
-    """Count what is odd about the instances of an image, beside what its reader noticed.
+def find_warnings(sample: Sample, boxes: np.ndarray, areas: np.ndarray) -> dict[str, int]:
+    """Count the warnings about the instances of an image, together with those of its reader.
 
     Args:
         sample: the image's instances.
@@ -96,7 +96,7 @@ def find_oddities(sample: Sample, boxes: np.ndarray, areas: np.ndarray) -> dict[
 
 
 def _find_copies(sample: Sample, boxes: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return which instances equal another one pixel by pixel, (N,) bool, and how many are too many.
+    """Return which instances equal another one pixel by pixel, (N,) bool, and how many are superfluous.
 
     Only instances of one box are compared, so the cost hardly grows with their number.
     """
@@ -112,10 +112,10 @@ def _find_copies(sample: Sample, boxes: np.ndarray) -> tuple[np.ndarray, int]:
     return copied, sum(len(indices) - 1 for indices in equal.values())
 
 
-def say_oddities(images: Sequence[ImageOddities]) -> None:
-    """Print a sentence for each kind of oddity that the images of a data set have."""
+def print_data_warnings(images: Sequence[ImageWarnings]) -> None:
+    """Print a sentence for each kind of warning that the images of a data set have."""
     for kind, (one, many) in SENTENCES.items():
-        found = [(image.name, image.oddities[kind]) for image in images if image.oddities.get(kind)]
+        found = [(image.name, image.warnings[kind]) for image in images if image.warnings.get(kind)]
         if found:
             count = sum(number for _, number in found)
             where = some([name for name, _ in found])

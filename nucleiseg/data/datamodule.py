@@ -1,4 +1,9 @@
-"""The data of a run: listed, checked, split and loaded, for Lightning and for anybody who wants a loader."""
+"""List, check, split and load the data of a run, for Lightning and for anybody who wants a loader.
+
+data = NucleiDataModule(FoldersReader(root="data"), Recipe(), Preprocessing(), DataSettings(batch_size=2))
+data.setup()
+images, targets = next(iter(data.train_dataloader()))
+"""
 
 import hashlib
 import json
@@ -15,12 +20,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from nucleiseg.data.cache import SampleCache, Summary, load_all
-from nucleiseg.data.checks import is_whole
 from nucleiseg.data.dataset import NucleiDataset, PrepareBatch, Transform, collate, init_worker
 from nucleiseg.data.readers.base import Reader, Record
 from nucleiseg.data.sampler import SampleKey, StepSampler
-from nucleiseg.data.splits import Split, ValChoice, say_copies, split
-from nucleiseg.errors import InputError
+from nucleiseg.data.settings import DataSettings
+from nucleiseg.data.splits import Split, split, warn_of_copies
 from nucleiseg.structures import Target
 
 Batch = tuple[list[Tensor], list[Target]]
@@ -36,20 +40,13 @@ class NucleiDataModule(pl.LightningDataModule):
         reader: lists and reads the images.
         train_transform: makes a training input of a sample and a seed.
         val_transform: makes a deterministic input of a whole image; its seed is None.
-        cache_dir: folder of decoded samples; None reads every sample from its source.
-        val: what to validate on, see `splits.split`.
-        fold: fold to validate on, counted from 0.
-        folds: number of folds.
-        group: which images stay together, see `splits.group_of`.
-        batch_size: training images in a batch of one process.
-        mpp: micrometers per pixel of the images; None: unknown.
-        workers: worker processes of a loader; 0 loads in the training process; None: see `default_workers`.
+        settings: how they are split, cached and loaded.
         seed: the run's seed.
-        total_steps: optimiser steps of the whole run.
-        accumulate: batches (micro-steps) of one optimiser step.
+        total_steps: optimizer steps of the whole run.
+        accumulate: batches (micro-steps) of one optimizer step.
 
     Attributes:
-        start_step: optimiser step to begin at; set it before fitting to resume a run.
+        start_step: optimizer step to begin at; set it before fitting to resume a run.
         prepare_batch: adds to the targets of training batches, in the worker processes; None adds nothing. Set it
             before fitting, as soon as there is the network for which it does so.
         summaries: what the check found, one for each image.
@@ -69,14 +66,8 @@ class NucleiDataModule(pl.LightningDataModule):
         reader: Reader,
         train_transform: Transform,
         val_transform: Transform,
-        cache_dir: str | os.PathLike[str] | None = None,
-        val: ValChoice = 0.2,
-        fold: int | None = None,
-        folds: int = 5,
-        group: str = "auto",
-        mpp: float | None = None,
-        batch_size: int = 1,
-        workers: int | None = None,
+        settings: DataSettings | None = None,
+        *,
         seed: int = 0,
         total_steps: int = 2400,
         accumulate: int = 1,
@@ -85,14 +76,14 @@ class NucleiDataModule(pl.LightningDataModule):
         self.reader = reader
         self.train_transform = train_transform
         self.val_transform = val_transform
-        self.cache = SampleCache(cache_dir)
-        self.val, self.fold, self.folds, self.group = val, fold, folds, group
-        self.mpp = _micrometers(mpp)
-        self.batch_size = _whole("data.batch_size", batch_size, 1)
-        self.workers = default_workers() if workers is None else _whole("data.workers", workers, 0)
-        self.seed = _whole("seed", seed, 0)
-        self.total_steps = _whole("trainer.max_steps", total_steps, 1)
-        self.accumulate = _whole("trainer.accumulate", accumulate, 1)
+        self.settings = settings or DataSettings()
+        self.cache = SampleCache(self.settings.cache_path)
+        self.mpp = self.settings.mpp
+        self.batch_size = self.settings.batch_size
+        self.workers = default_workers() if self.settings.workers is None else self.settings.workers
+        self.seed = seed
+        self.total_steps = total_steps
+        self.accumulate = accumulate
         self.start_step = 0
         self.prepare_batch: PrepareBatch | None = None
         self._is_set_up = False
@@ -118,8 +109,8 @@ class NucleiDataModule(pl.LightningDataModule):
         names = [summary.name for summary in self.summaries]
         counts = [len(summary) for summary in self.summaries]
         contents = {summary.name: summary.content for summary in self.summaries}
-        self.split = split(names, counts, self.val, self.fold, self.folds, self.group, list(contents.values()))
-        say_copies(self.split, contents)
+        self.split = split(names, counts, self.settings, list(contents.values()))
+        warn_of_copies(self.split, contents)
         by_name = {record.name: record for record in records}
         self.train_records = tuple(by_name[name] for name in self.split.train)
         self.val_records = tuple(by_name[name] for name in self.split.val)
@@ -214,15 +205,3 @@ def fingerprint(summaries: Sequence[Summary], parts: Split, class_names: Sequenc
     keys = sorted((summary.name, summary.key) for summary in summaries)
     text = json.dumps([keys, parts.train, parts.val, list(class_names)])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _micrometers(mpp: float | None) -> float | None:
-    if mpp is None or (isinstance(mpp, int | float) and not isinstance(mpp, bool) and 1e-3 <= mpp <= 1e3):
-        return None if mpp is None else float(mpp)
-    raise InputError(f"data.mpp is {mpp!r}; it accepts micrometers per pixel from 0.001 to 1000, or null.")
-
-
-def _whole(key: str, value: int, least: int) -> int:
-    if not is_whole(value, least):
-        raise InputError(f"{key}={value} is not accepted: give a whole number from {least}.")
-    return value

@@ -1,4 +1,4 @@
-"""A data set of images for torch's loaders: read one, transform it with the seed that its key carries.
+"""Map-style data set for torch's loaders: read an image and transform it with the seed of its key.
 
 What worker processes need is in this file; it imports neither Lightning nor Hydra, so that they start fast.
 """
@@ -21,16 +21,15 @@ from nucleiseg.data.sampler import SampleKey
 from nucleiseg.structures import Sample, Target
 
 Transform = Callable[[Sample, Any], tuple[Tensor, Target]]
-"""From a sample and a seed to an image tensor, (3, h, w) uint8 RGB, and what is to be found in it.
+"""From a sample and a seed to an image tensor, (3, h, w) uint8 RGB, and its target.
 
 A random transform takes a whole number as its seed, a deterministic one None: hence `Any`.
 """
 
 
 PrepareBatch = Callable[[list[Tensor], list[Target]], list[Target]]
-"""From the images of a batch and their targets to targets with more in them: what the network would have to find out
-otherwise. It is called where batches are put together, in worker processes if there are any, so it must be picklable;
-and for a run to be resumed exactly, a function of its arguments alone.
+"""Adds to the targets of a batch what the network would otherwise compute. It is called in the worker processes, so it
+must be picklable; and for a run to be resumed exactly, a function of its arguments alone.
 """
 
 

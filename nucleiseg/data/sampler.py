@@ -1,4 +1,4 @@
-"""Which images make the batch of a step, and which seed each gets: a function of (run seed, step, position) alone.
+"""Sample the images of a step and a seed for each: a function of (run seed, step, position) alone.
 
 Neither the number of workers nor the number of processes nor where the run was started changes a batch, so a run that
 was killed and resumed sees exactly what it would have seen.
@@ -16,16 +16,16 @@ import numpy as np
 from torch.utils.data import Sampler
 
 ORDER, AUGMENTATION = 0, 1
-"""What a random stream is for: keeps the order of the images and their augmentation independent."""
+"""Purpose of a random stream: keeps the order of the images and their augmentation independent."""
 
 
 @dataclass(frozen=True)
 class SampleKey:
-    """What a data set is asked for.
+    """Key of one training sample.
 
     Attributes:
         index: number of the image among the records.
-        seed: seeds its augmentation and the network's random draws for it; None: the deterministic transform.
+        seed: seeds its augmentation and the network's random numbers for it; None: the deterministic transform.
     """
 
     index: int
@@ -35,8 +35,8 @@ class SampleKey:
 class StepSampler(Sampler[list[SampleKey]]):
     """Batches for a number of steps rather than epochs.
 
-    Position p of the endless stream of images is image p mod N of a permutation drawn for pass p // N: each pass takes
-    every image once, and goes on across the borders of batches. The global batch of micro-step k is the positions
+    Position p of the endless stream of images is image p mod N of a random permutation for pass p // N: each pass takes
+    every image once, across the borders of batches. The global batch of micro-step k is the positions
     from k * B, B = batch_size * world_size; rank r takes its r-th piece.
 
     Args:

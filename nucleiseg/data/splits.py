@@ -1,4 +1,4 @@
-"""Which images are trained on and which validate: by fraction, by names, k-fold or none, whole groups, balanced.
+"""Split images into training and validation: by fraction, by names, k-fold or none, whole groups, balanced.
 
 Images of one hospital look alike (scanner, stains, thickness), so a group never lies on both sides. The sides are
 balanced not only in images but in nuclei, and in images that are far denser than the rest: of the 24 images of the
@@ -15,18 +15,15 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from nucleiseg.data.balance import assign
-from nucleiseg.data.checks import is_fraction, is_whole
-from nucleiseg.errors import InputError
-from nucleiseg.progress import say
+from nucleiseg.data.settings import GROUPS, SplitSettings
+from nucleiseg.errors import InputError, some
+from nucleiseg.progress import counted, say
 
 TCGA_BARCODE = re.compile(r"TCGA-([A-Z0-9]{2})-[A-Z0-9]{4}", re.IGNORECASE)
 """Project, tissue source site, participant: the first three fields of a TCGA barcode (GDC Encyclopedia)."""
 
 DENSE = 1.5
 """An image is dense when it has more than this many times the median number of nuclei."""
-
-ValChoice = float | str | Sequence[str] | None
-"""A fraction of the images, names, or None / "none" to train on all."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +53,7 @@ class Split:
 def split(
     names: Sequence[str],
     counts: Sequence[int],
-    val: ValChoice = 0.2,
-    fold: int | None = None,
-    folds: int = 5,
-    group: str = "auto",
+    settings: SplitSettings | None = None,
     contents: Sequence[str] | None = None,
 ) -> Split:
     """Divide images into a part to train on and a part to validate on.
@@ -70,41 +64,29 @@ def split(
     Args:
         names: the images' names, each once.
         counts: the number of nuclei in each.
-        val: what to validate on: a fraction of the images in (0, 1); names; None or "none" for nothing.
-        fold: validate on this fold (counted from 0) of `folds` instead; `val` is then a fraction and not used.
-        folds: number of folds.
-        group: which images stay together, see `group_of`; with `auto`, also images of equal content.
-        contents: a digest of each image's pixels, equal for copies of one image; None: no copies.
-
-    Returns:
-        The two parts.
+        settings: what to validate on; the defaults hold out a fifth.
+        contents: a digest of each image's pixels, equal for copies of one image, which the group `auto` keeps
+            together; None: no copies.
 
     Raises:
-        InputError: for an unknown name, a number out of range, or too few groups for what is asked.
+        InputError: for a name that is not among the images, or too few groups for what is asked.
     """
+    settings = settings or SplitSettings()
+    if not names:
+        raise InputError("There is no image to split: check the root of the data.")
     triples = sorted(zip(names, counts, contents or names, strict=True))
     ordered = [name for name, _, _ in triples]
-    sizes = np.array([count for _, count, _ in triples], dtype=np.int64)
-    pixels = [content for _, _, content in triples]
     if len(set(ordered)) != len(ordered):
         raise ValueError(f"names repeat: {ordered}")
-    if not ordered:
-        raise InputError("There is no image to split (data): check data.root.")
-    wanted = _names_or_none(val)
-    if wanted is None and not is_fraction(val):
-        raise InputError(
-            f"data.val={val} is not a fraction between 0 and 1. "
-            "Accepted: a fraction as 0.2, a list of names, or none to train on all."
-        )
-    if fold is not None:
-        if wanted is not None:
-            raise InputError(f"data.fold={fold} and data.val={val} contradict each other: leave data.val a fraction.")
-        chosen, how = _fold(ordered, sizes, fold, folds, group, pixels)
-    elif wanted is None:
-        chosen, how = _hold_out(ordered, sizes, val, group, pixels)
+    sizes = np.array([count for _, count, _ in triples], dtype=np.int64)
+    if settings.fold is None and isinstance(settings.val, tuple):
+        return _describe(ordered, sizes, *_by_name(ordered, settings.val))
+    numbers, total = _groups(ordered, settings.group, [content for _, _, content in triples])
+    if settings.fold is not None:
+        chosen, how = _fold(numbers, total, sizes, settings)
     else:
-        chosen, how = _by_name(ordered, wanted)
-    return _describe(ordered, sizes, chosen, how)
+        chosen, how = _hold_out(numbers, total, sizes, settings)
+    return _describe(ordered, sizes, chosen, f"{how}, {_grouping(settings.group, total, len(names))}")
 
 
 def group_of(group: str) -> Callable[[str], str | None]:
@@ -113,24 +95,12 @@ def group_of(group: str) -> Callable[[str], str | None]:
     Args:
         group: `auto`: the tissue source site (the second field) of a name that starts with a TCGA barcode, else the
             image alone (`split` adds copies of one image); `tcga_site`: the site, and every name must be a barcode;
-            `none`: every image alone; else a regular expression with one group, searched in each name, as `(.+)_tile`.
-
-    Raises:
-        InputError: when it is no text, or a regular expression that is wrong or has not exactly one group.
+            `none`: every image alone; else a regular expression with one group, searched in each name, as `(.+)_tile`
+            (`SplitSettings` checks that it is one).
     """
-    if not isinstance(group, str):
-        raise InputError(f"data.group={group} is not a text. {_GROUPS_ACCEPTED}")
     if group == "none":
         return lambda name: name
-    if group in ("auto", "tcga_site"):
-        pattern = TCGA_BARCODE
-    else:
-        try:
-            pattern = re.compile(group)
-        except re.error as error:
-            raise InputError(f"data.group={group} is not a regular expression ({error}). {_GROUPS_ACCEPTED}") from error
-        if pattern.groups != 1:
-            raise InputError(f"data.group={group} has {pattern.groups} groups in brackets, not one. {_GROUPS_ACCEPTED}")
+    pattern = TCGA_BARCODE if group in ("auto", "tcga_site") else re.compile(group)
 
     def find(name: str) -> str | None:
         match = pattern.match(name) if pattern is TCGA_BARCODE else pattern.search(name)
@@ -141,9 +111,6 @@ def group_of(group: str) -> Callable[[str], str | None]:
     return find
 
 
-_GROUPS_ACCEPTED = "Accepted: auto, tcga_site, none, or a regular expression with one group, as '(.+)_tile'."
-
-
 def _groups(names: Sequence[str], group: str, contents: Sequence[str]) -> tuple[np.ndarray, int]:
     """Return the group number of each name, (N,) int64, and how many groups there are.
 
@@ -152,7 +119,7 @@ def _groups(names: Sequence[str], group: str, contents: Sequence[str]) -> tuple[
     found = [group_of(group)(name) for name in names]
     missing = [name for name, value in zip(names, found, strict=True) if value is None]
     if missing:
-        raise InputError(f"data.group={group} finds no group in {_some(missing)}. {_GROUPS_ACCEPTED}")
+        raise InputError(f"group is '{group}', which finds none in {some(missing)}; it accepts {GROUPS}.")
     _, numbers = np.unique(np.array(found, dtype=str), return_inverse=True)
     if group == "auto" and len(set(contents)) < len(contents):
         _, images = np.unique(np.array(contents, dtype=str), return_inverse=True)
@@ -165,8 +132,8 @@ def _groups(names: Sequence[str], group: str, contents: Sequence[str]) -> tuple[
     return numbers.reshape(-1), int(numbers.max()) + 1
 
 
-def say_copies(parts: Split, contents: Mapping[str, str]) -> None:
-    """Report images that are in the data set several times, with a warning where both sides have one.
+def warn_of_copies(parts: Split, contents: Mapping[str, str]) -> None:
+    """Warn of images that are in the data set several times, above all where both sides have one.
 
     Args:
         parts: the split.
@@ -178,75 +145,54 @@ def say_copies(parts: Split, contents: Mapping[str, str]) -> None:
     copies = [group for group in names.values() if len(group) > 1]
     val = set(parts.val)
     across = [group for group in copies if 0 < len(val.intersection(group)) < len(group)]
-    shown = _some([" = ".join(group) for group in across or copies])
+    shown = some([" = ".join(group) for group in across or copies])
     if across:
         are = "1 image of the validation is" if len(across) == 1 else f"{len(across)} images of the validation are"
         say(
             f"Warning: {are} also trained on under another name ({shown}), so that validation looks better than it is: "
-            "remove the copies, or keep them on one side with data.group=auto and data.val as a fraction."
+            "remove the copies, or keep them on one side with the group auto and a fraction to validate on."
         )
     elif copies:
         have = "1 image has" if len(copies) == 1 else f"{len(copies)} images have"
         say(f"Warning: {have} copies under other names: {shown}.")
 
 
-def _names_or_none(val: ValChoice) -> list[str] | None:
-    """Return the names asked for ([] for none), or None where `val` is a fraction."""
-    if val is None or (isinstance(val, str) and val.lower() in ("none", "null")):
-        return []
-    if isinstance(val, str):
-        return [val]
-    if isinstance(val, Sequence):
-        if not val:
-            raise InputError("data.val is an empty list: name images, or say data.val=none to train on all.")
-        return [str(name) for name in val]
-    return None
-
-
 def _by_name(names: Sequence[str], wanted: Sequence[str]) -> tuple[np.ndarray, str]:
+    """Return which images validate, (N,) bool, and how they were chosen, as the next two."""
     unknown = sorted(set(wanted) - set(names))
     if unknown:
-        raise InputError(f"data.val names {_some(unknown)}, but the data set has no such image. It has {_some(names)}.")
+        raise InputError(f"val names {some(unknown)}, but the data set has no such image. It has {some(names)}.")
     chosen = np.isin(names, list(wanted))
     if chosen.all():
-        raise InputError("data.val names every image, so none is left to train on: name fewer.")
-    return chosen, "validation images given by name" if wanted else "no validation (data.val=none)"
+        raise InputError("val names every image, so none is left to train on: name fewer.")
+    return chosen, "validation images given by name" if wanted else "no validation (val=none)"
 
 
-def _hold_out(
-    names: Sequence[str],
-    counts: np.ndarray,
-    val: Any,  # noqa: ANN401
-    group: str,
-    contents: Sequence[str],
-) -> tuple[np.ndarray, str]:
-    numbers, total = _groups(names, group, contents)
+def _hold_out(numbers: np.ndarray, total: int, counts: np.ndarray, settings: SplitSettings) -> tuple[np.ndarray, str]:
+    val = settings.val
+    assert isinstance(val, float)
     if total < 2:
         raise InputError(
-            f"data.val={val} needs at least 2 groups of images, but {len(names)} image(s) make {total} "
-            f"(data.group={group}): say data.val=none to train on all, or data.group=none to part a group."
+            f"val is {val:g}, which needs at least 2 groups of images, but {_made(len(numbers), total)} "
+            f"(group={settings.group}): set val=none to train on all, or group=none to split a group."
         )
     parts = assign(_features(numbers, total, counts), np.array([1 - val, val]))
-    return parts[numbers] == 1, f"hold-out of {val:g}, {_grouping(group, total, len(names))}"
+    return parts[numbers] == 1, f"hold-out of {val:g}"
 
 
-def _fold(
-    names: Sequence[str], counts: np.ndarray, fold: int, folds: int, group: str, contents: Sequence[str]
-) -> tuple[np.ndarray, str]:
-    if not is_whole(folds, 2):
-        raise InputError(f"data.folds={folds} is not a number of folds: accepted are whole numbers from 2.")
-    if not is_whole(fold, 0) or fold >= folds:
-        raise InputError(
-            f"data.fold={fold} is not one of the {folds} folds (data.folds): accepted are 0 to {folds - 1}."
-        )
-    numbers, total = _groups(names, group, contents)
+def _fold(numbers: np.ndarray, total: int, counts: np.ndarray, settings: SplitSettings) -> tuple[np.ndarray, str]:
+    folds = settings.folds
     if total < folds:
         raise InputError(
-            f"data.folds={folds} needs as many groups of images, but {len(names)} image(s) make {total} "
-            f"(data.group={group}): ask for fewer folds, or say data.group=none to part groups."
+            f"folds is {folds}, which needs as many groups of images, but {_made(len(numbers), total)} "
+            f"(group={settings.group}): ask for fewer folds, or set group=none to split groups."
         )
     parts = assign(_features(numbers, total, counts), np.full(folds, 1 / folds))
-    return parts[numbers] == fold, f"fold {fold} of {folds}, {_grouping(group, total, len(names))}"
+    return parts[numbers] == settings.fold, f"fold {settings.fold} of {folds}"
+
+
+def _made(images: int, groups: int) -> str:
+    return f"{counted(images, 'image')} make{'s' if images == 1 else ''} {groups}"
 
 
 def _features(numbers: np.ndarray, total: int, counts: np.ndarray) -> np.ndarray:
@@ -276,9 +222,3 @@ def _describe(names: Sequence[str], counts: np.ndarray, chosen: np.ndarray, how:
     )
     pick = [tuple(name for name, inside in zip(names, chosen, strict=True) if inside == side) for side in (False, True)]
     return Split(train=pick[0], val=pick[1], description=description)
-
-
-def _some(names: Sequence[str], limit: int = 5) -> str:
-    """Return the first few names, and how many more there are."""
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

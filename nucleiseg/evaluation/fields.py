@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nucleiseg.errors import short, some
-
-MOST_PIXELS = 178_956_970
-"""Most pixels of an image: Pillow's limit against decompression bombs. Label maps take some 12 bytes a pixel."""
+from nucleiseg.foreign_files import MOST_PIXELS
 
 MOST_CLASSES = 1_000
 """Most classes of a truth: the tables of average precision grow with their number, and pathology has some ten."""

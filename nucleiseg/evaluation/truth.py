@@ -118,7 +118,7 @@ def read_folder(root: Path, ids: Sequence[ImageEntry], where: str, cache: Sample
     Raises:
         InputError: if the folder is not of this layout, or the ids do not fit it.
     """
-    reader = FoldersReader(root)
+    reader = FoldersReader(root=root)
     records = {record.name: record for record in reversed(reader.records())}  # of namesakes the first, without problem
     numbers, notes = match_ids(records, ids, where)
     images: list[ImageTruth] = []

@@ -63,7 +63,7 @@ def drawn_note(runs: Sequence[Run], data: Mapping[str, Any] | None) -> str:
 def _is_drawn(data: object) -> bool:
     """Tell whether the keys of a `data` group are of images that a program draws."""
     reader = READERS.get(str(data.get("reader"))) if isinstance(data, Mapping) else None
-    return bool(getattr(reader, "drawn", False))
+    return bool(getattr(reader, "synthetic", False))
 
 
 def notes_on_best(board: Leaderboard, best: Candidate) -> list[str]:

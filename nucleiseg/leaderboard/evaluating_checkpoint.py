@@ -79,7 +79,7 @@ def set_up_data(data: Mapping[str, Any]) -> NucleiDataModule:
     images = Preprocessing()  # not used: the predictor has its own
     datamodule = build_datamodule(data, train_transform=images, val_transform=images, seed=0, total_steps=1)
     datamodule.setup()
-    if datamodule.reader.drawn:
+    if datamodule.reader.synthetic:
         say("NOTE: the data are DRAWN, not photographed. What is measured here says nothing about real tissue.")
     return datamodule
 

@@ -1,1 +1,1 @@
-"""From a reader's `Sample` to the image tensor and `Target` that the network takes."""
+"""Transform a reader's `Sample` into the image tensor and `Target` that the network takes."""

@@ -1,4 +1,4 @@
-"""Colour of an H&E image as a few numbers per image, applied to every pixel alike.
+"""Change saturation and stains of an H&E image by a few numbers per image.
 
 All functions take and return (H, W, 3) uint8 RGB. They compute in float32, round to the nearest level (so that
 the neutral factor 1 changes nothing) and clip to 0..255.
@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 
 LUMA = np.array([0.299, 0.587, 0.114])
-"""Weights of R, G, B in the grey value (ITU-R BT.601)."""
+"""Weights of R, G, B in the gray value (ITU-R BT.601)."""
 
 STAINS = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105], [0.268, 0.570, 0.776]])
-"""Optical density in R, G, B of haematoxylin, eosin and DAB, one stain a row, each of length 1.
+"""Optical density in R, G, B of hematoxylin, eosin and DAB, one stain a row, each of length 1.
 
 Ruifrok and Johnston, "Quantification of histochemical staining by color deconvolution", Analytical and Quantitative
 Cytology and Histology 23 (2001) 291-299.
@@ -28,9 +28,9 @@ OPTICAL_DENSITY = -np.log(np.maximum(np.arange(256), 1) / 255).astype(np.float32
 
 
 def saturate(image: np.ndarray, factor: float) -> np.ndarray:
-    """Move every pixel away from its own grey value, or towards it: `grey + factor * (rgb - grey)`.
+    """Move every pixel away from its own gray value, or towards it: `gray + factor * (rgb - gray)`.
 
-    0 gives a grey image, 1 the image itself, 2 twice the distance from grey. `grey` is the luma of the pixel, so
+    0 gives a gray image, 1 the image itself, 2 twice the distance from gray. `gray` is the luma of the pixel, so
     the operation is one 3x3 matrix for the whole image.
 
     Args:
@@ -50,7 +50,7 @@ def scale_stains(image: np.ndarray, factors: np.ndarray) -> np.ndarray:
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        factors: (3,) factors of haematoxylin, eosin and the residual (DAB) channel.
+        factors: (3,) factors of hematoxylin, eosin and the residual (DAB) channel.
     """
     matrix = STAINS_INVERSE @ np.diag(factors) @ STAINS  # acts on rows from the right; OpenCV wants its transpose
 

@@ -1,4 +1,4 @@
-"""Sizes and resizing: the rules of detectron2, the pixels of Pillow.
+"""Resize images and label planes by the rules of detectron2 with the pixels of Pillow.
 
 Every COCO Mask R-CNN weight was trained on images that Pillow resized. OpenCV's bilinear filter differs from
 Pillow's in every fourth pixel, and torch's antialiased uint8 `interpolate` in about 3 of 1000 (by one), so images
@@ -95,7 +95,7 @@ def resized_shape(height: int, width: int, short: int, long: float) -> Shape:
         height: the image's height.
         width: the image's width.
         short: wanted length of the shorter side.
-        long: greatest length of the longer side; infinity is no limit.
+        long: greatest length of the longer side; infinity sets no limit.
     """
     scale = short / min(height, width)
     sides = (float(short), scale * width) if height < width else (scale * height, float(short))
@@ -122,7 +122,7 @@ def resize_image(image: np.ndarray, shape: Shape) -> np.ndarray:
 
 
 def resize_layers(layers: np.ndarray, shape: Shape) -> np.ndarray:
-    """Resize label-map planes by nearest neighbour, as Pillow would resize each instance's mask.
+    """Resize label-map planes by nearest neighbor, as Pillow would resize each instance's mask.
 
     Each output pixel copies one input pixel, so no value is invented and the planes of the result are the planes
     of the resized masks.

@@ -1,4 +1,4 @@
-"""The random operations, drawn and applied by Albumentations: the only file that knows the library.
+"""Random operations on Albumentations, behind which the library can be replaced in this file.
 
 It sees an image and its label-map planes (as Albumentations' `masks`), never boxes.
 """
@@ -77,7 +77,7 @@ class _Saturation(A.ImageOnlyTransform):
 
 
 class _StainJitter(A.ImageOnlyTransform):
-    """Amounts of haematoxylin, eosin and residue, each by its own uniform factor."""
+    """Amounts of hematoxylin, eosin and residue, each by its own uniform factor."""
 
     def __init__(self, strength: float) -> None:
         super().__init__(p=1.0)
@@ -91,7 +91,7 @@ class _StainJitter(A.ImageOnlyTransform):
 
 
 class Pipeline:
-    """The operations of a recipe in their order; what is off is left out, so that it draws no random numbers.
+    """The operations of a recipe in their order; what is off is left out, so that it uses no random numbers.
 
     The arguments are fields of `Recipe`, explained there.
     """
@@ -128,13 +128,13 @@ class Pipeline:
         Args:
             image: (H, W, 3) uint8 RGB.
             layers: (L, H, W) uint16 or int32.
-            seed: decides every random draw of this call; earlier calls have no influence.
+            seed: decides every random number of this call; earlier calls have no influence.
 
         Returns:
             (h, w, 3) image, (L, h, w) planes, and (height, width) of the crop in pixels of the given image.
         """
         # One pair of generators for all operations. `set_random_seed` would give each operation generators of its
-        # own with the same seed, so that all would draw the same numbers: never a left-right flip without a
+        # own with the same seed, so that all would sample the same numbers: never a left-right flip without a
         # top-bottom one.
         self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
         augmented = self._compose(image=image, masks=layers)

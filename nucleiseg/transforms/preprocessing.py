@@ -10,13 +10,13 @@ prediction does not import Albumentations.
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 import numpy as np
 from pydantic import Field
 from torch import Tensor
 
-from nucleiseg.settings import AsTuple, Settings, settings
+from nucleiseg.settings import AsTuple, Bits, Mpp, Settings, settings
 from nucleiseg.structures import Sample, Target
 from nucleiseg.transforms.geometry import (
     Crop,
@@ -35,9 +35,6 @@ LARGEST_SIDE = 16_384
 
 Scale = Annotated[float, Field(ge=1e-3, le=1e3)]
 """Network pixels per source pixel: beyond, an image has no pixels left or no memory holds it."""
-
-Mpp = Annotated[float, Field(ge=1e-3, le=1e3)]
-"""Micrometers per pixel; microscopes have 0.05 to 10."""
 
 Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
 
@@ -65,7 +62,7 @@ class Preprocessing(Settings):
     long: Side | None = None
     scale: Scale | None = None
     scales: Annotated[tuple[Scale, Scale], AsTuple] | None = None
-    bits: Literal[8, 10, 12, 14, 16] | None = None
+    bits: Bits | None = None
     mpp: Mpp | None = None
 
     def contradictions(self, at: str) -> Iterator[str]:

@@ -74,9 +74,7 @@ class Recipe(Settings):
     resize: Resize = Resize()
     saturation: (
         Annotated[
-            tuple[
-                Annotated[float, Field(ge=0, le=MOST_SATURATION)], Annotated[float, Field(ge=0, le=MOST_SATURATION)]
-            ],
+            tuple[Annotated[float, Field(ge=0, le=MOST_SATURATION)], Annotated[float, Field(ge=0, le=MOST_SATURATION)]],
             AsTuple,
             Ascending,
             Accepts(f"[lowest, highest], from 0 to {MOST_SATURATION:g}"),

@@ -1,4 +1,4 @@
-"""From label-map layers to a `Target`, at a cost that does not grow with the number of nuclei."""
+"""Build a `Target` from label-map layers, at a cost that does not grow with the number of nuclei."""
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ def make_target(
         min_area: instances with fewer pixels than this in `layers` are dropped, from the planes too.
         name: the image's name.
         scale: pixels of `layers` per pixel of the source image.
-        seed: for the network's random draws (see `Target`).
+        seed: for the network's random numbers (see `Target`).
 
     Returns:
         The instances still visible, in the order of their values; none is a valid target.

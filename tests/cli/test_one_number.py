@@ -3,9 +3,8 @@
 import csv
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -19,6 +18,7 @@ from nucleiseg.data.layers import pack
 from nucleiseg.data.readers import READERS
 from nucleiseg.data.readers.base import Reader, Record
 from nucleiseg.data.readers.images import decode_image
+from nucleiseg.settings import settings
 from nucleiseg.structures import Sample
 
 Composed = Callable[..., dict[str, Any]]
@@ -43,20 +43,18 @@ def discs(name: str, side: int) -> tuple[np.ndarray, list[np.ndarray], list[int]
     return image, masks, labels
 
 
-@dataclass(frozen=True)
+@settings
 class TwoClasses(Reader):
     """Images of several sizes with nuclei of two classes, read from files as `folders` does."""
 
     root: str
     bits: int | None = None
 
+    synthetic: ClassVar[bool] = True
+
     @property
     def class_names(self) -> tuple[str, ...]:
         return ("small", "large")
-
-    @property
-    def drawn(self) -> bool:
-        return True
 
     def records(self) -> list[Record]:
         return [Record(path.stem, path) for path in sorted(Path(self.root).glob("*.png"))]

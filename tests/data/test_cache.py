@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import pickle
-from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import ClassVar
@@ -16,26 +15,26 @@ from PIL import Image
 
 from nucleiseg.data import array_file, cache
 from nucleiseg.data.cache import SampleCache, load_all
-from nucleiseg.data.data_warnings import find_oddities
+from nucleiseg.data.data_warnings import find_warnings
 from nucleiseg.data.layers import pack
 from nucleiseg.data.readers.base import Reader, Record
 from nucleiseg.data.readers.folders import FoldersReader
 from nucleiseg.errors import InputError
 from nucleiseg.label_maps import measure
+from nucleiseg.settings import settings as typed_settings
 from nucleiseg.structures import Sample
 
 SHAPE = (7, 9)
 BARRIER: Barrier
 
 
-@dataclass(frozen=True)
+@typed_settings
 class Squares(Reader):
     """Image `n` holds n squares on a diagonal, each overlapping the next."""
 
     count: int = 3
     version: str = "1"
-    class_names: ClassVar[tuple[str, ...]] = ("nucleus",)
-    drawn: ClassVar[bool] = True
+    synthetic: ClassVar[bool] = True
 
     def records(self) -> list[Record]:
         return [Record(f"square_{number}") for number in range(self.count)]
@@ -93,7 +92,7 @@ def test_summaries_are_the_same_new_cached_and_without_a_folder(tmp_path: Path) 
     for summaries in (new, cached, without):
         assert [len(summary) for summary in summaries] == [0, 1, 2]
         last = summaries[-1]
-        assert (last.name, last.height, last.width, last.oddities) == ("square_2", *SHAPE, {})
+        assert (last.name, last.height, last.width, last.warnings) == ("square_2", *SHAPE, {})
         assert last.key == "square_2 1"
         assert last.boxes.tolist() == [[0, 0, 2, 2], [1, 1, 3, 3]]
         assert last.boxes.dtype == np.float32
@@ -128,7 +127,7 @@ def write_folders(root: Path) -> FoldersReader:
         (root / name / "masks").mkdir()
         Image.fromarray(np.full((*SHAPE, 3), 50, np.uint8)).save(root / name / "images" / f"{name}.png")
         save_mask(root / name / "masks" / "1.png", 1)
-    return FoldersReader(root)
+    return FoldersReader(root=root)
 
 
 def save_mask(path: Path, column: int) -> None:
@@ -283,13 +282,13 @@ def test_all_problems_of_a_data_set_come_together(tmp_path: Path) -> None:
     assert "second.png" in second
 
 
-def test_oddities_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_warnings_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     reader = write_folders(tmp_path / "data")
     Image.fromarray(np.zeros(SHAPE, np.uint8)).save(tmp_path / "data/a/masks/2.png")
     Image.fromarray(np.zeros(SHAPE, np.uint8)).save(tmp_path / "data/b/masks/1.png")
     for _ in range(2):  # new and from the cache
         summaries = load_all(reader, SampleCache(tmp_path / "cache"))
-        assert [summary.oddities for summary in summaries] == [{"empty": 1}, {"empty": 1}]
+        assert [summary.warnings for summary in summaries] == [{"empty": 1}, {"empty": 1}]
         said = capsys.readouterr().err
         assert "Skipped 2 empty masks in a, b." in said
         assert "Of 2, 1 image has no nucleus and trains as background: b." in said
@@ -328,10 +327,10 @@ def test_copies_and_masks_of_everything_are_said(tmp_path: Path, capsys: pytest.
     Image.fromarray(np.full(SHAPE, 255, np.uint8)).save(tmp_path / "data/b/masks/all.png")
     for _ in range(2):  # new and from the cache
         first, second = load_all(reader, SampleCache(tmp_path / "cache"))
-        assert (first.oddities, second.oddities) == ({"copies": 2}, {"covering": 1, "overlapping": 1})
+        assert (first.warnings, second.warnings) == ({"copies": 2}, {"covering": 1, "overlapping": 1})
         said = capsys.readouterr().err
         assert "2 masks repeat another of its image pixel by pixel, one nucleus too many each: a." in said
-        assert "1 mask covers the whole image; remove what is no nucleus: b." in said
+        assert "1 mask covers the whole image; remove the background: b." in said
 
 
 @settings(max_examples=40, deadline=None)
@@ -340,7 +339,7 @@ def test_copies_are_counted_exactly(patterns: list[int]) -> None:
     masks = [np.array([[pattern >> bit & 1 for bit in range(6)]], bool).reshape(2, 3) for pattern in patterns]
     sample = Sample("a", np.zeros((2, 3, 3), np.uint8), *pack(masks), np.ones(len(masks), np.int64))
     _, boxes, areas = measure(sample.layers)
-    assert find_oddities(sample, boxes, areas).get("copies", 0) == len(patterns) - len(set(patterns))
+    assert find_warnings(sample, boxes, areas).get("copies", 0) == len(patterns) - len(set(patterns))
 
 
 def test_array_files_keep_alignment_shapes_and_facts(tmp_path: Path) -> None:

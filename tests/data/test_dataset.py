@@ -41,7 +41,7 @@ def test_a_key_chooses_the_image_and_passes_its_seed(tmp_path: Path) -> None:
     assert target.name == "demo_002"
     assert target.seed == 77
     np.testing.assert_array_equal(image.permute(1, 2, 0).numpy(), expected.image)
-    for index, mask in enumerate(dataset.reader.drawing(2).masks()):
+    for index, mask in enumerate(dataset.reader.render(2).masks()):
         np.testing.assert_array_equal(target.mask(index).numpy(), mask)
     assert dataset[SampleKey(0, None)][1].seed is None
 

@@ -52,7 +52,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def records(root: Path) -> dict[str, Record]:
-    return {record.name: record for record in FoldersReader(root).records()}
+    return {record.name: record for record in FoldersReader(root=root).records()}
 
 
 def test_reads_image_and_masks(root: Path) -> None:
@@ -66,11 +66,11 @@ def test_reads_image_and_masks(root: Path) -> None:
     assert sample.labels.tolist() == [1, 1]
     assert len(sample.layers) == 1
     assert sample.noticed == {}
-    assert (reader.class_names, reader.drawn) == (("nucleus",), False)
+    assert (reader.class_names, reader.synthetic) == (("nucleus",), False)
 
 
 def test_a_reader_crosses_to_a_worker(root: Path) -> None:
-    reader = FoldersReader(root)
+    reader = FoldersReader(root=root)
     again = pickle.loads(pickle.dumps(reader))
     assert again == reader
     assert hash(again) == hash(reader)
@@ -78,7 +78,7 @@ def test_a_reader_crosses_to_a_worker(root: Path) -> None:
 
 
 def test_junk_is_passed_over(root: Path) -> None:
-    clean = FoldersReader(root).records()
+    clean = FoldersReader(root=root).records()
     for folder in (root, root / "a" / "images", root / "a" / "masks"):
         write(folder / ".ipynb_checkpoints" / "a-checkpoint.png", square(0, 0))
         for name in (".DS_Store", "Thumbs.db", "._a.png", "notes.txt", "table.csv", "desktop.ini"):
@@ -86,7 +86,7 @@ def test_junk_is_passed_over(root: Path) -> None:
     add_image(root / ".ipynb_checkpoints", "a", [square(0, 0)])
     add_image(root, "__MACOSX", [square(0, 0)])
     (root / "figures").mkdir()
-    assert FoldersReader(root).records() == clean
+    assert FoldersReader(root=root).records() == clean
 
 
 def test_masks_come_in_natural_order(root: Path) -> None:
@@ -107,7 +107,7 @@ def test_overlaps_components_and_other_kinds_of_masks_survive(root: Path) -> Non
     folder = add_image(root, "c", [two_parts, overlapping])
     write(folder / "masks" / "mask_3.png", np.dstack([square(5, 0) * np.uint8(7)] * 3))
     write(folder / "masks" / "mask_4.tif", square(5, 3) * np.uint16(300))
-    sample = FoldersReader(root).read(records(root)["c"])
+    sample = FoldersReader(root=root).read(records(root)["c"])
     expected = [two_parts, overlapping, square(5, 0), square(5, 3)]
     np.testing.assert_array_equal(list(unpack(sample.layers, sample.layer_index)), expected)
     assert sample.layer_index.tolist() == [0, 1, 0, 0]
@@ -116,7 +116,7 @@ def test_overlaps_components_and_other_kinds_of_masks_survive(root: Path) -> Non
 def test_empty_masks_are_skipped_and_counted(root: Path) -> None:
     nothing = np.zeros(SHAPE, bool)
     add_image(root, "c", [nothing, square(0, 0), nothing])
-    sample = FoldersReader(root).read(records(root)["c"])
+    sample = FoldersReader(root=root).read(records(root)["c"])
     assert len(sample) == 1
     assert sample.noticed == {"empty": 2}
 
@@ -126,7 +126,7 @@ def test_an_image_without_nuclei_is_a_sample(root: Path, empty_folder: bool) -> 
     folder = add_image(root, "c", [])
     if empty_folder:
         (folder / "masks").mkdir()
-    sample = FoldersReader(root).read(records(root)["c"])
+    sample = FoldersReader(root=root).read(records(root)["c"])
     assert len(sample) == 0
     assert sample.layers.shape == (1, *SHAPE)
 
@@ -134,13 +134,13 @@ def test_an_image_without_nuclei_is_a_sample(root: Path, empty_folder: bool) -> 
 def test_more_masks_than_are_decoded_at_once(root: Path) -> None:
     pixels = [square(row, column, 1) for row in range(SHAPE[0]) for column in range(SHAPE[1])]
     add_image(root, "c", pixels)
-    sample = FoldersReader(root).read(records(root)["c"])
+    sample = FoldersReader(root=root).read(records(root)["c"])
     np.testing.assert_array_equal(sample.layers[0].ravel(), np.arange(1, len(pixels) + 1))
 
 
 def problems(root: Path) -> list[str]:
     """Everything that listing and reading have to say."""
-    reader, found = FoldersReader(root), []
+    reader, found = FoldersReader(root=root), []
     for record in reader.records():
         try:
             reader.read(record)
@@ -163,10 +163,10 @@ def test_a_folder_misspelt_all_through_is_said(root: Path, capsys: pytest.Captur
     for old, new in (("images", "image"), ("masks", "mask")):
         (root / "c" / old).rename(root / "c" / new)
     assert list(records(root)) == ["a", "b"]
-    assert f"1 folder in {root} holds no images/ and was passed over: c." in capsys.readouterr().err
+    assert f"1 folder in {root} holds no images/ and was skipped: c." in capsys.readouterr().err
     shutil.copytree(root / "c", root / "d")
     records(root)
-    assert f"2 folders in {root} hold no images/ and were passed over: c, d." in capsys.readouterr().err
+    assert f"2 folders in {root} hold no images/ and were skipped: c, d." in capsys.readouterr().err
 
 
 def test_a_folder_that_may_not_be_listed_is_a_problem_beside_others(
@@ -193,7 +193,7 @@ def test_names_that_are_not_utf8(root: Path, tmp_path: Path) -> None:
         (root / "b/masks/mask_1.png").rename(root / f"b/masks/{name}.png")
     except OSError:
         pytest.skip("this file system has UTF-8 names alone")
-    reader = FoldersReader(root)
+    reader = FoldersReader(root=root)
     assert [summary.name for summary in load_all(reader, SampleCache(tmp_path / "cache"))] == ["a", name]
     write_json(tmp_path / "names.json", [name])
     assert json.loads((tmp_path / "names.json").read_text(encoding="utf-8")) == [name]
@@ -233,14 +233,14 @@ def test_masks_saved_with_loss_are_read_where_no_lossless_one_is_beside_them(roo
     write(root / "c/masks/1.jpg", square(0, 0))
     write(root / "c/masks/2.png", square(4, 4))
     write(root / "c/masks/2.jpg", square(4, 4))
-    sample = FoldersReader(root).read(records(root)["c"])
+    sample = FoldersReader(root=root).read(records(root)["c"])
     np.testing.assert_array_equal(list(unpack(sample.layers, sample.layer_index)), [square(0, 0), square(4, 4)])
     assert sample.noticed == {"thresholded": 1}
 
 
 def refusal(root: Path) -> str:
     with pytest.raises(InputError) as error:
-        FoldersReader(root).records()
+        FoldersReader(root=root).records()
     return str(error.value)
 
 
@@ -253,8 +253,8 @@ def test_a_root_with_nothing_to_read_says_what_is_expected(root: Path) -> None:
 
 
 def test_a_root_one_level_off_is_told_the_right_one(root: Path) -> None:
-    assert f"data.root={root}" in refusal(root.parent)
-    assert f"set data.root to {root}" in refusal(root / "a")
+    assert f"set root={root}" in refusal(root.parent)
+    assert f"set root to {root}" in refusal(root / "a")
 
 
 def test_a_root_without_any_mask_is_refused_with_its_other_problems(tmp_path: Path) -> None:
@@ -267,21 +267,21 @@ def test_a_root_without_any_mask_is_refused_with_its_other_problems(tmp_path: Pa
 
 
 def test_the_key_follows_contents_and_names_not_places_and_times(root: Path) -> None:
-    reader, record = FoldersReader(root), records(root)["a"]
+    reader, record = FoldersReader(root=root), records(root)["a"]
     key = reader.key(record)
     copied = root.parent / "copied"
     shutil.copytree(root, copied)
     (copied / "a/images/a.png").touch()
-    assert FoldersReader(copied).key(records(copied)["a"]) == key
+    assert FoldersReader(root=copied).key(records(copied)["a"]) == key
     mask = copied / "a/masks/mask_2.png"
     mask.rename(mask.with_name("mask_3.png"))
-    assert FoldersReader(copied).key(records(copied)["a"]) != key
+    assert FoldersReader(root=copied).key(records(copied)["a"]) != key
     assert reader.key(records(root)["b"]) != key
 
 
 def test_the_cameras_bits_decide_pixels_and_key(root: Path) -> None:
     write(root / "a/images/a.png", np.full(SHAPE, 1000, np.uint16))
-    by_itself, twelve = FoldersReader(root), FoldersReader(root, bits=12)
+    by_itself, twelve = FoldersReader(root=root), FoldersReader(root=root, bits=12)
     record = records(root)["a"]
     assert by_itself.read(record).image.max() == 250
     assert twelve.read(record).image.max() == 62
@@ -290,12 +290,12 @@ def test_the_cameras_bits_decide_pixels_and_key(root: Path) -> None:
 
 @pytest.mark.parametrize("bits", [9, "12", 12.0, True, 0])
 def test_other_bits_are_refused(bits: object) -> None:
-    with pytest.raises(InputError, match=r"data\.bits=.* give 8, 10, 12, 14, 16, or null"):
-        FoldersReader("anywhere", bits=bits)
+    with pytest.raises(InputError, match=r"FoldersReader\.bits is .*; it accepts 8, 10, 12, 14 or 16, or null"):
+        FoldersReader(root="anywhere", bits=bits)
 
 
 def test_a_file_that_vanishes_after_listing_is_named(root: Path) -> None:
     record = records(root)["a"]
     record.masks[1].unlink()
     with pytest.raises(InputError, match=r"mask_2\.png"):
-        FoldersReader(root).key(record)
+        FoldersReader(root=root).key(record)

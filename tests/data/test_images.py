@@ -16,9 +16,9 @@ from nucleiseg.data.readers.masks import read_mask
 from nucleiseg.errors import InputError
 
 PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
-GREY = np.arange(0, 252, dtype=np.uint8).reshape(12, 21)
-RGB = np.stack([GREY, GREY[::-1], GREY[:, ::-1]], axis=2)
-MASK = GREY % 5 < 2
+GRAY = np.arange(0, 252, dtype=np.uint8).reshape(12, 21)
+RGB = np.stack([GRAY, GRAY[::-1], GRAY[:, ::-1]], axis=2)
+MASK = GRAY % 5 < 2
 
 
 def decode_mask(path: Path) -> np.ndarray:
@@ -49,14 +49,14 @@ def test_jpeg_is_read_closely(tmp_path: Path) -> None:
 
 
 def test_alpha_is_dropped_whatever_it_says(tmp_path: Path) -> None:
-    transparent = np.dstack([RGB, GREY])
+    transparent = np.dstack([RGB, GRAY])
     np.testing.assert_array_equal(decode_image(save(tmp_path, Image.fromarray(transparent))), RGB)
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P"])
 def test_grey_has_three_equal_channels(tmp_path: Path, mode: str) -> None:
-    decoded = decode_image(save(tmp_path, Image.fromarray(GREY).convert(mode)))
-    np.testing.assert_array_equal(decoded, np.dstack([GREY] * 3))
+    decoded = decode_image(save(tmp_path, Image.fromarray(GRAY).convert(mode)))
+    np.testing.assert_array_equal(decoded, np.dstack([GRAY] * 3))
 
 
 def test_one_bit_is_black_and_white(tmp_path: Path) -> None:
@@ -64,24 +64,24 @@ def test_one_bit_is_black_and_white(tmp_path: Path) -> None:
     np.testing.assert_array_equal(decoded, np.dstack([MASK * np.uint8(255)] * 3))
 
 
-def test_palettes_become_their_colours(tmp_path: Path) -> None:
-    picture = Image.fromarray(GREY % 3).convert("P")
+def test_palettes_become_their_colors(tmp_path: Path) -> None:
+    picture = Image.fromarray(GRAY % 3).convert("P")
     picture.putpalette([10, 20, 30, 200, 100, 50, 7, 8, 9])
-    colours = np.array([[10, 20, 30], [200, 100, 50], [7, 8, 9]], np.uint8)
-    np.testing.assert_array_equal(decode_image(save(tmp_path, picture)), colours[GREY % 3])
+    colors = np.array([[10, 20, 30], [200, 100, 50], [7, 8, 9]], np.uint8)
+    np.testing.assert_array_equal(decode_image(save(tmp_path, picture)), colors[GRAY % 3])
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 @pytest.mark.parametrize("bits", [10, 12, 14, 16])
 def test_sixteen_bit_grey_keeps_the_eight_highest_bits_in_use(tmp_path: Path, bits: int, suffix: str) -> None:
-    deep = GREY.astype(np.uint16) << (bits - 8)
+    deep = GRAY.astype(np.uint16) << (bits - 8)
     decoded = decode_image(save(tmp_path, Image.fromarray(deep), suffix))
-    np.testing.assert_array_equal(decoded, np.dstack([GREY] * 3))
+    np.testing.assert_array_equal(decoded, np.dstack([GRAY] * 3))
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 @pytest.mark.parametrize("alpha", [None, 4080, 65535])
-def test_sixteen_bit_colour_does_not_turn_black(tmp_path: Path, suffix: str, alpha: int | None) -> None:
+def test_sixteen_bit_color_does_not_turn_black(tmp_path: Path, suffix: str, alpha: int | None) -> None:
     twelve_bits = cv2.cvtColor(RGB.astype(np.uint16) << 4, cv2.COLOR_RGB2BGR)
     if alpha is not None:  # opaque is 65535 whatever the camera's depth
         twelve_bits = np.dstack([twelve_bits, np.full_like(twelve_bits[..., 0], alpha)])
@@ -115,9 +115,9 @@ def test_a_given_depth_treats_all_images_of_a_camera_alike() -> None:
 
 
 def test_an_image_deeper_than_its_camera_is_refused(tmp_path: Path) -> None:
-    path = save(tmp_path, Image.fromarray(GREY.astype(np.uint16) * 4))
-    np.testing.assert_array_equal(decode_image(path, 12), np.dstack([GREY // 4] * 3))
-    with pytest.raises(InputError, match=r"picture\.png cannot be used: .* 1,004, and 8 bits .* data\.bits"):
+    path = save(tmp_path, Image.fromarray(GRAY.astype(np.uint16) * 4))
+    np.testing.assert_array_equal(decode_image(path, 12), np.dstack([GRAY // 4] * 3))
+    with pytest.raises(InputError, match=r"picture\.png cannot be used: .* 1,004, and 8 bits .* raise bits"):
         decode_image(path, 8)
 
 
@@ -138,11 +138,11 @@ def test_stacks_are_refused_and_pyramids_read(tmp_path: Path, decode: Callable[[
 @pytest.mark.parametrize("decode", [decode_image, decode_mask])
 def test_inverted_grey_is_turned_around_or_refused(tmp_path: Path, decode: Callable[[Path], np.ndarray]) -> None:
     inverted = {PHOTOMETRIC: WHITE_IS_ZERO}
-    grey = MASK * np.uint8(251)
-    eight_bits = save(tmp_path, Image.fromarray(grey), "tif", tiffinfo=inverted)
-    assert (255 - grey).tobytes() in eight_bits.read_bytes()
-    np.testing.assert_array_equal(decode(eight_bits), decode(save(tmp_path, Image.fromarray(grey))))
-    path = save(tmp_path, Image.fromarray(GREY.astype(np.uint16)), "tif", tiffinfo=inverted)
+    gray = MASK * np.uint8(251)
+    eight_bits = save(tmp_path, Image.fromarray(gray), "tif", tiffinfo=inverted)
+    assert (255 - gray).tobytes() in eight_bits.read_bytes()
+    np.testing.assert_array_equal(decode(eight_bits), decode(save(tmp_path, Image.fromarray(gray))))
+    path = save(tmp_path, Image.fromarray(GRAY.astype(np.uint16)), "tif", tiffinfo=inverted)
     with pytest.raises(InputError, match=r"picture\.tif stores white as 0"):
         decode(path)
 
@@ -168,8 +168,8 @@ def mask_pictures() -> dict[str, Image.Image]:
         "one channel of three": Image.fromarray(one_channel),
         "opaque": Image.fromarray(np.dstack([MASK * np.uint8(255)] * 3 + [white])),
         "transparent": Image.fromarray(np.dstack([white] * 3 + [MASK * np.uint8(255)])),
-        "grey with alpha": Image.fromarray(np.dstack([MASK * np.uint8(255), white])),
-        "palette whose first colour is white": flipped_palette,
+        "gray with alpha": Image.fromarray(np.dstack([MASK * np.uint8(255), white])),
+        "palette whose first color is white": flipped_palette,
     }
 
 
@@ -180,7 +180,7 @@ def test_masks_of_every_kind_are_the_same(tmp_path: Path, kind: str) -> None:
     np.testing.assert_array_equal(mask, MASK)
 
 
-def test_sixteen_bit_colour_masks_keep_their_smallest_values(tmp_path: Path) -> None:
+def test_sixteen_bit_color_masks_keep_their_smallest_values(tmp_path: Path) -> None:
     path = tmp_path / "mask.png"
     path.write_bytes(cv2.imencode(".png", np.dstack([MASK * np.uint16(1)] * 3))[1].tobytes())
     np.testing.assert_array_equal(decode_mask(path), MASK)

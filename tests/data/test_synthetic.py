@@ -1,4 +1,4 @@
-"""Drawn tissue: reproducible, exact masks, nuclei of all kinds, touching and overlapping, in the stains' colours."""
+"""Drawn tissue: reproducible, exact masks, nuclei of all kinds, touching and overlapping, in the stains' colors."""
 
 import subprocess
 import sys
@@ -12,55 +12,56 @@ import pytest
 from nucleiseg.data.layers import unpack
 from nucleiseg.data.readers.demo import DemoReader, write_folders
 from nucleiseg.data.readers.folders import FoldersReader
-from nucleiseg.data.synthetic.images import Drawing, draw
+from nucleiseg.data.synthetic.images import SyntheticImage, render
 from nucleiseg.data.synthetic.nucleus import FIBROBLAST, LYMPHOCYTE, fill
-from nucleiseg.data.synthetic.tissue import EOSIN, HAEMATOXYLIN, WHITE, colour, noise
+from nucleiseg.data.synthetic.tissue import EOSIN, HEMATOXYLIN, WHITE, color, noise
 from nucleiseg.errors import InputError
 
 
 @pytest.fixture(scope="module")
-def drawings() -> list[Drawing]:
+def rendered_images() -> list[SyntheticImage]:
     reader = DemoReader()
-    return [reader.drawing(index) for index in range(12)]
+    return [reader.render(index) for index in range(12)]
 
 
-def test_another_process_draws_the_same() -> None:
+def test_another_process_renders_the_same() -> None:
     code = (
-        "import zlib; from nucleiseg.data.synthetic.images import draw; print(zlib.crc32(draw(4, 2, 64, 80, 9).image))"
+        "import zlib; from nucleiseg.data.synthetic.images import render;"
+        "print(zlib.crc32(render(4, 2, 64, 80, 9).image))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert int(found) == zlib.crc32(draw(4, 2, 64, 80, 9).image)
+    assert int(found) == zlib.crc32(render(4, 2, 64, 80, 9).image)
 
 
-def test_seeds_and_indices_draw_different_images() -> None:
-    images = [draw(seed, index, 48, 48, 3).image for seed in (0, 1) for index in (0, 1)]
+def test_seeds_and_indices_render_different_images() -> None:
+    images = [render(seed, index, 48, 48, 3).image for seed in (0, 1) for index in (0, 1)]
     assert len({image.tobytes() for image in images}) == 4
 
 
-def test_masks_lie_in_the_image_and_are_connected(drawings: list[Drawing]) -> None:
-    for drawing in drawings[:4]:
-        for mask in drawing.masks():
-            assert mask.shape == drawing.image.shape[:2] == (256, 256)
+def test_masks_lie_in_the_image_and_are_connected(rendered_images: list[SyntheticImage]) -> None:
+    for rendered in rendered_images[:4]:
+        for mask in rendered.masks():
+            assert mask.shape == rendered.image.shape[:2] == (256, 256)
             assert mask.dtype == bool
             assert mask.sum() >= 6
             assert cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)[0] == 2
 
 
-def test_density_varies_five_fold_and_nuclei_touch_and_overlap(drawings: list[Drawing]) -> None:
-    counts = [len(drawing.nuclei) for drawing in drawings]
+def test_density_varies_five_fold_and_nuclei_touch_and_overlap(rendered_images: list[SyntheticImage]) -> None:
+    counts = [len(rendered.nuclei) for rendered in rendered_images]
     assert max(counts) >= 4 * min(counts)
-    depth = [np.sum([mask.astype(int) for mask in drawing.masks()], axis=0) for drawing in drawings]
+    depth = [np.sum([mask.astype(int) for mask in rendered.masks()], axis=0) for rendered in rendered_images]
     overlapping = [plane.max() > 1 for plane in depth]
     assert sum(overlapping) >= 6
-    for drawing, plane in zip(drawings, depth, strict=True):
+    for rendered, plane in zip(rendered_images, depth, strict=True):
         shared = (plane > 1).sum() / (plane > 0).sum()
         assert shared < 0.12
         blobs = cv2.connectedComponents((plane > 0).astype(np.uint8))[0] - 1
-        assert blobs < len(drawing.nuclei)
+        assert blobs < len(rendered.nuclei)
 
 
-def test_nuclei_are_of_several_kinds_sizes_and_darkness(drawings: list[Drawing]) -> None:
-    nuclei = [nucleus for drawing in drawings for nucleus in drawing.nuclei]
+def test_nuclei_are_of_several_kinds_sizes_and_darkness(rendered_images: list[SyntheticImage]) -> None:
+    nuclei = [nucleus for rendered in rendered_images for nucleus in rendered.nuclei]
     kinds = [nucleus.kind for nucleus in nuclei]
     assert min(kinds.count(kind) for kind in set(kinds)) > 0.05 * len(kinds)
     areas = np.array([nucleus.mask.sum() for nucleus in nuclei])
@@ -68,9 +69,9 @@ def test_nuclei_are_of_several_kinds_sizes_and_darkness(drawings: list[Drawing])
     dark = {
         kind: np.mean(
             [
-                drawing.image[mask].mean()
-                for drawing in drawings
-                for nucleus, mask in zip(drawing.nuclei, drawing.masks(), strict=True)
+                rendered.image[mask].mean()
+                for rendered in rendered_images
+                for nucleus, mask in zip(rendered.nuclei, rendered.masks(), strict=True)
                 if nucleus.kind is kind
             ]
         )
@@ -79,11 +80,11 @@ def test_nuclei_are_of_several_kinds_sizes_and_darkness(drawings: list[Drawing])
     assert dark[LYMPHOCYTE] < dark[FIBROBLAST] - 10
 
 
-def test_the_colours_are_those_of_the_stains(drawings: list[Drawing]) -> None:
+def test_the_colors_are_those_of_the_stains(rendered_images: list[SyntheticImage]) -> None:
     """Nuclei are darker than their surroundings and bluer; tissue is pink: red over blue over green."""
-    for drawing in drawings:
-        covered = np.any(list(drawing.masks()), axis=0)
-        image = drawing.image.astype(float)
+    for rendered in rendered_images:
+        covered = np.any(list(rendered.masks()), axis=0)
+        image = rendered.image.astype(float)
         inside, outside = image[covered].mean(axis=0), image[~covered].mean(axis=0)
         assert inside.mean() < outside.mean() - 40
         assert inside[2] > inside[0]
@@ -91,13 +92,11 @@ def test_the_colours_are_those_of_the_stains(drawings: list[Drawing]) -> None:
 
 
 def test_light_through_two_stains_is_the_product_of_light_through_each() -> None:
-    haematoxylin, eosin = np.random.default_rng(0).uniform(0, 2, (2, 3, 4)).astype(np.float32)
+    hematoxylin, eosin = np.random.default_rng(0).uniform(0, 2, (2, 3, 4)).astype(np.float32)
     none = np.zeros_like(eosin)
-    product = colour(haematoxylin, none) * colour(none, eosin) / WHITE
-    np.testing.assert_allclose(colour(haematoxylin, eosin), product, rtol=1e-5)
-    np.testing.assert_allclose(
-        -np.log(colour(np.ones((1, 1)), np.zeros((1, 1))) / WHITE)[0, 0], HAEMATOXYLIN, atol=1e-5
-    )
+    product = color(hematoxylin, none) * color(none, eosin) / WHITE
+    np.testing.assert_allclose(color(hematoxylin, eosin), product, rtol=1e-5)
+    np.testing.assert_allclose(-np.log(color(np.ones((1, 1)), np.zeros((1, 1))) / WHITE)[0, 0], HEMATOXYLIN, atol=1e-5)
     assert EOSIN[1] > EOSIN[2] > EOSIN[0]  # eosin takes green and lets red pass
 
 
@@ -126,19 +125,19 @@ def test_fill_agrees_with_asking_each_pixel(offset: float) -> None:
     assert not painted[distance < -1].any()  # OpenCV also fills the pixels that the outline runs through
 
 
-def test_the_reader_names_draws_and_keys() -> None:
+def test_the_reader_names_renders_and_keys() -> None:
     reader = DemoReader(images=3, size=64)
     records = reader.records()
     assert [record.name for record in records] == ["demo_000", "demo_001", "demo_002"]
-    assert reader.drawn
+    assert reader.synthetic
     sample = reader.read(records[1])
     assert sample.image.shape == (64, 64, 3)
     assert sample.name == "demo_001"
     assert reader.class_names == ("nucleus",)
     assert set(sample.labels) == {1}
     masks = list(unpack(sample.layers, sample.layer_index))
-    for mask, drawn in zip(masks, reader.drawing(1).masks(), strict=True):
-        np.testing.assert_array_equal(mask, drawn)
+    for mask, rendered in zip(masks, reader.render(1).masks(), strict=True):
+        np.testing.assert_array_equal(mask, rendered)
     others = [DemoReader(images=3, size=size, seed=seed) for size, seed in ((64, 0), (64, 1), (48, 0))]
     keys = {other.key(record) for other in others for record in records}
     assert len(keys) == 9
@@ -150,7 +149,7 @@ def test_a_larger_set_contains_the_smaller() -> None:
 
 
 def test_numbers_out_of_range_are_reported_together() -> None:
-    with pytest.raises(InputError, match="images=0") as error:
+    with pytest.raises(InputError, match="images is 0; it accepts a whole number from 1") as error:
         DemoReader(images=0, size=8)
     assert len(error.value.problems) == 2
 
@@ -158,7 +157,7 @@ def test_numbers_out_of_range_are_reported_together() -> None:
 def test_folders_written_are_read_back(tmp_path: Path) -> None:
     demo = DemoReader(images=2, size=64)
     write_folders(demo, tmp_path)
-    folders = FoldersReader(tmp_path)
+    folders = FoldersReader(root=tmp_path)
     assert [record.name for record in folders.records()] == ["demo_000", "demo_001"]
     for written, record in zip(demo.records(), folders.records(), strict=True):
         expected, found = demo.read(written), folders.read(record)

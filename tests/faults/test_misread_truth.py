@@ -41,7 +41,7 @@ def binary(mask: np.ndarray, value: int = 255) -> Image.Image:
 
 
 def only(root: Path) -> Sample:
-    reader = FoldersReader(root)
+    reader = FoldersReader(root=root)
     (record,) = reader.records()
     return reader.read(record)
 
@@ -57,7 +57,7 @@ def refusal(root: Path) -> str:
 
 
 def check(root: Path) -> list[Summary]:
-    return load_all(FoldersReader(root), SampleCache(None))
+    return load_all(FoldersReader(root=root), SampleCache(None))
 
 
 def palette_image(labels: np.ndarray) -> Image.Image:
@@ -187,7 +187,7 @@ def test_inverted_and_stacked_masks_are_reported(tmp_path: Path, capsys: pytest.
     inner = (ROWS - 10) ** 2 + (COLUMNS - 11) ** 2 <= 25
     add(tmp_path, "b", {"1.png": binary(DISCS[0]), "2.png": binary(inner), "3.png": binary(DISCS[1])})
     first, second = check(tmp_path)
-    assert (first.oddities, second.oddities) == ({"large": 3}, {"overlapping": 2})
+    assert (first.warnings, second.warnings) == ({"large": 3}, {"overlapping": 2})
     err = capsys.readouterr().err
     assert "3 masks cover more than half of their image; they look inverted" in err
     assert "2 masks lie by more than half under other masks" in err
@@ -248,7 +248,7 @@ def test_what_is_not_read_is_named_and_counted(tmp_path: Path, capsys: pytest.Ca
         (folder / path).write_bytes(b"")
     for path in ("masks/more", "overlays", "masks/.ipynb_checkpoints"):
         (folder / path).mkdir()
-    FoldersReader(tmp_path).records()
+    FoldersReader(root=tmp_path).records()
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "not read" in line]
     assert line.startswith(f"Warning: 5 files and folders in {tmp_path} not read: ")
     for name in ("overview.png", "a/overlays", "a/images/a.xml", "a/masks/2.npy", "a/masks/more"):
@@ -263,7 +263,7 @@ def test_a_file_in_place_of_a_folder_is_named(tmp_path: Path, name: str) -> None
         file.unlink()
     (folder / name).rmdir()
     (folder / name).write_bytes(b"")
-    first = FoldersReader(tmp_path).records()[0]
+    first = FoldersReader(root=tmp_path).records()[0]
     assert first.problem is not None
     assert "is not a folder" in first.problem
 
@@ -295,7 +295,7 @@ def test_what_is_no_regular_file_is_refused_unread(
         socket.socket(socket.AF_UNIX).bind(path.name)
     else:
         path.symlink_to("/dev/zero" if kind == "device" else path)
-    reader = FoldersReader(tmp_path)
+    reader = FoldersReader(root=tmp_path)
     (record,) = reader.records()
     for use in (reader.read, reader.key):
         with pytest.raises(InputError, match=path.name):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nucleiseg.data.synthetic.images import draw
+from nucleiseg.data.synthetic.images import render
 from nucleiseg.evaluation.instance_metrics import Tally
 from nucleiseg.evaluation.instances import Instances
 from nucleiseg.evaluation.matches import match_image
@@ -41,8 +41,8 @@ class Summary:
 
 def make_image(index: int, share: float) -> tuple[np.ndarray, ImageTruth, Instances]:
     """Draw an image of which a share of the nuclei is found, and one nucleus that is not there."""
-    drawing = draw(0, index, SIDE, SIDE, 12)
-    runs = [run_lengths(Crop(0, 0, mask), SIDE, SIDE) for mask in drawing.masks()]
+    rendered = render(0, index, SIDE, SIDE, 12)
+    runs = [run_lengths(Crop(0, 0, mask), SIDE, SIDE) for mask in rendered.masks()]
     truth = ImageTruth(
         name=f"image_{index}",
         image_id=index,
@@ -53,7 +53,7 @@ def make_image(index: int, share: float) -> tuple[np.ndarray, ImageTruth, Instan
     )
     ghost = run_lengths(Crop(1, 1, np.ones((3, 3), dtype=bool)), SIDE, SIDE)
     found = [*runs[: round(share * len(runs))], ghost]
-    return drawing.image, truth, Instances(compress(found, SIDE, SIDE), [0.9] * len(found), [1] * len(found))
+    return rendered.image, truth, Instances(compress(found, SIDE, SIDE), [0.9] * len(found), [1] * len(found))
 
 
 def make_record(images: Sequence[tuple[np.ndarray, ImageTruth, Instances]]) -> EvaluationRecord:

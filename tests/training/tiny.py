@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from nucleiseg.data.datamodule import NucleiDataModule
 from nucleiseg.data.readers.demo import DemoReader
+from nucleiseg.data.settings import DataSettings
 from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.models.config import DetectionConfig, MaskConfig, ModelConfig, RoIConfig, RPNConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN, build
@@ -106,9 +107,7 @@ def make_data(
         DemoReader(images=6, size=SIDE, seed=1),
         Recipe(crop=(0.75, 0.75), resize=Resize(short=SIDE, long=SIDE), saturation=(0.5, 2)),
         Preprocessing(scale=1.0),
-        val=val,
-        batch_size=batch,
-        workers=workers,
+        DataSettings(val=val, batch_size=batch, workers=workers, cache_dir="none"),
         seed=3,
         total_steps=steps,
         accumulate=accumulate,

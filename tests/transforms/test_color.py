@@ -1,4 +1,4 @@
-"""Colour operations as identities, and against the formulas written out in float64."""
+"""Color operations as identities, and against the formulas written out in float64."""
 
 import numpy as np
 import pytest
@@ -14,21 +14,21 @@ def image() -> np.ndarray:
 @pytest.mark.parametrize("factor", [0.0, 0.5, 0.9, 2.0, 7.3, 10.0])
 def test_saturate_is_its_formula(image: np.ndarray, factor: float) -> None:
     values = image.astype(np.float64)
-    grey = (values @ LUMA)[..., None]
-    expected = np.clip(grey + factor * (values - grey), 0, 255)
+    gray = (values @ LUMA)[..., None]
+    expected = np.clip(gray + factor * (values - gray), 0, 255)
     assert np.abs(saturate(image, factor) - expected).max() <= 0.501  # half a level of rounding
 
 
 def test_saturate_by_one_changes_nothing_and_by_zero_is_grey(image: np.ndarray) -> None:
     np.testing.assert_array_equal(saturate(image, 1.0), image)
-    grey = saturate(image, 0.0)
-    assert (grey[..., 0] == grey[..., 1]).all()
-    assert (grey[..., 1] == grey[..., 2]).all()
+    gray = saturate(image, 0.0)
+    assert (gray[..., 0] == gray[..., 1]).all()
+    assert (gray[..., 1] == gray[..., 2]).all()
 
 
 def test_saturate_leaves_grey_pixels_alone() -> None:
-    grey = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
-    np.testing.assert_array_equal(saturate(grey, 8.0), grey)
+    gray = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
+    np.testing.assert_array_equal(saturate(gray, 8.0), gray)
 
 
 def test_saturate_reads_red_first() -> None:

@@ -159,9 +159,9 @@ def test_image_and_planes_are_cut_flipped_and_turned_alike(crop: tuple[float, fl
 
 
 def test_brightness_shifts_contrast_scales_and_stains_change_within_their_bounds() -> None:
-    grey = np.full((48, 64, 3), 100, np.uint8)
-    grey[:, 32:] = 160
-    sample = replace(make_sample(nuclei=0), image=grey)
+    gray = np.full((48, 64, 3), 100, np.uint8)
+    gray[:, 32:] = 160
+    sample = replace(make_sample(nuclei=0), image=gray)
 
     def drawn(**jitter: float) -> np.ndarray:
         """The two halves' RGB for each of 60 seeds, (60, 2, 3)."""
@@ -179,7 +179,7 @@ def test_brightness_shifts_contrast_scales_and_stains_change_within_their_bounds
     assert 1.07 < factors.max() <= 1.1 + 0.01
 
     amounts = -np.log(drawn(stain_jitter=0.2) / 255) @ np.linalg.inv(STAINS)
-    factors = amounts / (-np.log(grey[20, [10, 50]] / 255) @ np.linalg.inv(STAINS))
+    factors = amounts / (-np.log(gray[20, [10, 50]] / 255) @ np.linalg.inv(STAINS))
     assert np.abs(factors[:, :, 0] - 1).max() <= 0.2 + 0.1  # rounding to levels
     assert factors[:, :, 0].std() > 0.08
 
@@ -210,9 +210,9 @@ def test_flips_are_independent_of_each_other() -> None:
 
 
 def test_crop_position_and_factor_are_uncorrelated() -> None:
-    grey = np.arange(200, dtype=np.uint8)
-    image = np.stack([np.broadcast_to(grey, (16, 200))] * 3, axis=-1).copy()
-    image[..., 0] += 20  # red stands off grey by the saturation factor
+    gray = np.arange(200, dtype=np.uint8)
+    image = np.stack([np.broadcast_to(gray, (16, 200))] * 3, axis=-1).copy()
+    image[..., 0] += 20  # red stands off gray by the saturation factor
     sample = Sample(
         name="ramp",
         image=image,
@@ -264,10 +264,10 @@ def test_order_crop_resize_then_saturation() -> None:
     """Saturation after the resize: clipping and rounding do not commute with the bilinear filter."""
     sample = make_sample()
     plain, _ = Recipe(resize=Resize(short=30, long=60))(sample, 4)
-    coloured, _ = Recipe(resize=Resize(short=30, long=60), saturation=(3.0, 3.0))(sample, 4)
+    colored, _ = Recipe(resize=Resize(short=30, long=60), saturation=(3.0, 3.0))(sample, 4)
     crop = plain.permute(1, 2, 0).numpy()
     flips = [crop, crop[:, ::-1]]
-    assert any(np.array_equal(saturate(flip.copy(), 3.0), coloured.permute(1, 2, 0).numpy()) for flip in flips)
+    assert any(np.array_equal(saturate(flip.copy(), 3.0), colored.permute(1, 2, 0).numpy()) for flip in flips)
 
 
 def test_scale_is_network_pixels_per_source_pixel() -> None:

@@ -1,17 +1,15 @@
 """One folder an image, one file a nucleus: the layout of the VRDL homework, DSB2018 and matterport's examples."""
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
-from nucleiseg.data.readers.base import Reader, Record
-from nucleiseg.data.readers.images import CAMERA_DEPTHS, to_rgb
+from nucleiseg.data.readers.base import Reader, Record, digest_files
+from nucleiseg.data.readers.images import to_rgb
 from nucleiseg.data.readers.instances import read_instances, usable_masks
 from nucleiseg.data.readers.listing import (
     IMAGE_SUFFIXES,
@@ -22,9 +20,10 @@ from nucleiseg.data.readers.listing import (
     list_folders,
 )
 from nucleiseg.data.readers.pixels import decode_pixels
+from nucleiseg.data.settings import FolderPath
 from nucleiseg.errors import InputError, some
-from nucleiseg.files import require_regular_file
 from nucleiseg.progress import counted, say
+from nucleiseg.settings import Bits, settings
 from nucleiseg.structures import Sample
 
 LAYOUT = "NAME/images/NAME.png and NAME/masks/*.png (one file a nucleus, or one label map) for every image"
@@ -34,34 +33,23 @@ VERSION = "folders 3"
 NAMES_SHOWN = 5
 
 
-@dataclass(frozen=True)
+@settings
 class FoldersReader(Reader):
     """Reads ROOT/NAME/images/NAME.png with ROOT/NAME/masks/*.png.
 
     An image is named by its file. A mask file is one instance, also where it has several components; masks may
     touch and overlap. A file that is the only one of its image may be a label map (see `masks.read_mask`). An empty
     mask is skipped and counted; an image without masks has no nucleus, which is fine as long as others have some.
-    Hidden files and folders such as `.ipynb_checkpoints` are passed over; whatever else is not read is named in a
+    Hidden files and folders such as `.ipynb_checkpoints` are skipped; whatever else is not read is named in a
     warning.
 
-    Args:
-        root: the folder that holds one folder an image; a number is taken for its name, as YAML reads 2024.
+    Attributes:
+        root: the folder that holds one folder an image.
         bits: the camera's bits a pixel in files that have 16; None: by each image's brightest value.
-
-    Raises:
-        InputError: when `bits` is none of `CAMERA_DEPTHS`.
     """
 
-    root: str | Path | int
-    bits: int | None = None
-
-    class_names: ClassVar[tuple[str, ...]] = ("nucleus",)
-    drawn: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        if self.bits is not None and (type(self.bits) is not int or self.bits not in CAMERA_DEPTHS):
-            accepted = ", ".join(map(str, CAMERA_DEPTHS))
-            raise InputError(f"data.bits={self.bits} is not accepted: give {accepted}, or null.")
+    root: FolderPath
+    bits: Bits | None = None
 
     def records(self) -> list[Record]:
         """List the images in natural order of their folders.
@@ -69,10 +57,10 @@ class FoldersReader(Reader):
         Raises:
             InputError: if the root does not exist, holds nothing of this layout, or no image there has a mask.
         """
-        root = Path(str(self.root)).expanduser()
+        root = self.root
         if not root.is_dir():
             found = "is a file, not a folder" if root.exists() else "does not exist"
-            raise InputError(f"The data folder {root} {found}: set data.root to a folder with {LAYOUT}.")
+            raise InputError(f"The data folder {root} {found}: set root to a folder with {LAYOUT}.")
         entries = list_entries(root)
         unread = entries.with_suffix(IMAGE_SUFFIXES)
         listed = {name: _list_or_problem(root / name, unread) for name in entries.folders}
@@ -88,8 +76,8 @@ class FoldersReader(Reader):
             )
             none = f"{which} mask: put a file for each nucleus in NAME/masks."
             raise InputError([none, *problems])
-        _say_passed_over(root, [name for name, record in listed.items() if record is None])
-        _say_unread(root, unread)
+        _warn_of_skipped(root, [name for name, record in listed.items() if record is None])
+        _warn_of_unread(root, unread)
         return records
 
     def read(self, record: Record) -> Sample:
@@ -108,7 +96,7 @@ class FoldersReader(Reader):
             image = to_rgb(pixels.values, record.image, self.bits)
         except InputError as error:
             for _ in usable_masks(record, None, problems, noticed):
-                pass  # one run shows all there is to mend, in the masks too
+                pass  # report the problems of the masks in the same run
             raise InputError([*error.problems, *problems]) from error
         if pixels.values.dtype.kind == "f":
             noticed["not_finite"] = int(not np.isfinite(pixels.values).all())
@@ -119,30 +107,9 @@ class FoldersReader(Reader):
         return Sample(record.name, image, layers, layer_index, labels, {**+noticed})
 
     def key(self, record: Record) -> str:
-        """Return the SHA-256 of the record's file names and contents, and of `bits`.
-
-        The contents, not times and sizes: a copy keeps its key, and a change within the clock's granularity or
-        by a tool that restores times is noticed. It takes some 15 ms for an image of 600 masks (one CPU
-        core, files in the system's memory).
-
-        Raises:
-            InputError: if a file cannot be read.
-        """
-        digest = hashlib.sha256(_bytes(f"{VERSION}\0{self.bits}\0{record.name}"))
-        for path in filter(None, (record.image, *record.masks)):
-            require_regular_file(path)
-            try:
-                data = path.read_bytes()
-            except OSError as error:
-                raise InputError(f"{path} cannot be read ({error.strerror}): check that it is there.") from error
-            digest.update(_bytes(f"\0{path.name}\0{len(data)}\0"))
-            digest.update(data)
-        return digest.hexdigest()
-
-
-def _bytes(text: str) -> bytes:
-    """Encode names as the disk has them: not every file's name is UTF-8."""
-    return text.encode(errors="surrogateescape")
+        """Return the SHA-256 of the record's file names and contents, and of `bits`."""
+        files = filter(None, (record.image, *record.masks))
+        return digest_files(f"{VERSION}\0{self.bits}\0{record.name}", files)
 
 
 def _list_or_problem(folder: Path, unread: list[Path]) -> Record | None:
@@ -198,14 +165,14 @@ def _mark_namesakes(records: list[Record]) -> list[Record]:
     return marked
 
 
-def _say_passed_over(root: Path, names: Sequence[str]) -> None:
+def _warn_of_skipped(root: Path, names: Sequence[str]) -> None:
     if names:
         shown = ", ".join(names[:NAMES_SHOWN]) + (f" and {len(names) - NAMES_SHOWN} more" * (len(names) > NAMES_SHOWN))
         folders = "1 folder in {} holds" if len(names) == 1 else f"{len(names)} folders in {{}} hold"
-        say(f"{folders.format(root)} no images/ and {'was' if len(names) == 1 else 'were'} passed over: {shown}.")
+        say(f"{folders.format(root)} no images/ and {'was' if len(names) == 1 else 'were'} skipped: {shown}.")
 
 
-def _say_unread(root: Path, unread: Sequence[Path]) -> None:
+def _warn_of_unread(root: Path, unread: Sequence[Path]) -> None:
     """Warn of files and folders that lie where data are, but are not read."""
     if unread:
         shown = some([path.relative_to(root).as_posix() for path in unread], NAMES_SHOWN)
@@ -213,7 +180,7 @@ def _say_unread(root: Path, unread: Sequence[Path]) -> None:
 
 
 def _advice(root: Path) -> str:
-    """Say where a root without images probably went wrong."""
+    """Return what is probably wrong with a root without images."""
     images = list_files(root / "images", IMAGE_SUFFIXES)
     if len(images) > 1:
         return (
@@ -221,8 +188,8 @@ def _advice(root: Path) -> str:
             f"not know. Give every image a folder of its own with {LAYOUT}"
         )
     if images:
-        return f"it looks like the folder of one image, so set data.root to {root.parent}, if that has {LAYOUT}"
+        return f"it looks like the folder of one image, so set root to {root.parent}, if that has {LAYOUT}"
     for folder in list_folders(root):
         if any(_list_or_problem(inner, []) is not None for inner in list_folders(folder)):
-            return f"set data.root={folder}, which has {LAYOUT}"
+            return f"set root={folder}, which has {LAYOUT}"
     return f"it should have {LAYOUT}"

@@ -8,7 +8,7 @@ from nucleiseg.data.readers.pixels import decode_pixels
 from nucleiseg.errors import InputError
 
 CAMERA_DEPTHS = (8, 10, 12, 14, 16)
-"""Bits a pixel that microscope cameras deliver, stored in 16."""
+"""Bits a pixel that microscope cameras deliver, stored in 16 (`settings.Bits`)."""
 
 MOST_NEGATIVE = 0.01
 """Share of pixels below 0 that are cut to black; more of them mean that the values are normalized, not counts."""
@@ -20,7 +20,7 @@ OUTLIER = 16
 def decode_image(path: Path, bits: int | None = None) -> np.ndarray:
     """Decode an image file to what the network sees.
 
-    Grey becomes three equal channels, palettes become colors, alpha is dropped and the EXIF orientation applied,
+    Gray becomes three equal channels, palettes become colors, alpha is dropped and the EXIF orientation applied,
     as detectron2 does. Deeper images are brought to 8 bit by `to_eight_bits`. Of a pyramid, the first page counts.
 
     Args:
@@ -60,12 +60,12 @@ def to_rgb(values: np.ndarray, path: Path, bits: int | None = None) -> np.ndarra
     try:
         levels = to_eight_bits(values, bits)
     except ValueError as error:
-        raise InputError(f"{path} cannot be used: {error}; raise data.bits, or set it to null.") from error
+        raise InputError(f"{path} cannot be used: {error}; raise bits, or leave it null.") from error
     return np.repeat(levels[:, :, None], 3, axis=2) if levels.ndim == 2 else np.ascontiguousarray(levels)
 
 
 def _scale_problem(values: np.ndarray, bits: int | None) -> str | None:
-    """Say why signed or floating-point values cannot be brought to 8 bit without a guess."""
+    """Return why signed or floating-point values cannot be brought to 8 bit without a guess."""
     finite = values[np.isfinite(values)]
     if finite.size == 0:
         return "holds no finite value: replace the file, or remove it"

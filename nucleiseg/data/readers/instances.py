@@ -1,4 +1,4 @@
-"""Turn the mask files of one image into its instances, or into a sentence for each file that cannot be used."""
+"""Read the mask files of one image as its instances, with a sentence for each file that cannot be used."""
 
 import os
 from collections import Counter
@@ -30,7 +30,7 @@ def read_instances(
         record: names the mask files.
         image: the decoded image, which they must fit.
         problems: gets a sentence for each file that cannot be used.
-        noticed: counts what is worth a warning, by the names of `data.oddities.SENTENCES`.
+        noticed: counts warnings by the kinds of `data_warnings.SENTENCES`.
 
     Returns:
         The layers and the layer index of a `Sample`; they mean nothing where there are problems.
@@ -85,7 +85,7 @@ def usable_masks(
             problems.extend(mask.problems)
         elif image is not None and (mask.values is None or mask.shape != image.shape):
             misfits.append((path, mask))
-        elif image is not None and mask.orientation != image.orientation and not _is_told_by_size(mask, image):
+        elif image is not None and mask.orientation != image.orientation and not _is_decided_by_size(mask, image):
             turned.append((path, mask))
         elif mask.values is not None and mask.values.any():
             noticed["thresholded"] += mask.thresholded
@@ -110,12 +110,12 @@ def usable_masks(
         path, found = turned[0]
         problems.append(
             f"{record.image} has the EXIF orientation {image.orientation}, its mask {path} has {found.orientation}"
-            f"{_as_others(len(turned), 'as has', 'as have')}: whether the masks were drawn on the turned image is not "
-            "known. Save both upright, without the EXIF tag (1)."
+            f"{_as_others(len(turned), 'as has', 'as have')}: it is ambiguous whether the masks "
+            "belong to the turned image. Save both upright, without the EXIF tag (1)."
         )
 
 
-def _is_told_by_size(mask: MaskFile, image: Pixels) -> bool:
+def _is_decided_by_size(mask: MaskFile, image: Pixels) -> bool:
     """Return whether a mask that fits an image turned by 90 degrees would not fit the one that is stored."""
     return (mask.orientation >= 5) != (image.orientation >= 5) and image.shape[0] != image.shape[1]
 

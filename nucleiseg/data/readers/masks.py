@@ -1,4 +1,4 @@
-"""Decide what a mask file means: one nucleus, or a label map of all nuclei of its image.
+"""Classify a mask file as one nucleus or as a label map of all nuclei of its image.
 
     one nucleus      0 and one other value, or nearly (JPEG noise, resized edges): cut at half of the maximum
     label map        a whole number for each nucleus, 0 for the background; the only file of its folder
@@ -61,7 +61,7 @@ class MaskFile:
 
 
 def read_mask(path: Path, alone: bool = False, area: int | None = None) -> MaskFile:
-    """Decode a mask file and decide what its values mean.
+    """Decode a mask file and classify its values.
 
     Whatever tools write is taken: 0 and 255, 0 and 1, 1 bit, 16 and 32 bits, three channels, palettes (by color, since
     which index is the background differs), transparency.
@@ -136,7 +136,7 @@ def _to_plane(pixels: np.ndarray) -> tuple[np.ndarray, bool]:
     brightest, darkest = colors.max(axis=2), colors.min(axis=2)
     tolerance = COLORED * float(brightest.max())
     foreground = brightest > tolerance
-    if ((brightest - darkest)[foreground] > tolerance).mean() <= COLORED:  # grey with the color noise of JPEG
+    if ((brightest - darkest)[foreground] > tolerance).mean() <= COLORED:  # gray with the color noise of JPEG
         return brightest, False
     bits = 8 * colors.itemsize
     red, green, blue = np.moveaxis(colors.astype(np.int64), 2, 0)

@@ -13,9 +13,7 @@ from PIL import Image, ImageFile
 
 from nucleiseg.errors import InputError
 from nucleiseg.files import require_regular_file
-
-MOST_PIXELS = 178_956_970
-"""Pixels of the largest file that is decoded at once: the limit at which Pillow suspects a decompression bomb."""
+from nucleiseg.foreign_files import MOST_PIXELS
 
 MOST_BYTES = 2**31
 """Size of the largest file that is read: 16-bit RGBA of `MOST_PIXELS`, uncompressed, has 1.4 GB."""
@@ -33,8 +31,8 @@ TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 MIN_IS_WHITE, MIN_IS_BLACK, RGB = 0, 1, 2
 """Values of the TIFF tag PhotometricInterpretation (TIFF 6.0, section 4 and 6)."""
 
-PILLOW_GREY = {("u", 16), ("i", 16), ("i", 32), ("u", 32), ("f", 32)}
-"""Kind and bits of grey TIFF files that Pillow decodes rightly: for compressions that tifffile alone cannot read."""
+PILLOW_GRAY = {("u", 16), ("i", 16), ("i", 32), ("u", 32), ("f", 32)}
+"""Kind and bits of gray TIFF files that Pillow decodes rightly: for compressions that tifffile alone cannot read."""
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # MOST_PIXELS is the limit here
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it finds wrong becomes a sentence
@@ -99,7 +97,7 @@ def _require_area(path: Path, width: int, height: int) -> None:
 
 
 def _decode_with_pillow(data: bytes, path: Path, area: int | None) -> Pixels:
-    ImageFile.LOAD_TRUNCATED_IMAGES = False  # where another library set it, truncated files would become grey
+    ImageFile.LOAD_TRUNCATED_IMAGES = False  # where another library set it, truncated files would become gray
     Image.open(io.BytesIO(data)).verify()  # the checksums of a PNG, which decoding does not look at
     image = Image.open(io.BytesIO(data))
     _require_area(path, *image.size)
@@ -107,13 +105,13 @@ def _decode_with_pillow(data: bytes, path: Path, area: int | None) -> Pixels:
         raise InputError(_stack(path, pages))
     if area is not None and image.width * image.height != area:
         return Pixels(None, (image.height, image.width))
-    deep = _is_deep_colour(image)  # known before the pixels are loaded
+    deep = _is_deep_color(image)  # known before the pixels are loaded
     orientation = _valid_orientation(image.getexif().get(ORIENTATION))
     is_tiff = image.format == "TIFF"
     if deep and is_tiff and orientation != 1:
         raise InputError(f"{path} has 16-bit colors and an orientation tag: save it upright, without the tag.")
     image.load()
-    values = _deep_colour(data) if deep else _to_array(image)
+    values = _deep_color(data) if deep else _to_array(image)
     if not is_tiff:  # Pillow turns TIFF files upright as it loads them
         values = upright(values, orientation)
     return Pixels(values, values.shape[:2], orientation)
@@ -144,7 +142,7 @@ def _decode_tiff(data: bytes, path: Path, area: int | None) -> Pixels | None:
         except ValueError as error:
             if "imagecodecs" not in str(error):
                 raise
-            if (page.bitspersample < 16 and not planar) or (single and (kind, page.bitspersample) in PILLOW_GREY):
+            if (page.bitspersample < 16 and not planar) or (single and (kind, page.bitspersample) in PILLOW_GRAY):
                 return _unsigned(_decode_with_pillow(data, path, area), kind, page.bitspersample)
             if kind == "u" and not single and not planar:
                 return None
@@ -155,11 +153,11 @@ def _decode_tiff(data: bytes, path: Path, area: int | None) -> Pixels | None:
             ) from error
     values = np.moveaxis(values, 0, 2) if planar else values
     values = np.ascontiguousarray(upright(values.astype(values.dtype.newbyteorder("="), copy=False), orientation))
-    return Pixels(_with_colour_and_alpha(values), values.shape[:2], orientation)
+    return Pixels(_with_color_and_alpha(values), values.shape[:2], orientation)
 
 
 def _tiff_problem(file: tifffile.TiffFile, first: tifffile.TiffPage) -> str | None:
-    """Say why a whole TIFF file would be read wrongly."""
+    """Return why a whole TIFF file would be read wrongly."""
     size = first.imagelength, first.imagewidth
     sizes = [(own.imagelength, own.imagewidth) for page in file.pages[1:] if (own := page.keyframe) is not None]
     count = len(file.pages)
@@ -204,8 +202,8 @@ def _unsigned(pixels: Pixels, kind: str, bits: int) -> Pixels:
     return pixels
 
 
-def _with_colour_and_alpha(values: np.ndarray) -> np.ndarray:
-    """Repeat the grey of a (H, W, 2) array of grey and alpha."""
+def _with_color_and_alpha(values: np.ndarray) -> np.ndarray:
+    """Repeat the gray of a (H, W, 2) array of gray and alpha."""
     return values[:, :, [0, 0, 0, 1]] if values.ndim == 3 and values.shape[2] == 2 else values
 
 
@@ -241,13 +239,13 @@ def _to_array(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
 
 
-def _is_deep_colour(image: Image.Image) -> bool:
+def _is_deep_color(image: Image.Image) -> bool:
     """Tell whether a color file has 16 bits a channel, of which Pillow keeps the upper 8."""
     tiles = image.tile if isinstance(image, ImageFile.ImageFile) else []
     return image.mode in ("RGB", "RGBA") and any(";16" in str(tile[3]) for tile in tiles)
 
 
-def _deep_colour(data: bytes) -> np.ndarray:
+def _deep_color(data: bytes) -> np.ndarray:
     """Decode colors of 16 bits a channel with OpenCV (blue first there)."""
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:

@@ -1,6 +1,6 @@
-"""Drawn H&E images with exact masks: what the demo trains on, and the tests.
+"""Render synthetic H&E images with exact masks, for the demo and the tests.
 
-Round, pale, granular nuclei of epithelial nests, thin ones along the fibres of the stroma and small dark lymphocytes,
+Round, pale, granular nuclei of epithelial nests, thin ones along the fibers of the stroma and small dark lymphocytes,
 alone, in clusters that touch and, now and then, one over another.
 """
 
@@ -11,18 +11,18 @@ import cv2
 import numpy as np
 
 from nucleiseg.data.synthetic.nucleus import EPITHELIAL, FIBROBLAST, LYMPHOCYTE, Kind, Nucleus, make_nucleus
-from nucleiseg.data.synthetic.tissue import Tissue, colour, make_tissue, noise
+from nucleiseg.data.synthetic.tissue import Tissue, color, make_tissue, noise
 
 OVERLAPPING = 0.3
-"""Share of the colliding candidates that are laid over their neighbour; the others are cut off where it begins."""
+"""Share of the colliding candidates that are laid over their neighbor; the others are cut off where it begins."""
 
 CLUSTERED = 0.35
 """Share of the candidates that are put beside a nucleus that is there already."""
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """A drawn image and its nuclei.
+class SyntheticImage:
+    """A rendered image and its nuclei.
 
     Attributes:
         image: (H, W, 3) uint8 RGB.
@@ -40,8 +40,8 @@ class Drawing:
             yield mask
 
 
-def draw(seed: int, index: int, height: int, width: int, nuclei: int) -> Drawing:
-    """Draw an image of H&E-stained tissue.
+def render(seed: int, index: int, height: int, width: int, nuclei: int) -> SyntheticImage:
+    """Render an image of H&E-stained tissue.
 
     The same arguments give the same image in any process.
 
@@ -57,11 +57,11 @@ def draw(seed: int, index: int, height: int, width: int, nuclei: int) -> Drawing
     crowding = nuclei * 256**2 / (height * width)
     size = float(np.clip((50 / max(crowding, 1)) ** 0.2, 0.78, 1.15) * generator.uniform(0.93, 1.07))
     placed = _place(generator, tissue, nuclei, size)
-    haematoxylin, eosin = _stain(generator, tissue, placed)
-    light = colour(haematoxylin, eosin)
+    hematoxylin, eosin = _stain(generator, tissue, placed)
+    light = color(hematoxylin, eosin)
     light = cv2.GaussianBlur(light, (0, 0), generator.uniform(0.6, 0.95))
     light += 2.0 * generator.standard_normal(light.shape, dtype=np.float32)
-    return Drawing(np.clip(light + 0.5, 0, 255).astype(np.uint8), tuple(placed))
+    return SyntheticImage(np.clip(light + 0.5, 0, 255).astype(np.uint8), tuple(placed))
 
 
 def _place(generator: np.random.Generator, tissue: Tissue, wanted: int, size: float) -> list[Nucleus]:
@@ -86,10 +86,10 @@ def _place(generator: np.random.Generator, tissue: Tissue, wanted: int, size: fl
 
 def _candidate(generator: np.random.Generator, placed: list[Nucleus], height: int, width: int) -> tuple[float, float]:
     if placed and generator.random() < CLUSTERED:
-        neighbour = placed[generator.integers(len(placed))]
-        reach = neighbour.kind.radius[0] * generator.uniform(1.6, 2.2)
+        neighbor = placed[generator.integers(len(placed))]
+        reach = neighbor.kind.radius[0] * generator.uniform(1.6, 2.2)
         angle = generator.uniform(0, 2 * np.pi)
-        x, y = neighbour.centre[0] + reach * np.cos(angle), neighbour.centre[1] + reach * np.sin(angle)
+        x, y = neighbor.center[0] + reach * np.cos(angle), neighbor.center[1] + reach * np.sin(angle)
         if 0 <= x < width and 0 <= y < height:
             return x, y
     return generator.uniform(0, width), generator.uniform(0, height)
@@ -102,7 +102,7 @@ def _kind_at(generator: np.random.Generator, tissue: Tissue, y: int, x: int) -> 
 
 
 def _fit(generator: np.random.Generator, nucleus: Nucleus, taken: np.ndarray) -> Nucleus | None:
-    """Fit a candidate among the others: as it is, over a neighbour, cut off at it, or (None) not at all."""
+    """Fit a candidate among the others: as it is, over a neighbor, cut off at it, or (None) not at all."""
     area = int(nucleus.mask.sum())
     hidden = int((taken[nucleus.window] & nucleus.mask).sum())
     if area < 12 or hidden > 0.35 * area:
@@ -117,21 +117,21 @@ def _fit(generator: np.random.Generator, nucleus: Nucleus, taken: np.ndarray) ->
 
 
 def _stain(generator: np.random.Generator, tissue: Tissue, nuclei: list[Nucleus]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the optical densities of haematoxylin and eosin, (H, W) float32 each, nuclei included."""
+    """Return the optical densities of hematoxylin and eosin, (H, W) float32 each, nuclei included."""
     height, width = tissue.nest.shape
     bare = (1 - tissue.glass) * (1 - 0.55 * _halos(generator, nuclei, height, width))
-    haematoxylin, eosin = tissue.haematoxylin * bare, tissue.eosin * bare
+    hematoxylin, eosin = tissue.hematoxylin * bare, tissue.eosin * bare
     eosin += 0.16 * _membranes(tissue, nuclei)
     chromatin = 0.9 * noise(generator, height, width, 2.0) + 0.5 * noise(generator, height, width, 4)
     for nucleus in nuclei:
         inked, solid = _ink(generator, nucleus, chromatin[nucleus.window])
-        haematoxylin[nucleus.window] += inked
+        hematoxylin[nucleus.window] += inked
         eosin[nucleus.window] *= 1 - 0.1 * solid
-    return haematoxylin, eosin
+    return hematoxylin, eosin
 
 
 def _membranes(tissue: Tissue, nuclei: list[Nucleus]) -> np.ndarray:
-    """Return 0 .. 1 along the borders between neighbouring cells of a nest: where the nearest nucleus changes."""
+    """Return 0 .. 1 along the borders between neighboring cells of a nest: where the nearest nucleus changes."""
     outside = np.ones(tissue.nest.shape, dtype=np.uint8)
     for nucleus in nuclei:
         outside[nucleus.window][nucleus.mask] = 0
@@ -146,13 +146,13 @@ def _halos(generator: np.random.Generator, nuclei: list[Nucleus], height: int, w
     canvas = np.zeros((height, width), dtype=np.uint8)
     for nucleus in nuclei:
         if generator.random() < 0.3:
-            wider = nucleus.centre + generator.uniform(1.15, 1.5) * (nucleus.outline - nucleus.centre)
+            wider = nucleus.center + generator.uniform(1.15, 1.5) * (nucleus.outline - nucleus.center)
             cv2.fillPoly(canvas, [np.round(wider * 16).astype(np.int32)], 1, shift=4)
     return cv2.GaussianBlur(canvas.astype(np.float32), (0, 0), 1.6)
 
 
 def _ink(generator: np.random.Generator, nucleus: Nucleus, chromatin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return what a nucleus adds to haematoxylin in its window, and how much of each pixel it fills (0 .. 1)."""
+    """Return what a nucleus adds to hematoxylin in its window, and how much of each pixel it fills (0 .. 1)."""
     kind = nucleus.kind
     padded = np.pad(nucleus.mask.astype(np.uint8), 1)
     depth = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]
@@ -160,7 +160,7 @@ def _ink(generator: np.random.Generator, nucleus: Nucleus, chromatin: np.ndarray
     shade = 1 + kind.chromatin * chromatin + kind.rim * np.exp(-(((depth - 1.5) / 1.1) ** 2))
     y, x = np.mgrid[nucleus.window]
     for _ in range(generator.integers(kind.nucleoli + 1)):
-        spot = np.array(nucleus.centre) + generator.normal(0, 0.22 * kind.radius[0], 2)
+        spot = np.array(nucleus.center) + generator.normal(0, 0.22 * kind.radius[0], 2)
         shade += 0.9 * np.exp(-((x - spot[0]) ** 2 + (y - spot[1]) ** 2) / (2 * generator.uniform(1.0, 1.5) ** 2))
     density = generator.uniform(*kind.density)
     return (density * np.clip(shade, 0.25, 2.2) * solid).astype(np.float32), solid

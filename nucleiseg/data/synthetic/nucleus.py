@@ -1,4 +1,4 @@
-"""The shapes of drawn nuclei: three kinds, outlines with random waves, and the pixels inside an outline."""
+"""Shapes of synthetic nuclei: three kinds, outlines with random waves, and the pixels inside an outline."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ class Kind:
         radius: mean radius in pixels (of a circle of the same area) and its spread, as a share.
         aspect: range of length over width.
         roughness: amplitude of the outline's waves, as a share of the radius.
-        density: range of the optical density of haematoxylin.
+        density: range of the optical density of hematoxylin.
         chromatin: contrast of the texture inside.
         rim: how much darker the membrane is.
         nucleoli: most nucleoli one has.
@@ -42,14 +42,14 @@ class Nucleus:
 
     Attributes:
         kind: how it looks.
-        centre: (x, y) in pixels.
+        center: (x, y) in pixels.
         outline: (P, 2) float64 x, y of its polygon.
         row, column: where `mask` lies in the image.
         mask: (h, w) bool, inside the image.
     """
 
     kind: Kind
-    centre: tuple[float, float]
+    center: tuple[float, float]
     outline: np.ndarray
     row: int
     column: int
@@ -65,37 +65,37 @@ class Nucleus:
 
 
 def make_nucleus(
-    generator: np.random.Generator, kind: Kind, centre: tuple[float, float], size: float, tissue: Tissue
+    generator: np.random.Generator, kind: Kind, center: tuple[float, float], size: float, tissue: Tissue
 ) -> Nucleus:
-    """Draw an ellipse whose radius is modulated by a few random waves (a radial Fourier series).
+    """Sample an ellipse whose radius is modulated by a few random waves (a radial Fourier series).
 
     Args:
-        generator: draws the numbers.
-        kind: what the nucleus is to look like; fibroblasts lie along the fibres.
-        centre: (x, y) in pixels, inside the image.
+        generator: of the random numbers.
+        kind: what the nucleus is to look like; fibroblasts lie along the fibers.
+        center: (x, y) in pixels, inside the image.
         size: factor on the kind's radius.
-        tissue: gives the image's size and the direction of the fibres.
+        tissue: gives the image's size and the direction of the fibers.
     """
     radius = size * kind.radius[0] * np.exp(generator.normal(0, kind.radius[1]))
     aspect = generator.uniform(*kind.aspect)
-    turn = tissue.fibre_angle + generator.normal(0, 0.3) if kind is FIBROBLAST else generator.uniform(0, np.pi)
+    turn = tissue.fiber_angle + generator.normal(0, 0.3) if kind is FIBROBLAST else generator.uniform(0, np.pi)
     angle = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     waves = np.arange(2, 6)[:, None]
     amplitude = generator.normal(0, kind.roughness, (4, 1)) * (2 / waves) ** 0.7
     modulation = 1 + (amplitude * np.cos(waves * angle + generator.uniform(0, 2 * np.pi, (4, 1)))).sum(axis=0)
     x = radius * np.sqrt(aspect) * modulation * np.cos(angle)
     y = radius / np.sqrt(aspect) * modulation * np.sin(angle)
-    outline = np.stack([x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn)], axis=1) + centre
+    outline = np.stack([x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn)], axis=1) + center
     height, width = tissue.nest.shape
     row, column, mask = fill(outline, height, width)
-    return Nucleus(kind, centre, outline, row, column, mask)
+    return Nucleus(kind, center, outline, row, column, mask)
 
 
 def fill(outline: np.ndarray, height: int, width: int) -> tuple[int, int, np.ndarray]:
     """Return the pixels of a polygon inside an image as (row, column, mask of its window).
 
     Args:
-        outline: (P, 2) x, y in pixels, pixel centres at whole numbers.
+        outline: (P, 2) x, y in pixels, pixel centers at whole numbers.
         height: rows of the image.
         width: columns of the image.
     """

@@ -1,6 +1,6 @@
-"""The tissue under drawn nuclei: nests of cells, fibrous stroma between them, white clefts, and how stains colour it.
+"""Synthetic tissue under the nuclei: nests of cells, fibrous stroma between them, white clefts, stains.
 
-Everything is kept as optical density, in which stains add up; `colour` turns it into light. Lengths are in pixels of
+Everything is kept as optical density, in which stains add up; `color` turns it into light. Lengths are in pixels of
 a scan at 40x (about 0.25 micrometres a pixel), as in the public nuclei data sets.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-HAEMATOXYLIN = np.array([0.5626, 0.7201, 0.4062], dtype=np.float32)
+HEMATOXYLIN = np.array([0.5626, 0.7201, 0.4062], dtype=np.float32)
 EOSIN = np.array([0.2159, 0.8012, 0.5581], dtype=np.float32)
 """Optical density in R, G, B of one unit of each stain: the reference vectors of Macenko et al. 2009 (ISBI)."""
 
@@ -26,17 +26,17 @@ class Tissue:
         nest: about -1 .. 1; positive inside nests of epithelial cells, negative in the stroma between them.
         glass: 0 .. 1, how much of the tissue is missing (clefts, lumina).
         immune: about -2 .. 2; lymphocytes gather where it is high.
-        haematoxylin: optical density of the nuclear stain.
+        hematoxylin: optical density of the nuclear stain.
         eosin: optical density of the counterstain.
-        fibre_angle: main direction of the stroma's fibres in radians.
+        fiber_angle: main direction of the stroma's fibers in radians.
     """
 
     nest: np.ndarray
     glass: np.ndarray
     immune: np.ndarray
-    haematoxylin: np.ndarray
+    hematoxylin: np.ndarray
     eosin: np.ndarray
-    fibre_angle: float
+    fiber_angle: float
 
 
 def noise(generator: np.random.Generator, height: int, width: int, wavelength: float) -> np.ndarray:
@@ -54,27 +54,27 @@ def noise(generator: np.random.Generator, height: int, width: int, wavelength: f
 
 
 def make_tissue(generator: np.random.Generator, height: int, width: int) -> Tissue:
-    """Draw a piece of tissue without nuclei."""
+    """Render a piece of tissue without nuclei."""
     nest = noise(generator, height, width, generator.uniform(55, 90)) + generator.uniform(-0.3, 0.7)
     nest += 0.12 * noise(generator, height, width, 9)
     nest = np.tanh(2.5 * nest)
     angle = float(generator.uniform(0, np.pi))
-    fibre = _fibres(generator, height, width, angle)
+    fiber = _fibers(generator, height, width, angle)
     granular = 0.8 * noise(generator, height, width, 1.7) + 0.5 * noise(generator, height, width, 4.5)
     immune = noise(generator, height, width, 60)
     inside = 0.5 + 0.5 * nest
     strength = generator.uniform(0.75, 1.2)
     cytoplasm = 0.46 + 0.06 * granular + 0.05 * noise(generator, height, width, 22)
-    stroma = 0.50 + 0.16 * fibre + 0.03 * granular
+    stroma = 0.50 + 0.16 * fiber + 0.03 * granular
     eosin = strength * (inside * cytoplasm + (1 - inside) * stroma) * (1 + 0.12 * noise(generator, height, width, 70))
     bluish = generator.uniform(0.10, 0.24)
-    haematoxylin = inside * (bluish + 0.035 * granular) + (1 - inside) * (0.05 + 0.02 * fibre)
-    glass = _glass(generator, nest, fibre)
+    hematoxylin = inside * (bluish + 0.035 * granular) + (1 - inside) * (0.05 + 0.02 * fiber)
+    glass = _glass(generator, nest, fiber)
     eosin = np.maximum(eosin, 0.04) + 0.10 * strength * _edge(glass)
-    return Tissue(nest, glass, immune, np.maximum(haematoxylin, 0.01), eosin, angle)
+    return Tissue(nest, glass, immune, np.maximum(hematoxylin, 0.01), eosin, angle)
 
 
-def _fibres(generator: np.random.Generator, height: int, width: int, angle: float) -> np.ndarray:
+def _fibers(generator: np.random.Generator, height: int, width: int, angle: float) -> np.ndarray:
     """Wavy strands: noise stretched along `angle`, looked up at warped coordinates."""
     side = int(1.6 * max(height, width)) + 80
     strands = np.zeros((side, side), np.float32)
@@ -89,12 +89,12 @@ def _fibres(generator: np.random.Generator, height: int, width: int, angle: floa
     return cv2.remap(strands, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
 
 
-def _glass(generator: np.random.Generator, nest: np.ndarray, fibre: np.ndarray) -> np.ndarray:
-    """White clefts along the border of nests, lumina inside a few, and small gaps between fibres."""
+def _glass(generator: np.random.Generator, nest: np.ndarray, fiber: np.ndarray) -> np.ndarray:
+    """White clefts along the border of nests, lumina inside a few, and small gaps between fibers."""
     height, width = nest.shape
     cleft = np.exp(-(((nest + 0.35) / 0.30) ** 2)) * (noise(generator, height, width, 35) > 0.1)
     lumen = noise(generator, height, width, 32) - generator.uniform(1.7, 2.6)
-    gaps = -fibre - 1.2 - 2 * np.clip(nest + 0.6, 0, 1)
+    gaps = -fiber - 1.2 - 2 * np.clip(nest + 0.6, 0, 1)
     rough = 0.25 * noise(generator, height, width, 4)
     opening = np.maximum.reduce([3 * (cleft - 0.55), 3 * lumen, 1.2 * gaps]) + rough
     return cv2.GaussianBlur(np.clip(2 * opening, 0, 1).astype(np.float32), (0, 0), 1.0)
@@ -105,7 +105,7 @@ def _edge(glass: np.ndarray) -> np.ndarray:
     return np.clip(2 * cv2.GaussianBlur(glass, (0, 0), 2.5), 0, 1) * (1 - glass)
 
 
-def colour(haematoxylin: np.ndarray, eosin: np.ndarray) -> np.ndarray:
+def color(hematoxylin: np.ndarray, eosin: np.ndarray) -> np.ndarray:
     """Return the light through two stains by Beer and Lambert's law, (H, W, 3) float32 RGB in 0 .. 255."""
-    density = haematoxylin[..., None] * HAEMATOXYLIN + eosin[..., None] * EOSIN
+    density = hematoxylin[..., None] * HEMATOXYLIN + eosin[..., None] * EOSIN
     return (WHITE * np.exp(-density)).astype(np.float32)
