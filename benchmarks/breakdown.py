@@ -187,9 +187,12 @@ def train(chosen: Options) -> Spent:
         watch_network(network, watch)
         plan = CheckpointPlan(10**9, 10**9, 1, None)  # the last step would have one
         # first: what the others do after a step is the loop's, not the optimiser's
-        callback_list = [Stages(watch, chosen.warmup), *callbacks(Path(folder), settings, plan, ValidationSettings())]
+        callback_list = [
+            Stages(watch, chosen.warmup),
+            *callbacks(Path(folder), settings, plan, ValidationSettings(), losses=network.loss_names),
+        ]
         optim = OptimSettings(lr=1e-5)  # so small that no untrained network diverges; its value costs nothing
-        module = NucleiModule(network, Metadata(network.config.to_dict()), optim, Schedule.of(optim, steps))
+        module = NucleiModule(network, Metadata(model=network.config.to_dict()), optim, Schedule.of(optim, steps))
         make_trainer(Path(folder), settings, callback_list).fit(module, datamodule=data)
     return Spent(watch.seconds(), peak_memory_mb(torch.device(device)))
 

@@ -76,11 +76,11 @@ def model_config(name: str) -> ModelConfig:
         InputError: for an unknown name.
     """
     if not (MODELS / f"{name}.yaml").is_file():
-        known = sorted(path.stem for path in MODELS.glob("*.yaml"))
+        known = sorted(path.stem for path in MODELS.glob("[!_]*.yaml"))
         raise InputError(f"No model named {name}; there are {', '.join([*known, *STOCK])}.")
     with initialize_config_dir(str(MODELS), version_base="1.3"):
         values = OmegaConf.to_container(compose(name), resolve=True)
-    return ModelConfig.from_dict(values)  # type: ignore[arg-type]
+    return ModelConfig.from_dict(values)
 
 
 @torch.no_grad()

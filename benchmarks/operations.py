@@ -21,7 +21,7 @@ from benchmarks.measure import chosen_device, in_child, measure
 from benchmarks.precision import product_precision
 from benchmarks.result import Result, Row
 from benchmarks.training_step import Batch, Case, Step
-from nucleiseg.models.precision_context import arithmetic
+from nucleiseg.models.precision_context import precision_context
 
 HEAVY = ("convolution", "conv2d", "addmm", "mm", "bmm", "baddbmm", "linear")
 """Words in the names of operators that convolve or multiply matrices."""
@@ -129,7 +129,7 @@ def plain_convolution(case: Case, channels: int = 256, side: int = 152) -> tuple
     features = torch.randn(case.batch, channels, side, side, device=case.device, requires_grad=True)
 
     def work(_: object = None) -> None:
-        with arithmetic(product_precision(case.precision), case.device):
+        with precision_context(product_precision(case.precision), case.device):
             layer(features).sum().backward()
 
     return measure(work, 10, device=case.device, warmup=3).seconds, None, count_gflop(work)

@@ -33,7 +33,7 @@ from nucleiseg.inference.predictor import Predictor
 from nucleiseg.inference.settings import PredictionSettings
 from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.models.mask_rcnn import MaskRCNN
-from nucleiseg.models.precision_context import arithmetic
+from nucleiseg.models.precision_context import precision_context
 
 LEAST_PROPOSALS = 1000
 """Of every network here in prediction; where more detections are asked for, as many."""
@@ -172,7 +172,7 @@ def predict_ours(network: StockMaskRCNN, image: np.ndarray, case: Case, watch: S
     """Return our prediction: masks stay in their boxes until each is encoded."""
     assert isinstance(network, MaskRCNN)
     settings = PredictionSettings(device=case.device, precision=product_precision(case.precision))
-    predictor = Predictor(network, Metadata(network.config.to_dict()), settings)
+    predictor = Predictor(network, Metadata(model=network.config.to_dict()), settings)
 
     def predict() -> Answer:
         with watch.part(NETWORK):
@@ -189,7 +189,7 @@ def predict_stock(network: StockMaskRCNN, image: np.ndarray, case: Case, watch: 
     precision = product_precision(case.precision)
 
     def predict() -> Answer:
-        with watch.part(NETWORK), torch.no_grad(), arithmetic(precision, case.device):
+        with watch.part(NETWORK), torch.no_grad(), precision_context(precision, case.device):
             tensor = torch.from_numpy(image).permute(2, 0, 1).float().div(255).to(case.device)
             masks = network([tensor])[0]["masks"].float()
         with watch.part(ENCODE):

@@ -127,8 +127,10 @@ def build_c4(side: int, detections: int = 500, proposals: int = 1000) -> MaskRCN
 
     Stem, res2 and all BatchNorm are frozen. See `build_fpn` for the arguments.
     """
-    trunk = resnet50(weights=None, norm_layer=FROZEN)
-    body = nn.Sequential(trunk.conv1, trunk.bn1, trunk.relu, trunk.maxpool, trunk.layer1, trunk.layer2, trunk.layer3)
+    resnet = resnet50(weights=None, norm_layer=FROZEN)
+    body = nn.Sequential(
+        resnet.conv1, resnet.bn1, resnet.relu, resnet.maxpool, resnet.layer1, resnet.layer2, resnet.layer3
+    )
     for part in body[:5]:
         part.requires_grad_(False)
     body.out_channels = 1024  # type: ignore[assignment]
@@ -136,10 +138,10 @@ def build_c4(side: int, detections: int = 500, proposals: int = 1000) -> MaskRCN
         body,
         rpn_anchor_generator=AnchorGenerator((SIZES,), (RATIOS,)),
         box_roi_pool=MultiScaleRoIAlign(["0"], output_size=14, sampling_ratio=2),
-        box_head=nn.Sequential(trunk.layer4, nn.AdaptiveAvgPool2d(1)),
+        box_head=nn.Sequential(resnet.layer4, nn.AdaptiveAvgPool2d(1)),
         box_predictor=FastRCNNPredictor(2048, 2),
         mask_roi_pool=MultiScaleRoIAlign(["0"], output_size=14, sampling_ratio=2),
-        mask_head=trunk.layer4,
+        mask_head=resnet.layer4,
         mask_predictor=MaskRCNNPredictor(2048, 256, 2),
         rpn_post_nms_top_n_test=proposals,
         box_detections_per_img=detections,

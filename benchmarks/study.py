@@ -135,7 +135,7 @@ def train(case: Case) -> Row:
         data.prepare_batch = network.anchor_sampler()
         run.train(
             network,
-            Metadata(network.config.to_dict()),
+            Metadata(model=network.config.to_dict()),
             data,
             run_dir,
             optim=OptimSettings(lr=1e-5),

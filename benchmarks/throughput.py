@@ -17,7 +17,7 @@ from benchmarks.measure import chosen_device, in_child, measure
 from benchmarks.precision import PRECISIONS, product_precision
 from benchmarks.result import Result, Row
 from nucleiseg.data.datamodule import default_workers
-from nucleiseg.models.precision_context import float32_arithmetic
+from nucleiseg.models.precision_context import float32_context
 
 PEAKS = {
     "H200": {"float32": 67.0, "tf32": 494.7, "bf16": 989.4},
@@ -145,7 +145,7 @@ def peak_of_product(precision: str, device: str, side: int) -> float:
     """Return the 10^12 operations a second of a product of two matrices of side x side."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    with float32_arithmetic(product_precision(precision), device):
+    with float32_context(product_precision(precision), device):
         cost = measure(lambda _: left @ right, 5, device=device, warmup=2)
     return 2 * side**3 / cost.seconds / 1e12
 

@@ -24,7 +24,7 @@ from benchmarks.measure import Cost, chosen_device, in_child, measure
 from benchmarks.networks import TrainedProposals, build_network, calibrate, is_stock
 from benchmarks.precision import product_precision
 from benchmarks.result import Result, Row, relation
-from nucleiseg.models.precision_context import arithmetic, float32_arithmetic
+from nucleiseg.models.precision_context import float32_context, precision_context
 
 Batch = tuple[list[Tensor], list[Any]]
 """Images (3, side, side) on the network's device (ours uint8, stock's float32 in 0 .. 1) and targets (ours `Target`s,
@@ -96,14 +96,14 @@ class Step:
 
     def __call__(self, batch: Batch) -> None:
         """Take one step."""
-        with float32_arithmetic(self.precision, self.case.device):
+        with float32_context(self.precision, self.case.device):
             torch.stack(list(self.losses(batch).values())).sum().backward()
         self.optimiser.step()
         self.optimiser.zero_grad()
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the network's losses."""
-        with arithmetic(self.precision, self.case.device):
+        with precision_context(self.precision, self.case.device):
             return self.network(*batch)
 
     def batch(self, number: int) -> Batch:

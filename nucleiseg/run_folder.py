@@ -25,6 +25,7 @@ from typing_extensions import TypedDict
 from nucleiseg.errors import InputError
 from nucleiseg.files import require_regular_file
 from nucleiseg.foreign_files import read_json
+from nucleiseg.renamed_keys import with_current_names
 
 CONFIG = Path("config.yaml")
 """The configuration, written before the first step: the file that makes a folder a run's."""
@@ -154,7 +155,7 @@ def read_config(run_dir: Path) -> dict[str, Any]:
     ]
     if problems:
         raise InputError(problems)
-    return config
+    return with_current_names(config)
 
 
 def read_splits(run_dir: Path) -> dict[str, Any]:

@@ -23,12 +23,6 @@ from nucleiseg.run_folder import INDEX, METRICS, read_text, require_inside
 STEP_CHECKPOINT = re.compile(r"checkpoints/step_([0-9]{6,12})\.ckpt")
 """Paths that `index.csv` may name: the step checkpoints of the run itself."""
 
-LOSSES = ("loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask")
-"""The network's losses, in the order in which they are logged after their sum."""
-
-TRAIN_COLUMNS = ("train/loss", *(f"train/{name}" for name in LOSSES))
-VAL_COLUMNS = ("val/loss", *(f"val/{name}" for name in LOSSES), "val/ap50", "val/ap50_100", "val/time")
-METRICS_COLUMNS = ("step", *TRAIN_COLUMNS, "lr", "time/step", "time/data", *VAL_COLUMNS)
 INDEX_COLUMNS = ("step", "path", "time", "train/loss", "val/loss", "val/ap50", "val/ap50_100")
 
 STEP = re.compile(r"[1-9][0-9]{0,11}")
@@ -36,6 +30,22 @@ NUMBER = re.compile(r"-?[0-9]+(\.[0-9]*)?(e[+-]?[0-9]+)?", re.IGNORECASE)
 NOT_FINITE = ("inf", "-inf", "nan")
 
 Row = dict[str, str]
+
+
+def loss_columns(part: str, losses: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns of a network's losses: their sum, then each.
+
+    Args:
+        part: `train` or `val`.
+        losses: `MaskRCNN.loss_names`.
+    """
+    return (f"{part}/loss", *(f"{part}/{name}" for name in losses))
+
+
+def metrics_columns(losses: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns of `metrics.csv` for a network with these losses; readers take them from its first line."""
+    train, val = loss_columns("train", losses), loss_columns("val", losses)
+    return ("step", *train, "lr", "time/step", "time/data", *val, "val/ap50", "val/ap50_100", "val/time")
 
 
 def read_index(run_dir: Path) -> list[Row]:
@@ -86,8 +96,7 @@ def read_metrics(run_dir: Path, until: int | None = None, report: Callable[[str]
         for line, row in _read_rows(path, whole=False):
             if until is not None and int(row["step"]) > until:
                 break
-            for column in row.keys() & set(METRICS_COLUMNS):
-                cell = row[column]
+            for column, cell in row.items():
                 if cell and cell not in NOT_FINITE and not NUMBER.fullmatch(cell):
                     raise _damaged(path, line, f"{column} is {cell!r}, not a number")
             rows.append(row)

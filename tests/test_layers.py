@@ -11,7 +11,8 @@ PACKAGE = ROOT / "nucleiseg"
 LAYERS = (
     {
         *("structures", "errors", "failures", "settings", "files", "foreign_files", "progress", "pipelining"),
-        *("label_maps", "rle", "run_folder", "run_tables", "runs", "devices", "version", "trusted_targets"),
+        *("label_maps", "renamed_keys", "rle", "run_folder", "run_tables", "runs", "devices", "version"),
+        "trusted_targets",
     },
     {"data", "transforms", "models"},
     {"inference"},

@@ -21,7 +21,7 @@ from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN, build
 from nucleiseg.models.norm import resolve_norm_and_freeze
-from nucleiseg.models.pretrained import Start, resolve_weights
+from nucleiseg.models.pretrained import Initialization, resolve_weights
 from nucleiseg.progress import say
 from nucleiseg.run_folder import CONFIG, SPLITS, read_config, read_splits
 from nucleiseg.settings import Problems, Seed, Settings, settings, unknown_key
@@ -78,7 +78,7 @@ class _Settings:
         groups: dict[str, Any] = {**dict.fromkeys(GROUPS), **config}  # an absent group is reported as null
         checked: dict[str, Any] = {
             "recipe": problems.taking(lambda: Recipe.from_dict(groups["aug"], "aug")),
-            "model": problems.taking(lambda: ModelConfig.from_dict(groups["model"])),
+            "model": problems.taking(lambda: ModelConfig.from_dict(groups["model"], "model")),
             "optim": problems.taking(lambda: OptimSettings.from_dict(groups["optim"], "optim")),
             "trainer": problems.taking(lambda: TrainerSettings.from_dict(groups["trainer"], "trainer")),
             "checkpoint": problems.taking(lambda: CheckpointSettings.from_dict(groups["checkpoint"], "checkpoint")),
@@ -186,7 +186,7 @@ def _build_network(settings: _Settings, datamodule: NucleiDataModule, *, resumed
     Returns:
         The network, and what it starts from in words; a resumed run has both in its last checkpoint.
     """
-    start = Start(settings.model, "") if resumed else resolve_weights(settings.model)
+    start = Initialization(settings.model, "") if resumed else resolve_weights(settings.model)
     torch.manual_seed(settings.seed)
     network = build(start.config, num_classes=len(datamodule.class_names))
     chosen = network.config

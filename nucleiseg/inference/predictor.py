@@ -22,7 +22,7 @@ from nucleiseg.inference.settings import PredictionSettings
 from nucleiseg.models.checkpoint import Metadata, load
 from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.models.precision import precision_problems
-from nucleiseg.models.precision_context import arithmetic
+from nucleiseg.models.precision_context import precision_context
 from nucleiseg.structures import Prediction
 from nucleiseg.transforms.preprocessing import Preprocessing
 
@@ -168,7 +168,7 @@ class Predictor:
 
     @torch.inference_mode()
     def _run(self, image: Tensor) -> Prediction:
-        with arithmetic(self.precision, self.device), head_outputs(self.network) as outputs:
+        with precision_context(self.precision, self.device), head_outputs(self.network) as outputs:
             prediction: Prediction = self.network([image.to(self.device)])[0]
             if not len(prediction):
                 outputs.require_finite()

@@ -1,1 +1,1 @@
-"""The networks: ResNet trunks, region proposals, RoI heads, and how they are put together and stored."""
+"""The networks: ResNet backbones, region proposals, RoI heads, and how they are put together and stored."""

@@ -2,17 +2,19 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from torch import Tensor
 
 from nucleiseg.errors import InputError
 from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN, build
-from nucleiseg.models.plain import from_mapping, to_mapping
 from nucleiseg.models.weights.torch_files import read_torch, write_torch
+from nucleiseg.renamed_keys import with_current_model_keys
+from nucleiseg.settings import AsTuple, Settings, Share, settings
 from nucleiseg.version import __version__
 
 KEY = "nucleiseg"
@@ -22,59 +24,36 @@ LIGHTNING_PREFIX = "network."
 """How the network's weights are named in Lightning's `last.ckpt`, as an attribute of the module."""
 
 
-@dataclass(frozen=True)
-class Metadata:
-    """What a checkpoint says about itself, in plain Python, so that it loads with `weights_only=True`.
+@settings
+class Metadata(Settings):
+    """Description of a checkpoint in plain Python, so that it loads with `weights_only=True`.
 
     Attributes:
         model: `ModelConfig.to_dict()`.
         class_names: names of the labels 1, 2, ...
-        step: optimiser steps done.
+        step: optimizer steps done.
         scale: network pixels per pixel of the source images in training (nominal, without jitter): the median over
             the images.
         preprocessing: how an image of any size is decoded and scaled, as plain numbers
             (`transforms.preprocessing.Preprocessing.to_dict`); None in files of versions that stored `scale` alone.
-        score_threshold: the one chosen on validation for counts and label images; None if none was chosen.
+        score_threshold: for counts and label images, chosen on validation; None if none was chosen.
         fingerprint: of the training data.
-        weights: what the network started from, in words ("random", a file name).
-        version: of nucleiseg, that wrote the file.
+        weights: the initial weights, in words ("random", a file name).
+        version: of nucleiseg that wrote the file.
 
     Raises:
         InputError: for a number that is not finite or out of range.
     """
 
     model: dict[str, Any]
-    class_names: tuple[str, ...] = ("nucleus",)
-    step: int = 0
-    scale: float = 1.0
+    class_names: Annotated[tuple[str, ...], AsTuple] = ("nucleus",)
+    step: Annotated[int, Field(ge=0)] = 0
+    scale: Annotated[float, Field(ge=1e-3, le=1e3)] = 1.0
     preprocessing: dict[str, Any] | None = None
-    score_threshold: float | None = None
+    score_threshold: Share | None = None
     fingerprint: str = ""
     weights: str = "random"
-    version: str = field(default=__version__)
-
-    def __post_init__(self) -> None:
-        threshold = self.score_threshold
-        problems = [
-            f"{name} is {value!r}; it accepts {accepted}."
-            for name, value, fits, accepted in (
-                ("scale", self.scale, 1e-3 <= self.scale <= 1e3, "a number from 0.001 to 1000"),
-                (
-                    "score_threshold",
-                    threshold,
-                    threshold is None or 0 <= threshold <= 1,
-                    "a number from 0 to 1, or None",
-                ),
-                ("step", self.step, self.step >= 0, "a whole number from 0"),
-            )
-            if not fits
-        ]
-        if problems:
-            raise InputError(problems)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain Python, for the key `nucleiseg` of a checkpoint file."""
-        return to_mapping(self)
+    version: str = __version__
 
 
 def save(path: str | os.PathLike[str], network: MaskRCNN, metadata: Metadata) -> None:
@@ -102,7 +81,7 @@ def load(path: str | os.PathLike[str]) -> tuple[MaskRCNN, Metadata]:
     """
     weights, metadata = read(path)
     try:
-        network = build(ModelConfig.from_dict(metadata.model), len(metadata.class_names))
+        network = build(ModelConfig.from_dict(metadata.model, "model"), len(metadata.class_names))
         network.load_state_dict(weights)
     except (InputError, RuntimeError, AttributeError, TypeError, ValueError) as error:
         raise _unfit(path, error) from error
@@ -136,7 +115,8 @@ def of_content(path: str | os.PathLike[str], content: Mapping[str, Any]) -> tupl
     """
     try:
         weights = _network_weights(content["state_dict"])
-        metadata = from_mapping(Metadata, content[KEY], KEY)
+        metadata = Metadata.from_dict(content[KEY], KEY)
+        metadata = replace(metadata, model=with_current_model_keys(metadata.model))
     except (InputError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise _unfit(path, error) from error
     if not isinstance(weights, dict):

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 
-def divisors(counts: Sequence[int], device: torch.device, *, training: bool) -> list[Tensor] | list[int]:
+def loss_normalizers(counts: Sequence[int], device: torch.device, *, training: bool) -> list[Tensor] | list[int]:
     """Return the divisor of each loss: its count, in training averaged over the ranks, whose sum counts as 1 at least.
 
     One all-reduce for all the counts, and no wait of the host for the device. In training every rank must come here

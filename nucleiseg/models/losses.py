@@ -1,6 +1,6 @@
 """The losses of the RoI heads, normalised as in detectron2 (torchvision differs in smooth-L1's beta alone).
 
-Each is a sum over this process's RoIs and takes its divisor: `normalisers.divisors` of their number.
+Each is a sum over this process's RoIs and takes its divisor: `loss_normalizers` of their number.
 """
 
 import torch.nn.functional as F

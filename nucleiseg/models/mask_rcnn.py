@@ -1,6 +1,6 @@
-"""Mask R-CNN: trunk, region proposals and RoI heads put together."""
+"""Mask R-CNN: backbone, region proposals and RoI heads put together."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 
 import torch
 from torch import Tensor
@@ -11,16 +11,16 @@ from torchvision.models.detection.rpn import RPNHead
 
 from nucleiseg.models.anchor_sampler import AnchorSampler
 from nucleiseg.models.anchors import GridAnchorGenerator, sizes_per_level
+from nucleiseg.models.backbones.families import BackboneParts, ResNetSpec, build_backbone
 from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.heads import BoxHead, BoxPredictor, MaskPredictor
 from nucleiseg.models.input_transform import InputTransform
 from nucleiseg.models.numerics import NUMERICS
-from nucleiseg.models.pretrained_defaults import conventions_of, settled
+from nucleiseg.models.pretrained_defaults import defaults_of, resolved
 from nucleiseg.models.res5_heads import Res5RoIHeads
 from nucleiseg.models.roi_heads import RoIHeads
 from nucleiseg.models.roi_pool import RoIPool
 from nucleiseg.models.rpn import ProposalNetwork
-from nucleiseg.models.trunks import Trunk, TrunkSpec, build_trunk
 from nucleiseg.structures import Prediction, Target
 
 POOL_LEVELS = ("0", "1", "2", "3")
@@ -36,7 +36,7 @@ class MaskRCNN(TorchvisionMaskRCNN):
     Args:
         config: what the network is made of.
         num_classes: K, foreground classes; labels are 1 .. K.
-        trunk: widths and depths, if they are not those of `config.trunk` (for small networks in tests).
+        backbone: widths and depths, if they are not those of `config.backbone` (for small networks in tests).
 
     Attributes:
         config: as given, with nothing left open that follows the weights: it rebuilds this network anywhere.
@@ -46,33 +46,37 @@ class MaskRCNN(TorchvisionMaskRCNN):
         InputError: if the configuration contradicts itself.
     """
 
-    def __init__(self, config: ModelConfig, num_classes: int, *, trunk: TrunkSpec | None = None) -> None:
+    def __init__(self, config: ModelConfig, num_classes: int, *, backbone: ResNetSpec | None = None) -> None:
         numerics = NUMERICS[config.numerics]
-        conventions = conventions_of(config)
-        parts = build_trunk(
+        defaults = defaults_of(config)
+        parts = build_backbone(
             family=config.family,
-            trunk=trunk or config.trunk,
-            norm=conventions.norm,
+            backbone=backbone or config.backbone,
+            norm=defaults.norm,
             bn_eps=numerics.bn_eps,
-            stride_in_1x1=conventions.stride_in_1x1,
-            freeze_at=conventions.freeze_at,
-            fpn_channels=config.fpn_channels,
+            stride_in_1x1=defaults.stride_in_1x1,
+            freeze_at=defaults.freeze_at,
+            fpn_channels=config.fpn_channels or 0,
         )
-        backbone = parts.backbone
         GeneralizedRCNN.__init__(
             self,
-            backbone,
+            parts.backbone,
             _build_rpn(config, parts),
             _build_roi_heads(config, parts, num_classes),
             InputTransform(
-                pixel_mean=conventions.pixel_mean,
-                pixel_std=conventions.pixel_std,
-                size_divisible=backbone.size_divisibility,
+                pixel_mean=defaults.pixel_mean,
+                pixel_std=defaults.pixel_std,
+                size_divisible=parts.backbone.size_divisibility,
                 unit_range=numerics.unit_range,
             ),
         )
-        self.config = settled(config)
+        self.config = resolved(config)
         self.num_classes = num_classes
+
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        """Names of the losses that `forward` returns, in the order in which they are logged."""
+        return tuple(f"loss_{field.name}" for field in fields(self.config.loss_weights))
 
     def forward(
         self, images: list[Tensor], targets: list[Target] | None = None
@@ -84,8 +88,8 @@ class MaskRCNN(TorchvisionMaskRCNN):
             targets: the instances of each image, on the same device.
 
         Returns:
-            The losses `loss_rpn_cls`, `loss_rpn_loc`, `loss_cls`, `loss_box_reg` and `loss_mask`, weighted by
-            `config.loss_weights`; or a Prediction an image, in pixels of the given image.
+            The losses by their `loss_names`, weighted by `config.loss_weights`; or a Prediction per image, in pixels of
+            the given image.
 
         Raises:
             ValueError: in train mode without targets.
@@ -123,15 +127,15 @@ class MaskRCNN(TorchvisionMaskRCNN):
         return losses
 
 
-def build(config: ModelConfig, num_classes: int, *, trunk: TrunkSpec | None = None) -> MaskRCNN:
+def build(config: ModelConfig, num_classes: int, *, backbone: ResNetSpec | None = None) -> MaskRCNN:
     """Build a network with random weights; see `MaskRCNN`. `models.pretrained` loads others."""
-    return MaskRCNN(config, num_classes, trunk=trunk)
+    return MaskRCNN(config, num_classes, backbone=backbone)
 
 
 def _in_fast_layout(images: Tensor) -> Tensor:
     """Return (N, 3, H, W) images in the memory layout in which convolutions are fastest; features keep it.
 
-    On a CPU without gradients that is channels-last: an R50-FPN trunk takes 0.74 of the time. With gradients the
+    On a CPU without gradients that is channels-last: an R50-FPN backbone takes 0.74 of the time. With gradients the
     backward pass loses more than the forward pass gains, and in torch 2.15 that of a small strided 1x1 convolution
     writes past its memory.
     """
@@ -140,49 +144,51 @@ def _in_fast_layout(images: Tensor) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last)
 
 
-def _build_rpn(config: ModelConfig, trunk: Trunk) -> ProposalNetwork:
+def _build_rpn(config: ModelConfig, parts: BackboneParts) -> ProposalNetwork:
     numerics = NUMERICS[config.numerics]
-    strides = tuple(trunk.backbone.strides.values())
-    sizes = sizes_per_level(config.anchors.sizes, len(strides), every_level=config.anchors.every_level)
+    strides = tuple(parts.backbone.strides.values())
+    sizes = sizes_per_level(config.anchors.sizes, len(strides), every_level=bool(config.anchors.every_level))
     anchors = GridAnchorGenerator(sizes=sizes, strides=strides, ratios=config.anchors.ratios, numerics=numerics)
-    head = RPNHead(trunk.backbone.out_channels, anchors.num_anchors_per_location()[0])
+    head = RPNHead(parts.backbone.out_channels, anchors.num_anchors_per_location()[0])
     return ProposalNetwork(anchor_generator=anchors, head=head, numerics=numerics, **asdict(config.rpn))
 
 
-def _build_roi_heads(config: ModelConfig, trunk: Trunk, num_classes: int) -> RoIHeads:
+def _build_roi_heads(config: ModelConfig, parts: BackboneParts, num_classes: int) -> RoIHeads:
     numerics = NUMERICS[config.numerics]
-    channels = trunk.backbone.out_channels
-    names = POOL_LEVELS if config.family == "fpn" else tuple(trunk.backbone.strides)
-    strides = [trunk.backbone.strides[name] for name in names]
+    channels = parts.backbone.out_channels
+    names = POOL_LEVELS if config.family == "fpn" else tuple(parts.backbone.strides)
+    strides = [parts.backbone.strides[name] for name in names]
 
     def pool(size: int) -> RoIPool:
         return RoIPool(
             feature_names=names, strides=strides, output_size=size, operation=config.roi_pool, numerics=numerics
         )
 
-    if trunk.res5 is not None:
+    if parts.res5 is not None:
         shared = pool(config.roi.pool)
         return Res5RoIHeads(
             box_pool=shared,
-            box_head=trunk.res5,
-            box_predictor=BoxPredictor(trunk.res5_channels, num_classes, numerics),
+            box_head=parts.res5,
+            box_predictor=BoxPredictor(parts.res5_channels, num_classes, numerics),
             mask_pool=shared,
             mask_head=torch.nn.Identity(),
-            mask_predictor=MaskPredictor(trunk.res5_channels, config.mask.channels, num_classes, numerics),
+            mask_predictor=MaskPredictor(parts.res5_channels, config.mask.channels, num_classes, numerics),
             roi=config.roi,
             detection=config.detection,
             numerics=numerics,
         )
+    roi, mask = config.roi, config.mask
+    assert roi.fc_dim is not None
+    assert mask.pool is not None
+    assert mask.convs is not None
     return RoIHeads(
-        box_pool=pool(config.roi.pool),
-        box_head=BoxHead(channels * config.roi.pool**2, config.roi.fc_dim),
-        box_predictor=BoxPredictor(config.roi.fc_dim, num_classes, numerics),
-        mask_pool=pool(config.mask.pool),
-        mask_head=MaskRCNNHeads(channels, [config.mask.channels] * config.mask.convs, 1),
-        mask_predictor=MaskPredictor(
-            config.mask.channels if config.mask.convs else channels, config.mask.channels, num_classes, numerics
-        ),
-        roi=config.roi,
+        box_pool=pool(roi.pool),
+        box_head=BoxHead(channels * roi.pool**2, roi.fc_dim),
+        box_predictor=BoxPredictor(roi.fc_dim, num_classes, numerics),
+        mask_pool=pool(mask.pool),
+        mask_head=MaskRCNNHeads(channels, [mask.channels] * mask.convs, 1),
+        mask_predictor=MaskPredictor(mask.channels if mask.convs else channels, mask.channels, num_classes, numerics),
+        roi=roi,
         detection=config.detection,
         numerics=numerics,
     )

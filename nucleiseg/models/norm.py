@@ -1,4 +1,4 @@
-"""Normalisation layers of the trunks, and what may be frozen: both follow from where the weights come from."""
+"""Normalisation layers of the backbones, and what may be frozen: both follow from where the weights come from."""
 
 import math
 from collections.abc import Callable

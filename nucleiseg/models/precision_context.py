@@ -22,13 +22,13 @@ Value = TypeVar("Value")
 
 
 @contextmanager
-def arithmetic(precision: Precision, device: torch.device | str) -> Iterator[None]:
+def precision_context(precision: Precision, device: torch.device | str) -> Iterator[None]:
     """Compute in a precision inside a `with` block, autocast included; what was set before returns afterwards.
 
     Where only PyTorch's general setting was made (`torch.backends.fp32_precision`), each kind of operation has that
     value of its own afterwards. Not for two threads at once: the settings are the process's.
 
-    A backward pass belongs outside of autocast, but inside of `float32_arithmetic`.
+    A backward pass belongs outside of autocast, but inside of `float32_context`.
 
     Args:
         precision: see `Precision`.
@@ -37,14 +37,14 @@ def arithmetic(precision: Precision, device: torch.device | str) -> Iterator[Non
     Raises:
         InputError: if the precision does not exist, or not on this device.
     """
-    with float32_arithmetic(precision, device):
+    with float32_context(precision, device):
         kind, lower = torch.device(device).type, AUTOCAST.get(precision)
         with torch.autocast(kind, lower) if lower else nullcontext():
             yield
 
 
 @contextmanager
-def float32_arithmetic(precision: Precision, device: torch.device | str) -> Iterator[None]:
+def float32_context(precision: Precision, device: torch.device | str) -> Iterator[None]:
     """Do the same without autocast: for what stays float32, and where something else casts (Lightning).
 
     Args:

@@ -25,7 +25,7 @@ from nucleiseg.models import checkpoint, zoo
 from nucleiseg.models.config import AUTO, ModelConfig
 from nucleiseg.models.download import UnavailableError, digest, fetch
 from nucleiseg.models.mask_rcnn import MaskRCNN
-from nucleiseg.models.pretrained_defaults import Conventions, conventions_of, expected_by, settled
+from nucleiseg.models.pretrained_defaults import PretrainedDefaults, defaults_of, expected_by, resolved
 from nucleiseg.models.weights.files import WeightsFile, read_weights
 from nucleiseg.models.weights.importer import (
     Source,
@@ -53,7 +53,7 @@ DIGITS = 12
 
 
 @dataclass(frozen=True)
-class Start:
+class Initialization:
     """What a network starts from.
 
     Attributes:
@@ -77,7 +77,7 @@ class Start:
         return ImportReport() if self.loader is None else self.loader(network)
 
 
-def resolve_weights(config: ModelConfig, folder: str | os.PathLike[str] | None = None) -> Start:
+def resolve_weights(config: ModelConfig, folder: str | os.PathLike[str] | None = None) -> Initialization:
     """Decide what a network starts from; afterwards, everything that can be missing is there.
 
     Args:
@@ -89,7 +89,7 @@ def resolve_weights(config: ModelConfig, folder: str | os.PathLike[str] | None =
             or damaged; also if something frozen would be random.
     """
     if config.weights is None:
-        return Start(settled(config), RANDOM)
+        return Initialization(resolved(config), RANDOM)
     if config.weights == AUTO:
         return _automatic(config, folder)
     if config.weights in zoo.ZOO:
@@ -101,12 +101,12 @@ def resolve_weights(config: ModelConfig, folder: str | os.PathLike[str] | None =
     return _from_checkpoint(path, config) if checkpoint.is_checkpoint(path) else _from_file(path, config)
 
 
-def _automatic(config: ModelConfig, folder: str | os.PathLike[str] | None) -> Start:
+def _automatic(config: ModelConfig, folder: str | os.PathLike[str] | None) -> Initialization:
     entry = zoo.automatic(config)
     if entry is None:
-        trunk = f"torchvision/imagenet_{config.trunk}"
+        backbone = f"torchvision/imagenet_{config.backbone}"
         return _from_scratch(
-            config, f"There are no COCO weights for this model (model.weights={trunk} would start from ImageNet's)."
+            config, f"There are no COCO weights for this model (model.weights={backbone} would start from ImageNet's)."
         )
     if problems := zoo.misfits(entry, config):
         return _from_scratch(config, *problems)
@@ -116,37 +116,39 @@ def _automatic(config: ModelConfig, folder: str | os.PathLike[str] | None) -> St
         return _from_scratch(config, *error.problems)
 
 
-def _from_scratch(config: ModelConfig, *reasons: str) -> Start:
+def _from_scratch(config: ModelConfig, *reasons: str) -> Initialization:
     warning = (
         "WARNING: training FROM SCRATCH, from random weights: it takes more images and steps than COCO weights do."
     )
     try:
-        return Start(settled(replace(config, weights=None)), RANDOM, (*reasons, warning))
+        return Initialization(resolved(replace(config, weights=None)), RANDOM, (*reasons, warning))
     except InputError as error:
         raise InputError([*reasons, *error.problems]) from error
 
 
-def _from_zoo(entry: zoo.ZooEntry, config: ModelConfig, folder: str | os.PathLike[str] | None) -> Start:
+def _from_zoo(entry: zoo.ZooEntry, config: ModelConfig, folder: str | os.PathLike[str] | None) -> Initialization:
     if problems := zoo.misfits(entry, config):
         raise InputError(problems)
     path, load = fetch(entry, folder), _LOADERS[entry.kind]
     words = f"{entry.name} ({entry.digest.replace(':', ' ')}...)"
-    return Start(
-        settled(replace(config, weights=entry.name)),
+    return Initialization(
+        resolved(replace(config, weights=entry.name)),
         words,
         (f"Starting from {words}.",),
         lambda network: load(network, path),
     )
 
 
-def _from_file(path: Path, config: ModelConfig) -> Start:
+def _from_file(path: Path, config: ModelConfig) -> Initialization:
     file = read_weights(path)
     implied = {key: value for key, value in vars(normalisation(file)).items() if value is not None}
-    known = {field.name: implied[field.name] for field in fields(Conventions) if field.name in implied}
-    expected = replace(expected_by(config.weights, config.trunk), **known)
+    known = {field.name: implied[field.name] for field in fields(PretrainedDefaults) if field.name in implied}
+    expected = replace(expected_by(config.weights, config.backbone), **known)
     words = f"{path} (sha256 {digest(path)[:DIGITS]}...)"
     load = _LOADERS[_kind(file)]
-    return Start(settled(config, expected), words, (f"Starting from {words}.",), lambda network: load(network, file))
+    return Initialization(
+        resolved(config, expected), words, (f"Starting from {words}.",), lambda network: load(network, file)
+    )
 
 
 def _kind(file: WeightsFile) -> zoo.Kind:
@@ -156,14 +158,14 @@ def _kind(file: WeightsFile) -> zoo.Kind:
     return "torchvision_backbone" if any(name.startswith("layer1.") for name in file.arrays) else "detectron2"
 
 
-def _from_checkpoint(path: Path, config: ModelConfig) -> Start:
+def _from_checkpoint(path: Path, config: ModelConfig) -> Initialization:
     """Fine-tune: normalisation, freezing and pixel statistics go on as they were."""
     weights, metadata = checkpoint.read(path)
-    theirs = ModelConfig.from_dict(metadata.model)
+    theirs = ModelConfig.from_dict(metadata.model, "model")
     _refuse_other_model(path, theirs, config)
     words = f"{path} (sha256 {digest(path)[:DIGITS]}..., step {metadata.step}, started from: {metadata.weights})"
-    return Start(
-        settled(config, conventions_of(theirs)),
+    return Initialization(
+        resolved(config, defaults_of(theirs)),
         words,
         (f"Starting from {words}.",),
         lambda network: _load_checkpoint(network, path, weights),
@@ -174,7 +176,7 @@ def _refuse_other_model(path: Path, theirs: ModelConfig, ours: ModelConfig) -> N
     problems = [
         f"model.weights={path} was trained with model.{key}={getattr(theirs, key)}, but model.{key} is "
         f"{getattr(ours, key)}."
-        for key in ("family", "trunk", "numerics")
+        for key in ("family", "backbone", "numerics")
         if getattr(theirs, key) != getattr(ours, key)
     ]
     if problems:

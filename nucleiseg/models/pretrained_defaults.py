@@ -17,12 +17,12 @@ PIXEL_STD = (58.395, 57.12, 57.375)
 
 
 @dataclass(frozen=True)
-class Conventions:
+class PretrainedDefaults:
     """The settings of a network that its weights decide.
 
     Attributes:
-        norm: normalisation of the trunk.
-        freeze_at: trunk stages that are not trained, from the stem.
+        norm: normalisation of the backbone.
+        freeze_at: backbone stages that are not trained, from the stem.
         stride_in_1x1: bottlenecks subsample in the first 1x1 convolution, not in the 3x3.
         pixel_mean: RGB, 0 to 255.
         pixel_std: RGB.
@@ -35,33 +35,33 @@ class Conventions:
     pixel_std: tuple[float, float, float] = PIXEL_STD
 
 
-MSRA = Conventions(norm="frozen_bn", freeze_at=2, stride_in_1x1=True, pixel_std=(1.0, 1.0, 1.0))
+MSRA = PretrainedDefaults(norm="frozen_bn", freeze_at=2, stride_in_1x1=True, pixel_std=(1.0, 1.0, 1.0))
 """ResNet-50 and -101 of He et al. 2016 (Caffe), from which detectron2's were trained: pixels are not divided, since
 the first convolution holds the division."""
 
-UNIT_VARIANCE = Conventions(norm="frozen_bn", freeze_at=2, stride_in_1x1=False)
+UNIT_VARIANCE = PretrainedDefaults(norm="frozen_bn", freeze_at=2, stride_in_1x1=False)
 """torchvision's ResNets ("V1.5"), and detectron2's ResNeXt-101."""
 
-SCRATCH = Conventions(norm="gn", freeze_at=0, stride_in_1x1=False)
+SCRATCH = PretrainedDefaults(norm="gn", freeze_at=0, stride_in_1x1=False)
 """Random weights: inputs of unit variance, since initial weights are made for these; the stride in the 3x3, since in
 the 1x1 it drops three quarters of what the stage below has computed."""
 
 
-def expected_by(weights: str | None, trunk: str) -> Conventions:
+def expected_by(weights: str | None, backbone: str) -> PretrainedDefaults:
     """Return what weights of this name expect.
 
     Args:
         weights: a name of the zoo, or a file: one that says nothing else of itself is taken for detectron2's.
             None and `auto` stand for random weights.
-        trunk: the ResNet that they are of.
+        backbone: the ResNet that they are of.
     """
     if weights in (None, AUTO):
         return SCRATCH
-    msra = trunk in ("resnet50", "resnet101") and not str(weights).startswith("torchvision")
+    msra = backbone in ("resnet50", "resnet101") and not str(weights).startswith("torchvision")
     return MSRA if msra else UNIT_VARIANCE
 
 
-def conventions_of(config: ModelConfig, expected: Conventions | None = None) -> Conventions:
+def defaults_of(config: ModelConfig, expected: PretrainedDefaults | None = None) -> PretrainedDefaults:
     """Return what a network of this configuration has: its own settings, and for those left open the weights'.
 
     Args:
@@ -71,7 +71,7 @@ def conventions_of(config: ModelConfig, expected: Conventions | None = None) -> 
     Raises:
         InputError: if something random would be frozen.
     """
-    expected = expected or expected_by(config.weights, config.trunk)
+    expected = expected or expected_by(config.weights, config.backbone)
     freeze_at = config.freeze_at
     if freeze_at is None and config.norm in (None, expected.norm):
         freeze_at = expected.freeze_at
@@ -79,10 +79,10 @@ def conventions_of(config: ModelConfig, expected: Conventions | None = None) -> 
     norm, freeze_at, _ = resolve_norm_and_freeze(weights, config.norm or expected.norm, freeze_at)
     stride_in_1x1 = expected.stride_in_1x1 if config.stride_in_1x1 is None else config.stride_in_1x1
     pixel_mean, pixel_std = config.pixel_mean or expected.pixel_mean, config.pixel_std or expected.pixel_std
-    return Conventions(norm, freeze_at, stride_in_1x1, pixel_mean, pixel_std)
+    return PretrainedDefaults(norm, freeze_at, stride_in_1x1, pixel_mean, pixel_std)
 
 
-def settled(config: ModelConfig, expected: Conventions | None = None) -> ModelConfig:
-    """Return the configuration with nothing left open, as checkpoints store it: see `conventions_of`."""
+def resolved(config: ModelConfig, expected: PretrainedDefaults | None = None) -> ModelConfig:
+    """Return the configuration with nothing left open, as checkpoints store it: see `defaults_of`."""
     weights = None if config.weights == AUTO else config.weights
-    return replace(config, weights=weights, **vars(conventions_of(config, expected)))
+    return replace(config, weights=weights, **vars(defaults_of(config, expected)))

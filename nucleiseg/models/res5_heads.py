@@ -1,4 +1,4 @@
-"""The second stage of C4: the trunk's last stage, res5, runs on every RoI."""
+"""The second stage of C4: the backbone's last stage, res5, runs on every RoI."""
 
 from typing import Any
 

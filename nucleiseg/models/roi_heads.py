@@ -9,7 +9,7 @@ from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 
 from nucleiseg.models.box_coding import decode_boxes, encode_boxes
 from nucleiseg.models.config import DetectionConfig, RoIConfig
-from nucleiseg.models.loss_normalizers import divisors
+from nucleiseg.models.loss_normalizers import loss_normalizers
 from nucleiseg.models.losses import box_regression_loss, classification_loss, mask_loss
 from nucleiseg.models.mask_targets import mask_targets
 from nucleiseg.models.matching import match_boxes
@@ -130,7 +130,7 @@ class RoIHeads(TorchvisionRoIHeads):
         rows = torch.arange(len(columns), device=columns.device)
         deltas = foreground_of(_by_class(deltas), samples)[rows, columns]
         mask_logits = mask_logits[rows, columns]
-        sampled, positive = divisors((len(labels), len(columns)), labels.device, training=self.training)
+        sampled, positive = loss_normalizers((len(labels), len(columns)), labels.device, training=self.training)
         delta_targets = self._delta_targets(samples, targets)
         masks = self._mask_targets(samples, targets, mask_logits.shape[-1])
         return {

@@ -13,7 +13,7 @@ from nucleiseg.models.anchor_grid import AnchorGrid
 from nucleiseg.models.anchor_sampler import AnchorOrigin, AnchorSampler, SamplingRule, sample_anchors
 from nucleiseg.models.anchors import GridAnchorGenerator
 from nucleiseg.models.box_coding import decode_boxes, encode_boxes
-from nucleiseg.models.loss_normalizers import divisors
+from nucleiseg.models.loss_normalizers import loss_normalizers
 from nucleiseg.models.nms import best_of_each
 from nucleiseg.models.numerics import DETECTRON2, Numerics
 from nucleiseg.models.proposals import Proposals, in_anchor_order, top_of_levels, usable_of_image
@@ -197,7 +197,7 @@ class ProposalNetwork(RegionProposalNetwork):
         sampled = torch.cat(sampled_logits)
         divisor: Tensor | int = self.rule.batch_size * len(targets)
         if not self.numerics.rpn_loss_over_constant:
-            [divisor] = divisors((len(sampled),), sampled.device, training=self.training)
+            [divisor] = loss_normalizers((len(sampled),), sampled.device, training=self.training)
         cls = F.binary_cross_entropy_with_logits(sampled, torch.cat(classes), reduction="sum")
         loc = F.smooth_l1_loss(
             torch.cat(sampled_deltas), torch.cat(wanted_deltas), reduction="sum", beta=self.smooth_l1_beta

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Literal
 
-from nucleiseg.models.config import Family, ModelConfig, Numerics, TrunkName
+from nucleiseg.models.config import BackboneName, Family, ModelConfig, NumericsName
 
 Kind = Literal["detectron2", "torchvision", "torchvision_backbone"]
 
@@ -47,21 +47,21 @@ class ZooEntry:
     Attributes:
         name: the value of `model.weights` that asks for it.
         kind: how it is to be read: `detectron2`, `torchvision` (Mask R-CNN) or `torchvision_backbone` (ResNet).
-        trunk: the ResNet.
-        family: of the whole detector; None for a trunk alone, which fits any.
-        schedule: of the training, `1x` being 12 epochs of COCO and `3x` 37; for a trunk, its data.
+        backbone: the ResNet.
+        family: of the whole detector; None for a backbone alone, which fits any.
+        schedule: of the training, `1x` being 12 epochs of COCO and `3x` 37; for a backbone, its data.
         address: where the file lies.
         digest: how the file's digest begins, as its name says: `md5:` or `sha256:` and hexadecimal digits.
         megabytes: size of the file, in 10^6 bytes, rounded.
         parameters: of the network as its makers trained it (COCO's 80 classes; ImageNet's 1000).
         licence: in words.
-        measured: None for a trunk alone.
+        measured: None for a backbone alone.
         model_id: detectron2's number of the model.
     """
 
     name: str
     kind: Kind
-    trunk: TrunkName
+    backbone: BackboneName
     family: Family | None
     schedule: str
     address: str
@@ -78,25 +78,25 @@ class ZooEntry:
         return self.address.rpartition("/")[2]
 
     @property
-    def numerics(self) -> Numerics | None:
-        """The numerics that a detector was trained in; None for a trunk alone, which fits both."""
+    def numerics(self) -> NumericsName | None:
+        """The numerics that a detector was trained in; None for a backbone alone, which fits both."""
         return None if self.kind == "torchvision_backbone" else self.kind
 
     @property
     def model(self) -> str | None:
-        """The file of `conf/model` that is made like this detector; None for a trunk alone."""
-        return None if self.family is None else f"{SHORT[self.trunk]}_{self.family}"
+        """The file of `conf/model` that is made like this detector; None for a backbone alone."""
+        return None if self.family is None else f"{SHORT[self.backbone]}_{self.family}"
 
 
-SHORT: dict[TrunkName, str] = {
+SHORT: dict[BackboneName, str] = {
     "resnet18": "r18",
     "resnet50": "r50",
     "resnet101": "r101",
     "resnext101_32x8d": "x101",
 }
-"""Trunks as names of models say them."""
+"""Backbones as names of models say them."""
 
-_SIZES: dict[str, tuple[TrunkName, Family, int, int]] = {
+_SIZES: dict[str, tuple[BackboneName, Family, int, int]] = {
     "R_50_C4": ("resnet50", "c4", 144, 35_909_612),
     "R_50_DC5": ("resnet50", "dc5", 690, 172_353_516),
     "R_50_FPN": ("resnet50", "fpn", 178, 44_343_216),
@@ -105,16 +105,16 @@ _SIZES: dict[str, tuple[TrunkName, Family, int, int]] = {
     "R_101_FPN": ("resnet101", "fpn", 254, 63_283_120),
     "X_101_32x8d_FPN": ("resnext101_32x8d", "fpn", 431, 107_427_760),
 }
-"""detectron2's name of a model -> trunk, family, size in MB, parameters."""
+"""detectron2's name of a model -> backbone, family, size in MB, parameters."""
 
 
 def _detectron2(model: str, schedule: str, model_id: int, digest: str, measured: Measured) -> ZooEntry:
-    trunk, family, megabytes, parameters = _SIZES[model]
+    backbone, family, megabytes, parameters = _SIZES[model]
     folder = f"https://dl.fbaipublicfiles.com/detectron2/COCO-InstanceSegmentation/mask_rcnn_{model}_{schedule}"
     return ZooEntry(
-        name=f"coco/{SHORT[trunk]}_{family}_{schedule}",
+        name=f"coco/{SHORT[backbone]}_{family}_{schedule}",
         kind="detectron2",
-        trunk=trunk,
+        backbone=backbone,
         family=family,
         schedule=schedule,
         address=f"{folder}/{model_id}/model_final_{digest}.pkl",
@@ -127,14 +127,14 @@ def _detectron2(model: str, schedule: str, model_id: int, digest: str, measured:
     )
 
 
-def _trunk(trunk: TrunkName, digest: str, megabytes: int, parameters: int) -> ZooEntry:
+def _backbone(backbone: BackboneName, digest: str, megabytes: int, parameters: int) -> ZooEntry:
     return ZooEntry(
-        name=f"torchvision/imagenet_{trunk}",
+        name=f"torchvision/imagenet_{backbone}",
         kind="torchvision_backbone",
-        trunk=trunk,
+        backbone=backbone,
         family=None,
         schedule="ImageNet",
-        address=f"https://download.pytorch.org/models/{trunk}-{digest}.pth",
+        address=f"https://download.pytorch.org/models/{backbone}-{digest}.pth",
         digest=f"sha256:{digest}",
         megabytes=megabytes,
         parameters=parameters,
@@ -156,7 +156,7 @@ _ENTRIES = (
     ZooEntry(
         name="torchvision/maskrcnn_resnet50_fpn",
         kind="torchvision",
-        trunk="resnet50",
+        backbone="resnet50",
         family="fpn",
         schedule="2x",
         address="https://download.pytorch.org/models/maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth",
@@ -166,10 +166,10 @@ _ENTRIES = (
         licence=TORCHVISION_LICENCE,
         measured=Measured(None, None, None, 37.9, 34.6),
     ),
-    _trunk("resnet18", "f37072fd", 47, 11_689_512),
-    _trunk("resnet50", "0676ba61", 103, 25_557_032),
-    _trunk("resnet101", "63fe2227", 179, 44_549_160),
-    _trunk("resnext101_32x8d", "8ba56ff5", 356, 88_791_336),
+    _backbone("resnet18", "f37072fd", 47, 11_689_512),
+    _backbone("resnet50", "0676ba61", 103, 25_557_032),
+    _backbone("resnet101", "63fe2227", 179, 44_549_160),
+    _backbone("resnext101_32x8d", "8ba56ff5", 356, 88_791_336),
 )
 
 ZOO: dict[str, ZooEntry] = {entry.name: entry for entry in _ENTRIES}
@@ -180,7 +180,7 @@ def automatic(config: ModelConfig) -> ZooEntry | None:
     """Return the COCO weights that `model.weights=auto` stands for: the longest training, in the model's numerics.
 
     Args:
-        config: its family, trunk and numerics decide.
+        config: its family, backbone and numerics decide.
 
     Returns:
         None if there are none for such a model (ResNet-18).
@@ -188,7 +188,7 @@ def automatic(config: ModelConfig) -> ZooEntry | None:
     fitting = [
         entry
         for entry in ZOO.values()
-        if (entry.family, entry.trunk, entry.numerics) == (config.family, config.trunk, config.numerics)
+        if (entry.family, entry.backbone, entry.numerics) == (config.family, config.backbone, config.numerics)
     ]
     return max(fitting, key=lambda entry: entry.schedule, default=None)
 
@@ -217,7 +217,9 @@ def misfits(entry: ZooEntry, config: ModelConfig) -> list[str]:
     Returns:
         A sentence for each setting; none if the weights fit.
     """
-    wanted = {"trunk": entry.trunk, "family": entry.family, "numerics": entry.numerics, **_WIDTHS[entry.family]}
+    wanted: dict[str, object] = {"backbone": entry.backbone, "family": entry.family, "numerics": entry.numerics}
+    if entry.family == config.family:  # other families do not have all of these keys
+        wanted |= _WIDTHS[entry.family]
     return [
         f"{entry.name} belongs to model.{key}={value}, but model.{key} is {attrgetter(key)(config)}."
         for key, value in wanted.items()

@@ -25,17 +25,17 @@ from nucleiseg.runs import Run
 
 Group = Literal["ranking", "training", "parts", "data", "uploads"]
 
-LOSS_PARTS = {
+LOSS_TITLES = {
     "loss_rpn_cls": "RPN: nucleus or background",
     "loss_rpn_loc": "RPN: position of proposals",
     "loss_cls": "RoI head: class",
     "loss_box_reg": "RoI head: position of boxes",
     "loss_mask": "RoI head: mask",
 }
-"""The losses that the loss is the sum of, as `metrics.csv` calls them."""
+"""Titles of losses; a loss without one is shown under its column of `metrics.csv`."""
 
 OWN_FILE = re.compile(
-    rf"(ranking_\d+|uploads_\w*|train_(loss|{'|'.join(LOSS_PARTS)})|val_(loss|ap50)|lr|nuclei_per_image|nucleus_sizes)"
+    r"(ranking_\d+|uploads_\w*|train_loss\w*|val_(loss|ap50)|lr|nuclei_per_image|nucleus_sizes)"
     r"\.(svg|pdf)",
     re.ASCII,
 )
@@ -133,8 +133,10 @@ def _training(runs: Sequence[Run]) -> Iterator[Chart]:
     )
     yield from _curves(runs, "val/loss", "Validation loss", "training", note, saved)
     yield from _curves(runs, "val/ap50", "AP50 on validation", "training", f"All detections. {note}", saved)
-    for part, title in LOSS_PARTS.items():
-        yield from _curves(runs, f"train/{part}", title, "parts", "Moving average over the single steps.", ())
+    columns = dict.fromkeys(column for run in runs for row in run.metrics[:1] for column in row)
+    for column in [column for column in columns if column.startswith("train/loss_")]:
+        title = LOSS_TITLES.get(column.removeprefix("train/"), column)
+        yield from _curves(runs, column, title, "parts", "Moving average over the single steps.", ())
     yield from _curves(runs, "lr", "Learning rate", "parts", "As the schedule set it.", ())
 
 

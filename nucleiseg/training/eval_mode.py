@@ -8,7 +8,7 @@ from torch import nn
 
 
 @contextmanager
-def untraced(network: nn.Module) -> Iterator[None]:
+def eval_mode(network: nn.Module) -> Iterator[None]:
     """Run the network in eval mode without gradients, and leave its modes and torch's random state as they were."""
     modes = {module: module.training for module in network.modules()}
     devices = sorted({parameter.device.index for parameter in network.parameters() if parameter.is_cuda})

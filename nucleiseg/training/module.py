@@ -12,9 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.models.mask_rcnn import MaskRCNN
-from nucleiseg.models.plain import to_mapping
 from nucleiseg.run_folder import INDEX
-from nucleiseg.run_tables import LOSSES
 from nucleiseg.structures import Target
 from nucleiseg.training.divergence import diverged, first_clause
 from nucleiseg.training.schedule import Schedule
@@ -29,7 +27,7 @@ class NucleiModule(pl.LightningModule):
     """A Mask R-CNN as Lightning trains it; its weights are saved under `network.`.
 
     Args:
-        network: in training, `network(images, targets)` gives a dict of the five `LOSSES`.
+        network: in training, `network(images, targets)` gives a dict of its `loss_names`.
         metadata: what a checkpoint says of itself; the callbacks keep its step and score threshold up to date.
         optim: the optimiser.
         schedule: factor on the learning rate for each step.
@@ -62,7 +60,7 @@ class NucleiModule(pl.LightningModule):
         torch.manual_seed((self.seed * 0x9E3779B97F4A7C15 + position) % 2**63)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Return the loss to minimise, and `losses` (6,) float32: the sum, then the five `LOSSES`, detached.
+        """Return the loss to minimise, and `losses` (1 + L,) float32: the sum, then the L losses, detached.
 
         Raises:
             InputError: if the network finds that it has diverged.
@@ -75,8 +73,8 @@ class NucleiModule(pl.LightningModule):
             names = [target.name for target in targets]
             saved = (Path(self.trainer.default_root_dir) / INDEX).exists()
             raise diverged(self.trainer.global_step + 1, first_clause(error), lr, names, saved=saved) from error
-        total = torch.stack([losses[name].float() for name in LOSSES]).sum()
-        parts = [losses[name].detach().float() for name in LOSSES]
+        total = torch.stack([losses[name].float() for name in self.network.loss_names]).sum()
+        parts = [losses[name].detach().float() for name in self.network.loss_names]
         return {"loss": total, "losses": torch.stack([total.detach(), *parts])}
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -96,7 +94,7 @@ class NucleiModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what rebuilds the network, so that `last.ckpt` predicts as a step checkpoint does."""
-        checkpoint["nucleiseg"] = to_mapping(self.metadata)
+        checkpoint["nucleiseg"] = self.metadata.to_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take back the score threshold and what the run started from, and let a run that had ended go on.

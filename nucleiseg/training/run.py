@@ -3,7 +3,7 @@
 import logging
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -98,7 +98,7 @@ def train(
     schedule = Schedule.of(optim, trainer.max_steps)
     module = NucleiModule(network, metadata, optim, schedule, seed, fused=trainer.fuses_optimiser)
     with _quiet_lightning():
-        acts = callbacks(run_dir, trainer, plan, validation, point.step, tracker)
+        acts = callbacks(run_dir, trainer, plan, validation, point.step, tracker, losses=network.loss_names)
         fitter = make_trainer(run_dir, trainer, acts)
         if fitter.is_global_zero:
             truncate_to(run_dir, point)
@@ -141,6 +141,8 @@ def callbacks(
     validation: ValidationSettings,
     start_step: int = 0,
     tracker: Sink | None = None,
+    *,
+    losses: Sequence[str],
 ) -> list[pl.Callback]:
     """Return the callbacks of a run, in the order in which they must act at the end of a step.
 
@@ -150,7 +152,7 @@ def callbacks(
     timing = Timing()
     tensorboard = OptionalSink(TensorBoardSink(run_dir, start_step), "TensorBoard")
     sinks: list[Sink] = [tensorboard, *([tracker] if tracker else [])]
-    metrics = MetricsLog(run_dir, trainer.log_every, timing, plan.is_checkpoint, sinks)
+    metrics = MetricsLog(run_dir, trainer.log_every, timing, plan.is_checkpoint, sinks, losses)
     checkpoints = Checkpoints(run_dir, plan, metrics, Validation(validation))
     return [
         Float32Arithmetic(trainer.precision),

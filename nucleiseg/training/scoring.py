@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nucleiseg.evaluation.scoring import ScoredImage, best_threshold, evaluate_scored
-from nucleiseg.training.module import LOSSES
 
 
 @dataclass(frozen=True)
@@ -15,7 +14,7 @@ class ValidatedImage:
     Attributes:
         index: number of the image among those of the validation, counted from 0.
         scored: its true instances and the detections.
-        losses: `LOSSES` of the image; None if they are not computed.
+        losses: the network's losses of the image, by name; None if they are not computed.
     """
 
     index: int
@@ -40,9 +39,9 @@ def validation_columns(images: Sequence[ValidatedImage]) -> tuple[dict[str, floa
 
 
 def mean_losses(images: Sequence[ValidatedImage]) -> dict[str, float]:
-    """Return the means over the images of the five losses, and of their sum."""
+    """Return the means over the images of the losses, and of their sum."""
     losses = [image.losses for image in images if image.losses is not None]
     if not losses:
         return {}
-    means = {f"val/{name}": math.fsum(image[name] for image in losses) / len(losses) for name in LOSSES}
+    means = {f"val/{name}": math.fsum(image[name] for image in losses) / len(losses) for name in losses[0]}
     return {"val/loss": math.fsum(means.values()), **means}

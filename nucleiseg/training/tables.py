@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from nucleiseg.files import naming, to_csv, write_text
-from nucleiseg.run_tables import TRAIN_COLUMNS
 
 
 def as_text(row: Mapping[str, float]) -> dict[str, str]:
     """Return the shortest decimals that round trip, to float32 for the training losses; seconds as four digits."""
     seconds = {key: f"{value:.4g}" for key, value in row.items() if "time" in key}
-    losses = {key: str(np.float32(value)) for key, value in row.items() if key in TRAIN_COLUMNS}
+    losses = {key: str(np.float32(value)) for key, value in row.items() if key.startswith("train/")}
     return {key: str(value) for key, value in row.items()} | losses | seconds
 
 

@@ -70,4 +70,4 @@ def test_a_run_and_its_resume_feed_the_tracker(
     assert len(made) == 2
     with pytest.raises(InputError, match="logger=wandb cannot be given"):
         resume([f"resume={tmp_path}", "logger=wandb"])
-    assert made[0].config["model"]["trunk"] == "resnet18", "the resolved configuration"
+    assert made[0].config["model"]["backbone"] == "resnet18", "the resolved configuration"

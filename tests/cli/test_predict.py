@@ -22,7 +22,7 @@ from nucleiseg.run_tables import find_checkpoint
 
 MODEL: dict[str, Any] = {
     "name": "tiny",
-    "trunk": "resnet18",
+    "backbone": "resnet18",
     "norm": "gn",
     "fpn_channels": 32,
     "roi": {"fc_dim": 16},

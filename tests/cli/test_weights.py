@@ -39,7 +39,7 @@ def source(coco: MaskRCNN, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     entry = replace(
         zoo.ZOO["coco/r50_fpn_3x"],
         name=NAME,
-        trunk="resnet18",
+        backbone="resnet18",
         address=path.as_uri(),
         digest=f"md5:{digest(path, 'md5')[:6]}",
     )

@@ -17,7 +17,7 @@ from nucleiseg.models.mask_rcnn import build
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    config = ModelConfig.from_dict({"name": "tiny", "trunk": "resnet18", "norm": "gn", "fpn_channels": 8})
+    config = ModelConfig.from_dict({"name": "tiny", "backbone": "resnet18", "norm": "gn", "fpn_channels": 8})
     path = tmp_path_factory.mktemp("checkpoint") / "step.ckpt"
     save(path, build(config, num_classes=1), Metadata(model=config.to_dict(), preprocessing={"scale": 1.0}))
     return path

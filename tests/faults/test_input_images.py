@@ -27,7 +27,7 @@ from nucleiseg.writers import result_set
 
 MODEL: dict[str, Any] = {
     "name": "tiny",
-    "trunk": "resnet18",
+    "backbone": "resnet18",
     "norm": "gn",
     "fpn_channels": 32,
     "roi": {"fc_dim": 16},

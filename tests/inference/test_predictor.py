@@ -313,7 +313,7 @@ def test_too_little_memory_for_reading_is_reported_in_its_turn(tmp_path: Path, m
 
 
 def test_checkpoint_comes_back_as_the_same_predictor(tmp_path: Path) -> None:
-    config = ModelConfig("tiny", trunk="resnet18", norm="gn", fpn_channels=32)
+    config = ModelConfig(name="tiny", backbone="resnet18", norm="gn", fpn_channels=32)
     config = replace(config, roi=replace(config.roi, fc_dim=16), mask=replace(config.mask, convs=1, channels=8))
     config = replace(config, detection=replace(config.detection, score_threshold=0.0))
     torch.manual_seed(0)

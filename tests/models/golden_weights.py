@@ -5,7 +5,7 @@
     family = GoldenFamily.load(golden, "fpn_r50")       # `golden`: the fixture of tests/conftest.py
     family.arrays["rpn_logits_0"], family.scalars["train"]["losses"]      # golden.npz and golden.json
     family.network()                                    # ours, with its weights imported from `family.path`
-    build_trunk(**family.trunk_arguments())             # the narrow trunk
+    build_backbone(**family.backbone_arguments())             # the narrow backbone
     family.part("backbone.")                            # the imported weights of one module, prefix cut off
     family.network_input()                              # (1, 3, H, W) normalised RGB, padded as detectron2 pads
 
@@ -24,9 +24,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from nucleiseg.models.backbones.resnet import ResNetSpec
 from nucleiseg.models.config import AnchorConfig, DetectionConfig, MaskConfig, ModelConfig, RoIConfig, RPNConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN, build
-from nucleiseg.models.resnet import TrunkSpec
 from nucleiseg.models.weights.files import read_weights
 from nucleiseg.models.weights.importer import load_detectron2
 
@@ -85,17 +85,17 @@ class GoldenFamily:
         """RGB."""
         return (58.395, 57.120, 57.375) if "x101" in self.name else (1.0, 1.0, 1.0)
 
-    def trunk_arguments(self) -> dict[str, Any]:
-        """Return the keyword arguments of `build_trunk`, nothing frozen."""
+    def backbone_arguments(self) -> dict[str, Any]:
+        """Return the keyword arguments of `build_backbone`, nothing frozen."""
         grouped = "x101" in self.name
-        spec = TrunkSpec(
+        spec = ResNetSpec(
             depths=DEPTHS[self.name.split("_")[1]],
             groups=4 if grouped else 1,
             width_per_group=2 if grouped else 4,
             stem_channels=4,
             res2_channels=8,
         )
-        return {"family": self.family, "trunk": spec, "stride_in_1x1": not grouped, "fpn_channels": 16}
+        return {"family": self.family, "backbone": spec, "stride_in_1x1": not grouped, "fpn_channels": 16}
 
     def rpn_arguments(self) -> dict[str, Any]:
         """Return the settings of the proposal network, named as in `RPNConfig`; nothing is subsampled."""
@@ -118,11 +118,11 @@ class GoldenFamily:
             stride_in_1x1="x101" not in self.name,
             pixel_mean=PIXEL_MEAN,
             pixel_std=self.pixel_std,
-            fpn_channels=16,
+            fpn_channels=16 if self.family == "fpn" else None,
             anchors=AnchorConfig(sizes=(8, 16, 32, 64, 128)),
             rpn=RPNConfig(**self.rpn_arguments()),
-            roi=RoIConfig(batch_size=4096, pool=14 if c4 else 7, fc_dim=32),
-            mask=MaskConfig(convs=0 if c4 else 4, channels=16),
+            roi=RoIConfig(batch_size=4096, pool=14 if c4 else 7, fc_dim=None if c4 else 32),
+            mask=MaskConfig(convs=None if c4 else 4, channels=16),
             detection=DetectionConfig(
                 nms=self.scalars["overrides"].get("MODEL.ROI_HEADS.NMS_THRESH_TEST", 0.5), limit=500
             ),
@@ -131,7 +131,7 @@ class GoldenFamily:
     def random_network(self, **changes: Any) -> MaskRCNN:  # noqa: ANN401
         """Build the network with random weights; `changes` are of its configuration, or `num_classes`."""
         num_classes = changes.pop("num_classes", self.num_classes)
-        return build(replace(self.config(), **changes), num_classes, trunk=self.trunk_arguments()["trunk"])
+        return build(replace(self.config(), **changes), num_classes, backbone=self.backbone_arguments()["backbone"])
 
     def network(self) -> MaskRCNN:
         network = self.random_network()

@@ -1,16 +1,17 @@
 """Networks that train in milliseconds, and images with rectangular nuclei, for the tests of `nucleiseg.models`."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from nucleiseg.models.backbones.families import ResNetSpec
 from nucleiseg.models.config import DetectionConfig, MaskConfig, ModelConfig, RoIConfig, RPNConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN, build
-from nucleiseg.models.trunks import TrunkSpec
 from nucleiseg.structures import Target
 
-SPEC = TrunkSpec(depths=(1, 1, 1, 1), width_per_group=4, stem_channels=8, res2_channels=16)
+SPEC = ResNetSpec(depths=(1, 1, 1, 1), width_per_group=4, stem_channels=8, res2_channels=16)
 
 
 def small_config(family: str = "fpn", **changes: Any) -> ModelConfig:  # noqa: ANN401
@@ -23,12 +24,18 @@ def small_config(family: str = "fpn", **changes: Any) -> ModelConfig:  # noqa: A
         "mask": MaskConfig(pool=6, convs=1, channels=8),
         "detection": DetectionConfig(limit=30),
     }
-    return ModelConfig(**{**values, **changes})
+    values = {**values, **changes}
+    if family != "fpn":
+        values["fpn_channels"] = None
+    if family == "c4":  # res5 is the head
+        values["roi"] = replace(values["roi"], fc_dim=None)
+        values["mask"] = replace(values["mask"], pool=None, convs=None)
+    return ModelConfig(**values)
 
 
 def small_network(family: str = "fpn", num_classes: int = 1, **changes: Any) -> MaskRCNN:  # noqa: ANN401
     torch.manual_seed(0)
-    return build(small_config(family, **changes), num_classes, trunk=SPEC)
+    return build(small_config(family, **changes), num_classes, backbone=SPEC)
 
 
 def image(height: int = 96, width: int = 80, seed: int = 0) -> Tensor:

@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_networks import image
+from small_networks import SPEC, image
 
 from nucleiseg.errors import InputError
-from nucleiseg.models.checkpoint import Metadata, load, save
+from nucleiseg.models.checkpoint import Metadata, load, read, save
 from nucleiseg.models.config import DetectionConfig, MaskConfig, ModelConfig, RoIConfig, RPNConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN, build
-from nucleiseg.models.pretrained_defaults import settled
+from nucleiseg.models.pretrained_defaults import resolved
 from nucleiseg.version import __version__
 
 CONFIG = ModelConfig(
     name="small",
-    trunk="resnet18",
+    backbone="resnet18",
     fpn_channels=8,
     rpn=RPNConfig(pre_nms_test=20, post_nms_test=10),
     roi=RoIConfig(fc_dim=16),
@@ -50,7 +50,7 @@ def test_what_is_loaded_predicts_as_what_was_saved(tmp_path: Path, network: Mask
     assert read == metadata
     assert read.version == __version__
     assert not loaded.training
-    assert loaded.config == settled(CONFIG)
+    assert loaded.config == resolved(CONFIG)
     with torch.no_grad():
         first, second = network.eval()([image()])[0], loaded([image()])[0]
     assert torch.equal(first.boxes, second.boxes)
@@ -128,5 +128,21 @@ def test_weights_that_do_not_fit_the_configuration_are_refused(tmp_path: Path, m
 def test_a_configuration_of_another_version_is_told(tmp_path: Path, network: MaskRCNN, metadata: Metadata) -> None:
     changed = dataclasses.replace(metadata, model={**metadata.model, "future_key": 1})
     save(tmp_path / "new.ckpt", network, changed)
-    with pytest.raises(InputError, match=r"new\.ckpt does not fit nucleiseg.*future_key is not a known key"):
+    with pytest.raises(InputError, match=r"new\.ckpt does not fit nucleiseg.*future_key is not a key of model"):
         load(tmp_path / "new.ckpt")
+
+
+def test_a_checkpoint_of_version_0_1_loads(tmp_path: Path) -> None:
+    """It says `trunk`, and holds numbers for keys that have no effect in C4."""
+    config = ModelConfig(name="old", family="c4", weights="mine.pkl")
+    torch.manual_seed(0)
+    network = build(config, 1, backbone=SPEC)
+    model = {**network.config.to_dict(), "fpn_channels": 256}
+    model["trunk"] = model.pop("backbone")
+    model["roi"] |= {"fc_dim": 1024}
+    model["mask"] |= {"pool": 14, "convs": 0}
+    content = {"model": model, "class_names": ["nucleus"], "step": 5, "scale": 1.2, "version": "0.1.0"}
+    torch.save({"state_dict": network.state_dict(), "nucleiseg": content}, tmp_path / "old.ckpt")
+    weights, metadata = read(tmp_path / "old.ckpt")
+    assert ModelConfig.from_dict(metadata.model) == network.config
+    assert weights.keys() == network.state_dict().keys()

@@ -1,6 +1,7 @@
 """What the model configuration accepts, and what every file of `conf/model` holds."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from nucleiseg.errors import InputError
-from nucleiseg.models.config import AnchorConfig, ModelConfig
+from nucleiseg.models.config import AnchorConfig, LossWeights, ModelConfig
 from nucleiseg.models.mask_rcnn import build
-from nucleiseg.models.pretrained_defaults import settled
+from nucleiseg.models.pretrained_defaults import resolved
+from nucleiseg.run_folder import read_config
 
 FOLDER = Path(__file__).parents[2] / "conf" / "model"
-NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+NAMES = sorted(path.stem for path in FOLDER.glob("[!_]*.yaml"))
 
 
 def composed(name: str) -> dict:
@@ -44,26 +46,67 @@ def test_every_file_of_the_group_gives_every_key_and_builds(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_leaf_is_a_few_lines_over_its_family(name: str) -> None:
+def test_composed_values_are_those_of_version_0_1(name: str) -> None:
+    """The old files hold `trunk`, and numbers for keys that have no effect in their family."""
+    old = json.loads(Path(__file__).with_name("configs_of_version_0_1.json").read_text(encoding="utf-8"))
+    assert ModelConfig.from_dict(old[name]) == ModelConfig.from_dict(composed(name))
+
+
+def test_a_key_under_its_old_and_new_name_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^model\.trunk is now model\.backbone; give model\.backbone alone\.$"):
+        ModelConfig.from_dict({"name": "a", "trunk": "resnet50", "backbone": "resnet101"})
+
+
+def test_an_old_configuration_of_a_run_has_the_current_names(tmp_path: Path) -> None:
+    text = "model: {name: a, family: c4, trunk: resnet101, fpn_channels: 256, mask: {pool: 14}}\nseed: 3\n"
+    (tmp_path / "config.yaml").write_text(text, encoding="utf-8")
+    config = read_config(tmp_path)
+    assert config["seed"] == 3
+    assert config["model"] == {
+        **{"name": "a", "family": "c4", "backbone": "resnet101", "fpn_channels": None},
+        "mask": {"pool": None},
+    }
+    assert ModelConfig.from_dict(config["model"]).backbone == "resnet101"
+
+
+def diff(path: Path) -> dict:
+    return {key: value for key, value in yaml.safe_load(path.read_text(encoding="utf-8")).items() if key != "defaults"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_changes_values_of_its_family(name: str) -> None:
     leaf = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
-    family = leaf.pop("defaults")[0].removeprefix("_family/").removesuffix("@_here_")
-    base = yaml.safe_load((FOLDER / "_family" / f"{family}.yaml").read_text(encoding="utf-8"))
-    leaf.pop("name")
-    for key, value in leaf.items():
+    family = leaf["defaults"][1].removeprefix("_family/").removesuffix("@_here_")
+    base = {**diff(FOLDER / "_base.yaml"), **diff(FOLDER / "_family" / f"{family}.yaml")}
+    for key, value in diff(FOLDER / f"{name}.yaml").items():
         assert value != base[key], f"{name}.yaml repeats {key}"
     assert composed(name)["family"] == family
 
 
 @pytest.mark.parametrize("family", ["fpn", "c4", "dc5"])
-def test_every_key_of_a_family_has_a_comment(family: str) -> None:
-    lines = (FOLDER / "_family" / f"{family}.yaml").read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(lines):
-        group = line.startswith(tuple("abcdefghijklmnopqrstuvwxyz")) and line.endswith(":")
-        paired = line.strip().startswith(("pixel_std", "pre_nms_test", "post_nms_test", "positive_fraction"))
-        weights = "loss_weights:" in lines[max(0, number - 5) : number]
-        key = ":" in line and not line.strip().startswith("#")
-        if key and not (group or paired or weights or line == f"family: {family}"):
-            assert lines[number - 1].strip().startswith("#"), line
+def test_a_family_is_a_short_diff(family: str) -> None:
+    path = FOLDER / "_family" / f"{family}.yaml"
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 15
+    base = diff(FOLDER / "_base.yaml")
+    for key, value in diff(path).items():
+        assert value != base[key], f"{family}.yaml repeats {key}"
+
+
+def test_every_key_of_the_base_has_a_comment() -> None:
+    lines = (FOLDER / "_base.yaml").read_text(encoding="utf-8").splitlines()
+    uncommented = [
+        line.strip().partition(":")[0]
+        for number, line in enumerate(lines)
+        if ":" in line and not line.strip().startswith("#") and not lines[number - 1].strip().startswith("#")
+    ]
+    groups = ["anchors", "rpn", "roi", "mask", "detection"]  # their keys are commented
+    paired = ["pixel_std", "pre_nms_test", "post_nms_test", "positive_fraction"]  # the line before explains both
+    losses = [field.name for field in dataclasses.fields(LossWeights)]
+    assert set(uncommented) <= {"name", *groups, *paired, *losses}
+
+
+def test_the_defaults_of_the_class_are_those_of_r50_fpn() -> None:
+    assert ModelConfig.from_dict(composed("r50_fpn")) == ModelConfig(name="r50_fpn", weights="auto")
 
 
 def test_the_study_left_proposals_and_limits_at_these() -> None:
@@ -72,7 +115,7 @@ def test_the_study_left_proposals_and_limits_at_these() -> None:
     assert (rpn.pre_nms_train, rpn.pre_nms_test, rpn.post_nms_train, rpn.post_nms_test) == (12000, 6000, 2000, 1000)
     assert c4.detection.limit == 500
     assert c4.anchors.sizes == (8, 16, 32, 64, 128)
-    assert settled(dataclasses.replace(c4, weights="coco/r50_c4_3x")).pixel_std == (1, 1, 1)
+    assert resolved(dataclasses.replace(c4, weights="coco/r50_c4_3x")).pixel_std == (1, 1, 1)
 
 
 def test_plain_python_and_back_is_the_same() -> None:
@@ -82,47 +125,66 @@ def test_plain_python_and_back_is_the_same() -> None:
     assert isinstance(plain["anchors"]["sizes"], list)
 
 
-def test_unknown_keys_are_named_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match=r"model\.rpn\.batchsize is not a known key.*batch_size"):
-        ModelConfig.from_dict({"name": "a", "rpn": {"batchsize": 3}})
+NUMBER = "it accepts a whole number from"
 
 
 @pytest.mark.parametrize(
     ("mapping", "sentence"),
     [
-        ({}, "model is incomplete.*name"),
-        ({"name": "a", "family": "c5"}, r"model\.family is 'c5'.*'fpn', 'c4', 'dc5'"),
-        ({"name": "a", "fpn_channels": 96.5}, r"model\.fpn_channels is 96\.5; it accepts a whole number"),
-        ({"name": "a", "fpn_channels": True}, r"model\.fpn_channels is True; it accepts a whole number"),
-        ({"name": "a", "fpn_channels": 0}, r"model\.fpn_channels is 0; it accepts numbers above 0"),
-        ({"name": "a", "pixel_mean": [1, 2]}, r"model\.pixel_mean is \[1, 2\].*a list of 3 values, each a number"),
-        ({"name": "a", "anchors": 8}, r"model\.anchors is 8.*mapping with the keys sizes"),
-        ({"name": "a", "anchors": {"sizes": []}}, r"model\.anchors\.sizes is empty"),
-        ({"name": "a", "anchors": {"sizes": [8, 16]}}, r"model\.anchors\.sizes has 2 sizes"),
-        ({"name": "a", "anchors": {"sizes": [8, 16, -32, 64, 128]}}, r"model\.anchors\.sizes.*above 0"),
-        ({"name": "a", "detection": {"nms": 1.5}}, r"model\.detection\.nms is 1\.5.*from 0 to 1"),
-        ({"name": "a", "loss_weights": {"mask": -1}}, r"model\.loss_weights\.mask is -1\.0.*nothing negative"),
+        ({}, "model.name is missing; it accepts text."),
         (
-            {"name": "a", "family": "c4", "numerics": "torchvision"},
-            r"model\.numerics=torchvision with model\.family=c4",
+            {"rpn": {"batchsize": 3}},
+            "model.rpn.batchsize is not a key of model.rpn; did you mean model.rpn.batch_s",
         ),
-        ({"name": "a", "family": "dc5", "trunk": "resnet18"}, r"resnet18 with model\.family=dc5.*r50_dc5"),
-        ({"name": "a", "rpn": {"positive_iou": 0.2}}, r"model\.rpn\.negative_iou=0\.3 is above"),
-        ({"name": "a", "norm": "instance"}, r"model\.norm is 'instance'.*'frozen_bn', 'bn', 'gn'"),
-        ({"name": "a", "roi_pool": "max"}, r"model\.roi_pool is 'max'; it accepts one of 'align', 'pool'"),
-        ({"name": "a", "stride_in_1x1": "yes"}, r"model\.stride_in_1x1 is 'yes'; it accepts true or false"),
-        ({"name": 3}, r"model\.name is 3; it accepts text"),
+        ({"family": "c5"}, "model.family is 'c5'; it accepts one of fpn, c4, dc5."),
+        ({"fpn_channels": 96.5}, f"model.fpn_channels is 96.5; {NUMBER} 1 to 4,096, or null."),
+        ({"fpn_channels": True}, f"model.fpn_channels is true; {NUMBER} 1 to 4,096, or null."),
+        ({"fpn_channels": 10**9}, f"model.fpn_channels is 1000000000; {NUMBER} 1 to 4,096, or null."),
+        ({"freeze_at": 6}, f"model.freeze_at is 6; {NUMBER} 0 to 5, or null."),
+        (
+            {"pixel_mean": [1, 2]},
+            "model.pixel_mean is [1, 2]; it accepts a list of 3 values, each a number from 0 to 255",
+        ),
+        ({"anchors": 8}, "model.anchors is 8; it accepts the keys sizes, ratios, every_level."),
+        ({"anchors": {"sizes": []}}, "model.anchors.sizes is []; it accepts a list of 1 to 128 numbers above 0"),
+        ({"anchors": {"sizes": [8, 16]}}, "model.anchors.sizes has 2 sizes; it accepts 5 with model.family=fpn"),
+        ({"anchors": {"sizes": [8, 16, -32, 64, 128]}}, "model.anchors.sizes is [8, 16, -32, 64, 128]; it accepts"),
+        (
+            {"anchors": {"sizes": [8] * 64, "ratios": [1, 2, 3], "every_level": True}},
+            "model.anchors has 64 sizes with 3 ratios; it accepts up to 128 anchors at a place.",
+        ),
+        ({"rpn": {"pre_nms_train": 10**7}}, f"model.rpn.pre_nms_train is 10000000; {NUMBER} 1 to 50,000."),
+        ({"rpn": {"positive_iou": 0.2}}, "model.rpn.negative_iou is 0.3; it accepts a number up to"),
+        (
+            {"roi": {"pool": 64, "fc_dim": 1024}},
+            "model.roi.fc_dim is 1024; it accepts up to 512 with model.roi.pool=64",
+        ),
+        ({"roi": {"pool": 32, "batch_size": 10**5}}, "model.roi.batch_size is 100000; it accepts up to 8192 with"),
+        ({"mask": {"pool": 10**6}}, f"model.mask.pool is 1000000; {NUMBER} 1 to 64, or null."),
+        ({"detection": {"nms": 1.5}}, "model.detection.nms is 1.5; it accepts a number from 0 to 1."),
+        ({"loss_weights": {"mask": -1}}, "model.loss_weights.mask is -1; it accepts a number from 0 to 1e+06."),
+        ({"family": "c4", "numerics": "torchvision"}, "model.numerics is torchvision; it accepts detectron2 with"),
+        ({"family": "dc5", "backbone": "resnet18"}, "model.backbone is resnet18; it accepts a deeper ResNet with"),
+        ({"family": "dc5", "fpn_channels": 8}, "model.fpn_channels is 8; it accepts null with model.family=dc5, where"),
+        ({"family": "c4", "roi": {"fc_dim": 9}}, "model.roi.fc_dim is 9; it accepts null with model.family=c4, where"),
+        ({"family": "c4", "anchors": {"every_level": True}}, "model.anchors.every_level is true; it accepts null with"),
+        ({"norm": "instance"}, "model.norm is 'instance'; it accepts one of frozen_bn, bn, gn, or null."),
+        ({"roi_pool": "max"}, "model.roi_pool is 'max'; it accepts one of align, pool."),
+        ({"stride_in_1x1": "yes"}, "model.stride_in_1x1 is 'yes'; it accepts true or false, or null."),
+        ({"name": 3}, "model.name is 3; it accepts text."),
     ],
 )
 def test_a_bad_value_is_named_with_what_is_accepted(mapping: dict, sentence: str) -> None:
-    with pytest.raises(InputError, match=sentence):
-        ModelConfig.from_dict(mapping)
+    with pytest.raises(InputError) as caught:
+        ModelConfig.from_dict({"name": "a", **mapping} if mapping else {}, "model")
+    (problem,) = caught.value.problems
+    assert problem.startswith(sentence)
 
 
 @pytest.mark.parametrize("given", [None, "r50_fpn", 3])
 def test_something_else_than_a_mapping_is_refused(given: object) -> None:
-    with pytest.raises(InputError, match=r"^model is .*; it accepts a mapping with the keys name, "):
-        ModelConfig.from_dict(given)
+    with pytest.raises(InputError, match=r"^model is .*; it accepts the keys name, "):
+        ModelConfig.from_dict(given, "model")
 
 
 def test_all_problems_are_told_together() -> None:

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from small_networks import image, small_network, target
 from torch import Tensor
 
-from nucleiseg.models.loss_normalizers import divisors
+from nucleiseg.models.loss_normalizers import loss_normalizers
 from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.structures import Target
 
@@ -64,12 +64,12 @@ def train(network: MaskRCNN, samples: Sequence[tuple[Tensor, Target]]) -> dict[s
 
 
 def test_one_process_divides_by_its_own_counts() -> None:
-    assert divisors((7, 0), CPU, training=True) == [7, 1]
+    assert loss_normalizers((7, 0), CPU, training=True) == [7, 1]
 
 
 def test_ranks_divide_by_the_mean_of_their_counts(ranks: Ranks) -> None:
     """The example of the module's head; and no foreground anywhere is a whole batch without."""
-    works = [lambda c=c: dict(enumerate(divisors((c, 0), CPU, training=True))) for c in (10, 2)]
+    works = [lambda c=c: dict(enumerate(loss_normalizers((c, 0), CPU, training=True))) for c in (10, 2)]
     for found in ranks.run(*works):
         assert found == {0: 6.0, 1: 0.5}
     assert ranks.reductions == 1
@@ -78,7 +78,7 @@ def test_ranks_divide_by_the_mean_of_their_counts(ranks: Ranks) -> None:
 @pytest.mark.usefixtures("ranks")
 def test_validation_asks_no_other_rank() -> None:
     """It would wait forever: ranks validate different numbers of images."""
-    assert divisors((7, 0), CPU, training=False) == [7, 1]
+    assert loss_normalizers((7, 0), CPU, training=False) == [7, 1]
     network = small_network(numerics="torchvision").train()
     assert network.validation_losses(*map(list, zip(IMAGES[0], strict=True)))["loss_cls"] > 0
 

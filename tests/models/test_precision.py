@@ -15,17 +15,17 @@ from small_networks import image, small_network, target
 from torch import Tensor
 
 from nucleiseg.errors import InputError
+from nucleiseg.models.backbones.families import RESNETS, ResNetSpec
 from nucleiseg.models.config import DetectionConfig, ModelConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN, build
 from nucleiseg.models.precision import PRECISIONS, Precision, precision_problems
-from nucleiseg.models.precision_context import AUTOCAST, arithmetic, float32_arithmetic
-from nucleiseg.models.trunks import TRUNKS, TrunkSpec
+from nucleiseg.models.precision_context import AUTOCAST, float32_context, precision_context
 
 FOLDER = Path(__file__).parents[2] / "conf" / "model"
-NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+NAMES = sorted(path.stem for path in FOLDER.glob("[!_]*.yaml"))
 SMALL = (
     *("rpn.pre_nms_train=50", "rpn.post_nms_train=12", "rpn.pre_nms_test=40", "rpn.post_nms_test=6"),
-    *("roi.batch_size=8", "roi.fc_dim=32", "mask.channels=16", "fpn_channels=16"),
+    *("roi.batch_size=8", "mask.channels=16"),
     *("detection.limit=4", "detection.score_threshold=0"),
 )
 ROIS = torch.tensor([[8.0, 8, 40, 40], [30, 20, 70, 60]])
@@ -99,7 +99,7 @@ def test_float32_is_exact_unless_tf32_is_asked_for_on_a_gpu(
     a_notebook_sets(*before)
     was = settings()
     fast = precision == "tf32" and device == "cuda"
-    with float32_arithmetic(precision, device):
+    with float32_context(precision, device):
         inside = settings()
         assert torch.backends.cuda.matmul.allow_tf32 is fast
     assert (inside["products"], inside["convolutions"]) == (("high", True) if fast else ("highest", False))
@@ -107,7 +107,7 @@ def test_float32_is_exact_unless_tf32_is_asked_for_on_a_gpu(
     assert settings() == was
 
 
-@pytest.mark.parametrize("of", [float32_arithmetic, arithmetic])
+@pytest.mark.parametrize("of", [float32_context, precision_context])
 def test_an_error_inside_leaves_the_settings_as_they_were(of: Any) -> None:  # noqa: ANN401
     a_notebook_sets("old", "products", "high")
     was = settings()
@@ -119,16 +119,16 @@ def test_an_error_inside_leaves_the_settings_as_they_were(of: Any) -> None:  # n
 
 
 def test_they_can_be_nested() -> None:
-    with float32_arithmetic("tf32", "cuda"):
+    with float32_context("tf32", "cuda"):
         outer = settings()
-        with float32_arithmetic("32", "cuda"):
+        with float32_context("32", "cuda"):
             assert settings() != outer
         assert settings() == outer
 
 
 @pytest.mark.parametrize("precision", ["32", "tf32", "bf16-mixed"])
 def test_autocast_is_on_for_mixed_precision_alone(precision: Precision) -> None:
-    with arithmetic(precision, "cpu"):
+    with precision_context(precision, "cpu"):
         assert torch.is_autocast_enabled("cpu") is (precision in AUTOCAST)
         product_of = torch.ones(2, 2) @ torch.ones(2, 2)
     assert product_of.dtype == AUTOCAST.get(precision, torch.float32)
@@ -145,7 +145,7 @@ def test_a_word_is_one_of_four_or_explained() -> None:
 @pytest.mark.parametrize(("precision", "sentence"), [("16-mixed", "is for GPUs"), ("64", "it accepts one of")])
 def test_what_cannot_be_used_changes_nothing(precision: Any, sentence: str) -> None:  # noqa: ANN401
     was = settings()
-    with pytest.raises(InputError, match=sentence), arithmetic(precision, torch.device("cpu")):
+    with pytest.raises(InputError, match=sentence), precision_context(precision, torch.device("cpu")):
         pytest.fail("it was accepted")
     assert settings() == was
 
@@ -153,21 +153,22 @@ def test_what_cannot_be_used_changes_nothing(precision: Any, sentence: str) -> N
 def test_weights_cast_for_a_prediction_do_not_reach_a_training_around_it() -> None:
     layer = torch.nn.Linear(3, 2)
     with torch.autocast("cpu", torch.bfloat16):
-        with torch.inference_mode(), arithmetic("bf16-mixed", "cpu"):
+        with torch.inference_mode(), precision_context("bf16-mixed", "cpu"):
             layer(torch.ones(1, 3))
         layer(torch.ones(1, 3)).sum().backward()
     assert layer.weight.grad is not None
 
 
 def narrow(name: str) -> MaskRCNN:
-    """Build a model of conf/model with a trunk of four thin blocks."""
+    """Build a model of conf/model with a backbone of four thin blocks."""
+    widths = ["roi.fc_dim=32"] * (not name.endswith("c4")) + ["fpn_channels=16"] * ("fpn" in name)
     with initialize_config_dir(str(FOLDER), version_base="1.3"):
-        config = ModelConfig.from_dict(OmegaConf.to_container(compose(name, list(SMALL)), resolve=True))
+        config = ModelConfig.from_dict(OmegaConf.to_container(compose(name, [*SMALL, *widths]), resolve=True))
     torch.manual_seed(0)
-    return build(config, 1, trunk=thin(TRUNKS[config.trunk]))
+    return build(config, 1, backbone=thin(RESNETS[config.backbone]))
 
 
-def thin(spec: TrunkSpec) -> TrunkSpec:
+def thin(spec: ResNetSpec) -> ResNetSpec:
     groups = min(spec.groups, 2)
     return replace(
         spec,
@@ -195,7 +196,7 @@ def relative(found: Tensor, expected: Tensor) -> float:
 def test_every_model_trains_in_bfloat16_with_nearly_the_same_losses(name: str) -> None:
     network = narrow(name).train()
     expected = network([image()], [target(9)])
-    with arithmetic("bf16-mixed", "cpu"):
+    with precision_context("bf16-mixed", "cpu"):
         losses = network([image()], [target(9)])
     for loss in expected:
         assert losses[loss].dtype == torch.float32
@@ -215,7 +216,7 @@ def test_every_model_trains_in_bfloat16_with_nearly_the_same_losses(name: str) -
 def test_every_model_predicts_float32_in_bfloat16_with_nearly_the_same_logits(name: str) -> None:
     network = narrow(name).eval()
     expected = logits(network)
-    with arithmetic("bf16-mixed", "cpu"):
+    with precision_context("bf16-mixed", "cpu"):
         found = logits(network)
         prediction = network([image()])[0]
     assert {values.dtype for values in found} == {torch.bfloat16}
@@ -242,6 +243,6 @@ def test_on_a_cpu_float32_is_what_it_is_without_us_to_the_bit(family: str, preci
         gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
         return [*losses, *gradients, found.boxes, found.scores, found.masks]
 
-    without, within = everything(), everything(arithmetic(precision, "cpu"))
+    without, within = everything(), everything(precision_context(precision, "cpu"))
     assert len(without) == len(within) > 20
     assert all(torch.equal(one, other) for one, other in zip(without, within, strict=True))

@@ -17,7 +17,7 @@ from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.download import UnavailableError
 from nucleiseg.models.mask_rcnn import MaskRCNN, build
-from nucleiseg.models.pretrained import Start, resolve_weights
+from nucleiseg.models.pretrained import Initialization, resolve_weights
 from nucleiseg.models.pretrained_defaults import PIXEL_STD
 from nucleiseg.models.weights.exporter import save_detectron2
 from nucleiseg.models.weights.report import ImportReport
@@ -50,13 +50,13 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(zoo.ZOO, NAME, replace(zoo.ZOO[NAME], address="http://127.0.0.1:9/model_final_f10217.pkl"))
 
 
-def started(start: Start, num_classes: int = 1) -> tuple[MaskRCNN, ImportReport]:
+def started(start: Initialization, num_classes: int = 1) -> tuple[MaskRCNN, ImportReport]:
     torch.manual_seed(7)
-    network = build(start.config, num_classes, trunk=SPEC)
+    network = build(start.config, num_classes, backbone=SPEC)
     return network, start.load(network)
 
 
-def trunk(network: MaskRCNN) -> dict[str, torch.Tensor]:
+def backbone(network: MaskRCNN) -> dict[str, torch.Tensor]:
     return {name: value for name, value in network.state_dict().items() if name.startswith("backbone.body.")}
 
 
@@ -70,7 +70,7 @@ def test_null_is_random() -> None:
     assert start.sentences == ()
     network, report = started(start)
     torch.manual_seed(7)
-    assert same(network.state_dict(), build(small_config(), 1, trunk=SPEC).state_dict())
+    assert same(network.state_dict(), build(small_config(), 1, backbone=SPEC).state_dict())
     assert report == ImportReport()
 
 
@@ -89,7 +89,7 @@ def test_coco_weights_come_from_the_network_then_from_the_cache(
     assert start.config.stride_in_1x1
     assert start.config.pixel_std == (1.0, 1.0, 1.0)
     network, report = started(start)
-    assert same(trunk(network), trunk(coco))
+    assert same(backbone(network), backbone(coco))
     assert {note.name for note in report.reinitialised} == {
         *("roi_heads.box_predictor.cls_score", "roi_heads.box_predictor.bbox_pred"),
         "roi_heads.mask_predictor.mask_fcn_logits",
@@ -147,7 +147,7 @@ def test_a_damaged_file_ends_the_run_even_under_auto(server: Server, tmp_path: P
 
 
 def test_auto_of_a_model_that_nobody_trained(monkeypatch: pytest.MonkeyPatch) -> None:
-    start = resolve_weights(ModelConfig(name="a", weights="auto", trunk="resnet18"))
+    start = resolve_weights(ModelConfig(name="a", weights="auto", backbone="resnet18"))
     assert "model.weights=torchvision/imagenet_resnet18 would start from ImageNet's" in start.sentences[0]
     assert start.words == "random"
     monkeypatch.undo()
@@ -184,7 +184,7 @@ def test_a_file_of_detectron2(coco: MaskRCNN, tmp_path: Path, suffix: str) -> No
     assert start.words == f"{path} (sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}...)"
     assert start.config.weights == str(path)
     assert start.config.pixel_std == (1.0, 1.0, 1.0)
-    assert same(trunk(started(start)[0]), trunk(coco))
+    assert same(backbone(started(start)[0]), backbone(coco))
 
 
 def test_a_setting_that_contradicts_the_weights_stays_and_is_said(coco: MaskRCNN, tmp_path: Path) -> None:
@@ -195,9 +195,9 @@ def test_a_setting_that_contradicts_the_weights_stays_and_is_said(coco: MaskRCNN
     assert any("model.pixel_std" in remark for remark in report.remarks)
 
 
-def test_a_file_of_torchvisions_trunk(tmp_path: Path) -> None:
+def test_a_file_of_torchvisions_backbone(tmp_path: Path) -> None:
     theirs = small_network(weights="torchvision")
-    state = {name.removeprefix("backbone.body."): value for name, value in trunk(theirs).items()}
+    state = {name.removeprefix("backbone.body."): value for name, value in backbone(theirs).items()}
     torch.save({**state, "fc.weight": torch.zeros(5, 128), "fc.bias": torch.zeros(5)}, tmp_path / "resnet.pth")
     start = resolve_weights(small_config("c4", weights=str(tmp_path / "resnet.pth")))
     assert start.config.stride_in_1x1 is False
@@ -220,7 +220,9 @@ def test_a_file_of_torchvisions_mask_rcnn(tmp_path: Path) -> None:
 def saved(path: Path, **changes: Any) -> MaskRCNN:  # noqa: ANN401
     """Write a checkpoint of a small network for two classes, as `last.ckpt` of Lightning or as one of ours."""
     network = small_network(num_classes=2, **changes)
-    metadata = Metadata(network.config.to_dict(), ("a", "b"), step=600, weights="coco/r50_fpn_3x (md5 f10217...)")
+    metadata = Metadata(
+        model=network.config.to_dict(), class_names=("a", "b"), step=600, weights="coco/r50_fpn_3x (md5 f10217...)"
+    )
     if path.name == "last.ckpt":
         state = {f"network.{name}": value for name, value in network.state_dict().items()}
         torch.save({"state_dict": state, "nucleiseg": metadata.to_dict(), "global_step": 600}, path)
@@ -246,7 +248,7 @@ def test_fine_tuning_goes_on_as_the_checkpoint_was(tmp_path: Path, name: str, no
 def test_fine_tuning_for_other_classes_starts_the_predictors_anew(tmp_path: Path) -> None:
     theirs = saved(tmp_path / "a.ckpt")
     network, report = started(resolve_weights(small_config(weights=str(tmp_path / "a.ckpt"))), num_classes=5)
-    assert same(trunk(network), trunk(theirs))
+    assert same(backbone(network), backbone(theirs))
     assert len(report.reinitialised) == 3
     assert "the file has 2 classes, this network 5" in " ".join(report.sentences())
 
@@ -269,9 +271,9 @@ def test_a_file_that_is_none_ends_the_run(tmp_path: Path) -> None:
 def test_a_checkpoint_rebuilds_itself_without_the_zoo(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start = resolve_weights(small_config(weights="auto", trunk="resnet50"), tmp_path / "weights")
-    network = build(start.config, 1, trunk=SPEC)
-    metadata = Metadata(network.config.to_dict(), weights=start.words)
+    start = resolve_weights(small_config(weights="auto", backbone="resnet50"), tmp_path / "weights")
+    network = build(start.config, 1, backbone=SPEC)
+    metadata = Metadata(model=network.config.to_dict(), weights=start.words)
     requests = len(server.requests)
     monkeypatch.setattr(pretrained, "fetch", None)
     with torch.device("meta"):

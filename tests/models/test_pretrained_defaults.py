@@ -13,14 +13,14 @@ from nucleiseg.models.pretrained_defaults import (
     PIXEL_STD,
     SCRATCH,
     UNIT_VARIANCE,
-    Conventions,
-    conventions_of,
-    settled,
+    PretrainedDefaults,
+    defaults_of,
+    resolved,
 )
 
 
 @pytest.mark.parametrize(
-    ("weights", "trunk", "expected"),
+    ("weights", "backbone", "expected"),
     [
         (None, "resnet50", SCRATCH),
         ("auto", "resnet50", SCRATCH),
@@ -31,38 +31,38 @@ from nucleiseg.models.pretrained_defaults import (
         ("mine.pkl", "resnet50", MSRA),
     ],
 )
-def test_open_settings_follow_the_weights(weights: str | None, trunk: str, expected: Conventions) -> None:
-    config = ModelConfig(name="a", weights=weights, trunk=trunk)  # type: ignore[arg-type]
-    assert conventions_of(config) == expected
+def test_open_settings_follow_the_weights(weights: str | None, backbone: str, expected: PretrainedDefaults) -> None:
+    config = ModelConfig(name="a", weights=weights, backbone=backbone)  # type: ignore[arg-type]
+    assert defaults_of(config) == expected
 
 
 def test_settings_that_are_given_stay() -> None:
     config = ModelConfig(name="a", weights="mine.pkl", norm="bn", freeze_at=0, stride_in_1x1=False, pixel_std=PIXEL_STD)
-    assert conventions_of(config) == Conventions("bn", 0, stride_in_1x1=False)
+    assert defaults_of(config) == PretrainedDefaults("bn", 0, stride_in_1x1=False)
 
 
 def test_filters_of_another_normalisation_are_not_frozen() -> None:
-    assert conventions_of(ModelConfig(name="a", weights="mine.pkl", norm="gn")).freeze_at == 0
-    trained_with_gn = Conventions("gn", 3, stride_in_1x1=False)
-    assert conventions_of(ModelConfig(name="a", weights="mine.ckpt", norm="gn"), trained_with_gn).freeze_at == 3
+    assert defaults_of(ModelConfig(name="a", weights="mine.pkl", norm="gn")).freeze_at == 0
+    trained_with_gn = PretrainedDefaults("gn", 3, stride_in_1x1=False)
+    assert defaults_of(ModelConfig(name="a", weights="mine.ckpt", norm="gn"), trained_with_gn).freeze_at == 3
 
 
 def test_settling_is_done_once() -> None:
-    config = settled(ModelConfig(name="a", weights="coco/r50_c4_3x", family="c4"))
-    assert all(getattr(config, field.name) is not None for field in fields(Conventions))
-    assert settled(config) == config
-    assert settled(ModelConfig(name="a", weights="auto")).weights is None
+    config = resolved(ModelConfig(name="a", weights="coco/r50_c4_3x", family="c4"))
+    assert all(getattr(config, field.name) is not None for field in fields(PretrainedDefaults))
+    assert resolved(config) == config
+    assert resolved(ModelConfig(name="a", weights="auto")).weights is None
 
 
 def test_random_weights_are_never_frozen() -> None:
     for weights in (None, "auto"):
         with pytest.raises(InputError, match=r"model\.norm=frozen_bn needs pretrained weights"):
-            settled(ModelConfig(name="a", weights=weights, norm="frozen_bn"))
+            resolved(ModelConfig(name="a", weights=weights, norm="frozen_bn"))
 
 
 def test_a_network_has_what_its_configuration_says() -> None:
     network = small_network(weights="mine.pkl")
-    assert network.config == settled(network.config)
+    assert network.config == resolved(network.config)
     assert network.transform.image_std == [1.0, 1.0, 1.0]
     assert network.backbone.body.layer2[0].conv1.stride == (2, 2)
     scratch = small_network()

@@ -9,12 +9,12 @@ from torchvision.models.detection.roi_heads import RoIHeads as TorchvisionRoIHea
 from torchvision.ops import box_iou
 
 from nucleiseg.models import roi_heads
+from nucleiseg.models.backbones.resnet import ResNetSpec, StageBuilder
 from nucleiseg.models.config import DetectionConfig, RoIConfig
 from nucleiseg.models.heads import BoxPredictor, MaskPredictor
 from nucleiseg.models.losses import box_regression_loss, classification_loss, mask_loss
 from nucleiseg.models.numerics import TORCHVISION
 from nucleiseg.models.res5_heads import Res5RoIHeads
-from nucleiseg.models.resnet import StageBuilder, TrunkSpec
 from nucleiseg.models.roi_heads import RoIHeads
 from nucleiseg.models.roi_pool import RoIPool
 
@@ -187,7 +187,7 @@ def test_initial_weights_are_detectron2s() -> None:
 def test_res5_sees_the_same_pixels_whoever_takes_its_stride(stride_in_1x1: bool) -> None:
     """Bins that res5's first 1x1 convolutions would skip are not pooled; the features are those of all bins."""
     builder = StageBuilder(
-        TrunkSpec(depths=(1, 1, 1, 1), width_per_group=4, stem_channels=8, res2_channels=16),
+        ResNetSpec(depths=(1, 1, 1, 1), width_per_group=4, stem_channels=8, res2_channels=16),
         "gn",
         1e-5,
         stride_in_1x1,

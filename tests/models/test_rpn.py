@@ -13,10 +13,10 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 
 from nucleiseg.models.anchors import GridAnchorGenerator
+from nucleiseg.models.backbones.families import build_backbone
 from nucleiseg.models.matching import match_anchors
 from nucleiseg.models.numerics import DETECTRON2, TORCHVISION
 from nucleiseg.models.rpn import ProposalNetwork
-from nucleiseg.models.trunks import build_trunk
 from nucleiseg.structures import Target
 
 Run = tuple[GoldenFamily, ProposalNetwork, ImageList, dict[str, Tensor]]
@@ -40,15 +40,15 @@ def align(boxes: np.ndarray, reference: np.ndarray) -> np.ndarray:
 def run(request: pytest.FixtureRequest) -> Run:
     """A golden network up to the features, and its RPN."""
     family = GoldenFamily.load(Path(__file__).parent.parent / "golden", request.param)
-    trunk = build_trunk(**family.trunk_arguments())
-    trunk.backbone.load_state_dict(family.part("backbone."))
-    generator = GridAnchorGenerator(sizes=family.anchor_sizes, strides=list(trunk.backbone.strides.values()))
-    head = RPNHead(trunk.backbone.out_channels, generator.num_anchors_per_location()[0])
+    parts = build_backbone(**family.backbone_arguments())
+    parts.backbone.load_state_dict(family.part("backbone."))
+    generator = GridAnchorGenerator(sizes=family.anchor_sizes, strides=list(parts.backbone.strides.values()))
+    head = RPNHead(parts.backbone.out_channels, generator.num_anchors_per_location()[0])
     network = ProposalNetwork(anchor_generator=generator, head=head, **family.rpn_arguments())
     network.load_state_dict(family.part("rpn."))
     pixels = family.network_input()
     with torch.no_grad():
-        features = trunk.backbone(pixels)
+        features = parts.backbone(pixels)
     return family, network, ImageList(pixels, [(200, 240)]), features
 
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from tiny import TinyNetwork, read, train_tiny
+from tiny import LOSSES, TinyNetwork, read, train_tiny
 from torch import nn
 
 from nucleiseg.training.callbacks import progress_bar, status, timing
@@ -16,7 +16,7 @@ from nucleiseg.training.callbacks.metrics_log import MetricsLog
 from nucleiseg.training.callbacks.progress_bar import ProgressBar
 from nucleiseg.training.callbacks.sinks import Rows
 from nucleiseg.training.callbacks.timing import Timing
-from nucleiseg.training.eval_mode import untraced
+from nucleiseg.training.eval_mode import eval_mode
 from nucleiseg.training.tables import as_text
 
 
@@ -37,7 +37,7 @@ def test_nothing_is_left_of_a_look() -> None:
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)
-    with pytest.raises(KeyError), untraced(network):
+    with pytest.raises(KeyError), eval_mode(network):
         assert not any(module.training for module in network.modules())
         assert not network(torch.rand(2, 3, 4, 4)).requires_grad
         raise KeyError
@@ -115,7 +115,7 @@ def test_writing_is_no_steps_time_and_waiting_for_the_device_is(
     module = SimpleNamespace(device=torch.device("cpu"))
     monkeypatch.setattr(status, "write_json", lambda *_: clock.run(5000))
     watch = Timing()
-    log = MetricsLog(tmp_path, 2, watch, lambda _: False, [SlowSink(clock)])
+    log = MetricsLog(tmp_path, 2, watch, lambda _: False, [SlowSink(clock)], LOSSES)
     acts = [watch, log, status.Status(tmp_path, of=4, every=2, timing=watch)]
     for act in reversed(acts):  # the clock last: setting up is not measured
         act.on_train_start(trainer, module)

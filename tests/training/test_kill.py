@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import final_weights, read, what_was_computed
+from tiny import LOSSES, final_weights, read, what_was_computed
 
 from nucleiseg.models.checkpoint import load
-from nucleiseg.run_tables import TRAIN_COLUMNS
+from nucleiseg.run_tables import loss_columns
 
 STEPS = 12
 KILLS = 5
@@ -94,7 +94,7 @@ def test_two_processes_train_as_one_with_the_whole_batch(tmp_path: Path) -> None
     rows, expected = read(two / "metrics.csv"), read(one / "metrics.csv")
     assert [row["step"] for row in rows] == ["1", "2", "3", "4", "5", "6"]
     for row, same in zip(rows, expected, strict=True):
-        for column in TRAIN_COLUMNS:
+        for column in loss_columns("train", LOSSES):
             assert float(row[column]) == pytest.approx(float(same[column]), rel=1e-5), (row["step"], column)
     weights = final_weights(one)
     for name, weight in final_weights(two).items():

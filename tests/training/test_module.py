@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from tiny import TinyNetwork, make_data
+from tiny import LOSSES, TinyNetwork, make_data
 from torch import nn
 
 from nucleiseg.models.checkpoint import Metadata
-from nucleiseg.training.module import LOSSES, NucleiModule, parameter_groups
+from nucleiseg.training.module import NucleiModule, parameter_groups
 from nucleiseg.training.schedule import Schedule
 from nucleiseg.training.settings import OptimSettings
 

@@ -15,7 +15,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from nucleiseg.devices import peak_memory_mb
 from nucleiseg.errors import InputError
-from nucleiseg.run_tables import METRICS_COLUMNS
+from nucleiseg.run_tables import metrics_columns
 from nucleiseg.structures import Target
 from nucleiseg.training import tables
 from nucleiseg.training.settings import OptimSettings, ValidationSettings
@@ -74,7 +74,7 @@ def test_a_resumed_run_keeps_an_earlier_peak(tmp_path: Path) -> None:
 
 def test_metrics_have_a_row_for_each_step(reference: Path) -> None:
     rows = read(reference / "metrics.csv")
-    assert list(rows[0]) == list(METRICS_COLUMNS)
+    assert list(rows[0]) == list(metrics_columns(TinyNetwork.loss_names))
     assert [int(row["step"]) for row in rows] == [1, 2, 3, 4, 5, 6]
     for row in rows:
         parts = [float(row[f"train/loss_{name}"]) for name in ("rpn_cls", "rpn_loc", "cls", "box_reg", "mask")]
@@ -305,8 +305,8 @@ def test_no_checkpoint_is_written_of_weights_that_are_not_finite(tmp_path: Path)
 def test_no_checkpoint_is_written_of_statistics_that_are_not_finite(tmp_path: Path) -> None:
     """No loss of training shows them, since a normalisation layer then takes those of the batch."""
     network = TinyNetwork()
-    network.trunk[1].running_var.fill_(torch.inf)
-    with pytest.raises(InputError, match=r"At step 2: the weights trunk.1.running_var are not finite"):
+    network.backbone[1].running_var.fill_(torch.inf)
+    with pytest.raises(InputError, match=r"At step 2: the weights backbone.1.running_var are not finite"):
         train_tiny(tmp_path, network=network)
 
 

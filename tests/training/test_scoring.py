@@ -6,13 +6,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
+from tiny import LOSSES
 
 from nucleiseg.data.layers import pack
 from nucleiseg.evaluation.instances import Instances
 from nucleiseg.evaluation.scoring import ScoredImage
 from nucleiseg.evaluation.truth import ImageTruth
 from nucleiseg.structures import Prediction, Sample
-from nucleiseg.training.module import LOSSES
 from nucleiseg.training.scoring import ValidatedImage, mean_losses, validation_columns
 
 

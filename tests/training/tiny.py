@@ -7,6 +7,7 @@ As a script, it trains a real but narrow Mask R-CNN in a process of its own, whi
 
 import csv
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -16,17 +17,18 @@ from nucleiseg.data.datamodule import NucleiDataModule
 from nucleiseg.data.readers.demo import DemoReader
 from nucleiseg.data.settings import DataSettings
 from nucleiseg.models.checkpoint import Metadata
-from nucleiseg.models.config import DetectionConfig, MaskConfig, ModelConfig, RoIConfig, RPNConfig
+from nucleiseg.models.config import DetectionConfig, LossWeights, MaskConfig, ModelConfig, RoIConfig, RPNConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN, build
 from nucleiseg.structures import Prediction, Target
 from nucleiseg.training import run
 from nucleiseg.training.callbacks.sinks import Sink
-from nucleiseg.training.module import LOSSES
 from nucleiseg.training.settings import CheckpointSettings, OptimSettings, TrainerSettings, ValidationSettings
 from nucleiseg.transforms.preprocessing import Preprocessing
 from nucleiseg.transforms.recipe import Recipe, Resize
 
 SIDE = 48
+
+LOSSES = tuple(f"loss_{field.name}" for field in fields(LossWeights))
 
 
 class TinyNetwork(nn.Module):
@@ -38,10 +40,12 @@ class TinyNetwork(nn.Module):
         fails_after: calls in training after which it raises.
     """
 
+    loss_names = LOSSES
+
     def __init__(self, seed: int = 0, broken_after: int | None = None, fails_after: int | None = None) -> None:
         super().__init__()
         torch.manual_seed(seed)
-        self.trunk = nn.Sequential(nn.Conv2d(3, 8, 4, 4), nn.BatchNorm2d(8), nn.ReLU())
+        self.backbone = nn.Sequential(nn.Conv2d(3, 8, 4, 4), nn.BatchNorm2d(8), nn.ReLU())
         self.head = nn.Linear(8, len(LOSSES))
         self.broken_after = broken_after
         self.fails_after = fails_after
@@ -64,7 +68,7 @@ class TinyNetwork(nn.Module):
         for image, target in zip(images, targets, strict=True):
             generator = None if target.seed is None else torch.Generator().manual_seed(target.seed)
             noise = torch.rand(len(LOSSES), generator=generator) + torch.rand(len(LOSSES))  # and torch's global state
-            found = self.head(self.trunk(image[None] / 255.0).mean(dim=(0, 2, 3)))
+            found = self.head(self.backbone(image[None] / 255.0).mean(dim=(0, 2, 3)))
             total = total + (found - len(target) / 10 - noise) ** 2
         losses = dict(zip(LOSSES, total, strict=True))
         if self.broken_after is not None and self.calls > self.broken_after:
@@ -80,7 +84,7 @@ class TinyNetwork(nn.Module):
         height, width = image.shape[1:]
         x, y = width / 2, height / 2
         boxes = torch.tensor([[0, 0, x, y], [x, 0, width, y], [0, y, x, height], [x, y, width, height]])
-        scores = self.head(self.trunk(image[None] / 255.0).mean(dim=(0, 2, 3)))[:4].sigmoid().sort(descending=True)
+        scores = self.head(self.backbone(image[None] / 255.0).mean(dim=(0, 2, 3)))[:4].sigmoid().sort(descending=True)
         return Prediction(boxes, scores.values, torch.ones(4, dtype=torch.int64), torch.ones(4, 4, 4), (height, width))
 
 
@@ -89,7 +93,7 @@ def narrow_mask_rcnn() -> MaskRCNN:
     torch.manual_seed(0)
     config = ModelConfig(
         name="narrow",
-        trunk="resnet18",
+        backbone="resnet18",
         fpn_channels=16,
         rpn=RPNConfig(post_nms_train=50, post_nms_test=50, batch_size=32),
         roi=RoIConfig(batch_size=32, fc_dim=32),

@@ -6,16 +6,16 @@ from pathlib import PurePath
 from textwrap import dedent
 from typing import Any
 
+from nucleiseg.models.backbones.resnet import RESNETS
 from nucleiseg.models.config import ModelConfig
-from nucleiseg.models.pretrained_defaults import settled
-from nucleiseg.models.resnet import TRUNKS
+from nucleiseg.models.pretrained_defaults import resolved
 
 BASES = {
     "c4": "mask_rcnn_R_50_C4_3x",
     "dc5": "mask_rcnn_R_50_DC5_3x",
     "fpn": "mask_rcnn_R_50_FPN_3x",
 }
-"""Files of detectron2's `configs/COCO-InstanceSegmentation` that say the rest, whatever the trunk."""
+"""Files of detectron2's `configs/COCO-InstanceSegmentation` that say the rest, whatever the backbone."""
 
 DEPTHS = {"resnet18": 18, "resnet50": 50, "resnet101": 101, "resnext101_32x8d": 101}
 
@@ -29,18 +29,18 @@ def detectron2_settings(config: ModelConfig, num_classes: int) -> dict[str, Any]
         config: of a network in detectron2's numerics.
         num_classes: foreground classes.
     """
-    config = settled(config)
+    config = resolved(config)
     assert config.norm is not None
     assert config.pixel_mean is not None
     assert config.pixel_std is not None
-    spec, fpn = TRUNKS[config.trunk], config.family == "fpn"
+    spec, fpn = RESNETS[config.backbone], config.family == "fpn"
     per_map = fpn and not config.anchors.every_level
     sizes = [[size] for size in config.anchors.sizes] if per_map else [list(config.anchors.sizes)]
     pooler = "ROIAlignV2" if config.roi_pool == "align" else "ROIPool"
-    return {
+    settings = {
         "MODEL.PIXEL_MEAN": list(reversed(config.pixel_mean)),
         "MODEL.PIXEL_STD": list(reversed(config.pixel_std)),
-        "MODEL.RESNETS.DEPTH": DEPTHS[config.trunk],
+        "MODEL.RESNETS.DEPTH": DEPTHS[config.backbone],
         "MODEL.RESNETS.NUM_GROUPS": spec.groups,
         "MODEL.RESNETS.WIDTH_PER_GROUP": spec.width_per_group,
         "MODEL.RESNETS.RES2_OUT_CHANNELS": spec.res2_channels,
@@ -68,6 +68,7 @@ def detectron2_settings(config: ModelConfig, num_classes: int) -> dict[str, Any]
         "MODEL.ROI_MASK_HEAD.CONV_DIM": config.mask.channels,
         "TEST.DETECTIONS_PER_IMAGE": config.detection.limit,
     }
+    return {key: value for key, value in settings.items() if value is not None}  # without effect in the family
 
 
 def config_text(config: ModelConfig, weights: str, class_names: Sequence[str], scale: float) -> str:

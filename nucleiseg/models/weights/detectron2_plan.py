@@ -19,7 +19,7 @@ def detectron2_plan(network: MaskRCNN, file: WeightsFile) -> Plan:
 
     Args:
         network: to be loaded into.
-        file: with detectron2's names, or Caffe2's of an ImageNet trunk.
+        file: with detectron2's names, or Caffe2's of an ImageNet backbone.
 
     Raises:
         InputError: the file has GroupNorm and the network batch normalisation; or it is a whole model and the
@@ -27,9 +27,9 @@ def detectron2_plan(network: MaskRCNN, file: WeightsFile) -> Plan:
     """
     caffe2 = names.is_caffe2(file.arrays)
     keys = {names.from_caffe2(key) if caffe2 else key: key for key in file.arrays}
-    trunk_alone = any(key.startswith(("stem.", "res2.")) for key in keys)
+    backbone_alone = any(key.startswith(("stem.", "res2.")) for key in keys)
     found = names.describe(keys)
-    if network.config.numerics != "detectron2" and not trunk_alone:
+    if network.config.numerics != "detectron2" and not backbone_alone:
         raise InputError(
             f"{file.name} holds {found} of detectron2, but model.numerics={network.config.numerics}: "
             "set model.numerics=detectron2."
@@ -37,19 +37,19 @@ def detectron2_plan(network: MaskRCNN, file: WeightsFile) -> Plan:
     family = network.config.family
     wanted = {ours: names.detectron2_name(ours, family) for ours in network.state_dict()}
     excused = {}
-    if trunk_alone:
-        wanted = {ours: names.bare_trunk_name(theirs) for ours, theirs in wanted.items()}
-        excused = trunk_notes(network)
+    if backbone_alone:
+        wanted = {ours: names.bare_backbone_name(theirs) for ours, theirs in wanted.items()}
+        excused = backbone_notes(network)
     offers = _Offers(network, file, keys).of(wanted)
     return Plan(file, offers, excused, found, _norms_differ(network, file, keys))
 
 
-def trunk_notes(network: MaskRCNN) -> dict[str, Note]:
-    """Excuse everything but the trunk, by part: `backbone.fpn`, `rpn.head`, `roi_heads.box_predictor`, ..."""
+def backbone_notes(network: MaskRCNN) -> dict[str, Note]:
+    """Excuse everything but the backbone, by part: `backbone.fpn`, `rpn.head`, `roi_heads.box_predictor`, ..."""
     return {
-        name: Note(".".join(name.split(".")[:2]), "the file holds a trunk alone")
+        name: Note(".".join(name.split(".")[:2]), "the file holds a backbone alone")
         for name in network.state_dict()
-        if not names.is_trunk(name, network.config.family)
+        if not names.is_backbone(name, network.config.family)
     }
 
 

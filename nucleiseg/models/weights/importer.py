@@ -11,7 +11,7 @@ from nucleiseg.models.weights.files import WeightsFile, read_weights
 from nucleiseg.models.weights.placement import Plan, place
 from nucleiseg.models.weights.report import ImportReport
 from nucleiseg.models.weights.settings import Normalisation, implied_settings
-from nucleiseg.models.weights.torchvision_plan import mask_rcnn_plan, trunk_plan
+from nucleiseg.models.weights.torchvision_plan import backbone_plan, mask_rcnn_plan
 
 Source = str | os.PathLike[str] | WeightsFile
 """A file's path; or what `read_weights` made of it, which saves reading it twice."""
@@ -29,12 +29,12 @@ def normalisation(source: Source) -> Normalisation:
 def load_detectron2(network: MaskRCNN, source: Source) -> ImportReport:
     """Load detectron2's weights into a network, in place.
 
-    Files are a `.pkl` of the model zoo, a `.pth` of one's own training, or an ImageNet trunk: Caffe2's (`R-50.pkl`)
+    Files are a `.pkl` of the model zoo, a `.pth` of one's own training, or an ImageNet backbone: Caffe2's (`R-50.pkl`)
     or one with detectron2's names and no prefix. Layers for other classes or anchors keep the values they have (random
-    ones in a new network), and so does everything but the trunk with a file of a trunk alone; the report names them.
+    ones in a new network), and with a file of a backbone alone everything above it does; the report names them.
 
     Args:
-        network: in detectron2's numerics; for a trunk alone, in any.
+        network: in detectron2's numerics; for a backbone alone, in any.
         source: the file.
 
     Raises:
@@ -63,7 +63,7 @@ def load_torchvision(
 
 
 def load_torchvision_backbone(network: MaskRCNN, weights: Source | Mapping[str, Tensor]) -> ImportReport:
-    """Load a torchvision ResNet that classifies ImageNet into a network's trunk, in place; all else keeps its values.
+    """Load an ImageNet classifier of torchvision into a network's backbone, in place; the rest keeps its values.
 
     Args:
         network: of any family and numerics, with its strides in the 3x3 convolutions.
@@ -72,7 +72,7 @@ def load_torchvision_backbone(network: MaskRCNN, weights: Source | Mapping[str, 
     Raises:
         InputError: as in `load_detectron2`.
     """
-    return _load(network, trunk_plan(network, _named(weights)))
+    return _load(network, backbone_plan(network, _named(weights)))
 
 
 def _load(network: MaskRCNN, plan: Plan) -> ImportReport:

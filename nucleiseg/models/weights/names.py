@@ -1,4 +1,4 @@
-"""detectron2's names of a network's parameters, and Caffe2's of an ImageNet trunk.
+"""detectron2's names of a network's parameters, and Caffe2's of an ImageNet backbone.
 
     ours (torchvision's)                         detectron2's
     backbone.body.conv1, .bn1                    backbone.stem.conv1, .stem.conv1.norm
@@ -63,8 +63,8 @@ def detectron2_name(name: str, family: str) -> str:
         family: `fpn`, `c4` or `dc5`.
     """
     if name.startswith("backbone.body."):
-        trunk = "backbone.bottom_up." if family == "fpn" else "backbone."
-        return trunk + _trunk_name(name.removeprefix("backbone.body."))
+        backbone = "backbone.bottom_up." if family == "fpn" else "backbone."
+        return backbone + _backbone_name(name.removeprefix("backbone.body."))
     if family == "c4" and name.startswith("roi_heads.box_head."):
         return "roi_heads.res5." + _translate(name.removeprefix("roi_heads.box_head."), BLOCK)
     name = re.sub(r"^backbone\.fpn\.(inner|layer)_blocks\.(\d)\.(\d)", _pyramid, name)
@@ -73,12 +73,12 @@ def detectron2_name(name: str, family: str) -> str:
     return _translate(name, HEADS)
 
 
-def bare_trunk_name(name: str) -> str:
-    """Cut detectron2's name of a trunk's parameter down to `stem...` or `res...`, as files of trunks alone have it."""
+def bare_backbone_name(name: str) -> str:
+    """Cut detectron2's name of a backbone's parameter to `stem...` or `res...`, as in files of a backbone alone."""
     return re.sub(r"^(?:backbone\.(?:bottom_up\.)?|roi_heads\.)(?=stem|res\d)", "", name)
 
 
-def is_trunk(name: str, family: str) -> bool:
+def is_backbone(name: str, family: str) -> bool:
     """Tell whether an entry of our state dict belongs to the ResNet; C4 has its res5 in the head."""
     return name.startswith(("backbone.body.", "roi_heads.box_head.") if family == "c4" else "backbone.body.")
 
@@ -102,18 +102,18 @@ def describe(names: Iterable[str]) -> str:
     """Say in words what detectron2's names belong to, such as "a C4 model with ResNet-50"."""
     names = list(names)
     blocks = {found[1] for name in names if (found := re.search(r"(?:^|\.)res4\.(\d+)\.", name))}
-    trunk = {2: "ResNet-18", 6: "ResNet-50", 23: "ResNet-101"}.get(len(blocks), f"{len(blocks)} blocks in res4")
+    backbone = {2: "ResNet-18", 6: "ResNet-50", 23: "ResNet-101"}.get(len(blocks), f"{len(blocks)} blocks in res4")
     if not any(name.startswith("proposal_generator.") for name in names):
-        return f"a trunk alone with {trunk}"
+        return f"a backbone alone with {backbone}"
     family = "DC5"
     if any(name.startswith("backbone.fpn_") for name in names):
         family = "FPN"
     elif any(name.startswith("roi_heads.res5.") for name in names):
         family = "C4"
-    return f"a model of family {family} with {trunk}"
+    return f"a model of family {family} with {backbone}"
 
 
-def _trunk_name(name: str) -> str:
+def _backbone_name(name: str) -> str:
     if name.startswith(("conv1.", "bn1.")):
         return _translate("stem." + name, BLOCK)
     return re.sub(r"^layer(\d)", lambda found: f"res{int(found[1]) + 1}", _translate(name, BLOCK))

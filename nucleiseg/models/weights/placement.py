@@ -161,7 +161,7 @@ def _refuse(network: MaskRCNN, plan: Plan, missing: list[str], unused: list[str]
         config = network.config
         found = f" ({plan.found})" if plan.found else ""
         raise InputError(
-            f"{plan.file.name}{found} does not fit a model of family {config.family} with {config.trunk}: "
+            f"{plan.file.name}{found} does not fit a model of family {config.family} with {config.backbone}: "
             f"{'; '.join(problems)}. Choose the model that these weights belong to, or other weights."
         )
 

@@ -8,7 +8,7 @@ from torch import nn
 from nucleiseg.errors import InputError
 from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.models.weights import layout
-from nucleiseg.models.weights.detectron2_plan import trunk_notes
+from nucleiseg.models.weights.detectron2_plan import backbone_notes
 from nucleiseg.models.weights.files import WeightsFile
 from nucleiseg.models.weights.placement import COUNTER, Offer, Plan
 
@@ -47,14 +47,14 @@ def mask_rcnn_plan(network: MaskRCNN, file: WeightsFile, bn_eps: float | None) -
     )
 
 
-def trunk_plan(network: MaskRCNN, file: WeightsFile) -> Plan:
-    """Match the arrays of a ResNet that classifies ImageNet with a network's trunk; in C4, res5 goes to the head."""
+def backbone_plan(network: MaskRCNN, file: WeightsFile) -> Plan:
+    """Match the arrays of a ResNet that classifies ImageNet with a network's backbone; in C4, res5 goes to the head."""
     family = network.config.family
     keys = {_name_in_detector(key, family): key for key in file.arrays}
     return Plan(
         file,
         _offers(network, file, keys, layout.BN_EPS),
-        trunk_notes(network),
+        backbone_notes(network),
         found="torchvision's ImageNet weights",
         other_norm=_has_group_norm(network),
     )

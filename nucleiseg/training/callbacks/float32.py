@@ -5,7 +5,7 @@ from contextlib import ExitStack
 import pytorch_lightning as pl
 
 from nucleiseg.models.precision import Precision
-from nucleiseg.models.precision_context import float32_arithmetic
+from nucleiseg.models.precision_context import float32_context
 
 
 class Float32Arithmetic(pl.Callback):
@@ -23,7 +23,7 @@ class Float32Arithmetic(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Set it before the first step."""
-        self._until_the_end.enter_context(float32_arithmetic(self.precision, trainer.strategy.root_device))
+        self._until_the_end.enter_context(float32_context(self.precision, trainer.strategy.root_device))
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Put back what was set before."""

@@ -6,13 +6,16 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from nucleiseg.run_tables import TRAIN_COLUMNS
-
 
 class LossBuffer:
-    """Collects a row for each step without waiting for the device."""
+    """Collects a row for each step without waiting for the device.
 
-    def __init__(self) -> None:
+    Args:
+        columns: of the losses that `add` gets, in their order.
+    """
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self._columns = columns
         self._batches: list[Tensor] = []
         self._names: list[str] = []
         self._losses: list[Tensor] = []
@@ -20,7 +23,7 @@ class LossBuffer:
         self._images: list[list[str]] = []
 
     def add(self, losses: Tensor, names: Sequence[str]) -> None:
-        """Keep a batch's (6,) losses on their device, and the names of its images."""
+        """Keep a batch's (1 + L,) losses on their device, and the names of its images."""
         self._batches.append(losses)
         self._names += names
 
@@ -45,5 +48,5 @@ class LossBuffer:
         if rows:
             means = trainer.strategy.reduce(torch.stack(losses), reduce_op="mean")
             for row, values in zip(rows, means.tolist(), strict=True):
-                row.update(zip(TRAIN_COLUMNS, values, strict=True))
+                row.update(zip(self._columns, values, strict=True))
         return rows, images

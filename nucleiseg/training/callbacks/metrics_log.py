@@ -9,7 +9,7 @@ import numpy as np
 import pytorch_lightning as pl
 
 from nucleiseg.run_folder import INDEX, METRICS
-from nucleiseg.run_tables import METRICS_COLUMNS
+from nucleiseg.run_tables import loss_columns, metrics_columns
 from nucleiseg.training.callbacks.folder_watch import FolderLostError
 from nucleiseg.training.callbacks.loss_buffer import LossBuffer
 from nucleiseg.training.callbacks.sinks import Sink
@@ -30,6 +30,7 @@ class MetricsLog(StepCallback):
         is_checkpoint: whether a checkpoint follows a step: `Checkpoints` then flushes the log itself, so that the
             step's row carries the validation.
         sinks: who gets the rows beside `metrics.csv`, on the first rank of a running fit.
+        losses: the network's `loss_names`.
 
     Attributes:
         latest: the last row that was fetched from the device.
@@ -42,6 +43,7 @@ class MetricsLog(StepCallback):
         timing: Timing,
         is_checkpoint: Callable[[int], bool],
         sinks: Sequence[Sink] = (),
+        losses: Sequence[str] = (),
     ) -> None:
         self.path = run_dir / METRICS
         self.log_every = log_every
@@ -50,7 +52,8 @@ class MetricsLog(StepCallback):
         self.sinks = sinks
         self.latest: dict[str, float] = {}
         self._is_open = False
-        self._buffer = LossBuffer()
+        self._columns = metrics_columns(losses)
+        self._buffer = LossBuffer(loss_columns("train", losses))
         self._unwritten: list[dict[str, float]] = []
         self._lr = 0.0
 
@@ -117,7 +120,7 @@ class MetricsLog(StepCallback):
         self._unwritten = []
         if not (self._is_open and (rows or self.path.exists())):  # a header alone would look like a run with steps
             return
-        append_rows(self.path, METRICS_COLUMNS, [as_text(row) for row in rows], sync=sync)
+        append_rows(self.path, self._columns, [as_text(row) for row in rows], sync=sync)
         for sink in self.sinks:
             sink.log(rows)
 

@@ -13,8 +13,8 @@ from nucleiseg.evaluation.instances import Instances
 from nucleiseg.evaluation.scoring import ScoredImage
 from nucleiseg.evaluation.truth import ImageTruth
 from nucleiseg.structures import Prediction, Sample, Target
-from nucleiseg.training.eval_mode import untraced
-from nucleiseg.training.module import LOSSES, NucleiModule
+from nucleiseg.training.eval_mode import eval_mode
+from nucleiseg.training.module import NucleiModule
 from nucleiseg.training.ranks import gathered
 from nucleiseg.training.scoring import ValidatedImage, validation_columns
 from nucleiseg.training.settings import ValidationSettings
@@ -60,7 +60,7 @@ class Validation:
         images = islice(enumerate(data.val_dataloader()), trainer.global_rank, self.settings.images, trainer.world_size)
         own: list[ValidatedImage] = []
         pictures: list[tuple[Sample, Prediction]] = []
-        with untraced(module.network), trainer.precision_plugin.forward_context():
+        with eval_mode(module.network), trainer.precision_plugin.forward_context():
             for index, batch in images:
                 sample = data.cache.load(data.reader, data.val_records[index])
                 prediction, losses = self._look_at(module, *trainer.strategy.batch_to_device(batch))
@@ -84,5 +84,6 @@ class Validation:
         if self.settings.losses:
             torch.manual_seed(SEED)
             values = module.network.validation_losses(images, targets)
-            losses = dict(zip(LOSSES, torch.stack([values[name].float() for name in LOSSES]).tolist(), strict=True))
+            names = module.network.loss_names
+            losses = dict(zip(names, torch.stack([values[name].float() for name in names]).tolist(), strict=True))
         return module.network(images)[0].to("cpu"), losses

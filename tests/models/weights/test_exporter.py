@@ -11,8 +11,8 @@ from golden_weights import FAMILIES, GoldenFamily
 from small_networks import SPEC, small_config, small_network
 
 from nucleiseg.errors import InputError
+from nucleiseg.models.backbones.resnet import ResNetSpec
 from nucleiseg.models.mask_rcnn import build
-from nucleiseg.models.resnet import TrunkSpec
 from nucleiseg.models.weights.exporter import detectron2_arrays, save_detectron2
 from nucleiseg.models.weights.importer import load_detectron2, normalisation
 from nucleiseg.models.weights.settings import Normalisation
@@ -48,9 +48,9 @@ def test_old_installations_read_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("norm", ["gn", "bn"])
 @pytest.mark.parametrize(("family", "basic"), [("fpn", True), ("fpn", False), ("c4", False), ("dc5", False)])
 def test_networks_that_are_not_in_the_zoo_return_too(tmp_path: Path, family: str, basic: bool, norm: str) -> None:
-    trunk = TrunkSpec(depths=(1, 1, 1, 1), res2_channels=64, basic=True) if basic else SPEC
+    backbone = ResNetSpec(depths=(1, 1, 1, 1), res2_channels=64, basic=True) if basic else SPEC
     torch.manual_seed(0)
-    network, other = (build(small_config(family, norm=norm), 2, trunk=trunk) for _ in range(2))
+    network, other = (build(small_config(family, norm=norm), 2, backbone=backbone) for _ in range(2))
     save_detectron2(network, tmp_path / "exported.pkl")
     report = load_detectron2(other, tmp_path / "exported.pkl")
     assert report.loaded == list(network.state_dict())

@@ -19,7 +19,7 @@ from nucleiseg.models.weights.importer import load_detectron2, normalisation
 from nucleiseg.models.weights.layout import from_detectron2, to_detectron2
 
 PREDICTORS = ("box_predictor.cls_score", "box_predictor.bbox_pred", "mask_predictor.mask_fcn_logits")
-TRUNKS = ("backbone.bottom_up.", "backbone.", "roi_heads.")
+RESNETS = ("backbone.bottom_up.", "backbone.", "roi_heads.")
 
 
 def write(path: Path, weights: dict[str, np.ndarray], **rest: Any) -> Path:  # noqa: ANN401
@@ -27,12 +27,12 @@ def write(path: Path, weights: dict[str, np.ndarray], **rest: Any) -> Path:  # n
     return path
 
 
-def bare_trunk(family: GoldenFamily) -> dict[str, np.ndarray]:
-    """The trunk of a golden network with bare names, as ImageNet files have them."""
+def bare_backbone(family: GoldenFamily) -> dict[str, np.ndarray]:
+    """The backbone of a golden network with bare names, as ImageNet files have them."""
     stripped = {
-        next(name.removeprefix(p) for p in TRUNKS if name.startswith(p)): name
+        next(name.removeprefix(p) for p in RESNETS if name.startswith(p)): name
         for name in family.raw
-        if name.startswith(TRUNKS)
+        if name.startswith(RESNETS)
     }
     return {bare: family.raw[name] for bare, name in stripped.items() if bare.startswith(("stem.", "res"))}
 
@@ -176,9 +176,9 @@ def test_a_training_of_ones_own_loads_in_any_precision(golden: Path, tmp_path: P
 
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("form", ["bare", "caffe2", "blobs"])
-def test_a_trunk_alone(golden: Path, tmp_path: Path, name: str, form: str) -> None:
+def test_a_backbone_alone(golden: Path, tmp_path: Path, name: str, form: str) -> None:
     family = GoldenFamily.load(golden, name)
-    weights = bare_trunk(family)
+    weights = bare_backbone(family)
     if form != "bare":
         weights = {caffe2_name(key): array for key, array in weights.items()}
         weights |= {
@@ -193,12 +193,12 @@ def test_a_trunk_alone(golden: Path, tmp_path: Path, name: str, form: str) -> No
     before = snapshot(network)
     report = load_detectron2(network, path)
     c4 = family.family == "c4"
-    trunk = {
+    backbone = {
         key for key in before if key.startswith(("backbone.body.", "roi_heads.box_head.") if c4 else "backbone.body.")
     }
-    assert set(report.loaded) == trunk
-    assert same(family.weights, network.state_dict()) >= trunk
-    assert same(before, network.state_dict()) == set(before) - trunk
+    assert set(report.loaded) == backbone
+    assert same(family.weights, network.state_dict()) >= backbone
+    assert same(before, network.state_dict()) == set(before) - backbone
     parts = {note.name for note in report.reinitialised}
     assert {"rpn.head", "roi_heads.box_predictor", "roi_heads.mask_predictor"} <= parts
     assert ("backbone.fpn" in parts) == (family.family == "fpn")
@@ -208,7 +208,7 @@ def test_a_trunk_alone(golden: Path, tmp_path: Path, name: str, form: str) -> No
 
 def test_statistics_that_caffe2_left_out_change_nothing(golden: Path, tmp_path: Path) -> None:
     family = GoldenFamily.load(golden, "c4_r50")
-    weights = {caffe2_name(key): array for key, array in bare_trunk(family).items() if "running" not in key}
+    weights = {caffe2_name(key): array for key, array in bare_backbone(family).items() if "running" not in key}
     path = tmp_path / "R-50.pkl"
     path.write_bytes(pickle.dumps(weights, protocol=2))
     network = family.random_network()
@@ -222,7 +222,7 @@ def test_statistics_that_caffe2_left_out_change_nothing(golden: Path, tmp_path: 
 
 def test_an_epsilon_of_the_network_is_made_up_for(golden: Path, tmp_path: Path) -> None:
     family = GoldenFamily.load(golden, "fpn_r50")
-    path = write(tmp_path / "R-50.pkl", bare_trunk(family))
+    path = write(tmp_path / "R-50.pkl", bare_backbone(family))
     network = family.random_network(numerics="torchvision")
     load_detectron2(network, path)
     features = torch.randn(1, 4, 3, 3)

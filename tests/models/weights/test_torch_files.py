@@ -67,7 +67,7 @@ def test_a_file_that_cannot_be_opened_is_not_called_damaged(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("state", [[1], 3, {"a": 1}, ["a"], {3: torch.zeros(1)}])
 def test_a_checkpoint_whose_weights_are_none_does_not_fit(tmp_path: Path, state: object) -> None:
-    metadata = checkpoint.Metadata(model={"name": "small", "trunk": "resnet18", "fpn_channels": 8})
+    metadata = checkpoint.Metadata(model={"name": "small", "backbone": "resnet18", "fpn_channels": 8})
     torch.save({"state_dict": state, "nucleiseg": metadata.to_dict()}, tmp_path / "odd.ckpt")
     with pytest.raises(InputError, match=r"odd\.ckpt does not fit nucleiseg"):
         checkpoint.load(tmp_path / "odd.ckpt")

@@ -1,4 +1,4 @@
-"""torchvision's weights: its Mask R-CNN predicts the same as ours, and its ImageNet trunks load into every family."""
+"""torchvision's weights: its Mask R-CNN predicts the same as ours, and its ImageNet backbones load in all families."""
 
 import re
 from collections.abc import Mapping
@@ -182,7 +182,7 @@ def test_the_epsilon_in_training_is_kept(
 
 
 @pytest.mark.parametrize("family", ["fpn", "c4", "dc5"])
-def test_a_trunk_of_imagenet_computes_the_same_features(family: str, tmp_path: Path) -> None:
+def test_a_backbone_of_imagenet_computes_the_same_features(family: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     theirs = torchvision.models.resnet50(weights=None)
     for module in theirs.modules():
@@ -194,7 +194,7 @@ def test_a_trunk_of_imagenet_computes_the_same_features(family: str, tmp_path: P
     network = build(config, 1)
     report = load_torchvision_backbone(network, tmp_path / "resnet50.pth")
     assert {note.name for note in report.ignored} >= {"fc.weight", "fc.bias"}
-    assert "the file holds a trunk alone" in report.sentences()[0]
+    assert "the file holds a backbone alone" in report.sentences()[0]
     assert len(report.sentences()) == 1
     pixels = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
@@ -211,7 +211,7 @@ def test_a_trunk_of_imagenet_computes_the_same_features(family: str, tmp_path: P
     assert set(report.loaded) >= {name for name in network.state_dict() if name.startswith("backbone.body.")}
 
 
-def test_group_norm_replaces_the_trunks_normalisation() -> None:
+def test_group_norm_replaces_the_backbones_normalisation() -> None:
     with torch.device("meta"):
         weights = shapes_alone(torchvision.models.resnet50(weights=None))
     config = ModelConfig(name="x", weights="torchvision/resnet50", norm="gn", freeze_at=0, **PIXELS)

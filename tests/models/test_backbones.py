@@ -1,4 +1,4 @@
-"""Trunks: detectron2's feature maps, torchvision's modules, widths, strides, freezing, normalisation."""
+"""Backbones: detectron2's feature maps, torchvision's modules, widths, strides, freezing, normalisation."""
 
 from pathlib import Path
 
@@ -12,12 +12,12 @@ from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.ops import FrozenBatchNorm2d
 
 from nucleiseg.errors import InputError
+from nucleiseg.models.backbones.families import BackboneParts, build_backbone
+from nucleiseg.models.backbones.resnet import ResNetSpec, StageBuilder
 from nucleiseg.models.norm import group_norm, make_norm_layer, resolve_norm_and_freeze
 from nucleiseg.models.numerics import DETECTRON2, NUMERICS, TORCHVISION
-from nucleiseg.models.resnet import StageBuilder, TrunkSpec
-from nucleiseg.models.trunks import Trunk, build_trunk
 
-TINY = TrunkSpec(depths=(1, 2, 1, 2), width_per_group=4, stem_channels=8, res2_channels=16)
+TINY = ResNetSpec(depths=(1, 2, 1, 2), width_per_group=4, stem_channels=8, res2_channels=16)
 
 
 def count(module: nn.Module) -> tuple[int, int]:
@@ -39,11 +39,11 @@ def bottom_up(body: nn.Module, images: Tensor) -> dict[str, Tensor]:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_feature_maps_are_detectron2s(golden: Path, name: str) -> None:
     family = GoldenFamily.load(golden, name)
-    trunk = build_trunk(**family.trunk_arguments())
-    trunk.backbone.load_state_dict(family.part("backbone."))
+    parts = build_backbone(**family.backbone_arguments())
+    parts.backbone.load_state_dict(family.part("backbone."))
     with torch.no_grad():
-        maps = bottom_up(trunk.backbone.body, family.network_input())
-        outputs = trunk.backbone(family.network_input())
+        maps = bottom_up(parts.backbone.body, family.network_input())
+        outputs = parts.backbone(family.network_input())
     for stage, features in maps.items():
         expected = family.arrays[f"bottomup_{stage}"]
         np.testing.assert_allclose(features[0].numpy(), expected, rtol=1e-3, atol=1e-3, err_msg=stage)
@@ -60,14 +60,14 @@ def test_feature_maps_are_detectron2s(golden: Path, name: str) -> None:
 
 def test_c4_res5_takes_the_weights_of_the_head(golden: Path) -> None:
     family = GoldenFamily.load(golden, "c4_r50")
-    trunk = build_trunk(**family.trunk_arguments())
-    assert trunk.res5 is not None
-    trunk.res5.load_state_dict(family.part("roi_heads.box_head."))
-    assert trunk.res5[0].conv1.stride == (2, 2)
-    assert trunk.res5[0].conv2.stride == (1, 1)
+    parts = build_backbone(**family.backbone_arguments())
+    assert parts.res5 is not None
+    parts.res5.load_state_dict(family.part("roi_heads.box_head."))
+    assert parts.res5[0].conv1.stride == (2, 2)
+    assert parts.res5[0].conv2.stride == (1, 1)
     pooled = torch.from_numpy(family.arrays["roi_pooled_first"])
     with torch.no_grad():
-        features = trunk.res5(pooled).mean(dim=(2, 3))
+        features = parts.res5(pooled).mean(dim=(2, 3))
         logits = nn.functional.linear(
             features, *(family.weights[f"roi_heads.box_predictor.cls_score.{kind}"] for kind in ("weight", "bias"))
         )
@@ -78,7 +78,7 @@ def test_c4_res5_takes_the_weights_of_the_head(golden: Path) -> None:
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet101", "resnext101_32x8d"])
 def test_stages_have_torchvisions_names_and_shapes(name: str) -> None:
     with torch.device("meta"):
-        ours = build_trunk(trunk=name, norm="bn").backbone.body
+        ours = build_backbone(backbone=name, norm="bn").backbone.body
         theirs = torchvision.models.get_model(name, weights=None)
     del theirs.fc
     shapes = [{key: value.shape for key, value in net.state_dict().items()} for net in (ours, theirs)]
@@ -87,7 +87,7 @@ def test_stages_have_torchvisions_names_and_shapes(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 def test_stages_compute_what_torchvisions_do(name: str) -> None:
-    ours = build_trunk(trunk=name, norm="bn").backbone.body
+    ours = build_backbone(backbone=name, norm="bn").backbone.body
     theirs = torchvision.models.get_model(name, weights=None)
     theirs.fc = theirs.avgpool = nn.Identity()
     ours.load_state_dict(theirs.state_dict())
@@ -97,7 +97,7 @@ def test_stages_compute_what_torchvisions_do(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("family", "trunk", "parameters", "frozen"),
+    ("family", "backbone", "parameters", "frozen"),
     [
         # without the RPN, the heads and C4's res5: from the convolutions' shapes alone
         ("c4", "resnet50", 8_512_704, 222_400),
@@ -107,9 +107,9 @@ def test_stages_compute_what_torchvisions_do(name: str) -> None:
         ("fpn", "resnext101_32x8d", 89_883_840, 425_152),
     ],
 )
-def test_parameter_counts(family: str, trunk: str, parameters: int, frozen: int) -> None:
+def test_parameter_counts(family: str, backbone: str, parameters: int, frozen: int) -> None:
     with torch.device("meta"):
-        built = build_trunk(family=family, trunk=trunk, freeze_at=2)
+        built = build_backbone(family=family, backbone=backbone, freeze_at=2)
     assert count(built.backbone) == (parameters, frozen)
 
 
@@ -122,27 +122,27 @@ def test_parameter_counts(family: str, trunk: str, parameters: int, frozen: int)
     ],
 )
 def test_shapes_follow_the_nominal_strides(family: str, shapes: dict[str, tuple[int, ...]]) -> None:
-    trunk = build_trunk(family=family, trunk=TINY, norm="gn", fpn_channels=24)
-    maps = trunk.backbone(torch.rand(2, 3, 80, 112))
+    parts = build_backbone(family=family, backbone=TINY, norm="gn", fpn_channels=24)
+    maps = parts.backbone(torch.rand(2, 3, 80, 112))
     assert {name: tuple(features.shape[1:]) for name, features in maps.items()} == shapes
-    assert trunk.backbone.out_channels == maps["0"].shape[1]
-    for name, stride in trunk.backbone.strides.items():
+    assert parts.backbone.out_channels == maps["0"].shape[1]
+    for name, stride in parts.backbone.strides.items():
         assert tuple(maps[name].shape[2:]) == (-(-80 // stride), -(-112 // stride))
-    assert trunk.res5_channels == 128
-    if trunk.res5 is not None:
-        assert trunk.res5(torch.rand(3, 64, 14, 14)).shape == (3, 128, 7, 7)
+    assert parts.res5_channels == 128
+    if parts.res5 is not None:
+        assert parts.res5(torch.rand(3, 64, 14, 14)).shape == (3, 128, 7, 7)
 
 
 def test_every_3x3_of_a_dilated_res5_is_dilated() -> None:
-    trunk = build_trunk(family="dc5", trunk=TINY)
-    convolutions = [module for module in trunk.backbone.body.layer4.modules() if isinstance(module, nn.Conv2d)]
+    parts = build_backbone(family="dc5", backbone=TINY)
+    convolutions = [module for module in parts.backbone.body.layer4.modules() if isinstance(module, nn.Conv2d)]
     assert {conv.stride for conv in convolutions} == {(1, 1)}
     assert [conv.dilation for conv in convolutions if conv.kernel_size == (3, 3)] == [(2, 2), (2, 2)]
 
 
 def test_the_stride_moves_between_convolutions() -> None:
     for stride_in_1x1 in (False, True):
-        block = build_trunk(trunk=TINY, stride_in_1x1=stride_in_1x1).backbone.body.layer2[0]
+        block = build_backbone(backbone=TINY, stride_in_1x1=stride_in_1x1).backbone.body.layer2[0]
         assert (block.conv1.stride == (2, 2)) == stride_in_1x1
         assert (block.conv2.stride == (2, 2)) != stride_in_1x1
         assert block.downsample[0].stride == (2, 2)
@@ -150,7 +150,7 @@ def test_the_stride_moves_between_convolutions() -> None:
 
 @pytest.mark.parametrize("freeze_at", range(6))
 def test_freezing_counts_stages_from_the_stem(freeze_at: int) -> None:
-    body = build_trunk(trunk=TINY, norm="bn", freeze_at=freeze_at).backbone.body
+    body = build_backbone(backbone=TINY, norm="bn", freeze_at=freeze_at).backbone.body
     parts = [("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",)]
     for index, names in enumerate(parts):
         trains = {parameter.requires_grad for name in names for parameter in body[name].parameters()}
@@ -160,14 +160,14 @@ def test_freezing_counts_stages_from_the_stem(freeze_at: int) -> None:
 
 
 def test_c4_never_freezes_the_res5_of_its_head() -> None:
-    trunk: Trunk = build_trunk(family="c4", trunk=TINY, norm="gn", freeze_at=5)
-    assert trunk.res5 is not None
-    assert count(trunk.res5)[1] == 0
-    assert count(trunk.backbone)[0] == count(trunk.backbone)[1]
+    parts: BackboneParts = build_backbone(family="c4", backbone=TINY, norm="gn", freeze_at=5)
+    assert parts.res5 is not None
+    assert count(parts.res5)[1] == 0
+    assert count(parts.backbone)[0] == count(parts.backbone)[1]
 
 
 def test_group_norm_also_normalises_the_pyramid() -> None:
-    plain, normalised = (build_trunk(trunk=TINY, norm=norm).backbone for norm in ("frozen_bn", "gn"))
+    plain, normalised = (build_backbone(backbone=TINY, norm=norm).backbone for norm in ("frozen_bn", "gn"))
     assert isinstance(plain, BackboneWithFPN)
     assert plain.fpn.inner_blocks[0][0].bias is not None
     assert normalised.fpn.inner_blocks[0][0].bias is None
@@ -195,9 +195,9 @@ def test_frozen_batch_norm_is_detectron2s(golden: Path, needs_grad: bool) -> Non
     np.testing.assert_allclose(output, units["bn_y_grad_path" if needs_grad else "bn_y"], rtol=1e-5, atol=2e-5)
 
 
-def test_random_trunks_start_from_kaiming_normal() -> None:
+def test_random_backbones_start_from_kaiming_normal() -> None:
     torch.manual_seed(0)
-    weight = build_trunk(family="c4", trunk="resnet50").backbone.body.layer1[1].conv2.weight
+    weight = build_backbone(family="c4", backbone="resnet50").backbone.body.layer1[1].conv2.weight
     assert weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.02)
 
 
@@ -205,14 +205,14 @@ def test_random_trunks_start_from_kaiming_normal() -> None:
     ("arguments", "key"),
     [
         ({"family": "fpm"}, "model.family=fpm"),
-        ({"trunk": "resnet5"}, "model.trunk=resnet5"),
-        ({"trunk": "resnet18", "family": "c4"}, "model.family=c4"),
+        ({"backbone": "resnet5"}, "model.backbone=resnet5"),
+        ({"backbone": "resnet18", "family": "c4"}, "model.family=c4"),
         ({"norm": "layer"}, "model.norm=layer"),
     ],
 )
 def test_unknown_choices_are_named(arguments: dict[str, str], key: str) -> None:
     with pytest.raises(InputError, match=key):
-        build_trunk(**arguments)
+        build_backbone(**arguments)
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_the_two_numerics_differ_in_every_knob() -> None:
 @pytest.mark.parametrize("basic", [False, True])
 def test_frozen_normalisation_is_folded_into_convolutions_exactly(basic: bool) -> None:
     """The same values and gradients as torchvision's forward, which normalises after each convolution."""
-    spec = TrunkSpec(depths=(1, 1, 1, 1), width_per_group=16, stem_channels=8, res2_channels=16, basic=basic)
+    spec = ResNetSpec(depths=(1, 1, 1, 1), width_per_group=16, stem_channels=8, res2_channels=16, basic=basic)
     stage = StageBuilder(spec, "frozen_bn", 1e-5, stride_in_1x1=False, freeze_at=0).stage(1, frozen=False).double()
     for module in stage.modules():
         if isinstance(module, FrozenBatchNorm2d):

@@ -20,7 +20,7 @@ STAGES = ("layer1", "layer2", "layer3", "layer4")
 
 
 @dataclass(frozen=True)
-class TrunkSpec:
+class ResNetSpec:
     """The widths and depths of a ResNet or ResNeXt.
 
     Attributes:
@@ -45,13 +45,13 @@ class TrunkSpec:
         return (self.res2_channels, self.res2_channels * 2, self.res2_channels * 4, self.res2_channels * 8)
 
 
-TRUNKS: dict[str, TrunkSpec] = {
-    "resnet18": TrunkSpec(depths=(2, 2, 2, 2), res2_channels=64, basic=True),
-    "resnet50": TrunkSpec(depths=(3, 4, 6, 3)),
-    "resnet101": TrunkSpec(depths=(3, 4, 23, 3)),
-    "resnext101_32x8d": TrunkSpec(depths=(3, 4, 23, 3), groups=32, width_per_group=8),
+RESNETS: dict[str, ResNetSpec] = {
+    "resnet18": ResNetSpec(depths=(2, 2, 2, 2), res2_channels=64, basic=True),
+    "resnet50": ResNetSpec(depths=(3, 4, 6, 3)),
+    "resnet101": ResNetSpec(depths=(3, 4, 23, 3)),
+    "resnext101_32x8d": ResNetSpec(depths=(3, 4, 23, 3), groups=32, width_per_group=8),
 }
-"""The choices of `model.trunk`."""
+"""The choices of `model.backbone`."""
 
 
 class FoldedBasicBlock(BasicBlock):
@@ -107,7 +107,7 @@ class Stages(IntermediateLayerGetter):
 
 @dataclass(frozen=True)
 class StageBuilder:
-    """Builds the stem and the stages of one trunk, with random weights.
+    """Builds the stem and the stages of one backbone, with random weights.
 
     Attributes:
         spec: widths and depths.
@@ -117,7 +117,7 @@ class StageBuilder:
         freeze_at: stages that do not train, counted from the stem.
     """
 
-    spec: TrunkSpec
+    spec: ResNetSpec
     norm: str
     bn_eps: float
     stride_in_1x1: bool

@@ -1,4 +1,4 @@
-"""ResNet trunks in the three families: C4, DC5 and FPN.
+"""ResNet backbones in the three families: C4, DC5 and FPN.
 
     stem /4   res2 /4   res3 /8   res4 /16   res5 /32
                                   |                     C4:  one map; res5 works on every RoI, in the head
@@ -15,15 +15,15 @@ from torch import Tensor, nn
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 
 from nucleiseg.errors import InputError
+from nucleiseg.models.backbones.resnet import RESNETS, STAGES, ResNetSpec, StageBuilder, Stages
 from nucleiseg.models.norm import make_norm_layer
-from nucleiseg.models.resnet import STAGES, TRUNKS, StageBuilder, Stages, TrunkSpec
 
 FAMILIES = ("c4", "dc5", "fpn")
 """The choices of `model.family`."""
 
 
 class SingleMapBackbone(nn.Module):
-    """A trunk with one output map of stride 16 (C4 and DC5).
+    """A backbone with one output map of stride 16 (C4 and DC5).
 
     Attributes:
         body: the stages, under torchvision's names.
@@ -45,7 +45,7 @@ class SingleMapBackbone(nn.Module):
 
 
 class PyramidBackbone(BackboneWithFPN):
-    """A trunk with a feature pyramid (Lin et al. 2017): maps "0" .. "3" (p2 .. p5) and "pool" (p6).
+    """A backbone with a feature pyramid (Lin et al. 2017): maps "0" .. "3" (p2 .. p5) and "pool" (p6).
 
     Attributes:
         strides: the nominal strides, {"0": 4, "1": 8, "2": 16, "3": 32, "pool": 64}.
@@ -61,8 +61,8 @@ class PyramidBackbone(BackboneWithFPN):
         self.size_divisibility = 32
 
 
-class Trunk(NamedTuple):
-    """What `build_trunk` makes.
+class BackboneParts(NamedTuple):
+    """What `build_backbone` makes.
 
     Attributes:
         backbone: images to named feature maps; has `out_channels`, `strides` (by map name, nominal) and
@@ -76,21 +76,21 @@ class Trunk(NamedTuple):
     res5_channels: int
 
 
-def build_trunk(
+def build_backbone(
     *,
     family: str = "fpn",
-    trunk: str | TrunkSpec = "resnet50",
+    backbone: str | ResNetSpec = "resnet50",
     norm: str = "frozen_bn",
     bn_eps: float = 1e-5,
     stride_in_1x1: bool = False,
     freeze_at: int = 0,
     fpn_channels: int = 256,
-) -> Trunk:
-    """Build a trunk with random weights.
+) -> BackboneParts:
+    """Build a backbone with random weights.
 
     Args:
         family: one of `FAMILIES`.
-        trunk: a name in `TRUNKS`, or widths and depths of one's own.
+        backbone: a name in `RESNETS`, or widths and depths of one's own.
         norm: `frozen_bn`, `bn` or `gn`. With `gn` the convolutions of the FPN are normalised as well.
         bn_eps: epsilon of `frozen_bn`.
         stride_in_1x1: bottlenecks subsample in the first 1x1 (weights of MSRA's ResNet-50 and -101), not in the 3x3.
@@ -99,27 +99,27 @@ def build_trunk(
         fpn_channels: channels of each map of the pyramid.
 
     Raises:
-        InputError: an unknown family or trunk, or ResNet-18 in another family than FPN.
+        InputError: an unknown family or backbone, or ResNet-18 in another family than FPN.
     """
     if family not in FAMILIES:
         raise InputError(f"model.family={family} is not known: choose one of {', '.join(FAMILIES)}.")
-    spec = _find_spec(trunk)
+    spec = _find_spec(backbone)
     if spec.basic and family != "fpn":
-        raise InputError(f"model.trunk={trunk} exists in the FPN family only, not with model.family={family}.")
+        raise InputError(f"model.backbone={backbone} exists in the FPN family only, not with model.family={family}.")
     builder = StageBuilder(spec, norm, bn_eps, stride_in_1x1, freeze_at)
     stages = builder.stages(last="layer3" if family == "c4" else "layer4", dilate_res5=family == "dc5")
     channels = spec.stage_channels
     if family == "fpn":
-        return Trunk(PyramidBackbone(stages, channels, fpn_channels, norm), None, channels[3])
+        return BackboneParts(PyramidBackbone(stages, channels, fpn_channels, norm), None, channels[3])
     if family == "dc5":
-        return Trunk(SingleMapBackbone(stages, "layer4", channels[3]), None, channels[3])
+        return BackboneParts(SingleMapBackbone(stages, "layer4", channels[3]), None, channels[3])
     res5 = builder.stage(3, frozen=False)
-    return Trunk(SingleMapBackbone(stages, "layer3", channels[2]), res5, channels[3])
+    return BackboneParts(SingleMapBackbone(stages, "layer3", channels[2]), res5, channels[3])
 
 
-def _find_spec(trunk: str | TrunkSpec) -> TrunkSpec:
-    if isinstance(trunk, TrunkSpec):
-        return trunk
-    if trunk not in TRUNKS:
-        raise InputError(f"model.trunk={trunk} is not known: choose one of {', '.join(TRUNKS)}.")
-    return TRUNKS[trunk]
+def _find_spec(backbone: str | ResNetSpec) -> ResNetSpec:
+    if isinstance(backbone, ResNetSpec):
+        return backbone
+    if backbone not in RESNETS:
+        raise InputError(f"model.backbone={backbone} is not known: choose one of {', '.join(RESNETS)}.")
+    return RESNETS[backbone]

@@ -1,0 +1,60 @@
+"""Keys of configurations and checkpoints that were renamed or became errors, so that older files still load.
+
+with_current_names({"model": {"trunk": "resnet50"}})     # {"model": {"backbone": "resnet50"}}
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from nucleiseg.errors import InputError
+
+RENAMED = {"model.trunk": "model.backbone"}
+"""Old key -> new key; both with the name of their group."""
+
+PYRAMID_KEYS = ("fpn_channels", "anchors.every_level")
+HEAD_KEYS = ("roi.fc_dim", "mask.pool", "mask.convs")
+
+WITHOUT_EFFECT = {"c4": (*PYRAMID_KEYS, *HEAD_KEYS), "dc5": PYRAMID_KEYS, "fpn": ()}
+"""Keys of `model` that have no effect in a family. `ModelConfig` refuses them; older files hold numbers there."""
+
+
+def with_current_names(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration, such as a run's `config.yaml`, with the current names of its keys.
+
+    Raises:
+        InputError: a group holds the old and the new name of one key.
+    """
+    groups = dict(config)
+    for group in {old.partition(".")[0] for old in RENAMED} & groups.keys():
+        if isinstance(groups[group], Mapping):
+            groups[group] = _renamed(group, groups[group])
+    return groups
+
+
+def with_current_model_keys(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the group `model` alone with the current names of its keys, as in `with_current_names`."""
+    return _renamed("model", model)
+
+
+def _renamed(group: str, keys: Mapping[str, Any]) -> dict[str, Any]:
+    current = dict(keys)
+    for old, new in RENAMED.items():
+        name, new_name = old.removeprefix(f"{group}."), new.removeprefix(f"{group}.")
+        if name not in current:
+            continue
+        if new_name in current:
+            raise InputError(f"{old} is now {new}; give {new} alone.")
+        current[new_name] = current.pop(name)
+        if old == "model.trunk":  # a file from before keys without an effect were refused
+            _clear(current, WITHOUT_EFFECT.get(str(current.get("family", "fpn")), ()))
+    return current
+
+
+def _clear(model: dict[str, Any], keys: tuple[str, ...]) -> None:
+    """Set those of the keys that the group holds to null, in place."""
+    for key in keys:
+        part, _, name = key.rpartition(".")
+        if not part and name in model:
+            model[name] = None
+        elif isinstance(model.get(part), Mapping) and name in model[part]:
+            model[part] = {**model[part], name: None}
