@@ -1,9 +1,10 @@
 """From the plain keys of `conf/predict.yaml` to predictions: what `predict.py` calls, apart from Hydra."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from nucleiseg.cli.paths import require_writable_folder, with_paths
 from nucleiseg.data.readers.demo import DemoReader, write_folders
@@ -12,19 +13,23 @@ from nucleiseg.inference.predictor import Predictor
 from nucleiseg.inference.settings import PredictionSettings
 from nucleiseg.progress import counted, say
 from nucleiseg.run_tables import find_checkpoint
-from nucleiseg.settings import Share, settings
+from nucleiseg.settings import AsTuple, Share, settings, shown
 from nucleiseg.version import __version__
 from nucleiseg.writers.origin import CheckpointOrigin, Origin, answer_digest
-from nucleiseg.writers.prediction_folder import Summary, predict_to_folder
+from nucleiseg.writers.prediction_folder import predict_to_folder
+from nucleiseg.writers.prediction_run import PredictionSummary
+from nucleiseg.writers.registry import DEFAULT_FORMATS, FORMATS
 from nucleiseg.writers.result_set import is_begun
 
 DEMO = DemoReader(images=4, size=384, seed=1)
 """What `input=demo` stands for, where there is no file or folder of that name: images that no demo run has seen (those
 are drawn from seed 0)."""
 
-NOT_OF_THE_RESULTS = ("checkpoint", "input", "output", "ids", "device", "resume", "count_threshold")
-"""Keys that may differ when a prediction is resumed: places (what is there is compared), the device, and the threshold,
-whose value may come from the checkpoint."""
+NOT_OF_THE_RESULTS = (
+    *("checkpoint", "input", "output", "ids", "device", "resume"),
+    *("count_threshold", "write", "overlays"),  # `predict_to_folder` adds them as they are resolved
+)
+"""Keys that are not compared when a prediction is resumed: places, whose contents are compared, and the device."""
 
 
 @settings
@@ -37,8 +42,15 @@ class PredictKeys(PredictionSettings):
     ids: str | None = None
     score_threshold: Share | None = 0.05
     count_threshold: Share | None = None
+    write: Annotated[tuple[str, ...], AsTuple] = DEFAULT_FORMATS
     overlays: bool = True
     resume: bool = False
+
+    def contradictions(self, at: str) -> Iterable[str]:
+        """Add the formats that do not exist to the contradictions of a prediction's settings."""
+        yield from super().contradictions(at)
+        unknown = [name for name in self.write if name not in FORMATS]
+        yield from (f"{at}write has {shown(name)}; it accepts a list of {', '.join(FORMATS)}." for name in unknown)
 
 
 def predict(**keys: Any) -> int:  # noqa: ANN401
@@ -72,15 +84,16 @@ def predict(**keys: Any) -> int:  # noqa: ANN401
         folder,
         wanted.count_threshold,
         wanted.overlays,
+        write=wanted.write,
         request={**request, "checkpoint": made_by.checkpoint_sha256, "version": __version__},
         resume=wanted.resume,
         origin=partial(_origin, made_by, predictor),
     )
-    _say_summary(summary, folder, wanted.overlays)
+    _say_summary(summary, folder, [name for name in wanted.write if wanted.overlays or name != "overlays"])
     return len(summary.failed)
 
 
-def _origin(made_by: CheckpointOrigin, predictor: Predictor, summary: Summary, answer: Path) -> Origin:
+def _origin(made_by: CheckpointOrigin, predictor: Predictor, summary: PredictionSummary, answer: Path) -> Origin:
     """Return where an answer came from, for its sidecar."""
     shown = predictor.preprocessing
     is_by_rule = shown == replace(predictor.trained, bits=shown.bits) and shown.scale is None
@@ -102,11 +115,12 @@ def _origin(made_by: CheckpointOrigin, predictor: Predictor, summary: Summary, a
     )
 
 
-def _say_summary(summary: Summary, folder: Path, overlays: bool) -> None:
+def _say_summary(summary: PredictionSummary, folder: Path, formats: Sequence[str]) -> None:
     images = counted(summary.done, "image")
     nuclei = counted(summary.nuclei, "nucleus", "nuclei")
-    also = ", overlays" if overlays else ""
-    say(f"{images} with {nuclei}: {folder / 'answer.zip'}, counts.csv, images.json{also}.")
+    files = ["counts.csv", "images.json", *(name for name in formats if name != "coco")]
+    files = ["answer.zip", *files] if "coco" in formats else files
+    say(f"{images} with {nuclei}: {folder / files[0]}, {', '.join(files[1:])}.")
     if summary.failed:
         say(f"{counted(len(summary.failed), 'image')} failed: {', '.join(summary.failed)}.")
 

@@ -1,4 +1,4 @@
-"""How many nuclei each image has: `counts.csv`, and the sentence that says when a count was cut."""
+"""Write the number of nuclei of each image to `counts.csv`, and warn where the limit on detections was reached."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,7 +7,6 @@ from pathlib import Path
 
 from nucleiseg.files import atomic_path, to_csv
 from nucleiseg.inference.image_ids import ImageId
-from nucleiseg.structures import Prediction
 
 COLUMNS = ("image", "image_id", "count", "threshold", "capped")
 
@@ -18,10 +17,10 @@ class Count:
 
     Attributes:
         image: the image's name.
-        image_id: what a submission calls it by.
+        image_id: its id in result files.
         count: instances with a score of at least `threshold`.
         threshold: the score threshold for counting.
-        capped: whether the limit on detections was hit, so that instances may be missing.
+        capped: whether the limit on detections was reached, so that instances may be missing.
     """
 
     image: str
@@ -31,13 +30,8 @@ class Count:
     capped: bool
 
 
-def count_instances(prediction: Prediction, threshold: float) -> int:
-    """Return the number of instances with a score of at least `threshold`."""
-    return int((prediction.scores >= threshold).sum())
-
-
 def capped_sentence(found: int, limit: int) -> str:
-    """Say that an image's detections were cut at the limit, and what to do."""
+    """Return a warning that an image has as many detections as are allowed, and what to do."""
     return (
         f"{found} found, {limit} allowed: the limit on detections was hit, so nuclei may be missing; "
         f"raise detections={2 * limit}."

@@ -1,4 +1,4 @@
-"""Pictures of a prediction: outlines on the image, and the image beside them."""
+"""`write=[overlays]`: the image beside its prediction, as a PNG a person looks at."""
 
 import math
 import os
@@ -6,22 +6,24 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from nucleiseg.files import atomic_path
 from nucleiseg.inference.box_masks import crops
 from nucleiseg.progress import counted
 from nucleiseg.structures import Prediction
+from nucleiseg.writers.base import PredictedImage, Record, Writer
 
-COLOURS = np.array([(240, 228, 66), (0, 235, 255), (0, 190, 130), (255, 255, 255), (240, 159, 0)], dtype=np.uint8)
-"""RGB of the outlines, from the colour-blind-safe set of Okabe and Ito (2008): those that stand out from the pink and
-purple of haematoxylin and eosin, slightly brightened, and white."""
+COLORS = np.array([(240, 228, 66), (0, 235, 255), (0, 190, 130), (255, 255, 255), (240, 159, 0)], dtype=np.uint8)
+"""RGB of the outlines, from the color-blind-safe set of Okabe and Ito (2008): those that stand out from the pink and
+purple of hematoxylin and eosin, slightly brightened, and white."""
 
 CELL = 4
-"""Pixels of the squares on which neighbours are looked up when colours are chosen."""
+"""Pixels of the squares on which neighbors are looked up when colors are chosen."""
 
 FILL = 0.16
-"""Share of the outline's colour inside an instance: enough to see what belongs together, and the tissue through it."""
+"""Share of the outline's color inside an instance: enough to see which pixels belong together, and the tissue below."""
 
 SMALLEST_SIDE = 900
 """Smaller images are enlarged by a whole factor to about this many pixels, so that outlines are smooth."""
@@ -36,8 +38,18 @@ GUTTER = 12
 """Pixels between the two panels and around the captions."""
 
 
+class OverlayWriter(Writer):
+    """The nuclei that count, outlined in colors that neighbors do not share."""
+
+    def write_image(self, path: Path, image: PredictedImage) -> Record:
+        """Write the overlay of one image."""
+        shown = image.prediction[torch.from_numpy(image.counted)]
+        write_overlay(path, image.pixels, shown, image.threshold, image.source.name)
+        return None
+
+
 def draw_instances(image: np.ndarray, prediction: Prediction, threshold: float = 0.0) -> np.ndarray:
-    """Draw each instance's outline, and a breath of colour inside it, onto a copy of the image.
+    """Draw each instance's outline, and a light tint inside it, onto a copy of the image.
 
     Masks are pasted at the size of the given image, so an enlarged image gets smoother outlines, not larger pixels.
 
@@ -50,23 +62,23 @@ def draw_instances(image: np.ndarray, prediction: Prediction, threshold: float =
         (H, W, 3) uint8 RGB.
     """
     shown = prediction[prediction.scores >= threshold].rescaled((image.shape[0], image.shape[1]))
-    colours = _colours_unlike_neighbours(shown.boxes.cpu().numpy(), shown.size)
+    colors = _colors_unlike_neighbors(shown.boxes.cpu().numpy(), shown.size)
     tint = np.ascontiguousarray(image).copy()
-    outlines: list[list[np.ndarray]] = [[] for _ in COLOURS]
-    for crop, colour in zip(crops(shown), colours, strict=True):
-        tint[crop.window][crop.mask] = COLOURS[colour]
-        outlines[colour] += cv2.findContours(
+    outlines: list[list[np.ndarray]] = [[] for _ in COLORS]
+    for crop, color in zip(crops(shown), colors, strict=True):
+        tint[crop.window][crop.mask] = COLORS[color]
+        outlines[color] += cv2.findContours(
             crop.mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=(crop.column, crop.row)
         )[0]
     drawn = cv2.addWeighted(image, 1 - FILL, tint, FILL, 0)
     width = 2 if max(shown.size) > SMALLEST_SIDE // 2 else 1
-    for contours, colour in zip(outlines, COLOURS.tolist(), strict=True):
-        cv2.polylines(drawn, contours, True, colour, width, cv2.LINE_AA)
+    for contours, color in zip(outlines, COLORS.tolist(), strict=True):
+        cv2.polylines(drawn, contours, True, color, width, cv2.LINE_AA)
     return drawn
 
 
 def side_by_side(image: np.ndarray, prediction: Prediction, threshold: float = 0.0, title: str = "") -> np.ndarray:
-    """Put an image beside its prediction, with a line above each that says what it shows.
+    """Put an image beside its prediction, with a caption above each.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -107,23 +119,23 @@ def write_overlay(
         temporary.write_bytes(data.tobytes())
 
 
-def _colours_unlike_neighbours(boxes: np.ndarray, size: tuple[int, int]) -> list[int]:
-    """Choose an index into `COLOURS` for each instance: the one that is least around its box so far.
+def _colors_unlike_neighbors(boxes: np.ndarray, size: tuple[int, int]) -> list[int]:
+    """Choose an index into `COLORS` for each instance: the one that is least around its box so far.
 
     Args:
         boxes: (N, 4) x1, y1, x2, y2 inside an image of `size`.
         size: (height, width) of the image.
     """
-    count = len(COLOURS)
-    taken = np.zeros((size[0] // CELL + 2, size[1] // CELL + 2), dtype=np.int64)  # colour + 1 at each cell, coarse
+    count = len(COLORS)
+    taken = np.zeros((size[0] // CELL + 2, size[1] // CELL + 2), dtype=np.int64)  # color + 1 at each cell, coarse
     chosen = []
     for number, (x1, y1, x2, y2) in enumerate((boxes // CELL).astype(np.int64).tolist()):
         around = taken[max(y1 - 1, 0) : y2 + 2, max(x1 - 1, 0) : x2 + 2]
         used = np.bincount(around.ravel(), minlength=count + 1)[1:].tolist()
         in_turn = ((number + step) % count for step in range(count))  # of equally rare ones, each has its turn
-        colour = min(in_turn, key=used.__getitem__)
-        taken[y1 : y2 + 1, x1 : x2 + 1] = colour + 1
-        chosen.append(colour)
+        color = min(in_turn, key=used.__getitem__)
+        taken[y1 : y2 + 1, x1 : x2 + 1] = color + 1
+        chosen.append(color)
     return chosen
 
 

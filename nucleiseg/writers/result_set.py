@@ -1,9 +1,9 @@
-"""Replace the results in a folder as a whole, whenever a kill comes.
+"""Replace the results in a folder as a whole, also if the process is killed at any moment.
 
 1. A prediction writes into `.prediction.part/`: its request, the journal of finished images, and under `new/` every
    file that will be in the folder. A kill leaves the older files as they are; `resume=true` continues from the journal.
 2. When all files are whole, `.prediction.part/` is renamed to `.prediction.swap/`. From here on the new results hold.
-3. Overlays of the older prediction that have no successor are removed, the new files moved to their places, and
+3. Files of the older prediction that have no successor are removed, the new files moved to their places, and
    `.prediction.swap/` is removed. A kill leaves that folder: `require_whole` refuses to read the results beside it, and
    the next prediction into the folder completes the move first.
 
@@ -23,18 +23,22 @@ from nucleiseg.errors import InputError, some
 from nucleiseg.files import sync_folder, write_json
 from nucleiseg.foreign_files import read_json
 from nucleiseg.progress import counted, say
+from nucleiseg.writers.registry import FORMATS
 
 STAGING = ".prediction.part"
 SWAP = ".prediction.swap"
 LOCK = ".prediction.lock"
 MANIFEST = ".prediction.json"
-"""What made the results of a folder, and which files they are."""
+"""The request that the results of a folder were made by, and the names of their files."""
 
 REQUEST, JOURNAL, NEW, STALE = "request.json", "journal.jsonl", "new", "stale.json"
-"""In `.prediction.part/`: what was asked for, the finished images, the folder's new files, the old ones to remove."""
+"""In `.prediction.part/`: the request, the finished images, the folder's new files, the old ones to remove."""
 
-FILES = ("answer.json", "answer.zip", "counts.csv", "images.json", "answer.origin.json")
-OVERLAYS = "overlays"
+FILES = ("counts.csv", "images.json", "answer.origin.json", *(name for item in FORMATS.values() for name in item.files))
+"""Names of the files of all images."""
+
+FOLDERS = sorted({item.folder for item in FORMATS.values() if item.folder is not None})
+"""Folders of the files that each image has one of."""
 
 Request = dict[str, Any]
 """What a prediction depends on, as JSON holds it: the digest of the checkpoint, settings, and under "images" for each
@@ -46,7 +50,7 @@ def locked(folder: Path) -> Iterator[None]:
     """Keep other predictions out of a folder, which is made where missing.
 
     Raises:
-        InputError: if another process is predicting into it, or something stands where results will go.
+        InputError: if another process is predicting into it, or a result's place is taken by a folder or file.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK, timeout=0)
@@ -77,7 +81,7 @@ def require_whole(folder: Path) -> None:
 
 
 def is_begun(folder: Path) -> bool:
-    """Tell whether a folder holds a prediction, finished or not: its images were listed before."""
+    """Return whether a folder holds a prediction, finished or not: its images were listed before."""
     return any((folder / name).exists() for name in (STAGING, SWAP, MANIFEST))
 
 
@@ -86,7 +90,7 @@ def begin(folder: Path, request: Request, resume: bool) -> Path:
 
     Args:
         folder: of the results; locked, and the move into it completed (`complete`).
-        request: what the prediction depends on.
+        request: everything the prediction depends on.
         resume: whether to continue an unfinished one.
 
     Returns:
@@ -118,29 +122,29 @@ def begin(folder: Path, request: Request, resume: bool) -> Path:
 
 
 def finished(folder: Path, request: Request) -> dict[str, Any] | None:
-    """Return the summary of the results in a folder if they are whole and were made by this very request."""
+    """Return the summary of the results in a folder if they are whole and were made by the same request."""
     manifest = _read_manifest(folder)
     same = manifest.get("request") == request and all((folder / name).is_file() for name in manifest["files"])
     return manifest.get("summary") if same else None
 
 
-def publish(folder: Path, request: Request, overlays: Sequence[str], summary: Mapping[str, Any]) -> None:
+def publish(folder: Path, request: Request, image_files: Sequence[str], summary: Mapping[str, Any]) -> None:
     """Put the files in `.prediction.part/new/` into the folder, in place of the older prediction's.
 
     Args:
         folder: of the results; locked.
-        request: what the results were made from, for `finished`.
-        overlays: paths of the overlays of the images that were predicted (`overlays/NAME.png`); others are dropped.
+        request: which made the results, for `finished`.
+        image_files: paths of the files of the images that were predicted (`overlays/NAME.png`); others are dropped.
         summary: what `finished` returns.
 
     Raises:
         InputError: if a file cannot be replaced; the next prediction into the folder tries again.
     """
     staging = folder / STAGING
-    files = [*(name for name in FILES if (staging / NEW / name).is_file()), *overlays]
+    files = [*(name for name in FILES if (staging / NEW / name).is_file()), *image_files]
     kept = set(files)
-    for path in (staging / NEW / OVERLAYS).rglob("*.png"):
-        if path.relative_to(staging / NEW).as_posix() not in kept:  # of an image that failed after all
+    for path in [path for folder_name in FOLDERS for path in (staging / NEW / folder_name).rglob("*")]:
+        if path.is_file() and path.relative_to(staging / NEW).as_posix() not in kept:  # of an image that failed
             path.unlink()
     older = {*FILES, *_read_manifest(folder).get("files", ())}
     write_json(staging / STALE, sorted(older - kept))
@@ -178,7 +182,7 @@ def complete(folder: Path) -> None:
 
 def _require_free_places(folder: Path) -> None:
     taken = [name for name in FILES if (folder / name).is_dir()]
-    taken += [OVERLAYS] if (folder / OVERLAYS).exists() and not (folder / OVERLAYS).is_dir() else []
+    taken += [name for name in FOLDERS if (folder / name).exists() and not (folder / name).is_dir()]
     if taken:
         raise InputError(
             f"Results cannot be written to output={folder}: {', '.join(taken)} there is a folder where a file will "
@@ -187,7 +191,7 @@ def _require_free_places(folder: Path) -> None:
 
 
 def _differences(before: Request, now: Request) -> list[str]:
-    """Return what differs between two requests, in words."""
+    """Return a clause for each difference between two requests."""
     problems = [
         f"{key} was {before.get(key)!r} and is {now.get(key)!r}"
         for key in sorted(before.keys() | now.keys())
@@ -210,14 +214,17 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _own_files(names: object) -> list[str]:
-    """Return the names that are of results: whoever wrote the list, nothing else will be removed."""
+    """Return the names that are of results: whatever a manifest from elsewhere lists, no other file is removed."""
     texts = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
-    return [
-        name
-        for name in texts
-        if name in FILES
-        or (name.startswith(f"{OVERLAYS}/") and name.endswith(".png") and ".." not in PurePosixPath(name).parts)
-    ]
+    return [name for name in texts if name in FILES or _is_image_file(name)]
+
+
+def _is_image_file(name: str) -> bool:
+    """Return whether a path is one of a file that some format writes for an image."""
+    return ".." not in PurePosixPath(name).parts and any(
+        item.folder is not None and name.startswith(f"{item.folder}/") and name.endswith(item.suffix)
+        for item in FORMATS.values()
+    )
 
 
 def _remove_empty_folders(folder: Path, top: Path) -> None:

@@ -1,4 +1,4 @@
-"""Write the answer that the homework's board takes: COCO results in `answer.json`, zipped beside it."""
+"""`write=[coco]`: COCO results in `answer.json`, and zipped in `answer.zip`, which CodaLab boards take."""
 
 import json
 import zipfile
@@ -13,10 +13,11 @@ from nucleiseg.files import atomic_path
 from nucleiseg.inference.image_ids import ImageId
 from nucleiseg.rle import RLE, area
 from nucleiseg.structures import Prediction
+from nucleiseg.writers.base import Add, FinishedImage, PredictedImage, Record, Writer
 
 
 class Result(TypedDict):
-    """One instance, as https://cocodataset.org/#format-results has it."""
+    """One instance, in the format of https://cocodataset.org/#format-results."""
 
     image_id: ImageId
     category_id: int
@@ -25,18 +26,37 @@ class Result(TypedDict):
     score: float
 
 
+class CocoWriter(Writer):
+    """Every detection that the predictor keeps and whose mask has a pixel: average precision needs all of them."""
+
+    def write_image(self, path: Path, image: PredictedImage) -> Record:
+        """Return the results of one image."""
+        return to_results(image.prediction, image.rles, image.source.image_id)
+
+    @contextmanager
+    def assembly(self, folder: Path) -> Iterator[Add]:
+        """Write `answer.json`, one result a line, then `answer.zip`."""
+        with open_items(folder / "answer.json") as add_results:
+
+            def add(image: FinishedImage) -> None:
+                add_results(image.record)
+
+            yield add
+        write_zip(folder / "answer.json")
+
+
 def to_results(prediction: Prediction, rles: Sequence[RLE], image_id: ImageId) -> list[Result]:
     """Return the COCO results of one image.
 
     Args:
         prediction: the image's instances.
         rles: their masks (`inference.box_masks.to_rle`).
-        image_id: what the board calls the image by.
+        image_id: the image's id in the file.
 
     Returns:
         One result for each instance whose mask has a pixel. `category_id` is the label (1, 2, ...); `bbox` is the
-        x, y, width, height of the mask, tight, as COCO defines an annotation's box (the network's own box is where the
-        mask was looked for).
+        x, y, width, height of the mask, tight, as COCO defines an annotation's box (the network's own box is larger or
+        smaller than its mask).
     """
     masks = list(rles)
     boxes = coco_mask.toBbox(masks).tolist() if masks else []

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +71,15 @@ def test_demo_is_drawn_where_there_is_no_such_folder(
         ("detections", "many", "detections is 'many'; it accepts a whole number"),
         ("detections", 2.5, "detections is 2.5; it accepts a whole number"),
         ("score_threshold", "high", "score_threshold is 'high'; it accepts a number"),
-        ("score_threshold", 1.5, "score_threshold=1.5 must lie between 0 and 1"),
+        ("score_threshold", 1.5, "score_threshold is 1.5; it accepts a number from 0 to 1, or null"),
         ("count_threshold", "high", "count_threshold is 'high'; it accepts a number"),
-        ("count_threshold", 50, "count_threshold=50.0 must lie between 0 and 1"),
+        ("count_threshold", 50, "count_threshold is 50; it accepts a number from 0 to 1"),
         ("overlays", "maybe", "overlays is 'maybe'; it accepts true or false"),
-        ("precision", "64", "precision is '64'; it accepts one of '32', 'tf32', '16-mixed', 'bf16-mixed'"),
+        ("precision", "64", "precision is '64'; it accepts one of 32, tf32, 16-mixed, bf16-mixed"),
         ("precision", 16, "precision is 16; it accepts one of"),
-        ("overlay", True, "overlay is not a known key; known are bits, checkpoint"),
+        ("overlay", True, r"overlay is not a key; did you mean overlays\?"),
+        ("write", ["coco", "geo"], "write has 'geo'; it accepts a list of coco, overlays, geojson"),
+        ("write", "coco", "write is 'coco'; it accepts a list"),
     ],
 )
 def test_a_key_that_makes_no_sense_is_named(key: str, value: object, sentence: str) -> None:
@@ -87,7 +88,7 @@ def test_a_key_that_makes_no_sense_is_named(key: str, value: object, sentence: s
 
 
 def test_the_reference_card_has_the_keys_of_the_door(composed: Callable[..., dict[str, Any]]) -> None:
-    keys = asdict(PredictKeys(checkpoint="c", input="i"))
+    keys = PredictKeys(checkpoint="c", input="i").to_dict()
     assert composed("predict", "checkpoint=c", "input=i") == {**keys, "precision": 32}, "a number, as YAML reads it"
 
 

@@ -26,7 +26,8 @@ from nucleiseg.transforms.preprocessing import Preprocessing
 from nucleiseg.writers import result_set
 from nucleiseg.writers.journal import Journal
 from nucleiseg.writers.origin import Origin, answer_digest, read_origin
-from nucleiseg.writers.prediction_folder import Summary, predict_to_folder
+from nucleiseg.writers.prediction_folder import predict_to_folder
+from nucleiseg.writers.prediction_run import PredictionSummary
 
 REQUEST = {"checkpoint": "abc", "nms": 0.5, "sizes": (1, 2)}
 
@@ -73,13 +74,13 @@ def put(folder: Path, levels: dict[str, int]) -> Path:
     return folder
 
 
-def predict(images: Path, output: Path, log: Path, **keys: Any) -> Summary:  # noqa: ANN401
+def predict(images: Path, output: Path, log: Path, **keys: Any) -> PredictionSummary:  # noqa: ANN401
     keys = {"request": REQUEST, **keys}
     predictor: Any = CountingPredictor(log)
     return predict_to_folder(predictor, find_images(images), output, origin=origin_of, **keys)
 
 
-def origin_of(summary: Summary, answer: Path) -> Origin:
+def origin_of(summary: PredictionSummary, answer: Path) -> Origin:
     return Origin(
         checkpoint="c", checkpoint_sha256="abc", step=1, run=None, config_digest="d", weights="w", score_threshold=0.05,
         count_threshold=summary.count_threshold, nms=0.5, detections=100, scale=1.0, short=None, long=None,
@@ -231,7 +232,7 @@ def test_an_overlay_that_is_missing_is_drawn_again(tmp_path: Path) -> None:
     [
         ({"request": {**REQUEST, "checkpoint": "xyz"}}, "checkpoint was 'abc' and is 'xyz'"),
         ({"count_threshold": 0.7}, "count_threshold was 0.5 and is 0.7"),
-        ({"overlays": False}, "overlays was True and is False"),
+        ({"overlays": False}, r"write was \['coco', 'overlays'\] and is \['coco'\]"),
         ("touched", r"1 image changed, came or went \(b\)"),
         ("added", r"1 image changed, came or went \(c\)"),
     ],

@@ -2,16 +2,7 @@
 
 from pathlib import Path
 
-import torch
-
-from nucleiseg.structures import Prediction
-from nucleiseg.writers.counts import Count, capped_sentence, count_instances, open_counts
-
-
-def test_counts_from_the_threshold_on() -> None:
-    scores = torch.tensor([0.9, 0.5, 0.25])
-    prediction = Prediction(torch.zeros(3, 4), scores, torch.ones(3, dtype=torch.int64), torch.zeros(3, 2, 2), (4, 4))
-    assert count_instances(prediction, threshold=0.5) == 2
+from nucleiseg.writers.counts import Count, capped_sentence, open_counts
 
 
 def test_file_has_a_line_an_image(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from nucleiseg.structures import Prediction
 from nucleiseg.writers import overlay
-from nucleiseg.writers.overlay import COLOURS, draw_instances, side_by_side, write_overlay
+from nucleiseg.writers.overlay import COLORS, draw_instances, side_by_side, write_overlay
 
 
 def make_prediction(boxes: list[list[float]], size: tuple[int, int]) -> Prediction:
@@ -31,7 +31,7 @@ def test_outline_fill_and_background() -> None:
     drawn = draw_instances(IMAGE, PREDICTION)
     assert drawn.dtype == np.uint8
     assert (IMAGE == 100).all()  # the original is untouched
-    distances = np.abs(COLOURS.astype(int) - drawn[20, 10]).max(axis=1)  # to the left edge of the first, antialiased
+    distances = np.abs(COLORS.astype(int) - drawn[20, 10]).max(axis=1)  # to the left edge of the first, antialiased
     assert distances.min() <= 40
     inside = drawn[20, 20].astype(int)
     assert (inside != 100).any()
@@ -56,12 +56,12 @@ def test_an_enlarged_image_gets_its_outlines_in_place() -> None:
     assert np.abs(changed.max(axis=0) + 1 - (200, 280)).max() <= 2
 
 
-def test_touching_instances_differ_in_colour() -> None:
+def test_touching_instances_differ_in_color() -> None:
     boxes = np.array([[10 * x, 10 * y, 10 * x + 10, 10 * y + 10] for y in range(8) for x in range(8)])
-    colours = np.reshape(overlay._colours_unlike_neighbours(boxes, (80, 80)), (8, 8))
-    assert (colours[:, 1:] != colours[:, :-1]).all()
-    assert (colours[1:] != colours[:-1]).all()
-    assert set(colours.ravel()) == set(range(len(COLOURS)))
+    colors = np.reshape(overlay._colors_unlike_neighbors(boxes, (80, 80)), (8, 8))
+    assert (colors[:, 1:] != colors[:, :-1]).all()
+    assert (colors[1:] != colors[:-1]).all()
+    assert set(colors.ravel()) == set(range(len(COLORS)))
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ from nucleiseg.inference.predictor import PreparedImage
 from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.structures import Prediction
 from nucleiseg.transforms.preprocessing import Preprocessing
-from nucleiseg.writers import prediction_folder as prediction
-from nucleiseg.writers.prediction_folder import Summary, predict_to_folder
+from nucleiseg.writers import overlay
+from nucleiseg.writers.prediction_folder import predict_to_folder
+from nucleiseg.writers.prediction_run import PredictionSummary
 
 
 class FixedPredictor:
@@ -65,7 +66,7 @@ def results_in(folder: Path) -> dict[str, bytes]:
     return {name: path.read_bytes() for path, name in names.items() if not name.startswith(".")}
 
 
-def predict(images: list[InputImage], output: Path, predictor: FixedPredictor, **settings: object) -> Summary:
+def predict(images: list[InputImage], output: Path, predictor: FixedPredictor, **settings: object) -> PredictionSummary:
     return predict_to_folder(predictor, images, output, **settings)  # type: ignore[arg-type]
 
 
@@ -168,7 +169,7 @@ def test_an_overlay_is_drawn_while_the_network_has_the_next_image(
         path.parent.mkdir(exist_ok=True)
         path.touch()
 
-    monkeypatch.setattr("nucleiseg.writers.prediction_folder.write_overlay", draw)
+    monkeypatch.setattr("nucleiseg.writers.overlay.write_overlay", draw)
     predict(images, tmp_path / "out", TellingPredictor())
     assert waited == [True, True]
 
@@ -183,7 +184,7 @@ def test_files_are_in_the_order_of_the_input_however_long_each_image_takes(
         path.parent.mkdir(exist_ok=True)
         path.touch()
 
-    monkeypatch.setattr("nucleiseg.writers.prediction_folder.write_overlay", draw)
+    monkeypatch.setattr("nucleiseg.writers.overlay.write_overlay", draw)
     summary = predict(images, tmp_path / "out", FixedPredictor(detections=3))
     assert summary.done == 2
     assert [line.split(",")[0] for line in (tmp_path / "out" / "counts.csv").read_text().splitlines()[1:]] == ["b", "a"]
@@ -195,7 +196,7 @@ def test_files_are_in_the_order_of_the_input_however_long_each_image_takes(
 
 @pytest.mark.parametrize(
     ("place", "error"),
-    [("predictor.run", KeyboardInterrupt), ("writers.write_overlay", OSError), ("predictor.prepare", RuntimeError)],
+    [("predictor.run", KeyboardInterrupt), ("overlay.write_overlay", OSError), ("predictor.prepare", RuntimeError)],
 )
 def test_what_stops_the_network_or_a_thread_leaves_the_former_files(
     images: list[InputImage],
@@ -211,7 +212,7 @@ def test_what_stops_the_network_or_a_thread_leaves_the_former_files(
     predict(images, output, predictor)
     files = results_in(output)
     owner, name = place.split(".")
-    monkeypatch.setattr(predictor if owner == "predictor" else prediction, name, fail)
+    monkeypatch.setattr(predictor if owner == "predictor" else overlay, name, fail)
     with pytest.raises(error, match="stopped"):
         predict(images, output, predictor)
     assert results_in(output) == files

@@ -1,0 +1,128 @@
+"""The contract of a writer: what it gets for each image, and when.
+
+    class PointWriter(Writer):
+        def write_image(self, path, image):
+            write_json(path, [list(nucleus.crop.window) for nucleus in image.nuclei])
+
+One line in `writers.registry` makes it available as `write=[points]`.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from nucleiseg.inference.box_masks import crops, to_rle
+from nucleiseg.inference.images import InputImage
+from nucleiseg.rle import RLE, Crop, area
+from nucleiseg.structures import Prediction
+
+Record = Any
+"""What a writer remembers of an image until all are predicted: anything that JSON holds."""
+
+
+@dataclass(frozen=True)
+class Nucleus:
+    """A detection that counts.
+
+    Attributes:
+        crop: its pixels in the source image, at least one.
+        rle: the same over the whole image.
+        label: its class, 1 .. number of classes.
+        score: its confidence, at least the count threshold.
+    """
+
+    crop: Crop
+    rle: RLE
+    label: int
+    score: float
+
+
+@dataclass(eq=False)
+class PredictedImage:
+    """An image and its detections, as writers get them.
+
+    Attributes:
+        source: the input: name, file and id.
+        pixels: (H, W, 3) uint8 RGB.
+        prediction: the detections in these pixels, in descending score; those without a pixel too.
+        threshold: least score of a detection that is counted, drawn and measured.
+        class_names: names of the labels 1, 2, ...
+        mpp: micrometers per pixel; None if unknown.
+        checkpoint: digest of the checkpoint; empty if unknown.
+        capped: whether the limit on detections was reached, so that nuclei may be missing.
+    """
+
+    source: InputImage
+    pixels: np.ndarray
+    prediction: Prediction
+    threshold: float
+    class_names: tuple[str, ...]
+    mpp: float | None = None
+    checkpoint: str = ""
+    capped: bool = False
+
+    @cached_property
+    def rles(self) -> list[RLE]:
+        """The mask of each detection over the whole image, in the prediction's order."""
+        return to_rle(self.prediction)
+
+    @cached_property
+    def counted(self) -> np.ndarray:
+        """(N,) bool: detections with a pixel and a score of at least the threshold."""
+        return (area(self.rles) > 0) & (self.prediction.scores >= self.threshold).numpy()
+
+    @cached_property
+    def nuclei(self) -> list[Nucleus]:
+        """The detections that count, in descending score."""
+        labels, scores = self.prediction.labels.tolist(), self.prediction.scores.tolist()
+        columns = zip(self.counted, crops(self.prediction), self.rles, labels, scores, strict=True)
+        return [Nucleus(crop, rle, label, score) for counts, crop, rle, label, score in columns if counts]
+
+
+@dataclass(frozen=True)
+class FinishedImage:
+    """An image whose files are written, when the files of all images are assembled.
+
+    Attributes:
+        source: the input: name, file and id.
+        height: rows of the image.
+        width: columns of the image.
+        record: what the writer's `write_image` returned for it.
+    """
+
+    source: InputImage
+    height: int
+    width: int
+    record: Record
+
+
+Add = Callable[[FinishedImage], None]
+"""Appends an image to the files of all images."""
+
+
+class Writer(Protocol):
+    """One output format: a file an image, a file of all images, or both.
+
+    Its files are named in `writers.registry`. They become visible together, when all images are predicted.
+    """
+
+    def write_image(self, path: Path, image: PredictedImage) -> Record:
+        """Write the file of one image, and return what `assembly` needs of it; called in a thread, several at once.
+
+        Args:
+            path: the file, where the format has one an image; it must be whole or absent (`files.atomic_path`).
+            image: the image and its detections.
+        """
+        return None
+
+    def assembly(self, folder: Path) -> AbstractContextManager[Add]:
+        """Return a context that writes the files of all images into a folder, with a function that appends an image.
+
+        Images come in the order of the input. Memory must not grow with their number.
+        """
+        return nullcontext(lambda finished: None)
