@@ -10,7 +10,8 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from nucleiseg.cli.entry import ExitCode, plain, run_door, sentences
+from nucleiseg.cli.containers import to_container
+from nucleiseg.cli.entry import ExitCode, run_door, sentences
 from nucleiseg.cli.evaluate import evaluate
 
 
@@ -18,7 +19,7 @@ from nucleiseg.cli.evaluate import evaluate
 def main(config: DictConfig) -> None:
     """Evaluate as the configuration says; exit with 1 if the truth of some images could not be read."""
     with sentences(Path(str(config.get("output"))).parent):
-        unreadable = evaluate(**plain(config))
+        unreadable = evaluate(**to_container(config))
     if unreadable:
         sys.exit(ExitCode.SOME_FAILED)
 

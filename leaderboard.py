@@ -8,7 +8,8 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from nucleiseg.cli.entry import ExitCode, plain, run_door, sentences
+from nucleiseg.cli.containers import to_container
+from nucleiseg.cli.entry import ExitCode, run_door, sentences
 from nucleiseg.cli.leaderboard import leaderboard
 
 
@@ -16,7 +17,7 @@ from nucleiseg.cli.leaderboard import leaderboard
 def main(config: DictConfig) -> None:
     """Rank as the configuration says; exit with 1 if some runs or checkpoints could not be evaluated."""
     with sentences(config.get("output")):
-        failed = leaderboard(**plain(config))
+        failed = leaderboard(**to_container(config))
     if failed:
         sys.exit(ExitCode.SOME_FAILED)
 

@@ -8,7 +8,8 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from nucleiseg.cli.entry import ExitCode, plain, run_door, sentences
+from nucleiseg.cli.containers import to_container
+from nucleiseg.cli.entry import ExitCode, run_door, sentences
 from nucleiseg.cli.predict import predict
 
 
@@ -16,7 +17,7 @@ from nucleiseg.cli.predict import predict
 def main(config: DictConfig) -> None:
     """Predict as the configuration says; exit with 1 if some images could not be read."""
     with sentences(config.get("output")):
-        failed = predict(**plain(config))
+        failed = predict(**to_container(config))
     if failed:
         sys.exit(ExitCode.SOME_FAILED)
 

@@ -6,7 +6,8 @@ Writes a sheet of raw images, a sheet of augmented crops with their outlines, an
 import hydra
 from omegaconf import DictConfig
 
-from nucleiseg.cli.entry import plain, run_door, sentences
+from nucleiseg.cli.containers import to_container
+from nucleiseg.cli.entry import run_door, sentences
 from nucleiseg.cli.preview import preview
 
 
@@ -14,7 +15,7 @@ from nucleiseg.cli.preview import preview
 def main(config: DictConfig) -> None:
     """Draw the figures that the configuration asks for."""
     with sentences(config.get("output")):
-        preview(plain(config))
+        preview(to_container(config))
 
 
 if __name__ == "__main__":

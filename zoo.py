@@ -9,7 +9,8 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from nucleiseg.cli.entry import ExitCode, plain, run_door, sentences
+from nucleiseg.cli.containers import to_container
+from nucleiseg.cli.entry import ExitCode, run_door, sentences
 from nucleiseg.cli.zoo import as_lists, zoo
 
 
@@ -17,7 +18,7 @@ from nucleiseg.cli.zoo import as_lists, zoo
 def main(config: DictConfig) -> None:
     """List, fetch or export as the configuration says; exit with 1 if some weights could not be fetched."""
     with sentences():
-        failed = zoo(**plain(config))
+        failed = zoo(**to_container(config))
     if failed:
         sys.exit(ExitCode.SOME_FAILED)
 

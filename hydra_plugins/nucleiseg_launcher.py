@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
@@ -14,12 +15,17 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from hydra.utils import get_class
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 
+from nucleiseg.cli.command_line import forced, without_force
+from nucleiseg.cli.containers import to_container
 from nucleiseg.cli.entry import ExitCode
+from nucleiseg.cli.groups import group_names
+from nucleiseg.cli.hydra_files import typed_overrides
 from nucleiseg.cli.overrides import override, quoted
 from nucleiseg.errors import InputError
 from nucleiseg.progress import say
+from nucleiseg.settings import Problems
 from nucleiseg.sweeps.job import JobProcess, first_line, stopped_by_signals, told
 from nucleiseg.sweeps.keys import passed_on
 from nucleiseg.sweeps.sweep import (
@@ -59,7 +65,12 @@ class ProcessLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs, print the table of their outcomes, and exit: 1 if one failed, 130 after Ctrl-C."""
         start = time.monotonic()
-        jobs = [self._job(initial_job_idx + i, overrides, job_overrides) for i, overrides in enumerate(job_overrides)]
+        batch = [list(map(without_force, overrides)) for overrides in job_overrides]
+        problems = Problems()
+        taken = [problems.taking(partial(self._job, batch, i, initial_job_idx)) for i in range(len(batch))]
+        if problems.found:
+            raise InputError(list(dict.fromkeys(problems.found)))
+        jobs = [job for job in taken if job]
         outcomes = self._run(jobs, resume=self._config.sweep.resume)
         print_table(outcomes, time.monotonic() - start)
         if code := exit_code(outcomes):
@@ -74,13 +85,30 @@ class ProcessLauncher(Launcher):
     def _run(self, jobs: list[Job], *, resume: bool) -> list[Outcome]:
         return run_jobs(jobs, self._script, resume=resume)
 
-    def _job(self, index: int, overrides: Sequence[str], batch: Sequence[Sequence[str]]) -> Job:
-        config = self._context.config_loader.load_sweep_config(self._config, list(overrides))
-        name = job_name(index, config.model.name, overrides, varying_keys(batch))
-        own = tuple(override for override in overrides if not override.startswith(("hydra.", "hydra/", "sweep.")))
-        typed = {override.partition("=")[0] for override in self._config.hydra.overrides.task}
-        swept = tuple(key for override in own if (key := override.partition("=")[0]) not in typed)
-        return Job(index, own, Path(config.hydra.sweep.dir).resolve() / name, self._passed_on, swept)
+    def _job(self, batch: Sequence[Sequence[str]], number: int, first: int) -> Job:
+        """Compose the configuration of a job for its name and folder.
+
+        Args:
+            batch: the overrides of each job, as they were typed.
+            number: which of them.
+            first: the number of the first job of the batch.
+
+        Raises:
+            InputError: with a sentence for every key or value that is refused.
+        """
+        from nucleiseg.cli.train import check  # heavy, and Hydra imports this file for every command
+
+        typed = batch[number]
+        config = self._context.config_loader.load_sweep_config(self._config, forced(typed, group_names()))
+        folder = Path(config.hydra.sweep.dir).resolve()
+        given = {override.partition("=")[0] for override in typed_overrides(self._config.hydra)}
+        with open_dict(config):
+            del config["hydra"]
+        check(to_container(config))
+        name = job_name(first + number, config.model.name, typed, varying_keys(batch))
+        own = tuple(override for override in typed if not override.startswith(("hydra.", "hydra/", "sweep.")))
+        swept = tuple(key for override in own if (key := override.partition("=")[0]) not in given)
+        return Job(first + number, own, folder / name, self._passed_on, swept)
 
 
 class ThroughLauncher(ProcessLauncher):
@@ -129,7 +157,7 @@ class ThroughLauncher(ProcessLauncher):
         """Wait for the other launcher, whatever becomes of its workers and of this process."""
         task = JobProcess(jobs, jobs[0].index, self._script, Path.cwd())
         self._other.setup(hydra_context=self._context, task_function=task, config=self._config)
-        batch = [[*job.overrides, *_folder_overrides(job)] for job in jobs]
+        batch = [[*forced(job.overrides, group_names()), *_folder_overrides(job)] for job in jobs]
         returns: Sequence[JobReturn | None] = [None] * len(jobs)
         lost = ""
         with stopped_by_signals(jobs[0].folder.parent, survives=self._survives) as signals:
@@ -146,5 +174,4 @@ class ThroughLauncher(ProcessLauncher):
 
 
 def _folder_overrides(job: Job) -> list[str]:
-    folder = [f"hydra.sweep.dir={quoted(job.folder.parent)}", f"hydra.sweep.subdir={quoted(Path(job.folder.name))}"]
-    return [*folder, "hydra.output_subdir=null"]
+    return [f"hydra.sweep.dir={quoted(job.folder.parent)}", f"hydra.sweep.subdir={quoted(Path(job.folder.name))}"]

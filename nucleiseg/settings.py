@@ -60,7 +60,7 @@ AsText = BeforeValidator(lambda value: str(value) if type(value) is int else val
 
 PathText = Annotated[
     str,
-    BeforeValidator(lambda value: _as_path(value)),
+    BeforeValidator(lambda value: path_text(value)),
     Field(min_length=1),
     Accepts("a path, in quotes where YAML reads it as something else ('2024.10')"),
 ]
@@ -158,13 +158,19 @@ def _with_input_errors(cls: Any) -> Any:  # noqa: ANN401
     return cls
 
 
-def _as_path(value: object) -> object:
-    """Return a path as text; leave what cannot be turned back into what was typed (2024.10 became 2024.1)."""
+def path_text(value: object) -> object:
+    """Return a path as text, `~` expanded; leave what isn't a path (2024.10, which YAML has turned into 2024.1).
+
+    Args:
+        value: as YAML or a caller gives it: text, a path object, or a whole number (a folder called 2024).
+    """
     if type(value) is int:
         return str(value)
-    if not isinstance(value, str | os.PathLike):
-        return value
-    path = os.fspath(value)
+    return expanded_home(os.fspath(value)) if isinstance(value, str | os.PathLike) else value
+
+
+def expanded_home(path: str) -> str:
+    """Return a path with a leading `~` as the user's home; `~nobody` stays a name."""
     return os.path.expanduser(path) if path.startswith("~") else path  # noqa: PTH111 - pathlib raises for ~nobody
 
 

@@ -14,7 +14,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hypothesis import settings
 
-from nucleiseg.cli.entry import plain
+from nucleiseg.cli.containers import to_container
 from nucleiseg.cli.studies import register_studies
 
 settings.register_profile("nucleiseg", deadline=None)  # a slow machine is no failure: pytest-timeout catches what hangs
@@ -65,7 +65,7 @@ def composed() -> Callable[..., dict[str, Any]]:
 
     def compose_plain(door: str, *overrides: str) -> dict[str, Any]:
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            return plain(compose(door, list(overrides)))
+            return to_container(compose(door, list(overrides)))
 
     return compose_plain
 

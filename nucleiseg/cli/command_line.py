@@ -1,7 +1,8 @@
-"""Read a command line before Hydra does: names as they were typed, and the groups that were chosen."""
+"""Prepare a command line for Hydra: names as they were typed, values composed whatever their key, chosen groups."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -10,8 +11,10 @@ from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException
 from hydra.main import get_args_parser
 
+from nucleiseg.cli.groups import group_names
 from nucleiseg.cli.overrides import quoted
 from nucleiseg.errors import InputError
+from nucleiseg.settings import expanded_home
 
 PATHS = (
     *("data.root", "data.cache_dir", "model.weights", "sweep.dir", "hydra.run.dir", "hydra.sweep.dir"),
@@ -79,66 +82,50 @@ def _element(text: str) -> str:
     return quoted(PurePath(expanded.strip())) if isinstance(value, bool | int | float) else expanded
 
 
-def expanded_home(path: str) -> str:
-    """Return a path with a leading `~` as the user's home; `~nobody` stays a name."""
-    return os.path.expanduser(path) if path.startswith("~") else path  # noqa: PTH111 - pathlib raises for ~nobody
+FORCE = "++"
+"""Hydra's prefix of an override that also sets a key which the configuration lacks."""
+
+VALUE = re.compile(r"([A-Za-z_][\w.]*)=", re.ASCII)
+"""The beginning of an override that changes a value: no prefix, no group in a folder (`hydra/launcher`), no package."""
+
+_forced_keys: set[str] = set()
 
 
-def path_text(value: Any, key: str) -> Any:  # noqa: ANN401
-    """Return a path of a YAML file as text: `~` is the user's home, 2024 a name; null and lists of paths stay such.
+def forced(overrides: Sequence[str], groups: Collection[str]) -> list[str]:
+    """Return overrides with `++` before those that change a value.
 
-    Raises:
-        InputError: for what YAML has read as something that cannot be turned back (2024.10 became 2024.1).
-    """
-    if isinstance(value, list):
-        return [path_text(item, key) for item in value]
-    if isinstance(value, bool | float):
-        raise InputError(f"{key} was read as {value!r}, not as a name: quote it where it is written, {key}: 'NAME'.")
-    if isinstance(value, int):
-        return str(value)
-    return expanded_home(value) if isinstance(value, str) else value
+    Hydra stops at the first key that its configuration lacks, before the settings see any. With `++` it composes all of
+    them, and the settings name every unknown key and every refused value in one error.
 
-
-def with_path_texts(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration in which every value of `PATHS` is text (see `path_text`), mappings copied.
-
-    Raises:
-        InputError: as `path_text`.
-    """
-
-    def convert(mapping: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-        converted = {}
-        for name, value in mapping.items():
-            key = f"{prefix}{name}"
-            if isinstance(value, Mapping):
-                converted[str(name)] = convert(value, f"{key}.")
-            else:
-                converted[str(name)] = path_text(value, key) if key in PATHS else value
-        return converted
-
-    return convert(config, "")
-
-
-def resume_arguments(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments beside `resume=` as typed, and its folder without quotes and `~`: Hydra reads none of them.
+        forced(["optim.lr=-1", "model=r50_c4", "~seed"], ["model"]) -> ["++optim.lr=-1", "model=r50_c4", "~seed"]
 
     Args:
-        arguments: the command line of a resumed run.
-
-    Raises:
-        InputError: as `as_typed`, or for an empty folder.
+        overrides: of a command line, without its flags.
+        groups: the names of the configuration groups, whose choices stay as they are, as do Hydra's own keys.
     """
 
-    def folder(text: str) -> str:
-        is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
-        if not (path := text[1:-1] if is_quoted else text):
-            raise InputError("resume= has no value: give the folder of a run, such as resume=runs/NAME.")
-        return f"resume={expanded_home(path)}"
+    def is_value(override: str) -> bool:
+        match = VALUE.match(override)
+        if match is None or override.startswith("hydra."):
+            return False
+        return match[1] not in groups or override[match.end() :].startswith("{")
 
-    return [
-        folder(argument.removeprefix("resume=")) if argument.startswith("resume=") else as_typed(argument)
-        for argument in arguments
-    ]
+    values = [override for override in overrides if is_value(override)]
+    _forced_keys.update(override.partition("=")[0] for override in values)
+    return [f"{FORCE}{override}" if override in values else override for override in overrides]
+
+
+def forced_arguments(arguments: Sequence[str]) -> list[str]:
+    """Return a command line whose overrides are `forced`, flags and their values as they are."""
+    groups = group_names(searched_folders(arguments))
+    overrides = overrides_of(arguments)
+    return [forced([argument], groups)[0] if argument in overrides else argument for argument in arguments]
+
+
+def without_force(override: str) -> str:
+    """Return an override as it was typed, without the `++` of `forced`."""
+    typed = override.removeprefix(FORCE)
+    return typed if typed.partition("=")[0] in _forced_keys else override
 
 
 def overrides_of(arguments: Sequence[str]) -> list[str]:

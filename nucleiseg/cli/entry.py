@@ -8,21 +8,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nucleiseg.cli.command_line import as_typed, repeated_keys, with_path_texts
-from nucleiseg.cli.explanations import CONF, configuration_errors, sentence_of
+from nucleiseg.cli.command_line import as_typed, forced_arguments, repeated_keys
+from nucleiseg.cli.explanations import configuration_errors
+from nucleiseg.cli.shipped import EXPERIMENTS
 from nucleiseg.cli.studies import register_studies
-from nucleiseg.errors import InputError
 from nucleiseg.failures import crash_report, explained, in_a_line
 from nucleiseg.progress import say
-
-EXPERIMENTS = CONF.parent / "experiments"
-"""The folder of the studies."""
 
 DEBUG = "NUCLEISEG_DEBUG"
 """The environment variable that asks for tracebacks on the terminal."""
@@ -46,27 +42,6 @@ class ExitCode(IntEnum):
     """Ctrl-C, as shells count it (128 + SIGINT)."""
     TERMINATED = 143
     """SIGTERM, as shells count it (128 + SIGTERM)."""
-
-
-def plain(config: DictConfig) -> dict[str, Any]:
-    """Turn a composed configuration into plain dicts, lists and scalars, interpolations resolved, paths as text.
-
-    Raises:
-        InputError: if a mandatory key is missing, with its name; for an interpolation that leads nowhere, or a path
-            that YAML has read as something else.
-    """
-    try:
-        missing = sorted(OmegaConf.missing_keys(config))
-        container = OmegaConf.to_container(config, resolve=True)
-    except OmegaConfBaseException as error:  # ${...} of a key or a variable that does not exist
-        raise InputError(sentence_of(error)) from error
-    if missing:
-        keys = ", ".join(missing)
-        raise InputError(
-            f"The configuration has no value for {keys}: give it on the command line as {missing[0]}=VALUE."
-        )
-    assert isinstance(container, dict)
-    return with_path_texts({str(key): value for key, value in container.items()})
 
 
 @contextmanager
@@ -115,19 +90,21 @@ def is_debugging() -> bool:
 
 
 @contextmanager
-def command_line(config_name: str | None) -> Iterator[None]:
+def prepared_command_line(config_name: str | None) -> Iterator[None]:
     """Prepare the command line for Hydra, and raise what Hydra makes of it in the body as an `InputError`.
 
     Args:
         config_name: the command's file in `conf`; None: its command line does not go to Hydra.
     """
+    arguments = sys.argv[1:]
     if config_name:
-        sys.argv[1:] = map(as_typed, sys.argv[1:])
-        for sentence in repeated_keys(sys.argv[1:]):
+        arguments = [as_typed(argument) for argument in arguments]
+        for sentence in repeated_keys(arguments):
             say(sentence)
-    if config_name == "train":
-        register_studies(EXPERIMENTS, sys.argv[1:])
-    with configuration_errors(config_name, sys.argv[1:]):
+        if config_name == "train":
+            register_studies(EXPERIMENTS, arguments)
+        sys.argv[1:] = forced_arguments(arguments)
+    with configuration_errors(config_name, arguments):
         yield
 
 
@@ -146,7 +123,7 @@ def run_door(main: Callable[[], None], config_name: str | None = None) -> NoRetu
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _raise_terminated)
     try:
-        with command_line(config_name):
+        with prepared_command_line(config_name):
             main()
     except KeyboardInterrupt:
         say("Interrupted.")

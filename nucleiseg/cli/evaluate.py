@@ -1,11 +1,12 @@
 """From the plain keys of `conf/evaluate.yaml` to metrics: what `evaluate.py` calls, apart from Hydra."""
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from nucleiseg.cli.paths import require_writable_file, with_paths
+from nucleiseg.cli.paths import require_writable_file
+from nucleiseg.data.build import read_data_keys
 from nucleiseg.data.cache import SampleCache
 from nucleiseg.errors import InputError
 from nucleiseg.evaluation.coco_truth import read_coco
@@ -20,7 +21,7 @@ from nucleiseg.inference.settings import PredictionSettings
 from nucleiseg.leaderboard.evaluating_checkpoint import predict_data
 from nucleiseg.models.precision import Precision
 from nucleiseg.progress import counted, say
-from nucleiseg.settings import AsText, Settings, Share, settings
+from nucleiseg.settings import AsText, PathText, Problems, Settings, Share, settings
 from nucleiseg.writers.result_set import require_whole
 
 LINES = (
@@ -41,29 +42,45 @@ LINES = (
 class EvaluateKeys(Settings):
     """The keys of `conf/evaluate.yaml`, which explains them."""
 
-    predictions: str | None = None
-    truth: str | None = None
-    ids: str | None = None
-    checkpoint: str | None = None
+    predictions: PathText | None = None
+    truth: PathText | None = None
+    ids: PathText | None = None
+    checkpoint: PathText | None = None
     data: dict[str, Any] | None = None
-    output: str = "metrics.json"
+    output: PathText = "metrics.json"
     count_threshold: Share | None = None
     precision: Annotated[Precision, AsText] = "32"
-    cache_dir: str | None = None
+    cache_dir: PathText | None = None
 
-    def contradictions(self, at: str) -> Iterable[str]:
-        """Require results with a truth, or a checkpoint with data, and a precision for a checkpoint alone."""
+    def contradictions(self, at: str) -> Iterator[str]:
+        """Yield a sentence unless either results and their truth are given, or a checkpoint and data."""
         given = [key for key in ("predictions", "truth", "ids", "checkpoint", "data") if getattr(self, key) is not None]
         if given not in (["predictions", "truth"], ["predictions", "truth", "ids"], ["checkpoint", "data"]):
             yield (
-                f"Given is {' and '.join(given) or 'nothing'} to score: give predictions=FILE truth=FILE_OR_FOLDER for "
-                f"a file of results, or checkpoint=FILE_OR_RUN data=folders data.root=DIR for a checkpoint."
+                f"{' and '.join(f'{at}{key}' for key in given) or 'Nothing'} cannot be scored: pass predictions=FILE "
+                "truth=FILE_OR_FOLDER for a file of results, or checkpoint=FILE_OR_RUN data=folders data.root=DIR for "
+                "a checkpoint."
             )
         elif self.checkpoint is None and self.precision != "32":
             yield (
-                f"precision={self.precision} is how a checkpoint predicts, but results are given: leave it out, and "
-                "give it to predict.py, which makes them."
+                f"{at}precision is {self.precision}; it accepts 32 for results that exist already: it sets how a "
+                "checkpoint predicts, so give it to predict.py."
             )
+
+
+def check(config: Mapping[str, Any]) -> EvaluateKeys:
+    """Check every key of the command without looking at any file.
+
+    Raises:
+        InputError: with a sentence for every problem, of the group `data` too.
+    """
+    problems = Problems()
+    keys = problems.taking(lambda: EvaluateKeys.from_dict(config, ""))
+    if isinstance(data := config.get("data"), Mapping):
+        problems.taking(lambda: read_data_keys(data))
+    problems.raise_found()
+    assert keys is not None
+    return keys
 
 
 def evaluate(**keys: Any) -> int:  # noqa: ANN401
@@ -79,8 +96,7 @@ def evaluate(**keys: Any) -> int:  # noqa: ANN401
         InputError: if a key, the results or the truth cannot be used, or do not fit each other, or the output cannot
             be written.
     """
-    paths = with_paths(keys, "predictions", "truth", "ids", "checkpoint", "output", "cache_dir")
-    wanted = EvaluateKeys.from_dict(paths, "")
+    wanted = check(keys)
     require_writable_file(Path(wanted.output))
     known, results, threshold = _material(wanted)
     report = evaluate_images(known.images, results.images, threshold, known.categories).to_dict()
@@ -98,10 +114,10 @@ def evaluate(**keys: Any) -> int:  # noqa: ANN401
 
 
 def _material(wanted: EvaluateKeys) -> tuple[Truth, Results, float]:
-    """Return the truth, what was found, and the threshold that counts."""
+    """Return the truth, the results, and the score threshold of counts and label maps."""
     if wanted.checkpoint is not None and wanted.data is not None:
-        how = PredictionSettings(precision=wanted.precision)
-        return predict_data(wanted.checkpoint, wanted.data, wanted.count_threshold, how)
+        prediction = PredictionSettings(precision=wanted.precision)
+        return predict_data(wanted.checkpoint, wanted.data, wanted.count_threshold, prediction)
     assert wanted.predictions is not None
     assert wanted.truth is not None
     results_file = Path(wanted.predictions)

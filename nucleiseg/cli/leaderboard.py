@@ -1,6 +1,6 @@
 """From runs to a leaderboard, its files and its best checkpoint."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,15 @@ class Failures:
         self.sentences.append(sentence)
 
 
+def check(config: Mapping[str, Any]) -> LeaderboardKeys:
+    """Check every key of the command without looking at any file.
+
+    Raises:
+        InputError: with a sentence for every problem.
+    """
+    return LeaderboardKeys.of(config)
+
+
 def leaderboard(**keys: Any) -> int:  # noqa: ANN401
     """Evaluate and rank every checkpoint of runs, and write the leaderboard.
 
@@ -50,7 +59,7 @@ def leaderboard(**keys: Any) -> int:  # noqa: ANN401
         InputError: if a key cannot be used, there is no run, none of the checkpoints can be evaluated, or the output
             cannot be written.
     """
-    settings = LeaderboardKeys.of(keys)
+    settings = check(keys)
     metric = find_metric(settings.rank_by)  # before hours of predicting
     failures = Failures()
     runs = find_runs(settings.runs, failures)

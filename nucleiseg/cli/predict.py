@@ -1,19 +1,19 @@
 """From the plain keys of `conf/predict.yaml` to predictions: what `predict.py` calls, apart from Hydra."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from nucleiseg.cli.paths import require_writable_folder, with_paths
+from nucleiseg.cli.paths import require_writable_folder
 from nucleiseg.data.readers.demo import DemoReader, write_folders
 from nucleiseg.inference.images import find_images
 from nucleiseg.inference.predictor import Predictor
 from nucleiseg.inference.settings import PredictionSettings
 from nucleiseg.progress import counted, say
 from nucleiseg.run_tables import find_checkpoint
-from nucleiseg.settings import AsTuple, Share, settings, shown
+from nucleiseg.settings import AsTuple, PathText, Share, settings, shown
 from nucleiseg.version import __version__
 from nucleiseg.writers.origin import CheckpointOrigin, Origin, answer_digest
 from nucleiseg.writers.prediction_folder import predict_to_folder
@@ -36,10 +36,10 @@ NOT_OF_THE_RESULTS = (
 class PredictKeys(PredictionSettings):
     """The keys of `conf/predict.yaml`, which explains them: what to predict with what, beside how."""
 
-    checkpoint: str
-    input: str
-    output: str = "predictions"
-    ids: str | None = None
+    checkpoint: PathText
+    input: PathText
+    output: PathText = "predictions"
+    ids: PathText | None = None
     score_threshold: Share | None = 0.05
     count_threshold: Share | None = None
     write: Annotated[tuple[str, ...], AsTuple] = DEFAULT_FORMATS
@@ -51,6 +51,15 @@ class PredictKeys(PredictionSettings):
         yield from super().contradictions(at)
         unknown = [name for name in self.write if name not in FORMATS]
         yield from (f"{at}write has {shown(name)}; it accepts a list of {', '.join(FORMATS)}." for name in unknown)
+
+
+def check(config: Mapping[str, Any]) -> PredictKeys:
+    """Check every key of the command without looking at any file.
+
+    Raises:
+        InputError: with a sentence for every problem.
+    """
+    return PredictKeys.from_dict(config, "")
 
 
 def predict(**keys: Any) -> int:  # noqa: ANN401
@@ -65,7 +74,7 @@ def predict(**keys: Any) -> int:  # noqa: ANN401
     Raises:
         InputError: if a key, the checkpoint or the input cannot be used, or the output cannot be written.
     """
-    wanted = PredictKeys.from_dict(with_paths(keys, "checkpoint", "input", "output", "ids"), "")
+    wanted = check(keys)
     folder = Path(wanted.output)
     require_writable_folder(folder)
     checkpoint = find_checkpoint(Path(wanted.checkpoint))

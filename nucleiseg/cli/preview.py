@@ -1,19 +1,23 @@
-"""From plain configuration to figures of the data: what `preview.py` calls, apart from Hydra so that tests can too."""
+"""The command `preview`: figures of a data set and its augmentation."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, overload
+from typing import Annotated, Any, overload
+
+from pydantic import Field
 
 from nucleiseg.cli.check import limits, require_visible_nuclei, say_data_check
-from nucleiseg.cli.paths import require_writable_folder, with_paths
-from nucleiseg.data.build import build_datamodule
+from nucleiseg.cli.groups import take_group
+from nucleiseg.cli.paths import require_writable_folder
+from nucleiseg.data.build import build_datamodule, read_data_keys
 from nucleiseg.data.cache import SampleCache
 from nucleiseg.data.readers.base import Reader, Record
 from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import build
 from nucleiseg.progress import say
 from nucleiseg.report.preview import write_preview
+from nucleiseg.settings import PathText, Problems, Seed, Settings, settings
 from nucleiseg.structures import Sample
 from nucleiseg.transforms.recipe import Recipe
 
@@ -39,8 +43,60 @@ class LazySamples(Sequence[Sample]):
         return self.cache.load(self.reader, self.records[index])
 
 
+@settings
+class PreviewKeys(Settings):
+    """The keys of `conf/preview.yaml` beside its groups.
+
+    Attributes:
+        output: the folder for the figures.
+        crops: augmented crops on the sheet; 1,000 of them are a picture of some 100 megapixels.
+        seed: of the crops.
+    """
+
+    output: PathText = "preview"
+    crops: Annotated[int, Field(ge=1, le=1000)] = 12
+    seed: Seed = 0
+
+
+GROUPS = ("data", "aug", "model")
+"""Groups of keys, as in a training."""
+
+
+@dataclass(frozen=True)
+class PreviewSettings:
+    """The configuration of a preview, each group as the typed settings of its package."""
+
+    keys: PreviewKeys
+    data: Mapping[str, Any]
+    recipe: Recipe
+    model: ModelConfig
+
+
+def check(config: Mapping[str, Any]) -> PreviewSettings:
+    """Check every key of the command without looking at any file.
+
+    Args:
+        config: the composed configuration of `conf/preview.yaml` as plain Python.
+
+    Raises:
+        InputError: with a sentence for every problem, of all groups.
+    """
+    problems = Problems()
+    take_group(problems, config, "data", read_data_keys)
+    own = {key: value for key, value in config.items() if key not in GROUPS}
+    checked: dict[str, Any] = {
+        "recipe": take_group(problems, config, "aug", lambda keys: Recipe.from_dict(keys, "aug", complete=True)),
+        "model": take_group(
+            problems, config, "model", lambda keys: ModelConfig.from_dict(keys, "model", complete=True)
+        ),
+        "keys": problems.taking(lambda: PreviewKeys.from_dict(own, "")),
+    }
+    problems.raise_found()
+    return PreviewSettings(data=config["data"], **checked)
+
+
 def preview(config: dict[str, Any]) -> None:
-    """Check the data, say what they are, and draw them.
+    """Check the data, log their properties, and draw the figures.
 
     Args:
         config: the composed configuration of `conf/preview.yaml` as plain Python.
@@ -48,28 +104,25 @@ def preview(config: dict[str, Any]) -> None:
     Raises:
         InputError: for bad configuration or data, or an output that cannot be written.
     """
-    output = with_paths(config, "output")["output"]
-    require_writable_folder(Path(output))
-    recipe = Recipe.from_dict(config["aug"], "aug")
-    model = ModelConfig.from_dict(config["model"])
-    data = {**config["data"], "val": "none", "fold": None}
-    datamodule = build_datamodule(
-        data, train_transform=recipe, val_transform=recipe, seed=config["seed"], total_steps=1
-    )
+    checked = check(config)
+    keys, recipe = checked.keys, checked.recipe
+    require_writable_folder(Path(keys.output))
+    data = {**checked.data, "val": "none", "fold": None}
+    datamodule = build_datamodule(data, train_transform=recipe, val_transform=recipe, seed=keys.seed, total_steps=1)
     datamodule.setup()
     require_visible_nuclei(datamodule, recipe)
-    # Random weights do: the check asks for anchors and limits alone.
-    network = build(replace(model, weights=None, norm=None, freeze_at=None), len(datamodule.class_names))
+    # Random weights are enough: the check needs the anchors and limits alone.
+    network = build(replace(checked.model, weights=None, norm=None, freeze_at=None), len(datamodule.class_names))
     say_data_check(datamodule.summaries, recipe, network)
-    bounds = limits(model)
+    bounds = limits(checked.model)
     paths = write_preview(
-        output,
+        keys.output,
         LazySamples(datamodule.reader, datamodule.cache, datamodule.train_records),
         datamodule.summaries,
         recipe,
         {"detections": bounds.detections, "proposals": bounds.test_proposals},
-        crops=config["crops"],
-        seed=config["seed"],
+        crops=keys.crops,
+        seed=keys.seed,
     )
     for path in paths:
         say(f"Drew {path}.")

@@ -1,11 +1,10 @@
 """From plain configuration to a running training: what `train.py` calls, apart from Hydra so that tests can too."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from omegaconf import OmegaConf
@@ -13,124 +12,63 @@ from omegaconf import OmegaConf
 from nucleiseg.cli.check import require_visible_nuclei, run_plan, say_data_check
 from nucleiseg.cli.overrides import override
 from nucleiseg.cli.run_status import told_in_status
-from nucleiseg.data.build import build_datamodule, read_data_keys
+from nucleiseg.cli.train_settings import RunSettings
+from nucleiseg.data.build import build_datamodule
 from nucleiseg.data.datamodule import NucleiDataModule
 from nucleiseg.errors import InputError
 from nucleiseg.files import write_json, write_text
 from nucleiseg.models.checkpoint import Metadata
-from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN, build
 from nucleiseg.models.norm import resolve_norm_and_freeze
 from nucleiseg.models.pretrained import Initialization, resolve_weights
 from nucleiseg.progress import say
-from nucleiseg.run_folder import CONFIG, SPLITS, read_config, read_splits
-from nucleiseg.settings import Problems, Seed, Settings, settings, unknown_key
+from nucleiseg.run_folder import CONFIG, SPLITS, read_splits
 from nucleiseg.training import run
-from nucleiseg.training.callbacks.trackers import TrackerName, checked_logger, make_tracker
+from nucleiseg.training.callbacks.trackers import make_tracker
 from nucleiseg.training.plan import CheckpointPlan
 from nucleiseg.training.ranks import is_first_rank
 from nucleiseg.training.run_lock import run_lock
-from nucleiseg.training.settings import (
-    CheckpointSettings,
-    OptimSettings,
-    TrainerSettings,
-    ValidationSettings,
-)
 from nucleiseg.transforms.preprocessing import Preprocessing
-from nucleiseg.transforms.recipe import Recipe
 
-GROUPS = ("data", "aug", "model", "optim", "trainer", "checkpoint", "validation", "seed")
-"""Keys of `conf/train.yaml` that every run needs."""
-
-TOP_KEYS = (*GROUPS, "logger", "resume", "sweep")
-"""All keys at the top of `conf/train.yaml`."""
+HYDRA_FOLDER = ".hydra"
+"""The folder of a run with what Hydra composed and the command line, as Hydra names it."""
 
 
-@settings
-class RunKeys(Settings):
-    """The keys of a run that belong to no group.
-
-    Attributes:
-        seed: of everything that is sampled.
-    """
-
-    seed: Seed
+def check(config: Mapping[str, Any]) -> None:
+    """Check every key of a training without looking at any file; see `RunSettings.from_config`."""
+    RunSettings.from_config(config)
 
 
-@dataclass(frozen=True)
-class _Settings:
-    """The configuration, each group as the typed settings of its room."""
-
-    data: Mapping[str, Any]
-    recipe: Recipe
-    model: ModelConfig
-    optim: OptimSettings
-    trainer: TrainerSettings
-    checkpoint: CheckpointSettings
-    validation: ValidationSettings
-    seed: int
-    logger: TrackerName | None
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Take the composed configuration as plain Python; an InputError names what is not accepted."""
-        problems = Problems()
-        groups: dict[str, Any] = {**dict.fromkeys(GROUPS), **config}  # an absent group is reported as null
-        checked: dict[str, Any] = {
-            "recipe": problems.taking(lambda: Recipe.from_dict(groups["aug"], "aug")),
-            "model": problems.taking(lambda: ModelConfig.from_dict(groups["model"], "model")),
-            "optim": problems.taking(lambda: OptimSettings.from_dict(groups["optim"], "optim")),
-            "trainer": problems.taking(lambda: TrainerSettings.from_dict(groups["trainer"], "trainer")),
-            "checkpoint": problems.taking(lambda: CheckpointSettings.from_dict(groups["checkpoint"], "checkpoint")),
-            "validation": problems.taking(lambda: ValidationSettings.from_dict(groups["validation"], "validation")),
-            "keys": problems.taking(lambda: RunKeys.from_dict({"seed": groups["seed"]}, "")),
-            "logger": problems.taking(lambda: checked_logger(groups.get("logger"))),  # absent in older runs
-        }
-        problems.taking(lambda: read_data_keys(groups["data"]))
-        problems.found += [unknown_key(str(key), TOP_KEYS) for key in groups if key not in TOP_KEYS]
-        problems.raise_found()
-        keys = checked.pop("keys")
-        return cls(data=groups["data"], seed=keys.seed, **checked)
-
-    def metadata(self, datamodule: NucleiDataModule, network: MaskRCNN, weights: str) -> Metadata:
-        """Return what the run's checkpoints say of themselves; `weights` is what it starts from, in words."""
-        sizes, preprocessing = image_sizes(datamodule), datamodule.val_transform
-        assert isinstance(preprocessing, Preprocessing)
-        return Metadata(
-            model=network.config.to_dict(),
-            class_names=datamodule.class_names,
-            scale=statistics.median(preprocessing.scale_of(*size) for size in sizes),
-            preprocessing=preprocessing.to_dict(),
-            fingerprint=datamodule.fingerprint,
-            weights=weights,
-        )
-
-
-def train(config: Mapping[str, Any], run_dir: Path, *, resume: bool = False) -> None:
-    """Check everything, say what is about to happen, and train.
+def train(
+    config: Mapping[str, Any], run_dir: Path, *, resume: bool = False, hydra_files: Mapping[str, str] | None = None
+) -> None:
+    """Check everything, log what is about to happen, and train.
 
     Args:
         config: the composed configuration of `conf/train.yaml` as plain Python; left as it is.
         run_dir: the run's folder.
-        resume: go on where the run in `run_dir` stopped.
+        resume: continue the run in `run_dir` where it stopped.
+        hydra_files: what goes into the folder `.hydra` beside `config.yaml`: text by file name.
 
     Raises:
-        InputError: for bad configuration or data, before any training; `status.json` says why too. Where another
-            process trains in the folder, nothing in it is touched.
+        InputError: for bad configuration or data, before any training; `status.json` records why. Where another
+            process trains in the folder, or it holds a run already, nothing in it is touched.
     """
     trainer = config.get("trainer")
     max_steps = trainer.get("max_steps") if isinstance(trainer, Mapping) else None
     with run_lock(run_dir), told_in_status(run_dir, max_steps if isinstance(max_steps, int) else 0):
-        _train(deepcopy(dict(config)), run_dir, resume=resume)
+        _train(deepcopy(dict(config)), run_dir, resume=resume, hydra_files=hydra_files or {})
 
 
-def _train(config: dict[str, Any], run_dir: Path, *, resume: bool) -> None:
+def _train(config: dict[str, Any], run_dir: Path, *, resume: bool, hydra_files: Mapping[str, str]) -> None:
     is_first = is_first_rank()
-    settings = _Settings.from_config(config)
+    settings = RunSettings.from_config(config, complete=not resume)
     point = run.starting_point(run_dir, settings.trainer, resume)
     say(f"The run's folder: {run_dir}")
     _fix_what_a_resume_must_find(config)
     if is_first and not resume:
+        for name, text in hydra_files.items():
+            write_text(run_dir / HYDRA_FOLDER / name, text)
         _write_config(run_dir, config)  # before the long look at the data: from here on the run can be resumed
     datamodule = _prepare_data(settings)
     if resume:
@@ -145,7 +83,7 @@ def _train(config: dict[str, Any], run_dir: Path, *, resume: bool) -> None:
         _say_what_follows(settings, datamodule, network, run_dir)
     run.train(
         network,
-        settings.metadata(datamodule, network, weights),
+        _metadata(datamodule, network, weights),
         datamodule,
         run_dir,
         optim=settings.optim,
@@ -171,7 +109,7 @@ def _write_config(run_dir: Path, config: dict[str, Any]) -> None:
     write_text(run_dir / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config)))
 
 
-def _say_what_follows(settings: _Settings, datamodule: NucleiDataModule, network: MaskRCNN, run_dir: Path) -> None:
+def _say_what_follows(settings: RunSettings, datamodule: NucleiDataModule, network: MaskRCNN, run_dir: Path) -> None:
     names = set(datamodule.split.train)
     training = [summary for summary in datamodule.summaries if summary.name in names]
     checkpoints = CheckpointPlan(settings.trainer.max_steps, settings.checkpoint.every, keep=settings.checkpoint.keep)
@@ -180,7 +118,7 @@ def _say_what_follows(settings: _Settings, datamodule: NucleiDataModule, network
     say_data_check(training, settings.recipe, network, plan)
 
 
-def _build_network(settings: _Settings, datamodule: NucleiDataModule, *, resumed: bool) -> tuple[MaskRCNN, str]:
+def _build_network(settings: RunSettings, datamodule: NucleiDataModule, *, resumed: bool) -> tuple[MaskRCNN, str]:
     """Make the network of step 0, the same for the same seed, and say what it starts from.
 
     Returns:
@@ -199,7 +137,7 @@ def _build_network(settings: _Settings, datamodule: NucleiDataModule, *, resumed
     return network, start.words
 
 
-def _prepare_data(settings: _Settings) -> NucleiDataModule:
+def _prepare_data(settings: RunSettings) -> NucleiDataModule:
     """List, check and split the data; validation shows each image whole, as the checkpoint will when it predicts."""
     datamodule = build_datamodule(
         settings.data,
@@ -234,45 +172,20 @@ def _refuse_changed_data(run_dir: Path, fingerprint: str, datamodule: NucleiData
         )
 
 
+def _metadata(datamodule: NucleiDataModule, network: MaskRCNN, weights: str) -> Metadata:
+    """Return what every checkpoint of the run records; `weights` is what it starts from, in words."""
+    sizes, preprocessing = image_sizes(datamodule), datamodule.val_transform
+    assert isinstance(preprocessing, Preprocessing)
+    return Metadata(
+        model=network.config.to_dict(),
+        class_names=datamodule.class_names,
+        scale=statistics.median(preprocessing.scale_of(*size) for size in sizes),
+        preprocessing=preprocessing.to_dict(),
+        fingerprint=datamodule.fingerprint,
+        weights=weights,
+    )
+
+
 def image_sizes(datamodule: NucleiDataModule) -> list[tuple[int, int]]:
     """Return (height, width) of every image, training and validation, in source pixels."""
     return [(summary.height, summary.width) for summary in datamodule.summaries]
-
-
-def resume(arguments: Sequence[str]) -> None:
-    """Resume a run in its own folder and with its own configuration.
-
-    Args:
-        arguments: the command line: `resume=RUN_DIR`, `trainer.*` where the machine has changed, `data.root=FOLDER`
-            where the data were moved; `logger=null` resumes without a tracker, whose package may not be installed here.
-
-    Raises:
-        InputError: if there is no run in the folder, its configuration is damaged, another process trains there, or
-            something else is to be changed.
-    """
-    given = {key: value for key, _, value in (argument.partition("=") for argument in arguments)}
-    changes = [argument for argument in arguments if argument.startswith("trainer.") or argument == "logger=null"]
-    refused = [argument for argument in arguments if argument not in changes]
-    if refused := [argument for argument in refused if not argument.startswith(("resume=", "data.root="))]:
-        raise InputError(
-            f"A resumed run keeps its configuration, so {refused[0]} cannot be given; only trainer.* can, data.root "
-            "(where the data are now) and logger=null. To train with other settings, start a new run."
-        )
-    run_dir = _typed_path(given["resume"])
-    if not (run_dir / CONFIG).exists():
-        where = given["resume"]
-        raise InputError(f"resume={where}: there is no {CONFIG} in it; name the folder of a run, such as runs/NAME.")
-    config = read_config(run_dir)
-    if missing := [group for group in GROUPS if group not in config]:
-        raise InputError(f"{run_dir / CONFIG} is damaged (without {', '.join(missing)}): restore it to resume the run.")
-    merged = OmegaConf.to_container(OmegaConf.merge(OmegaConf.create(config), OmegaConf.from_dotlist(changes)))
-    assert isinstance(merged, dict)
-    if "data.root" in given:
-        merged["data"]["root"] = str(_typed_path(given["data.root"]))
-    train({str(key): value for key, value in merged.items()}, run_dir, resume=True)
-
-
-def _typed_path(text: str) -> Path:
-    """Return a path as it was typed: quoted for Hydra or not, relative to the working folder or to the user's (`~`)."""
-    is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
-    return Path(text[1:-1] if is_quoted else text).expanduser().resolve()

@@ -1,8 +1,8 @@
-"""From the plain keys of `conf/zoo.yaml` to a table, files in the cache, or an export: what `zoo.py` calls."""
+"""The command `zoo`: list pretrained weights, download them, export checkpoints to detectron2."""
 
-import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Annotated, Any
 
 from rich import box
 from rich.console import Console
@@ -17,6 +17,7 @@ from nucleiseg.models.weights.detectron2_config import config_text
 from nucleiseg.models.weights.exporter import save_detectron2
 from nucleiseg.models.zoo import ZOO, ZooEntry, close_names
 from nucleiseg.progress import say
+from nucleiseg.settings import Accepts, AsTuple, PathText, Settings, settings
 
 
 def as_lists(arguments: Sequence[str]) -> list[str]:
@@ -29,13 +30,36 @@ def as_lists(arguments: Sequence[str]) -> list[str]:
     return [as_list(argument) for argument in arguments]
 
 
-def zoo(
-    *,
-    fetch: str | Sequence[str] | None = None,
-    export: str | os.PathLike[str] | None = None,
-    output: str | os.PathLike[str] | None = None,
-) -> int:
-    """Fetch weights, export a checkpoint, or list the zoo; the keys are those of `conf/zoo.yaml`.
+@settings
+class ZooKeys(Settings):
+    """The keys of `conf/zoo.yaml`, which explains them."""
+
+    fetch: Annotated[tuple[str, ...] | str | None, AsTuple, Accepts("a name of the zoo, a list of them, or null")] = (
+        None
+    )
+    export: PathText | None = None
+    output: PathText | None = None
+
+    def contradictions(self, at: str) -> Iterator[str]:
+        """Yield a sentence if one of `export` and `output` is missing."""
+        if (self.export is None) != (self.output is None):
+            yield f"{at}export and {at}output belong together: give export=CHECKPOINT output=FILE.pkl."
+
+
+def check(config: Mapping[str, Any]) -> ZooKeys:
+    """Check every key of the command without looking at any file.
+
+    Raises:
+        InputError: with a sentence for every problem.
+    """
+    return ZooKeys.from_dict(config, "")
+
+
+def zoo(**keys: Any) -> int:  # noqa: ANN401
+    """Fetch weights, export a checkpoint, or list the zoo.
+
+    Args:
+        **keys: those of `ZooKeys`.
 
     Returns:
         The number of weights that could not be fetched.
@@ -43,25 +67,24 @@ def zoo(
     Raises:
         InputError: for a name that is not in the zoo, or a checkpoint that cannot be exported.
     """
-    if (export is None) != (output is None):
-        raise InputError("export=CHECKPOINT and output=FILE.pkl belong together: give both.")
-    if export is not None and output is not None:
-        export_checkpoint(Path(export), Path(output))
-    if fetch:
-        return fetch_ahead([fetch] if isinstance(fetch, str) else fetch)
-    if export is None:
+    given = check(keys)
+    if given.export is not None and given.output is not None:
+        export_checkpoint(Path(given.export), Path(given.output))
+    if given.fetch:
+        return fetch_ahead([given.fetch] if isinstance(given.fetch, str) else given.fetch)
+    if given.export is None:
         list_zoo()
     return 0
 
 
 def fetch_ahead(names: Sequence[str]) -> int:
-    """Download weights into the cache, all that can be had; a damaged file there does not stop the others.
+    """Download weights into the cache; one that fails does not stop the others.
 
     Args:
         names: of the zoo.
 
     Returns:
-        How many could not be had; a sentence was said for each.
+        How many could not be downloaded; each is logged with its reason.
 
     Raises:
         InputError: for unknown names, before anything is downloaded.
@@ -100,7 +123,7 @@ def export_checkpoint(path: Path, output: Path) -> None:
 
 
 def list_zoo() -> None:
-    """Print what there is, what its makers measured, and what is on this computer."""
+    """Print all weights with their published AP, and which of them are on this computer."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)  # fits 80 columns
     for column in ("model.weights=", "trained", "box AP", "mask AP", "MB", "here"):
         table.add_column(column, justify="right" if column in ("box AP", "mask AP", "MB") else "left", no_wrap=True)

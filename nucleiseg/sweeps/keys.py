@@ -7,6 +7,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from nucleiseg.cli.hydra_files import typed_overrides
 from nucleiseg.errors import InputError
 
 SEARCHPATH = "hydra.searchpath"
@@ -58,7 +59,7 @@ def refuse_sweep_keys_alone() -> None:
         InputError: naming what -m is missing for.
     """
     hydra = HydraConfig.get()
-    given = [str(override) for override in hydra.overrides.task if _key(str(override)).startswith("sweep.")]
+    given = [override for override in typed_overrides(hydra) if _key(override).startswith("sweep.")]
     if given and hydra.mode != RunMode.MULTIRUN:
         raise InputError(f"{given[0]} is a sweep's: add -m (python train.py -m ...), or leave it out for a single run.")
 
@@ -67,15 +68,16 @@ def refuse_ddp_in_sweep(trainer: Mapping[str, Any]) -> None:
     """Refuse several processes a run inside a process of a sweep: they would start the whole sweep again.
 
     Args:
-        trainer: the keys of `trainer`.
+        trainer: the keys of `trainer`, not checked yet.
 
     Raises:
         InputError: naming the launchers that can.
     """
-    several = trainer["devices"] != 1 or trainer["num_nodes"] != 1 or str(trainer["strategy"]).startswith("ddp")
+    devices, strategy = trainer.get("devices", 1), str(trainer.get("strategy"))
+    several = devices != 1 or trainer.get("num_nodes", 1) != 1 or strategy.startswith("ddp")
     if several and HydraConfig.get().mode == RunMode.MULTIRUN:
         raise InputError(
-            f"trainer.devices={trainer['devices']} trainer.strategy={trainer['strategy']} with -m: "
+            f"trainer.devices={devices} trainer.strategy={strategy} with -m: "
             f"{HydraConfig.get().launcher._target_.rpartition('.')[2]} runs the jobs inside a process of the sweep, "
             "and the processes of such a run would each start the whole sweep again. Leave hydra/launcher= out, or "
             "choose one of conf/hydra/launcher: they start a process a job."

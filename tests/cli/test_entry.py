@@ -9,7 +9,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
-from nucleiseg.cli.entry import ExitCode, plain, run_door, sentences
+from nucleiseg.cli.containers import to_container
+from nucleiseg.cli.entry import ExitCode, run_door, sentences
 from nucleiseg.errors import InputError
 from nucleiseg.version import __version__
 
@@ -115,8 +116,6 @@ def test_hydras_variable_as_we_set_it_asks_for_nothing(
         assert "Traceback" not in capsys.readouterr().err
 
 
-def test_plain_resolves_and_names_missing_keys() -> None:
-    config = OmegaConf.create({"a": [1, "${b}"], "b": 2})
-    assert plain(config) == {"a": [1, 2], "b": 2}
-    with pytest.raises(InputError, match=r"no value for data\.root: give it .* as data\.root=VALUE"):
-        plain(OmegaConf.create({"data": {"root": "???"}}))
+def test_a_configuration_is_resolved_and_missing_values_are_left_out() -> None:
+    config = OmegaConf.create({"a": [1, "${b}"], "b": 2, "data": {"root": "???", "val": 0.2}})
+    assert to_container(config) == {"a": [1, 2], "b": 2, "data": {"val": 0.2}}

@@ -8,7 +8,8 @@ import pytest
 
 from nucleiseg.cli import check
 from nucleiseg.cli import train as training
-from nucleiseg.cli.train import resume, train
+from nucleiseg.cli.resume import resume
+from nucleiseg.cli.train import train
 from nucleiseg.errors import InputError
 from nucleiseg.training.callbacks import trackers
 

@@ -17,7 +17,8 @@ import nucleiseg
 from nucleiseg.cli import check, run_status
 from nucleiseg.cli import train as training
 from nucleiseg.cli.predict import predict
-from nucleiseg.cli.train import resume, train
+from nucleiseg.cli.resume import resume
+from nucleiseg.cli.train import train
 from nucleiseg.data.datamodule import NucleiDataModule
 from nucleiseg.errors import InputError
 from nucleiseg.models.mask_rcnn import MaskRCNN

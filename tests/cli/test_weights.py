@@ -10,7 +10,8 @@ import pytest
 import torch
 import yaml
 
-from nucleiseg.cli.train import resume, train
+from nucleiseg.cli.resume import resume
+from nucleiseg.cli.train import train
 from nucleiseg.errors import InputError
 from nucleiseg.models import checkpoint, zoo
 from nucleiseg.models.config import ModelConfig

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import hydra
 import pytest
 from omegaconf import DictConfig
 
-from nucleiseg.cli.command_line import SWEPT_GROUPS, as_typed, path_text, resume_arguments
-from nucleiseg.cli.entry import plain, run_door, sentences
+from nucleiseg.cli.command_line import SWEPT_GROUPS, as_typed
+from nucleiseg.cli.containers import to_container, with_path_texts
+from nucleiseg.cli.entry import run_door, sentences
+from nucleiseg.cli.resume import resume_arguments
 from nucleiseg.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -20,18 +23,20 @@ Run = Callable[..., tuple[int, dict[str, Any], str]]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command's way through Hydra: exit code, configuration, what it printed."""
+    """Compose a command line through Hydra and check its keys: exit code, configuration, what was printed."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
     monkeypatch.setenv("NUCLEISEG_DEBUG", "0")
 
-    def run_command(name: str, *arguments: str) -> tuple[int, dict[str, Any], str]:
+    def run_command(name: str, *arguments: str, checks: bool = False) -> tuple[int, dict[str, Any], str]:
         found: dict[str, Any] = {}
 
         @hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name=name)
         def main(config: DictConfig) -> None:
             with sentences():
-                found.update(plain(config))
+                found.update(to_container(config))
+                if checks:
+                    import_module(f"nucleiseg.cli.{name}").check(found)
 
         monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
         with pytest.raises(SystemExit) as stop:
@@ -44,46 +49,58 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("arguments", "sentences"),
     [
-        ("+foo=1", ["+foo=1: foo is not a key; train.py accepts aug, "]),
-        ("~optim", ["train.py cannot do without optim; accepted are adamw, sgd"]),
-        ("~checkpoint", ["no key can be removed; give checkpoint=VALUE"]),
-        ("~trainer.max_steps", ["give trainer.max_steps=VALUE"]),
-        ("optim=null", ["optim=null: a group cannot be null; accepted are adamw, sgd"]),
-        ("trainer=5", ["trainer=5 does not exist: accepted are auto, cpu, ddp, debug, gpu"]),
-        ("model=r50_fpm", ["model=r50_fpm does not exist", "Did you mean model=r50_fpn?"]),
-        ("experiment=2024.10", ["experiment=2024.10 does not exist: accepted are demo, vrdl_cpu"]),
-        ("experiment=null", ["leave experiment= out"]),
-        ("optim.lrr=1", ["optim.lrr is not a key (did you mean optim.lr?); optim accepts betas, "]),
-        ("modle=r50_fpn", ["modle is not a key (did you mean model?)"]),
-        ("max_steps=5", ["max_steps is not a key (did you mean trainer.max_steps?)"]),
-        ("data.image=3", ["did you mean data.images?"]),
-        ("hydra.foo=1", ["hydra.foo is not a key"]),
-        ("aug.crop.x=1", ["aug.crop holds a value and has no keys"]),
+        ("+foo=1", ["foo is not a key; the keys are aug, "]),
+        ("++foo=1", ["foo is not a key; the keys are aug, "]),
+        ("~optim", ["optim is missing; it accepts adamw, sgd."]),
+        ("~checkpoint", ["checkpoint is missing; it accepts a group of keys."]),
+        ("~seed", ["seed is missing; it accepts a whole number from 0 to 2**63 - 1."]),
+        ("~trainer.max_steps", ["trainer.max_steps is missing; it accepts a whole number from 1 to 10,000,000."]),
+        ("~trainer.max_step", ["trainer.max_step is not a key of trainer; did you mean trainer.max_steps?"]),
+        ("optim=null", ["optim is null; it accepts adamw, sgd."]),
+        ("trainer=5", ["trainer is 5; it accepts auto, cpu, ddp, debug, gpu."]),
+        ("model=r50_fpm", ["model is r50_fpm; it accepts ", "; did you mean model=r50_fpn?"]),
+        ("experiment=2024.10", ["experiment is 2024.10; it accepts demo, vrdl_cpu."]),
+        ("experiment=null", ["experiment is null; it accepts demo, vrdl_cpu, or leave it out."]),
+        ("optim.lrr=1", ["optim.lrr is not a key of optim; did you mean optim.lr?"]),
+        ("modle=r50_fpn", ["modle is not a key; did you mean model?"]),
+        ("max_steps=5", ["max_steps is not a key; did you mean trainer.max_steps?"]),
+        ("data.image=3", ["data.image"]),
+        ("hydra.foo=1", ["hydra.foo is not a key of hydra; its keys are "]),
+        ("optim.lr.x=1", ["optim.lr is {x: 1}; it accepts a number above 0."]),
         ("aug@foo=none", ["write aug=none"]),
         ("+aug=none", ["write aug=none"]),
+        ("+optim.lr=1", ["+optim.lr=1: optim.lr exists already, so write optim.lr=1."]),
         ("aug=none,strong", ["add -m to do each of them"]),
         ("optim.lr=1,2", ["add -m to run each of them"]),
         ("seed=[", ["seed=[ cannot be read", "Close every bracket"]),
         ("seed", ["'seed' is not an argument: settings are given as key=value"]),
         ("=value", ["=value"]),
         ("seed=${x}", ["Interpolation key 'x' not found", "seed"]),
-        ("seed=???", ["no value for seed"]),
+        ("seed=???", ["seed is missing"]),
         ("data.root=", ["data.root= has no value"]),
         ("hydra.run.dir=null", ["hydra.run.dir"]),
         ("--config-name nosuch", ["nosuch"]),
         ("--config-dir nosuch", ["nosuch"]),
         ("--cfg job -m", ["Only one of"]),
         ("--cfg job --package nosuch", ["nosuch"]),
-        ("-m model=r18_fpn,r50_c5", ["model=r50_c5 does not exist"]),
-        ("-m data=demo,folders data.images=3", ["data.images is not a key"]),
+        ("-m model=r18_fpn,r50_c5", ["model is r50_c5; it accepts "]),
+        ("-m data=demo,folders data.root=a data.images=3", ["data.images"]),
+        ("-m optim.lr=-1,1 seed=-1,-2", ["optim.lr is -1; it accepts", "seed is -1; it", "seed is -2; it"]),
         (
-            "optim.lrr=1 modle=r50_fpn +foo=1 trainer=5 ~checkpoint seed=[",
-            ["optim.lrr is", "modle is", "foo is", "trainer=5 does", "~checkpoint: no", "seed=[ cannot"],
+            "optim.lr=-1 aug.hflip=2 data.batch_size=0 model.rpn.nms=3 model.typo=1",
+            ["optim.lr is -1", "aug.hflip is 2", "data.batch_size is 0", "model.rpn.nms is 3", "model.typo is not a"],
+        ),
+        (
+            "optim.lrr=1 modle=r50_fpn +foo=1 trainer=5 ~checkpoint seed=[ optim.lr=-1",
+            [
+                *("optim.lrr is", "modle is", "foo is", "trainer is 5", "checkpoint is missing", "seed=[ cannot"),
+                "optim.lr is -1",
+            ],
         ),
     ],
 )
 def test_an_odd_command_line_ends_in_sentences(arguments: str, sentences: list[str], run: Run) -> None:
-    code, _, printed = run("train", *arguments.split())
+    code, _, printed = run("train", *arguments.split(), checks=True)
     assert code == 2
     for sentence in sentences:
         assert sentence in printed
@@ -93,16 +110,19 @@ def test_an_odd_command_line_ends_in_sentences(arguments: str, sentences: list[s
 @pytest.mark.parametrize(
     ("name", "argument", "sentence"),
     [
-        ("predict", "aug=none", "predict.py does not use the group aug"),
+        ("predict", "aug=none", "aug is not a key"),
         ("predict", "chekpoint=a", "did you mean checkpoint?"),
-        ("evaluate", "data=null", "leave data= out"),
+        ("evaluate", "data=null", "data is null; it accepts demo, folders, or leave it out."),
+        ("evaluate", "output=true", "output is 'true'"),
         ("preview", "crop=5", "did you mean crops?"),
+        ("preview", "crops=abc", "crops is 'abc'; it accepts a whole number from 1 to 1,000."),
+        ("preview", "+trainer=cpu", "trainer is not a key"),
         ("leaderboard", "+run=a", "did you mean runs?"),
         ("zoo", "fecth=a", "did you mean fetch?"),
     ],
 )
 def test_every_command_names_the_right_key(name: str, argument: str, sentence: str, run: Run) -> None:
-    code, _, printed = run(name, argument)
+    code, _, printed = run(name, argument, checks=True)
     assert code == 2
     assert sentence in printed
 
@@ -209,9 +229,13 @@ def test_arguments_change_only_where_text_would_be_lost(argument: str, expected:
 def test_numbers_that_cannot_be_turned_back_are_refused() -> None:
     with pytest.raises(InputError, match="quote each of them"):
         as_typed("data.root=choice(2024.10,b)")
-    with pytest.raises(InputError, match=r"data.root was read as 2024.1, not as a name: quote it"):
-        path_text(2024.10, "data.root")
-    assert path_text(2024, "data.root") == "2024"
+
+
+def test_paths_of_a_yaml_file_are_text_where_they_can_be() -> None:
+    config = {"data": {"root": 2024, "val": 2024}, "runs": ["~", 7], "sweep": {"dir": 2024.1}}
+    home = str(Path.home())
+    expected = {"data": {"root": "2024", "val": 2024}, "runs": [home, "7"], "sweep": {"dir": 2024.1}}
+    assert with_path_texts(config) == expected
 
 
 def test_the_folder_of_a_resumed_run_is_a_path(monkeypatch: pytest.MonkeyPatch) -> None:

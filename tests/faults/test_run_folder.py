@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tiny import TinyNetwork, train_tiny
 
-from nucleiseg.cli.train import resume
+from nucleiseg.cli.resume import resume
 from nucleiseg.errors import InputError
 from nucleiseg.run_folder import read_config, read_splits, read_status
 from nucleiseg.run_tables import find_checkpoint, read_index, read_metrics

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from tiny import train_tiny
 
-from nucleiseg.cli.train import resume, train
+from nucleiseg.cli.resume import resume
+from nucleiseg.cli.train import train
 from nucleiseg.errors import InputError
 from nucleiseg.training import run_lock
 from nucleiseg.training.run_lock import refuse_running, writer
