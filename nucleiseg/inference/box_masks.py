@@ -1,15 +1,15 @@
-"""Masks inside their boxes: pasting and run-length encoding without an array of the image per instance.
+"""Paste and run-length encode masks inside their boxes, without an array of the image per instance.
 
 A prediction holds M x M probabilities on a regular grid over each box. `inference.pasting` resamples them to pixels, by
-the rule that the prediction names, in the part of the image that the box reaches. Here they are cut at a threshold,
-and the run-length code of the whole image follows from the column runs of the crop alone.
+the rule that the prediction names, in the part of the image that the box reaches. Here they are thresholded, and the
+run-length code of the whole image follows from the column runs of the crop alone.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from nucleiseg.inference.pasting import SOFT_CROPS
+from nucleiseg.inference.pasting import SOFT_CROPS, SoftCrop
 from nucleiseg.rle import RLE, Crop, compress, run_lengths
 from nucleiseg.structures import Pasting, Prediction
 
@@ -27,7 +27,7 @@ def paste(
         box: (4,) x1, y1, x2, y2 in pixels of the image (a full image is 0, 0, width, height).
         height: rows of the image.
         width: columns of the image.
-        pasting: whose rule to follow.
+        pasting: the rule, that of detectron2 or of torchvision.
 
     Returns:
         (first row, first column, (h, w) bool crop). The mask has no pixel outside the crop, which may be empty.
@@ -42,10 +42,19 @@ def crops(prediction: Prediction) -> Iterator[Crop]:
     Args:
         prediction: instances in pixels of an image of `prediction.size`.
     """
+    for row, column, soft in soft_crops(prediction):
+        yield Crop(row, column, soft >= MASK_THRESHOLD)
+
+
+def soft_crops(prediction: Prediction) -> Iterator[SoftCrop]:
+    """Yield each instance's mask probabilities in its part of the image, in the prediction's order.
+
+    Args:
+        prediction: instances in pixels of an image of `prediction.size`.
+    """
     masks = prediction.masks.detach().float().cpu().numpy()
     boxes = prediction.boxes.detach().cpu().numpy()
-    for row, column, soft in SOFT_CROPS[prediction.pasting](masks, boxes, *prediction.size):
-        yield Crop(row, column, soft >= MASK_THRESHOLD)
+    yield from SOFT_CROPS[prediction.pasting](masks, boxes, *prediction.size)
 
 
 def to_rle(prediction: Prediction) -> list[RLE]:

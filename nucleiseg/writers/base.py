@@ -7,12 +7,15 @@
 One line in `writers.registry` makes it available as `write=[points]`.
 """
 
+import hashlib
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
+from uuid import NAMESPACE_URL, uuid5
 
 import numpy as np
 
@@ -20,6 +23,9 @@ from nucleiseg.inference.box_masks import crops, to_rle
 from nucleiseg.inference.images import InputImage
 from nucleiseg.rle import RLE, Crop, area
 from nucleiseg.structures import Prediction
+
+NAMESPACE = uuid5(NAMESPACE_URL, "nucleiseg:nucleus")
+"""Of the nuclei's ids (RFC 9562, section 5.5)."""
 
 Record = Any
 """What a writer remembers of an image until all are predicted: anything that JSON holds."""
@@ -30,12 +36,14 @@ class Nucleus:
     """A detection that counts.
 
     Attributes:
+        id: a UUID, the same whenever this checkpoint predicts this mask in this image.
         crop: its pixels in the source image, at least one.
         rle: the same over the whole image.
         label: its class, 1 .. number of classes.
         score: its confidence, at least the count threshold.
     """
 
+    id: str
     crop: Crop
     rle: RLE
     label: int
@@ -76,12 +84,24 @@ class PredictedImage:
         """(N,) bool: detections with a pixel and a score of at least the threshold."""
         return (area(self.rles) > 0) & (self.prediction.scores >= self.threshold).numpy()
 
+    def class_name(self, label: int) -> str:
+        """Return the name of a class; one without a name is called by its number."""
+        return self.class_names[label - 1] if label <= len(self.class_names) else str(label)
+
     @cached_property
     def nuclei(self) -> list[Nucleus]:
         """The detections that count, in descending score."""
         labels, scores = self.prediction.labels.tolist(), self.prediction.scores.tolist()
         columns = zip(self.counted, crops(self.prediction), self.rles, labels, scores, strict=True)
-        return [Nucleus(crop, rle, label, score) for counts, crop, rle, label, score in columns if counts]
+        digest = hashlib.sha256(repr(self.pixels.shape).encode() + self.pixels.tobytes()).hexdigest()
+        twins: Counter[str] = Counter()  # detections of one class and mask
+        nuclei = []
+        for counts, crop, rle, label, score in columns:
+            if counts:
+                name = f"{digest}/{self.checkpoint}/{label}/{rle['counts']}"
+                nuclei.append(Nucleus(str(uuid5(NAMESPACE, f"{name}/{twins[name]}")), crop, rle, label, score))
+                twins[name] += 1
+        return nuclei
 
 
 @dataclass(frozen=True)

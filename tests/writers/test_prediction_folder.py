@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
+from nucleiseg.errors import InputError
 from nucleiseg.inference.images import InputImage, find_images
 from nucleiseg.inference.predictor import PreparedImage
 from nucleiseg.models.checkpoint import Metadata
@@ -216,3 +218,56 @@ def test_what_stops_the_network_or_a_thread_leaves_the_former_files(
     with pytest.raises(error, match="stopped"):
         predict(images, output, predictor)
     assert results_in(output) == files
+
+
+EVERYTHING = ("coco", "overlays", "geojson", "geojson.gz", "labels", "csv")
+
+
+def test_every_format_is_written_and_replaced_as_a_whole(images: list[InputImage], tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    predict(images, output, FixedPredictor(score_threshold=0.35), write=EVERYTHING)
+    per_image = {f"{folder}/{name}{end}" for name in "ab" for folder, end in (
+        ("overlays", ".png"), ("geojson", ".geojson"), ("geojson", ".geojson.gz"), ("labels", "_labels.tif"),
+        ("nuclei", ".csv"),
+    )}  # fmt: skip
+    together = {"answer.json", "answer.zip", "counts.csv", "images.json", "images.csv"}
+    assert results_in(output).keys() == per_image | together
+    labels = tifffile.imread(output / "labels/a_labels.tif")
+    with (output / "nuclei/a.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    features = json.loads((output / "geojson/a.geojson").read_text())["features"]
+    assert [int(row["area_px"]) for row in rows] == np.bincount(labels.ravel())[1:].tolist() == [64, 64]
+    assert [row["id"] for row in rows] == [feature["id"] for feature in features]
+    predict(images[:1], output, FixedPredictor(), write=["geojson"])
+    assert results_in(output).keys() == {"counts.csv", "images.json", "geojson/b.geojson"}
+    assert not (output / "labels").exists()
+
+
+def test_overlays_false_is_another_spelling(images: list[InputImage], tmp_path: Path) -> None:
+    predict(images, tmp_path / "one", FixedPredictor(), overlays=False)
+    predict(images, tmp_path / "two", FixedPredictor(), write=["coco"])
+    one, two = results_in(tmp_path / "one"), results_in(tmp_path / "two")
+    assert one.keys() == two.keys()
+    assert one["answer.json"] == two["answer.json"]
+    with pytest.raises(InputError, match="write has 'svg'"):
+        predict(images, tmp_path / "three", FixedPredictor(), write=["svg"])
+    assert not (tmp_path / "three").exists()
+
+
+def test_a_resumed_prediction_has_the_same_files(images: list[InputImage], tmp_path: Path) -> None:
+    class Stopping(FixedPredictor):
+        runs = 0
+
+        def run(self, image: PreparedImage) -> Prediction:
+            self.runs += 1
+            if self.runs == 2:
+                raise KeyboardInterrupt
+            return super().run(image)
+
+    predict(images, tmp_path / "whole", FixedPredictor(), write=EVERYTHING)
+    with pytest.raises(KeyboardInterrupt):
+        predict(images, tmp_path / "out", Stopping(), write=EVERYTHING)
+    predict(images, tmp_path / "out", FixedPredictor(), write=EVERYTHING, resume=True)
+    whole, resumed = results_in(tmp_path / "whole"), results_in(tmp_path / "out")
+    whole.pop("answer.zip"), resumed.pop("answer.zip")  # holds times
+    assert resumed == whole

@@ -1,0 +1,95 @@
+"""`write=[geojson]`: the nuclei of an image as detections that QuPath 0.4 to 0.8 imports, with class and measurements.
+
+Outlines follow pixel edges (`writers.outlines`), in level-0 pixels, y down. QuPath reads `objectType` from a feature's
+properties (without it 100,000 nuclei arrive as annotations), keeps an `id` that is a UUID, and takes a class by name
+with its color as [r, g, b] (its sources: QuPathTypeAdapters, GsonTools, ROITypeAdapters).
+"""
+
+import gzip
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from io import TextIOWrapper
+from pathlib import Path
+from typing import IO, Any
+
+from nucleiseg.files import atomic_path
+from nucleiseg.writers.base import Nucleus, PredictedImage, Record, Writer
+from nucleiseg.writers.outlines import Polygon, trace
+from nucleiseg.writers.shape import measure_shape
+
+CLASS_COLORS = ((230, 159, 0), (0, 114, 178), (0, 158, 115), (204, 121, 167), (213, 94, 0), (86, 180, 233))
+"""RGB of the labels 1, 2, ... in turn: the set of Okabe and Ito (2008), which color-blind people tell apart."""
+
+DIGITS = 4
+"""Digits after the point of measurements."""
+
+
+class GeoJSONWriter(Writer):
+    """A FeatureCollection an image, a feature a line; compressed where the file ends in `.gz`."""
+
+    def write_image(self, path: Path, image: PredictedImage) -> Record:
+        """Write the nuclei of one image; memory holds one feature at a time."""
+        with atomic_path(path) as temporary, _open(temporary) as handle:
+            handle.write('{"type":"FeatureCollection","features":[')
+            separator = "\n"
+            for nucleus in image.nuclei:
+                feature = to_feature(nucleus, image.class_name(nucleus.label), image.mpp)
+                handle.write(separator + json.dumps(feature, ensure_ascii=False, separators=(",", ":")))
+                separator = ",\n"
+            handle.write("\n]}\n")
+        return None
+
+
+def to_feature(nucleus: Nucleus, class_name: str, mpp: float | None) -> dict[str, Any]:
+    """Return a nucleus as a GeoJSON feature for QuPath.
+
+    Args:
+        nucleus: the nucleus.
+        class_name: name of its class.
+        mpp: micrometers per pixel; None gives measurements in pixels.
+    """
+    color = CLASS_COLORS[(nucleus.label - 1) % len(CLASS_COLORS)]
+    return {
+        "type": "Feature",
+        "id": nucleus.id,
+        "geometry": to_geometry(trace(nucleus.crop.mask, nucleus.crop.row, nucleus.crop.column)),
+        "properties": {
+            "objectType": "detection",
+            "classification": {"name": class_name, "color": list(color)},
+            "measurements": _measurements(nucleus, mpp),
+        },
+    }
+
+
+def to_geometry(polygons: list[Polygon]) -> dict[str, Any]:
+    """Return polygons as a Polygon or MultiPolygon whose rings are closed: their first point is repeated."""
+    coordinates = [[[list(point) for point in [*ring, ring[0]]] for ring in polygon] for polygon in polygons]
+    if len(coordinates) == 1:
+        return {"type": "Polygon", "coordinates": coordinates[0]}
+    return {"type": "MultiPolygon", "coordinates": coordinates}
+
+
+def _measurements(nucleus: Nucleus, mpp: float | None) -> dict[str, float]:
+    """Return what QuPath shows in its table, under the names that it uses itself where it has one."""
+    shape = measure_shape(nucleus.crop.mask)
+    unit, size = ("px", 1.0) if mpp is None else ("µm", mpp)
+    values = {
+        f"Area {unit}^2": shape.area * size**2,
+        f"Perimeter {unit}": shape.perimeter * size,
+        "Circularity": shape.circularity,
+        "Eccentricity": shape.eccentricity,
+        "Solidity": shape.solidity,
+        "Detection probability": nucleus.score,
+    }
+    return {name: round(value, DIGITS) for name, value in values.items()}
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[IO[str]]:
+    """Open a file for UTF-8 text with Unix line ends, compressed (without a time) if it ends in `.gz`."""
+    with ExitStack() as stack:
+        binary: Any = stack.enter_context(path.open("wb"))
+        if path.suffix == ".gz":
+            binary = stack.enter_context(gzip.GzipFile(filename="", mode="wb", fileobj=binary, mtime=0))
+        yield stack.enter_context(TextIOWrapper(binary, encoding="utf-8", errors="backslashreplace", newline="\n"))

@@ -1,0 +1,97 @@
+"""`write=[csv]`: `nuclei/NAME.csv` with a line for each nucleus, and `images.csv` with a line for each image."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import fmean, median
+
+from pycocotools import mask as coco_mask
+
+from nucleiseg.files import atomic_path, to_csv
+from nucleiseg.writers.base import Add, FinishedImage, PredictedImage, Record, Writer
+from nucleiseg.writers.shape import Shape, measure_shape
+
+NUCLEUS_COLUMNS = (
+    *("nucleus", "id", "class", "score", "x", "y", "left", "top", "right", "bottom"),
+    *("area_px", "perimeter_px", "area_um2", "perimeter_um", "circularity", "eccentricity", "solidity"),
+)
+"""Of `nuclei/NAME.csv`. nucleus: number in descending score, the value in the label image; id: as in GeoJSON; x, y:
+center of mass, left .. bottom: tight box, right and bottom excluded, in pixels from the image's upper left corner."""
+
+IMAGE_COLUMNS = (
+    *("image", "image_id", "width", "height", "um_per_px", "nuclei", "classes", "threshold", "capped"),
+    *("area_px_mean", "area_px_median", "area_um2_mean", "area_um2_median", "nuclei_per_mm2"),
+)
+"""Of `images.csv`. classes: number of nuclei of each class that occurs; capped: whether the limit on detections was
+reached; empty where micrometers per pixel are not known."""
+
+DIGITS = 4
+"""Digits after the point."""
+
+
+class TableWriter(Writer):
+    """Shape, place and score of each nucleus; number, size and density of the nuclei of each image."""
+
+    def write_image(self, path: Path, image: PredictedImage) -> Record:
+        """Write the table of one image, and return its line of `images.csv` without name, id and size."""
+        shapes = [measure_shape(nucleus.crop.mask) for nucleus in image.nuclei]
+        names = [image.class_name(nucleus.label) for nucleus in image.nuclei]
+        with (
+            atomic_path(path) as temporary,
+            temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as handle,
+        ):
+            handle.write(to_csv([NUCLEUS_COLUMNS]))
+            for number, (name, shape) in enumerate(zip(names, shapes, strict=True), 1):
+                handle.write(to_csv([_nucleus_line(number, name, shape, image)]))
+        return _image_numbers(image, names, [shape.area for shape in shapes])
+
+    @contextmanager
+    def assembly(self, folder: Path) -> Iterator[Add]:
+        """Write `images.csv`."""
+        with (
+            atomic_path(folder / "images.csv") as temporary,
+            temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as handle,
+        ):
+            handle.write(to_csv([IMAGE_COLUMNS]))
+
+            def add(image: FinishedImage) -> None:
+                handle.write(
+                    to_csv([(image.source.name, image.source.image_id, image.width, image.height, *image.record)])
+                )
+
+            yield add
+
+
+def _nucleus_line(number: int, name: str, shape: Shape, image: PredictedImage) -> tuple[object, ...]:
+    nucleus = image.nuclei[number - 1]
+    left, top, width, height = map(int, coco_mask.toBbox(nucleus.rle))
+    x, y = nucleus.crop.column + shape.x, nucleus.crop.row + shape.y
+    mpp = image.mpp
+    sizes = ("", "") if mpp is None else (_rounded(shape.area * mpp**2), _rounded(shape.perimeter * mpp))
+    return (
+        *(number, nucleus.id, name, f"{nucleus.score:.6g}", _rounded(x), _rounded(y)),
+        *(left, top, left + width, top + height),
+        *(shape.area, _rounded(shape.perimeter), *sizes),
+        *map(_rounded, (shape.circularity, shape.eccentricity, shape.solidity)),
+    )
+
+
+def _image_numbers(image: PredictedImage, names: list[str], areas: list[int]) -> list[object]:
+    """Return the columns of `images.csv` from `um_per_px` on."""
+    mean, middle = (fmean(areas), float(median(areas))) if areas else (None, None)
+    sizes: list[object] = [_rounded(mean), _rounded(middle)]
+    sizes += ["", "", ""]
+    if image.mpp is not None:
+        height, width = image.prediction.size
+        density = len(areas) / (height * width * image.mpp**2 / 1e6)
+        scaled = [None if value is None else value * image.mpp**2 for value in (mean, middle)]
+        sizes[2:] = [*map(_rounded, scaled), _rounded(density)]
+    classes = "; ".join(f"{name}: {count}" for name, count in sorted(Counter(names).items()))
+    capped = "true" if image.capped else "false"
+    mpp = "" if image.mpp is None else f"{image.mpp:.6g}"
+    return [mpp, len(areas), classes, f"{image.threshold:.6g}", capped, *sizes]
+
+
+def _rounded(value: float | None) -> float | str:
+    return "" if value is None else round(value, DIGITS)
