@@ -1,1 +1,1 @@
-"""Programs that measure what the documentation states; run one as `python -m benchmarks.NAME`."""
+"""Programs that measure the speeds and memory in the documentation: `python -m benchmarks.NAME`."""

@@ -1,11 +1,11 @@
-"""What a step of the real training loop is made of: the network, its targets, and everything around it.
+"""Break a step of the training loop down into network, targets and overhead.
 
     python -m benchmarks.breakdown                                    # r50_fpn, about 150 nuclei in a crop, CPU
     python -m benchmarks.breakdown model=r50_c4 steps=20 device=cuda precision=bf16 workers=4
 
-A run as `train.py` makes it: cache, recipe, loader, Lightning, logs; without checkpoints and validation. All that is
-not forward, backward and optimiser, and of the forward pass what finds out what the network should have said
-(matching, sampling, masks), is to be less than 5 % of a step on the CPU, 10 % on a GPU.
+The run is that of `train.py` (cache, recipe, loader, Lightning, logs) without checkpoints and validation. Targets
+(matching, sampling, masks) and everything outside forward, backward and optimizer should take less than 5 % of a step
+on the CPU, 10 % on a GPU.
 """
 
 import logging
@@ -40,7 +40,7 @@ from nucleiseg.training.settings import OptimSettings, TrainerSettings, Validati
 from nucleiseg.transforms.preprocessing import Preprocessing
 from nucleiseg.transforms.recipe import Recipe, Resize
 
-STEP, FORWARD, BACKWARD, OPTIMISER = "a step", "forward", "backward", "optimiser"
+STEP, FORWARD, BACKWARD, OPTIMIZER = "a step", "forward", "backward", "optimizer"
 
 OTHER = "all that is not the network"
 
@@ -49,8 +49,8 @@ TARGETS = (
     (roi_heads.RoIHeads, "sample", "targets: matching and sampling RoIs"),
     (roi_heads, "mask_targets", "targets: masks"),
 )
-"""What forward does that a network in prediction does not. (Anchors are sampled where batches are put together: what of
-that is not a worker's is part of the loop. Here remains to look whether they fit.)"""
+"""Parts of the forward pass that make targets. Anchors are sampled when a batch is collated; without workers that time
+belongs to the loop, and only the check that the sampled anchors fit remains here."""
 
 
 @dataclass(frozen=True)
@@ -59,18 +59,17 @@ class Options:
 
     Attributes:
         model: a file of conf/model.
-        nuclei: in an image of `size` x `size`; a crop holds a quarter of them.
-        size: side of the drawn images in pixels.
+        nuclei: nuclei in an image of `size` x `size`; a crop has a quarter of them.
+        size: side of the synthetic images in pixels.
         resize: side of the network's input in pixels.
-        steps: that count.
-        warmup: steps before, that do not: threads, kernels chosen by trial, the memory of the optimiser, and the
-            samples that workers have made before the first step (up to 16 batches; a loader that is a little too
-            slow lives on them for long).
-        batch: images a step.
-        threads: of the CPU.
+        steps: measured steps.
+        warmup: unmeasured steps before: they start threads, select kernels, allocate the optimizer's memory and use up
+            the batches that workers have prepared (up to 16, which hide a slow loader for a long time).
+        batch: images per step.
+        threads: CPU threads.
         workers: processes that load samples.
         precision: float32, tf32 or bf16.
-        device: auto takes a CUDA GPU where there is one.
+        device: `auto` takes a CUDA GPU if there is one.
     """
 
     model: str = "r50_fpn"
@@ -91,31 +90,31 @@ class Options:
 
 
 class Stages(pl.Callback):
-    """Stops the time of Lightning's stages, and of whole steps from the end of one to the end of the next.
+    """Times Lightning's stages, and whole steps from the end of one to the end of the next.
 
     Args:
-        watch: is reset when the first steps are over.
-        warmup: how many these are.
+        watch: stopwatch, reset after the warm-up.
+        warmup: number of warm-up steps.
     """
 
     def __init__(self, watch: Stopwatch, warmup: int) -> None:
         self.watch, self.warmup = watch, warmup
 
     def on_before_backward(self, *args: Any) -> None:  # noqa: ANN401
-        """The losses are there."""
+        """Start timing the backward pass."""
         self.watch.start(BACKWARD)
 
     def on_after_backward(self, *args: Any) -> None:  # noqa: ANN401
-        """The gradients are there."""
+        """Stop timing the backward pass."""
         self.watch.stop(BACKWARD)
 
     def on_before_optimizer_step(self, *args: Any) -> None:  # noqa: ANN401
-        """The optimiser begins."""
-        self.watch.start(OPTIMISER)
+        """Start timing the optimizer."""
+        self.watch.start(OPTIMIZER)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:  # noqa: ANN401
-        """The optimiser is done; what comes until here again is one step."""
-        self.watch.stop(OPTIMISER)
+        """Stop timing the optimizer and the step, and start the next step."""
+        self.watch.stop(OPTIMIZER)
         self.watch.stop(STEP)
         if trainer.global_step == self.warmup:
             self.watch.reset()
@@ -123,7 +122,7 @@ class Stages(pl.Callback):
 
 
 def main(chosen: Options) -> Result:
-    """Train some steps in a process of its own and say where the time went."""
+    """Measure training steps in a fresh process."""
     seconds = in_child(train, chosen).seconds
     title = (
         f"{chosen.model}, {chosen.precision}, {chosen.batch} x {chosen.resize} x {chosen.resize}: "
@@ -136,8 +135,8 @@ def as_rows(seconds: dict[str, float], steps: int) -> list[Row]:
     """Return the parts as milliseconds and shares of a step.
 
     Args:
-        seconds: of each part, all steps together.
-        steps: how many these were.
+        seconds: seconds of each part, summed over all steps.
+        steps: number of steps.
     """
     return [
         {"part": name, "ms a step": 1000 * value / steps, "share, %": 100 * value / seconds[STEP]}
@@ -146,23 +145,23 @@ def as_rows(seconds: dict[str, float], steps: int) -> list[Row]:
 
 
 def parts_of(seconds: dict[str, float]) -> dict[str, float]:
-    """Return parts that add up to a step: the targets apart from the forward pass they belong to, and the loop."""
+    """Return parts that add up to a step, with targets separated from the forward pass, and the loop's overhead."""
     targets = {name: value for name, value in seconds.items() if name.startswith("targets")}
     network = {
         "network: forward": seconds[FORWARD] - sum(targets.values()),
         "network: backward": seconds[BACKWARD],
-        "network: optimiser": seconds[OPTIMISER],
+        "network: optimizer": seconds[OPTIMIZER],
     }
-    loop = seconds[STEP] - seconds[FORWARD] - seconds[BACKWARD] - seconds[OPTIMISER]
+    loop = seconds[STEP] - seconds[FORWARD] - seconds[BACKWARD] - seconds[OPTIMIZER]
     parts = {**network, **targets, "loop: data, transfers, logs": loop}
     return {**parts, OTHER: sum(targets.values()) + loop, STEP: seconds[STEP]}
 
 
 class Spent(NamedTuple):
-    """What a run of some steps took.
+    """Cost of a run of some steps.
 
     Attributes:
-        seconds: of each part, all steps together.
+        seconds: seconds of each part, summed over all steps.
         memory_mb: as in `measure.Cost`.
     """
 
@@ -171,7 +170,7 @@ class Spent(NamedTuple):
 
 
 def train(chosen: Options) -> Spent:
-    """Run the loop for `steps` steps after the first ones."""
+    """Run the loop for `warmup` and `steps` steps."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     torch.set_num_threads(chosen.threads)
@@ -185,20 +184,21 @@ def train(chosen: Options) -> Spent:
         network = prepare_network(chosen.model, data)
         data.prepare_batch = network.anchor_sampler()
         watch_network(network, watch)
-        plan = CheckpointPlan(10**9, 10**9, 1, None)  # the last step would have one
-        # first: what the others do after a step is the loop's, not the optimiser's
+        plan = CheckpointPlan(10**9, 10**9, 1, None)  # beyond the last step, which would write one
+        # first, so that the work of the other callbacks after a step counts as the loop's, not the optimizer's
         callback_list = [
             Stages(watch, chosen.warmup),
             *callbacks(Path(folder), settings, plan, ValidationSettings(), losses=network.loss_names),
         ]
-        optim = OptimSettings(lr=1e-5)  # so small that no untrained network diverges; its value costs nothing
+        # too small for an untrained network to diverge; the value does not affect the cost
+        optim = OptimSettings(lr=1e-5)
         module = NucleiModule(network, Metadata(model=network.config.to_dict()), optim, Schedule.of(optim, steps))
         make_trainer(Path(folder), settings, callback_list).fit(module, datamodule=data)
     return Spent(watch.seconds(), peak_memory_mb(torch.device(device)))
 
 
 def data_module(chosen: Options, folder: Path, steps: int) -> NucleiDataModule:
-    """Return the loop's data: four drawn images."""
+    """Return a data module of four synthetic images."""
     counts = tuple(chosen.nuclei + index for index in range(4))
     data = NucleiDataModule(
         DiscReader(counts=counts, size=chosen.size),
@@ -212,11 +212,11 @@ def data_module(chosen: Options, folder: Path, steps: int) -> NucleiDataModule:
 
 
 def prepare_network(model: str, data: NucleiDataModule) -> MaskRCNN:
-    """Return an untrained network of ours that trains as hard as a trained one.
+    """Build an untrained network whose steps cost as much as those of a trained one.
 
     Args:
         model: a file of conf/model.
-        data: set up; a sample of it calibrates the network.
+        data: data module after `setup`; one of its samples calibrates the network.
     """
     torch.manual_seed(0)
     network = build_network(model, 0)
@@ -229,7 +229,7 @@ def prepare_network(model: str, data: NucleiDataModule) -> MaskRCNN:
 
 
 def watch_network(network: MaskRCNN, watch: Stopwatch) -> None:
-    """Time the forward pass, and the functions in it that make targets."""
+    """Time the forward pass and the functions in it that make targets."""
     watch.wrap(network, "forward", FORWARD)
     for owner, attribute, name in TARGETS:
         watch.wrap(owner, attribute, name)

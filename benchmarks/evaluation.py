@@ -1,13 +1,13 @@
-"""How long every metric of crowded images takes, and how long pycocotools takes for the same average precision.
+"""Time all metrics of crowded images, beside pycocotools for the same average precision.
 
     python -m benchmarks.evaluation                                    # 6 images, 400 truths, 2,000 predictions each
     python -m benchmarks.evaluation images=6 truths=400 predictions=2000 repeats=3
     python -m benchmarks.evaluation stock_repeats=0                    # without pycocotools, which takes a minute
 
 Ours is the whole of `evaluation.report.evaluate`: average precision of masks and boxes at all detections and at 100,
-per class, by size and for each image, the ceiling, and the metrics of label maps. pycocotools computes average
-precision of the images together alone, with the same ranges of size, its list of limits extended to all detections,
-in one call for masks and another for boxes. That both find the same AP is checked.
+per class, by size and for each image, the ceiling, and the metrics of label maps. pycocotools computes only the average
+precision of all images together, with the same ranges of size and its list of limits extended to all detections, in one
+call for masks and another for boxes. The benchmark checks that both give the same AP.
 """
 
 import contextlib
@@ -34,15 +34,15 @@ SIDE = 1000
 """Pixels of an image's side."""
 
 REACH = 16
-"""Pixels from a nucleus' centre that it may reach."""
+"""Greatest radius of a nucleus in pixels."""
 
 TOLERANCE = 1e-6
-"""By how much two figures for the same AP may differ."""
+"""Accepted difference between two computations of the same AP."""
 
 Kind = Literal["masks", "boxes"]
 
 IOU_TYPE: dict[Kind, str] = {"masks": "segm", "boxes": "bbox"}
-"""What pycocotools calls them."""
+"""Their names in pycocotools."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class Options:
     """Keys of the command line.
 
     Attributes:
-        images: how many to draw.
-        truths: nuclei in each.
-        predictions: in each.
-        repeats: calls of ours that count.
-        stock_repeats: calls of pycocotools that count; 0 leaves it out.
+        images: number of synthetic images.
+        truths: nuclei per image.
+        predictions: predictions per image.
+        repeats: measured calls of nucleiseg.
+        stock_repeats: measured calls of pycocotools; 0 skips it.
     """
 
     images: int = 6
@@ -69,11 +69,11 @@ class Case:
     """One measurement.
 
     Attributes:
-        images: how many to draw.
-        truths: nuclei in each.
-        predictions: in each.
-        repeats: calls that count.
-        kind: what pycocotools compares; ours always does both.
+        images: number of synthetic images.
+        truths: nuclei per image.
+        predictions: predictions per image.
+        repeats: measured calls.
+        kind: masks or boxes, for pycocotools; nucleiseg always computes both.
     """
 
     images: int
@@ -82,24 +82,24 @@ class Case:
     repeats: int
     kind: Kind = "masks"
 
-    def draw(self) -> tuple[list[ImageTruth], list[Instances]]:
-        """Draw the images, the same in every process."""
-        pairs = [draw(number, self.truths, self.predictions) for number in range(self.images)]
+    def synthesize(self) -> tuple[list[ImageTruth], list[Instances]]:
+        """Make the images, the same in every process."""
+        pairs = [synthesize(number, self.truths, self.predictions) for number in range(self.images)]
         return [truth for truth, _ in pairs], [results for _, results in pairs]
 
 
 class Side(NamedTuple):
-    """What one implementation takes, and the AP at all detections that it finds."""
+    """Cost of one implementation, and its AP at all detections."""
 
     cost: Cost
     ap: dict[Kind, float]
 
 
 def main(chosen: Options) -> Result:
-    """Measure ours and pycocotools, each in a process of its own.
+    """Measure nucleiseg and pycocotools, each in a fresh process.
 
     Raises:
-        ValueError: if they find different average precisions.
+        ValueError: if their average precisions differ.
     """
     size = (chosen.images, chosen.truths, chosen.predictions)
     ours = in_child(measure_ours, Case(*size, chosen.repeats))
@@ -118,7 +118,7 @@ def main(chosen: Options) -> Result:
 
 
 def row(name: str, side: Side, ours: Side) -> Row:
-    """Set one implementation beside ours."""
+    """Return one implementation's row, relative to nucleiseg."""
     return {
         "what": name,
         "seconds": side.cost.seconds,
@@ -131,7 +131,7 @@ def row(name: str, side: Side, ours: Side) -> Row:
 
 
 def together(sides: Sequence[Side]) -> Side:
-    """Return what calls one after the other take: their times add up, and the greatest peak stays."""
+    """Return the cost of consecutive calls: times are summed, memory is the greatest peak."""
     peaks = [side.cost.memory_mb for side in sides if side.cost.memory_mb is not None]
     cost = Cost(
         sum(side.cost.seconds for side in sides),
@@ -142,18 +142,18 @@ def together(sides: Sequence[Side]) -> Side:
 
 
 def check_equal(kind: Kind, ours: float, theirs: float) -> None:
-    """Make sure that both found the same.
+    """Compare two computations of an AP.
 
     Raises:
-        ValueError: if they did not.
+        ValueError: if they differ by more than `TOLERANCE`.
     """
     if abs(ours - theirs) > TOLERANCE:
         raise ValueError(f"AP of {kind} is {ours}, but {theirs} by pycocotools")
 
 
 def measure_ours(case: Case) -> Side:
-    """Compute every metric several times."""
-    truths, results = case.draw()
+    """Time all metrics of nucleiseg."""
+    truths, results = case.synthesize()
     found = {truth.image_id: result for truth, result in zip(truths, results, strict=True)}
     reports: list[Report] = []
     cost = measure(lambda _: reports.append(evaluate(truths, found)), case.repeats)
@@ -162,19 +162,19 @@ def measure_ours(case: Case) -> Side:
 
 
 def measure_pycocotools(case: Case) -> Side:
-    """Let pycocotools compute average precision, without a call before: it has nothing to warm up."""
-    truths, results = case.draw()
+    """Time the average precision of pycocotools, without warm-up, which it does not need."""
+    truths, results = case.synthesize()
     aps: list[float] = []
     cost = measure(lambda _: aps.append(pycocotools_ap(truths, results, IOU_TYPE[case.kind])), case.repeats, warmup=0)
     return Side(cost, {case.kind: aps[-1]})
 
 
 def pycocotools_ap(truths: Sequence[ImageTruth], results: Sequence[Instances], iou_type: str) -> float:
-    """Return AP at all detections by pycocotools, its data sets built from the same objects.
+    """Compute AP at all detections with pycocotools.
 
     Args:
-        truths: the images.
-        results: what was found in each.
+        truths: ground truth of each image.
+        results: results of each image.
         iou_type: `segm` or `bbox`.
     """
     with contextlib.redirect_stdout(io.StringIO()):
@@ -187,8 +187,8 @@ def pycocotools_ap(truths: Sequence[ImageTruth], results: Sequence[Instances], i
     return float(engine.eval["precision"][:, :, :, 0, 3].mean())
 
 
-def draw(number: int, nuclei: int, predictions: int) -> tuple[ImageTruth, Instances]:
-    """Draw an image: discs as truth; displaced copies of them and others elsewhere, half each, as predictions."""
+def synthesize(number: int, nuclei: int, predictions: int) -> tuple[ImageTruth, Instances]:
+    """Make an image: discs as truth; as predictions, half displaced copies of them, half discs elsewhere."""
     generator = np.random.default_rng(number)
     low, high = (REACH, REACH, 5), (SIDE - REACH, SIDE - REACH, 14)
     true = generator.uniform(low, high, (nuclei, 3))

@@ -1,12 +1,12 @@
-"""Everything that is claimed of a GPU, in one call on a machine that has one.
+"""Run all GPU benchmarks in one call.
 
-    python -m benchmarks.gpu output=DIR                               # an hour or less on an H200, by reckoning
+    python -m benchmarks.gpu output=DIR                               # estimated at an hour or less on an H200
     python -m benchmarks.gpu output=DIR data=DATA parts=study
-    python -m benchmarks.gpu output=DIR tiny=true                     # a minute or two on a CPU: does it all run?
+    python -m benchmarks.gpu output=DIR tiny=true                     # smoke test, a minute or two on a CPU
 
-Its parts are the other programs here, with the settings that the claims name: `study/1`, or all six as `study`. A part
-that fails is reported, and the others go on. After each part `gpu.json` and `gpu.md` in the folder hold all that is
-known, what earlier calls with other `parts=` have left there too.
+Its parts are the other programs here with fixed settings, such as `study/1`, or all six runs as `study`. If a part
+fails, the error is reported and the other parts still run. After each part, `gpu.json` and `gpu.md` in the folder hold
+all results, including those of earlier calls with other `parts=`.
 """
 
 import sys
@@ -31,11 +31,11 @@ class Options:
     """Keys of the command line.
 
     Attributes:
-        output: the folder for `gpu.json` and `gpu.md`.
-        parts: which to run, by name, or by what stands before a "/" in some names; none: all of `plan`.
-        data: a data set for the study as the reader `folders` takes it; empty: drawn images.
-        device: auto takes a CUDA GPU where there is one.
-        tiny: sizes at which figures mean nothing, but every line is run.
+        output: folder for `gpu.json` and `gpu.md`.
+        parts: names of parts, or prefixes before a "/"; empty: all of `plan`.
+        data: data set of the study for the reader `folders`; empty: synthetic images.
+        device: `auto` takes a CUDA GPU if there is one.
+        tiny: use sizes that run every line in seconds; the figures are meaningless.
     """
 
     output: str
@@ -49,7 +49,7 @@ Part = Callable[[], Result]
 
 
 def plan(chosen: Options) -> dict[str, Part]:
-    """Return the parts by name, in their order: what is claimed first comes first."""
+    """Return the parts by name, in the order in which they run."""
     device = chosen.device
     if chosen.tiny:
         return _tiny_plan(device)
@@ -107,13 +107,13 @@ def _tiny_plan(device: str) -> dict[str, Part]:
 
 
 def main(chosen: Options) -> int:
-    """Run the parts, and keep what is known after each.
+    """Run the parts and write the results after each.
 
     Returns:
-        How many parts failed.
+        The number of failed parts.
 
     Raises:
-        InputError: if a part is asked for that does not exist.
+        InputError: for an unknown part.
     """
     parts = plan(chosen)
     wanted = choose(chosen.parts, parts) if chosen.parts else list(parts)
@@ -127,40 +127,40 @@ def main(chosen: Options) -> int:
 
 
 def choose(asked: Sequence[str], parts: Iterable[str]) -> list[str]:
-    """Return the names among `parts` that are asked for, or that begin with what is asked for and a "/".
+    """Return the names among `parts` that equal a requested name or start with it and a "/".
 
     Raises:
-        InputError: if something is asked for that does not exist.
+        InputError: for an unknown name.
     """
     chosen = {part: [name for name in parts if name == part or name.startswith(f"{part}/")] for part in asked}
     if unknown := [part for part, names in chosen.items() if not names]:
-        raise InputError(f"parts={','.join(unknown)} is not known: choose of {', '.join(parts)}.")
+        raise InputError(f"parts is {','.join(unknown)}; it accepts {', '.join(parts)}.")
     return list(dict.fromkeys(name for names in chosen.values() for name in names))
 
 
 def earlier(folder: Path, parts: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return what earlier calls have left of these parts in the folder: they may be run one by one."""
+    """Read the results of these parts that earlier calls wrote to the folder."""
     file = folder / "gpu.json"
     known = read_json(file)["parts"] if file.exists() else {}
     return {name: known[name] for name in parts if name in known}
 
 
 def study_page(known: Mapping[str, Any]) -> str:
-    """Return one table of the study's runs that are known, with their minutes together; empty for fewer than two."""
+    """Format one table of the finished runs of the study with their total time; empty for fewer than two."""
     runs = [result for name, result in known.items() if name.startswith("study/") and "rows" in result]
     rows = study.with_total([row for run in runs for row in run["rows"]])
     return markdown(Result("study", runs[0]["title"], rows)) if len(runs) > 1 else ""
 
 
 def as_page(result: Mapping[str, Any]) -> str:
-    """Return what `gpu.md` says of a part."""
+    """Format a part for `gpu.md`."""
     if "error" in result:
         return f"Failed: {result['error']}"
     return markdown(Result(result["name"], result["title"], result["rows"]))
 
 
 def attempt(part: Part) -> dict[str, Any]:
-    """Run a part, and return what JSON holds of it: its result, or why there is none."""
+    """Run a part and return its JSON: the result or the error."""
     try:
         return part().to_dict()
     except Exception as error:

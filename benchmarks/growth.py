@@ -1,6 +1,6 @@
-"""The picture of what crowded images cost: a training step's time and memory by its number of nuclei.
+"""Plot time and memory of a training step by its number of nuclei.
 
-`benchmarks.page` draws it from `results/training_step.json`, so that it shows what the table says.
+`benchmarks.page` plots `results/training_step.json`, so the figure agrees with the table.
 """
 
 import io
@@ -14,19 +14,19 @@ from matplotlib.figure import Figure
 from nucleiseg.report.preview import BLUE, VERMILLION
 
 LINES = {"r50_fpn": ("nucleiseg", BLUE, "-"), "stock_fpn": ("stock torchvision", VERMILLION, "--")}
-"""Models of the table that are drawn: name, colour and line style."""
+"""Plotted models of the table: label, color and line style."""
 
 PANELS = {"seconds": ("seconds a step", 1.0), "peak memory, MB": ("peak memory, GB", 1e-3)}
-"""Columns of the table that are drawn: label and factor."""
+"""Plotted columns of the table: axis label and factor."""
 
 NUCLEI = "nuclei in each"
 
 
-def draw_growth(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw time and memory side by side, each axis from 0.
+def plot_growth(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Plot time and memory side by side, each axis from 0.
 
     Args:
-        rows: of `benchmarks.training_step`; models that are not in `LINES` are left out.
+        rows: table of `benchmarks.training_step`; models that are not in `LINES` are skipped.
     """
     figure = Figure(figsize=(8, 3), layout="constrained")
     for axes, (column, (label, factor)) in zip(figure.subplots(1, 2), PANELS.items(), strict=True):
@@ -41,13 +41,13 @@ def draw_growth(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 def _draw_line(axes: Axes, rows: Sequence[Mapping[str, Any]], column: str, factor: float) -> None:
     if rows:
-        name, colour, style = LINES[rows[0]["model"]]
+        name, color, style = LINES[rows[0]["model"]]
         values = [factor * row[column] for row in rows]
-        axes.plot([row[NUCLEI] for row in rows], values, style, color=colour, marker="o", markersize=4, label=name)
+        axes.plot([row[NUCLEI] for row in rows], values, style, color=color, marker="o", markersize=4, label=name)
 
 
 def as_svg(figure: Figure) -> str:
-    """Return a figure as SVG on white; the same rows give the same text: it holds no date and no random ids."""
+    """Return a figure as SVG on white, without a date or random ids, so that the same rows give the same text."""
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": "nucleiseg"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})

@@ -1,4 +1,4 @@
-"""Medians of several, each case in a process of its own so that its peak of memory is its own."""
+"""Measure time and peak memory: medians of repeated calls, each case in a fresh process."""
 
 import multiprocessing
 import statistics
@@ -16,13 +16,13 @@ Answer = TypeVar("Answer")
 
 
 class Cost(NamedTuple):
-    """What one piece of work takes.
+    """Time and memory of a measured function.
 
     Attributes:
-        seconds: median by the clock, the device's work included.
-        cpu_seconds: median CPU time of the process, all threads together.
-        memory_mb: the process's peak in MB (10^6 bytes), on a GPU that of its tensors; None where the system does not
-            tell.
+        seconds: median wall-clock time, including the device's work.
+        cpu_seconds: median CPU time of the process, summed over its threads.
+        memory_mb: peak memory of the process in MB (10^6 bytes), on a GPU that of its tensors; None where the system
+            does not report it.
     """
 
     seconds: float
@@ -31,14 +31,14 @@ class Cost(NamedTuple):
 
 
 def in_child(function: Callable[[Case], Answer], case: Case) -> Answer:
-    """Call a module's function in a fresh process, so that its peak of memory (`ru_maxrss`) is its own.
+    """Call a function in a fresh process, so that peak memory (`ru_maxrss`) is not shared between cases.
 
-    The process is spawned, not forked: it has nothing of this one but the libraries' code. It may have workers of its
-    own (those of `multiprocessing.Pool` may not), and if it is killed, that is an error here.
+    The process is spawned, not forked, and shares no memory with this one. Unlike workers of `multiprocessing.Pool`, it
+    may start workers, and killing it raises an error here.
 
     Args:
-        function: importable by its name.
-        case: its only argument.
+        function: a function that can be imported by its name.
+        case: its argument.
     """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, case).result()
@@ -52,36 +52,36 @@ def measure(
     device: str | torch.device = "cpu",
     warmup: int = 1,
 ) -> Cost:
-    """Time `work(prepare(number))`, without its preparation.
+    """Time `work(prepare(number))`, excluding the preparation.
 
     Args:
-        work: what to time; its result is dropped at once.
-        repeats: calls that count.
-        prepare: makes what the work is given; the number counts up, first through the calls that do not count.
-        device: waited for before each reading of the clock.
-        warmup: calls before, which make what later ones find: threads, kernels chosen by trial, memory.
+        work: function to time; its result is discarded.
+        repeats: number of measured calls.
+        prepare: makes the argument of `work` from the number of the call, warm-up calls included.
+        device: synchronized before each reading of the clock.
+        warmup: unmeasured calls before, which start threads, select kernels and allocate memory.
     """
     device = torch.device(device)
     clock, cpu = [], []
     for number in range(warmup + repeats):
         given = prepare(number)
-        synchronise(device)
+        synchronize(device)
         start = time.perf_counter(), time.process_time()
         work(given)
-        synchronise(device)
+        synchronize(device)
         clock.append(time.perf_counter() - start[0])
         cpu.append(time.process_time() - start[1])
     return Cost(statistics.median(clock[warmup:]), statistics.median(cpu[warmup:]), peak_memory_mb(device))
 
 
-def synchronise(device: torch.device) -> None:
-    """Wait until a GPU has done what it was asked to; nothing to wait for elsewhere."""
+def synchronize(device: torch.device) -> None:
+    """Wait until a GPU has finished its queued work; do nothing on other devices."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def chosen_device(name: str) -> str:
-    """Return the device that `auto` stands for: a CUDA GPU where there is one, else the CPU."""
+    """Resolve `auto` to a CUDA GPU if there is one, else the CPU."""
     if name != "auto":
         return name
     return "cuda" if torch.cuda.is_available() else "cpu"

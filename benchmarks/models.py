@@ -1,10 +1,10 @@
-"""What each model costs: a training step and the prediction of an image, in float32 and in bfloat16.
+"""Time a training step and a prediction of each model, in float32 and bfloat16.
 
-    python -m benchmarks.models                                       # all of the zoo's and r18_fpn
+    python -m benchmarks.models                                       # the models of the zoo and r18_fpn
     python -m benchmarks.models models=r50_c4,r50_fpn precisions=float32,tf32,bf16 device=cuda steps=20
 
-A table to choose a model by; what makes untrained networks work as hard as trained ones, stands in
-`benchmarks.networks`. Memory is that of the whole process, on a GPU that of its tensors.
+`benchmarks.networks` makes untrained networks work as hard as trained ones. Memory is that of the whole process, on a
+GPU that of its tensors.
 """
 
 from dataclasses import dataclass
@@ -24,15 +24,15 @@ class Options:
 
     Attributes:
         models: files of conf/model.
-        precisions: float32, tf32 or bf16; the first is what the others are compared with.
+        precisions: float32, tf32 or bf16.
         crop: side of the training image in pixels.
-        nuclei: in the crop.
-        size: side of the image that is predicted, in pixels.
-        detections: in it.
-        steps: training steps that count.
-        repeats: predictions that count.
-        threads: of the CPU.
-        device: auto takes a CUDA GPU where there is one.
+        nuclei: nuclei in the crop.
+        size: side of the predicted image in pixels.
+        detections: detections in it.
+        steps: measured training steps.
+        repeats: measured predictions.
+        threads: CPU threads.
+        device: `auto` takes a CUDA GPU if there is one.
     """
 
     models: tuple[str, ...] = ALL
@@ -48,7 +48,7 @@ class Options:
 
 
 def main(chosen: Options) -> Result:
-    """Measure every model, each case in a process of its own."""
+    """Measure every model, each case in a fresh process."""
     title = (
         f"Models: a step of 1 x {chosen.crop} x {chosen.crop} with {chosen.nuclei} nuclei, median of {chosen.steps}; "
         f"a prediction of {chosen.size} x {chosen.size} with {chosen.detections}, median of {chosen.repeats}"
@@ -79,7 +79,7 @@ def row(model: str, chosen: Options) -> Row:
 
 
 def parameters(model: str) -> int:
-    """Return how many parameters a model has, for one class."""
+    """Count the parameters of a model for one class."""
     return sum(parameter.numel() for parameter in build_network(model, 0).parameters())
 
 

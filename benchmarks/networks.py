@@ -1,9 +1,9 @@
-"""The networks that are compared, made to behave as trained ones do, without weights to download.
+"""Build untrained networks that work as hard as trained ones.
 
-With random weights a step costs what it costs with trained ones only if as many RoIs reach the heads: a trained RPN
-proposes several boxes for every nucleus, and its masks are blobs, not noise. So, in ours and in stock alike, the
-proposals are replaced after they were computed, frozen normalisation is set so that activations do not explode (at its
-initial values nothing is normalised, and they grow to thousands), and in prediction masks are given a blob.
+With random weights, a step costs as much as with trained weights only if as many RoIs reach the heads: a trained RPN
+proposes several boxes for every nucleus, and trained masks are blobs, not noise. Therefore, in nucleiseg's networks and
+in the baseline alike, proposals are replaced after they are computed, the statistics of frozen normalization are set so
+that activations do not explode (with the initial ones they grow to thousands), and predicted masks get a blob.
 """
 
 from dataclasses import replace
@@ -25,18 +25,18 @@ from nucleiseg.models.mask_rcnn import build
 MODELS = Path(__file__).parents[1] / "conf" / "model"
 
 STOCK = {"stock_fpn": stock.build_fpn, "stock_c4": stock.build_c4}
-"""What a benchmark calls stock torchvision's R50-FPN, and R50-C4 of torchvision's parts."""
+"""Names of the baselines: torchvision's R50-FPN, and R50-C4 assembled from torchvision's parts."""
 
 AS_TORCHVISION = "_torchvision"
-"""After one of our models' names: the same in torchvision's numerics, stride in the 3x3: stock's very network."""
+"""Suffix for a model of conf/model in torchvision's numerics with the stride in the 3x3, the baseline's network."""
 
 PRETRAINED = {"detectron2": "detectron2", "torchvision": "torchvision"}
-"""Any names of weights, which are not loaded: networks that expect pretrained weights freeze the stem, res2 and
-normalisation."""
+"""Names of weights, which are not loaded: networks configured for pretrained weights freeze stem, res2 and
+normalization."""
 
 
 def is_stock(name: str) -> bool:
-    """Return whether a name is one of `STOCK`."""
+    """Return whether a name belongs to `STOCK`."""
     return name in STOCK
 
 
@@ -44,10 +44,10 @@ def build_network(name: str, side: int, detections: int = 500, proposals: int = 
     """Build a network for one class.
 
     Args:
-        name: a file of conf/model, that with `AS_TORCHVISION`, or one of `STOCK`.
-        side: of the square images in pixels; of no effect on ours, while stock resizes others.
-        detections: the most an image.
-        proposals: the most an image in prediction.
+        name: a file of conf/model, also with `AS_TORCHVISION`, or one of `STOCK`.
+        side: side of the square images in pixels; used by the baseline only, which resizes others.
+        detections: limit per image.
+        proposals: limit per image in prediction.
 
     Raises:
         InputError: for an unknown name.
@@ -85,14 +85,14 @@ def model_config(name: str) -> ModelConfig:
 
 @torch.no_grad()
 def calibrate(network: StockMaskRCNN, images: list[Tensor]) -> None:
-    """Set frozen normalisation so that activations neither vanish nor explode, as trained statistics would.
+    """Set frozen normalization so that activations neither vanish nor explode.
 
-    Each convolution about keeps the variance of its input (He et al. 2015). So the first normalisation is given that of
-    the images, and each residual block adds a tenth of what comes in, instead of as much again.
+    Each convolution roughly keeps the variance of its input (He et al. 2015). Therefore the first normalization gets
+    the variance of the images, and each residual branch is scaled to a tenth.
 
     Args:
-        network: ours or stock; other normalisation than frozen is left as it is.
-        images: as in training.
+        network: nucleiseg's or the baseline's; only frozen normalization is changed.
+        images: images as in training.
     """
     frozen = [module for module in network.modules() if isinstance(module, FrozenBatchNorm2d)]
     if frozen:
@@ -105,14 +105,13 @@ def calibrate(network: StockMaskRCNN, images: list[Tensor]) -> None:
 
 
 class TrainedProposals:
-    """Replaces what an untrained RPN proposes by what a trained one would: half around the nuclei, half anywhere.
+    """Replaces the proposals of an untrained RPN by those of a trained one: half around the nuclei, half anywhere.
 
-    The RPN does all its work, and its losses stay. In training the nuclei are those of the targets; where there are
-    none, its own proposals stay too.
+    The RPN still runs, and its losses are kept. Images without nuclei keep the RPN's own proposals.
 
     Args:
-        network: gets two hooks, which stay.
-        count: proposals an image.
+        network: the network, which gets two permanent hooks.
+        count: proposals per image.
     """
 
     def __init__(self, network: StockMaskRCNN, count: int = 1000) -> None:
@@ -133,11 +132,11 @@ class TrainedProposals:
 
 
 def spread_around(boxes: Tensor, count: int) -> Tensor:
-    """Return (count, 4) boxes as an RPN proposes them: on the nuclei, and every second one somewhere near.
+    """Sample (count, 4) boxes as an RPN proposes them: on the nuclei, and every second one in their neighborhood.
 
     Args:
-        boxes: (N, 4) of the nuclei, which take turns; N > 0.
-        count: how many; shifted by a tenth of their side, or by three sides, in normal distribution.
+        boxes: (N, 4) boxes of the nuclei, used in turn; N > 0.
+        count: number of boxes; shifts are normally distributed with a tenth of the side, or three sides.
     """
     chosen = boxes[torch.arange(count, device=boxes.device) % len(boxes)]
     spread = (chosen[:, 2:] - chosen[:, :2]) * 0.1
@@ -147,14 +146,14 @@ def spread_around(boxes: Tensor, count: int) -> Tensor:
 
 
 def let_detect(network: StockMaskRCNN, boxes: Tensor) -> None:
-    """Let an untrained network detect exactly these boxes in every image, each with a blob for a mask.
+    """Make an untrained network detect exactly these boxes in every image, with a blob as the mask of each.
 
-    The network does all its work. Proposals are these boxes, over and over until there are as many as the RPN may hand
-    on; the box head leaves each where it is and calls it a nucleus, so that suppression keeps one of each.
+    The whole network still runs. Proposals are the boxes, repeated up to the RPN's limit; the box head classifies each
+    as a nucleus without moving it, and NMS keeps one of each.
 
     Args:
-        network: gets two hooks, which stay.
-        boxes: (N, 4) without overlap, in network pixels.
+        network: the network, which gets two permanent hooks.
+        boxes: (N, 4) boxes without overlap, in network pixels.
     """
     predictor = network.roi_heads.box_predictor
     for layer in (predictor.cls_score, predictor.bbox_pred):
@@ -167,6 +166,6 @@ def let_detect(network: StockMaskRCNN, boxes: Tensor) -> None:
 
 
 def _add_blob(module: nn.Module, inputs: Any, logits: Tensor) -> Tensor:  # noqa: ANN401
-    """Return a disc that fills the box, 4 in its middle, 0 at its border, with a little of what was predicted."""
+    """Return logits of a disc that fills the box, 4 at its center, 0 at its border, plus a tenth of the prediction."""
     positions = torch.linspace(-1, 1, logits.shape[-1], device=logits.device, dtype=logits.dtype)
     return logits.tanh() * 0.1 + 4 * (1 - positions[:, None] ** 2 - positions**2)

@@ -1,10 +1,10 @@
-"""How much of a training step is spent in convolutions and matrix products, and at what rate they run.
+"""Profile the operators of a training step: time and rate of convolutions and matrix products.
 
     python -m benchmarks.operations                                   # r50_fpn, 608 x 608, 150 nuclei
     python -m benchmarks.operations model=r50_c4 nuclei=150 steps=1
 
-Their rate is set beside that of a large plain convolution in the same process: if the two are alike and little else is
-in the step, no program in float32 on this machine is much faster. Operations are counted by torch's own counter.
+Their rate is compared with that of a single large convolution in the same process: if the rates agree and little else
+is in the step, no float32 program on this machine can be much faster. Operations are counted by torch's FLOP counter.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from benchmarks.training_step import Batch, Case, Step
 from nucleiseg.models.precision_context import precision_context
 
 HEAVY = ("convolution", "conv2d", "addmm", "mm", "bmm", "baddbmm", "linear")
-"""Words in the names of operators that convolve or multiply matrices."""
+"""Words in the names of operators that compute convolutions or matrix products."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,14 @@ class Options:
 
     Attributes:
         model: see `benchmarks.training_step`.
-        nuclei: in each image.
+        nuclei: nuclei per image.
         crop: side of each image in pixels.
-        batch: images a step.
-        steps: that are profiled.
-        threads: of the CPU.
+        batch: images per step.
+        steps: profiled steps.
+        threads: CPU threads.
         precision: float32, tf32 or bf16.
-        device: auto takes a CUDA GPU where there is one.
-        top: rows for the operators that take longest.
+        device: `auto` takes a CUDA GPU if there is one.
+        top: number of rows for the slowest operators.
     """
 
     model: str = "r50_fpn"
@@ -55,7 +55,7 @@ class Options:
 
 
 def main(chosen: Options) -> Result:
-    """Profile in a process of its own."""
+    """Profile training steps in a fresh process."""
     title = (
         f"{chosen.model}, {chosen.precision}, {chosen.batch} x {chosen.crop} x {chosen.crop}, {chosen.nuclei} nuclei: "
         f"operations of a training step, mean of {chosen.steps}"
@@ -64,7 +64,7 @@ def main(chosen: Options) -> Result:
 
 
 def profile_step(chosen: Options) -> list[Row]:
-    """Return the rows: products and the rest, the plain convolution, the longest operators."""
+    """Return the rows: products, everything else, the single convolution, the slowest operators."""
     shared = {name: getattr(chosen, name) for name in ("model", "nuclei", "crop", "batch", "steps", "threads")}
     step = Step(Case(**shared, precision=chosen.precision, device=chosen_device(chosen.device)))
     step(step.batch(0))
@@ -77,14 +77,14 @@ def profile_step(chosen: Options) -> list[Row]:
     rows = [
         as_row("convolutions and matrix products", heavy, whole, gflop),
         as_row("everything else", whole - heavy, whole),
-        as_row("for comparison: a plain 3x3 convolution", *plain_convolution(step.case)),
+        as_row("for comparison: a single 3x3 convolution", *single_convolution(step.case)),
     ]
     longest = sorted(seconds.items(), key=lambda item: -item[1])[: chosen.top]
     return rows + [as_row(name, value, whole) for name, value in longest]
 
 
 def as_row(name: str, seconds: float, whole: float | None, gflop: float | None = None) -> Row:
-    """Return a row; the rate where operations are known, the share where there is a whole."""
+    """Return a row, with the rate if operations are known and the share if a total is given."""
     return {
         "what": name,
         "seconds": seconds,
@@ -95,20 +95,20 @@ def as_row(name: str, seconds: float, whole: float | None, gflop: float | None =
 
 
 def is_heavy(name: str) -> bool:
-    """Return whether an operator (`aten::mm`) convolves or multiplies matrices."""
+    """Return whether an operator (`aten::mm`) computes convolutions or matrix products."""
     words = name.removeprefix("aten::").strip("_").split("_")
     return any(word in HEAVY for word in words)
 
 
 def count_gflop(work: Callable[[], object]) -> float:
-    """Return the 10^9 floating-point operations of convolutions and matrix products; a multiply-add is two."""
+    """Count the 10^9 floating-point operations of convolutions and matrix products; a multiply-add counts as two."""
     with FlopCounterMode(display=False) as counter:
         work()
     return counter.get_total_flops() / 1e9
 
 
 def operator_seconds(step: Step, batches: list[Batch], device: str) -> dict[str, float]:
-    """Return the seconds of each operator in these steps, without those that it calls; on a GPU, of its kernels."""
+    """Return the self time of each operator in these steps in seconds; on a GPU, that of its kernels."""
     on_gpu = torch.device(device).type == "cuda"
     activities = [ProfilerActivity.CPU, ProfilerActivity.CUDA] if on_gpu else [ProfilerActivity.CPU]
     with profile(activities=activities) as profiler:
@@ -119,11 +119,11 @@ def operator_seconds(step: Step, batches: list[Batch], device: str) -> dict[str,
     return {event.key: getattr(event, attribute) / 1e6 for event in events}
 
 
-def plain_convolution(case: Case, channels: int = 256, side: int = 152) -> tuple[float, None, float]:
-    """Measure a 3x3 convolution, forward and backward: a layer of the pyramid's finest map at 608 x 608.
+def single_convolution(case: Case, channels: int = 256, side: int = 152) -> tuple[float, None, float]:
+    """Time a 3x3 convolution, forward and backward: a layer of the pyramid's finest map at 608 x 608.
 
     Returns:
-        Seconds, no whole that it would be a part of, and 10^9 operations.
+        Seconds, None for the total of `as_row`, and 10^9 operations.
     """
     layer = nn.Conv2d(channels, channels, 3, padding=1).to(case.device)
     features = torch.randn(case.batch, channels, side, side, device=case.device, requires_grad=True)

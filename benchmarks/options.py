@@ -1,4 +1,4 @@
-"""The command line of every benchmark: `key=value` words into a frozen dataclass, and a table and JSON out of it."""
+"""Command line of the benchmarks: parse `key=value` arguments into a dataclass, print a table and JSON."""
 
 import json
 import sys
@@ -14,14 +14,14 @@ Options = TypeVar("Options")
 
 
 def parse(options: type[Options], arguments: Sequence[str]) -> Options:
-    """Build a dataclass of options from `key=value` words.
+    """Build a dataclass of options from `key=value` arguments.
 
     Args:
-        options: a dataclass with a default for each field; a tuple takes values separated by commas.
-        arguments: words as on the command line.
+        options: dataclass with a default for each field; a tuple takes values separated by commas.
+        arguments: arguments of the command line.
 
     Raises:
-        InputError: for a word that is no `key=value`, an unknown key, or a value of the wrong type.
+        InputError: for an argument without `=`, an unknown key, or a value of the wrong type.
     """
     hints = get_type_hints(options)
     given: dict[str, Any] = {}
@@ -29,13 +29,13 @@ def parse(options: type[Options], arguments: Sequence[str]) -> Options:
         key, separator, value = argument.partition("=")
         if not separator:
             known = ", ".join(field.name for field in fields(options))  # type: ignore[arg-type]
-            raise InputError(f"{argument} is no key=value; the keys are {known}.")
+            raise InputError(f"{argument} has no value: give KEY=VALUE; the keys are {known}.")
         given[key] = _read(value, hints.get(key))
     return from_mapping(options, given, "")
 
 
 def _read(text: str, hint: Any) -> Any:  # noqa: ANN401
-    """Return a value as its field's type wants it, as far as its text tells; `from_mapping` judges it."""
+    """Parse a value for the type of its field; `from_mapping` checks the result."""
     if get_origin(hint) is tuple:
         return [_read(part, None) for part in text.split(",")]
     if hint is str:
@@ -47,9 +47,10 @@ def _read(text: str, hint: Any) -> Any:  # noqa: ANN401
 
 
 def run(options: type[Options], benchmark: Callable[[Options], Result]) -> None:
-    """Run a benchmark with the words of the command line, print its table, and its JSON or write that to `json=FILE`.
+    """Run a benchmark with the arguments of the command line, and publish its result.
 
-    An `InputError` is printed as its sentences; the exit code is then 2.
+    The table is printed; the JSON is printed too, or written to the file of `json=FILE`. An `InputError` is printed,
+    and the exit code is 2.
     """
     files = [word.removeprefix("json=") for word in sys.argv[1:] if word.startswith("json=")]
     words = [word for word in sys.argv[1:] if not word.startswith("json=")]

@@ -1,10 +1,10 @@
-"""How long it takes to paste the masks of an image and to write them as run lengths.
+"""Time pasting the masks of an image and encoding them as run lengths.
 
     python -m benchmarks.paste_rle                                    # 50 to 5,000 detections in 1000 x 1000
     python -m benchmarks.paste_rle size=2000 detections=500
 
-Ours pastes each mask inside its box and encodes the crop; stock is torchvision's `paste_masks_in_image`, a cut at 0.5
-and `pycocotools.mask.encode` one by one. One thread, since ours uses no more.
+Ours pastes each mask inside its box and encodes the crop; stock is torchvision's `paste_masks_in_image`, a threshold at
+0.5 and `pycocotools.mask.encode` one by one. One thread, because ours uses only one.
 """
 
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ import torch
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from benchmarks import options, stock
-from benchmarks.drawing import draw_discs
+from benchmarks.discs import sample_discs
 from benchmarks.measure import Cost, in_child, measure
 from benchmarks.result import Result, Row, relation
 from nucleiseg.inference.box_masks import to_rle
 from nucleiseg.structures import Pasting, Prediction
 
 GRID = 28
-"""Side of a mask, as the FPN models make them."""
+"""Side of a mask of the FPN models."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class Options:
     """Keys of the command line.
 
     Attributes:
-        detections: in an image.
+        detections: numbers of detections.
         size: side of the image in pixels.
-        repeats: calls of ours that count.
-        stock_repeats: calls of stock that count.
-        stock_limit: the most detections for stock, which takes 8 MB each in an image of 1000 x 1000.
-        threads: of the CPU.
+        repeats: measured calls of ours.
+        stock_repeats: measured calls of stock.
+        stock_limit: most detections for stock, which takes 8 MB for each in an image of 1000 x 1000.
+        threads: CPU threads.
     """
 
     detections: tuple[int, ...] = (50, 500, 1000, 2000, 5000)
@@ -49,11 +49,11 @@ class Case:
     """One measurement.
 
     Attributes:
-        detections: in the image.
-        size: its side in pixels.
-        repeats: calls that count.
-        threads: of the CPU.
-        pasting: whose rule.
+        detections: number of detections.
+        size: side of the image in pixels.
+        repeats: measured calls.
+        threads: CPU threads.
+        pasting: pasting rule.
     """
 
     detections: int
@@ -63,8 +63,8 @@ class Case:
     pasting: Pasting = "detectron2"
 
     def prediction(self) -> Prediction:
-        """Draw detections that do not overlap, each with a disc for a mask."""
-        boxes = torch.from_numpy(draw_discs(self.detections, self.size).boxes) + 0.3
+        """Make detections that do not overlap, each with a disc as its mask."""
+        boxes = torch.from_numpy(sample_discs(self.detections, self.size).boxes) + 0.3
         positions = torch.linspace(-1, 1, GRID)
         disc = torch.sigmoid(4 * (1 - positions[:, None] ** 2 - positions**2))
         return Prediction(
@@ -78,7 +78,7 @@ class Case:
 
 
 def main(chosen: Options) -> Result:
-    """Measure every number of detections in both implementations, ours by both rules of pasting."""
+    """Measure every number of detections in both implementations, ours with both pasting rules."""
     rows = [row(count, chosen) for count in chosen.detections]
     repeats = f"median of {chosen.repeats} (stock {chosen.stock_repeats})"
     title = f"Pasting and run lengths in {chosen.size} x {chosen.size}, {chosen.threads} thread: {repeats}"
@@ -105,14 +105,14 @@ def row(count: int, chosen: Options) -> Row:
 
 
 def measure_ours(case: Case) -> Cost:
-    """Encode each mask from its box."""
+    """Time encoding each mask from its box."""
     torch.set_num_threads(case.threads)
     prediction = case.prediction()
     return measure(lambda _: to_rle(prediction), case.repeats)
 
 
 def measure_stock(case: Case) -> Cost:
-    """Paste full-size masks, then encode them."""
+    """Time pasting full-size masks and encoding them."""
     torch.set_num_threads(case.threads)
     prediction = case.prediction()
     masks = prediction.masks[:, None]

@@ -1,13 +1,13 @@
-"""How long the prediction of one image takes, whole and in parts, and how its memory grows with the detections.
+"""Time the prediction of one image, total and by part, and measure memory by number of detections.
 
     python -m benchmarks.prediction                                   # r50_fpn and stock, 1000 x 1000, 50, 500, 2,000
     python -m benchmarks.prediction models=r50_fpn_torchvision,stock_fpn detections=500 repeats=5
     python -m benchmarks.prediction models=r50_c4 device=cuda precision=bf16
 
-From an image in memory to one run-length code a nucleus. Ours is `inference.Predictor` and `to_rle`; stock is the
-network's soft masks of the image's size, cut at 0.5 and encoded one by one. Both detect the same boxes (see
-`benchmarks.networks.let_detect`). `NAME_torchvision` is ours in torchvision's numerics; its `least mask IoU` says how
-close the results are when it gets stock's own weights: 1 if every mask is the same to the pixel.
+The time from an image in memory to one run-length encoding per nucleus. Ours is `inference.Predictor` and `to_rle`;
+stock is the network's full-size soft masks, thresholded at 0.5 and encoded one by one. Both detect the same boxes (see
+`benchmarks.networks.let_detect`). `NAME_torchvision` is ours in torchvision's numerics; its `least mask IoU` compares
+the results with stock's, both with stock's weights: 1 if all masks are equal to the pixel.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from torch import Tensor
 from torchvision.models.detection import MaskRCNN as StockMaskRCNN
 
 from benchmarks import options, stock
-from benchmarks.drawing import draw_discs, noise_image
+from benchmarks.discs import noise_image, sample_discs
 from benchmarks.measure import chosen_device, in_child, measure
 from benchmarks.networks import AS_TORCHVISION, build_network, calibrate, is_stock, let_detect
 from benchmarks.precision import product_precision
@@ -36,12 +36,12 @@ from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.models.precision_context import precision_context
 
 LEAST_PROPOSALS = 1000
-"""Of every network here in prediction; where more detections are asked for, as many."""
+"""Least number of proposals in prediction; more for more detections."""
 
 NETWORK, PASTE, ENCODE = "network", "paste", "encode"
 
 Answer = list[dict[str, Any]]
-"""One COCO run-length code a detection."""
+"""One COCO run-length encoding per detection."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,14 @@ class Options:
 
     Attributes:
         models: see `benchmarks.training_step`.
-        detections: in the image.
-        size: side of the image in pixels, which is the network's scale too.
-        repeats: predictions that count.
-        threads: of the CPU.
+        detections: numbers of detections.
+        size: side of the image in source and network pixels.
+        repeats: measured predictions.
+        threads: CPU threads.
         precision: float32, tf32 or bf16.
-        device: auto takes a CUDA GPU where there is one.
-        stock_limit: the most detections for stock, which takes 10 MB and more each in an image of 1000 x 1000.
-        compare: also compare the results, for models in torchvision's numerics.
+        device: `auto` takes a CUDA GPU if there is one.
+        stock_limit: most detections for stock, which takes 10 MB and more for each in an image of 1000 x 1000.
+        compare: also compare the results of models in torchvision's numerics.
     """
 
     models: tuple[str, ...] = ("r50_fpn", "stock_fpn")
@@ -85,7 +85,7 @@ class Case:
 
 
 def main(chosen: Options) -> Result:
-    """Measure every model with every number of detections, each case in a process of its own."""
+    """Measure every model with every number of detections, each case in a fresh process."""
     shared = {name: getattr(chosen, name) for name in ("size", "repeats", "threads", "precision")}
     rows = []
     for model in chosen.models:
@@ -103,7 +103,7 @@ def main(chosen: Options) -> Result:
 
 
 def related(rows: list[Row]) -> list[Row]:
-    """Add to each row its shares of stock's time and memory with as many detections."""
+    """Add to each row its share of stock's time and memory for the same number of detections."""
     by_case = {(cells["model"], cells["detections"]): cells for cells in rows}
     whole = []
     for cells in rows:
@@ -118,7 +118,7 @@ def related(rows: list[Row]) -> list[Row]:
 
 
 def measure_prediction(case: Case) -> Row:
-    """Predict one image several times."""
+    """Time predictions of one image."""
     watch = Stopwatch(case.device)
     predict = prepare(case, watch)
     found = predict()
@@ -140,9 +140,9 @@ def prepare(case: Case, watch: Stopwatch, weights: dict[str, Tensor] | None = No
     """Return a function that predicts the case's image.
 
     Args:
-        case: what to predict with.
-        watch: times the parts: the network (stock pastes inside it), pasting and encoding.
-        weights: of another network of the same layers; None takes random ones.
+        case: the measurement.
+        watch: times the parts: network (stock pastes inside it), pasting and encoding.
+        weights: weights of another network with the same layers; None: random weights.
     """
     torch.set_num_threads(case.threads)
     torch.manual_seed(0)
@@ -156,8 +156,8 @@ def prepare(case: Case, watch: Stopwatch, weights: dict[str, Tensor] | None = No
 
 
 def build(case: Case, weights: dict[str, Tensor] | None = None) -> StockMaskRCNN:
-    """Return a network that detects the case's boxes."""
-    discs = draw_discs(case.detections, case.size)
+    """Build a network that detects the case's boxes."""
+    discs = sample_discs(case.detections, case.size)
     network = build_network(case.model, case.size, case.detections, max(LEAST_PROPOSALS, case.detections))
     if weights is None:
         image = torch.from_numpy(noise_image(case.size)).permute(2, 0, 1)
@@ -169,7 +169,7 @@ def build(case: Case, weights: dict[str, Tensor] | None = None) -> StockMaskRCNN
 
 
 def predict_ours(network: StockMaskRCNN, image: np.ndarray, case: Case, watch: Stopwatch) -> Callable[[], Answer]:
-    """Return our prediction: masks stay in their boxes until each is encoded."""
+    """Return our prediction function: masks stay in their boxes until they are encoded."""
     assert isinstance(network, MaskRCNN)
     settings = PredictionSettings(device=case.device, precision=product_precision(case.precision))
     predictor = Predictor(network, Metadata(model=network.config.to_dict()), settings)
@@ -184,7 +184,7 @@ def predict_ours(network: StockMaskRCNN, image: np.ndarray, case: Case, watch: S
 
 
 def predict_stock(network: StockMaskRCNN, image: np.ndarray, case: Case, watch: Stopwatch) -> Callable[[], Answer]:
-    """Return stock's prediction: the network pastes a soft mask of the image's size for each detection."""
+    """Return stock's prediction function: the network pastes a full-size soft mask for each detection."""
     watch.wrap(network.transform, "postprocess", PASTE)
     precision = product_precision(case.precision)
 
@@ -199,7 +199,7 @@ def predict_stock(network: StockMaskRCNN, image: np.ndarray, case: Case, watch: 
 
 
 def least_iou(case: Case) -> float:
-    """Return the lowest IoU of a mask of ours with stock's that it overlaps most, both with stock's weights."""
+    """Return the lowest IoU of our masks with their best match among stock's, both with stock's weights."""
     theirs = replace(case, model=stock_of(case.model))
     weights = build(theirs).state_dict()
     found, expected = (prepare(each, Stopwatch(case.device), weights)() for each in (case, theirs))

@@ -1,4 +1,4 @@
-"""What a benchmark gives: rows with the machine and date they belong to, as Markdown and as JSON."""
+"""Results of a benchmark: rows with date and machine, as Markdown and as JSON."""
 
 import datetime
 import json
@@ -19,17 +19,17 @@ Value = str | float | int | None
 Row = dict[str, Value]
 
 PACKAGES = ("nucleiseg", "torch", "torchvision", "albumentations", "opencv-python-headless", "pycocotools", "numpy")
-"""Those whose versions decide what a figure means."""
+"""Packages whose versions affect the figures."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """The outcome of one run of one benchmark.
+    """Table of one run of a benchmark.
 
     Attributes:
-        name: of the program, `python -m benchmarks.NAME`.
-        title: what was measured, one line.
-        rows: the table, each row with the same keys: the columns, named with their units.
+        name: name of the program, `python -m benchmarks.NAME`.
+        title: description of the measurement, one line.
+        rows: rows with the same keys, the columns with their units.
     """
 
     name: str
@@ -37,10 +37,10 @@ class Result:
     rows: Sequence[Row]
 
     def to_dict(self, words: Sequence[str] = ()) -> dict[str, Any]:
-        """Return what JSON holds: the result, and the command, date and machine that it belongs to.
+        """Return the contents of the JSON file: the result with its command, date and machine.
 
         Args:
-            words: `key=value` words that the program was given.
+            words: `key=value` arguments of the program.
         """
         now = datetime.datetime.now().astimezone()
         return {
@@ -52,7 +52,7 @@ class Result:
 
 
 def machine() -> dict[str, Value]:
-    """Return what a figure depends on besides the program: processor, memory, GPU, system, versions."""
+    """Describe the machine: processor, memory, GPU, system, versions."""
     return {
         "processor": _processor(),
         "cores": _cores(),
@@ -66,7 +66,7 @@ def machine() -> dict[str, Value]:
 
 @cache
 def _processor() -> str:
-    """Return the processor's name: Linux keeps it in a file, others tell it."""
+    """Return the processor's name, on Linux from /proc/cpuinfo."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -80,7 +80,7 @@ def _cores() -> int:
 
 
 def _memory_gb() -> float | None:
-    """Return the machine's memory in 10^9 bytes; None where the system does not tell (Windows)."""
+    """Return the machine's memory in 10^9 bytes; None if the system does not report it (Windows)."""
     if not hasattr(os, "sysconf"):
         return None
     return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
@@ -94,7 +94,7 @@ def _version(name: str) -> str | None:
 
 
 def markdown(result: Result) -> str:
-    """Return the table as Markdown."""
+    """Format the table as Markdown."""
     columns = list(result.rows[0]) if result.rows else []
     numeric = {column: any(isinstance(row[column], int | float) for row in result.rows) for column in columns}
     lines = [
@@ -108,7 +108,7 @@ def markdown(result: Result) -> str:
 
 
 def shown(value: Value) -> str:
-    """Return a value as a cell: thousands with commas, else three significant digits."""
+    """Format a cell: commas between thousands, else three significant digits."""
     if value is None:
         return "–"
     if isinstance(value, str):
@@ -119,18 +119,18 @@ def shown(value: Value) -> str:
 
 
 def relation(row: Row, other: Row | None, column: str) -> float | None:
-    """Return one row's number in a column over another's; None where either is missing."""
+    """Return the ratio of two rows in a column; None if either value is missing."""
     number, base = row.get(column), other and other.get(column)
     return number / base if isinstance(number, int | float) and isinstance(base, int | float) else None
 
 
 def publish(result: Result, words: Sequence[str] = (), path: str | None = None) -> None:
-    """Print the table, then the JSON in one line, or write that to a file.
+    """Print the table; print the JSON in one line or write it to a file.
 
     Args:
-        result: what to tell.
-        words: `key=value` words that the program was given.
-        path: a file for the JSON; None prints it.
+        result: the result to publish.
+        words: `key=value` arguments of the program.
+        path: file for the JSON; None prints it.
     """
     print(markdown(result), end="\n\n", flush=True)
     if path is None:

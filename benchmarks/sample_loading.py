@@ -1,13 +1,13 @@
-"""How long one training sample takes: a crop of half each side, resized to 608, saturation, flip, boxes; on one core.
+"""Time loading a training sample on one core: a crop of half of each side, resized to 608, saturation, flip, boxes.
 
-    python -m benchmarks.sample_loading                              # 294, 480 and 1,862 drawn nuclei in 1000 x 1000
+    python -m benchmarks.sample_loading                              # 294, 480 and 1,862 nuclei in 1000 x 1000
     python -m benchmarks.sample_loading nuclei=50,5000 stock_repeats=0
     python -m benchmarks.sample_loading data=ROOT                    # the sparsest, the median and the densest image
     python -m benchmarks.sample_loading data=ROOT images=A,B         # these images
 
-Ours reads the sample from the cache and augments its planes. Stock gives Albumentations a list with a mask of each
-nucleus, which it keeps decoded in memory, or (as most people do, since they do not fit) reads from one PNG each. The
-cost of ours must not grow with the number of nuclei.
+Ours reads the sample from the cache and augments its label-map layers. Stock gives Albumentations a list of masks, kept
+decoded in memory or (the common case, as they rarely fit) read from one PNG per nucleus. The cost of ours must not grow
+with the number of nuclei.
 """
 
 import tempfile
@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from benchmarks import options
-from benchmarks.drawing import as_sample, draw_discs
+from benchmarks.discs import as_sample, sample_discs
 from benchmarks.measure import Cost, in_child, measure
 from benchmarks.result import Result, Row, relation
 from benchmarks.stock import MaskFilesDataset, MaskListDataset
@@ -37,7 +37,7 @@ from nucleiseg.transforms.recipe import Recipe
 RECIPE = Recipe(saturation=(0.5, 2.0))
 
 IMAGE, MASKS = "image.png", "masks"
-"""Where stock finds an image and its masks."""
+"""Names of the image and the folder of masks for stock."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class Options:
     """Keys of the command line.
 
     Attributes:
-        nuclei: how many to draw into an image each, without `data`.
-        size: side of a drawn image in pixels.
-        data: folder of a data set as the reader `folders` takes it; empty: draw.
-        images: names of images of it; none: the sparsest, the median and the densest.
-        repeats: calls of ours that count.
-        stock_repeats: calls of stock that count; 0 leaves it out.
+        nuclei: number of nuclei of each synthetic image, without `data`.
+        size: side of a synthetic image in pixels.
+        data: root of a data set for the reader `folders`; empty: synthetic images.
+        images: names of its images; empty: the sparsest, the median and the densest.
+        repeats: measured calls of ours.
+        stock_repeats: measured calls of stock; 0 skips it.
     """
 
     nuclei: tuple[int, ...] = (294, 480, 1862)
@@ -63,11 +63,11 @@ class Options:
 
 @settings
 class DiscReader(Reader):
-    """Renders images with exact numbers of nuclei; their names are these numbers.
+    """Makes synthetic images with exact numbers of nuclei, which are also their names.
 
     Attributes:
-        counts: nuclei of each image.
-        size: side of each in pixels.
+        counts: number of nuclei of each image.
+        size: side of each image in pixels.
     """
 
     counts: tuple[int, ...]
@@ -81,10 +81,10 @@ class DiscReader(Reader):
 
     def read(self, record: Record) -> Sample:
         """Render an image."""
-        return as_sample(draw_discs(int(record.name), self.size), record.name)
+        return as_sample(sample_discs(int(record.name), self.size), record.name)
 
     def key(self, record: Record) -> str:
-        """Return what the image is rendered from."""
+        """Return the parameters of the image."""
         return f"{record.name}x{self.size}"
 
 
@@ -93,10 +93,10 @@ class Case:
     """One image.
 
     Attributes:
-        reader: of the data set.
+        reader: reader of the data set.
         record: the image.
-        folder: holds it decoded, and as a file for each mask in `masks` where stock reads them.
-        repeats: calls that count.
+        folder: folder for the decoded image, and for the image and masks as files for stock.
+        repeats: measured calls.
     """
 
     reader: Reader
@@ -109,7 +109,7 @@ def main(chosen: Options) -> Result:
     """Measure every image in all implementations.
 
     Raises:
-        InputError: if an image is asked for that does not exist.
+        InputError: for an unknown image.
     """
     synthetic = DiscReader(counts=chosen.nuclei, size=chosen.size)
     reader: Reader = FoldersReader(root=Path(chosen.data)) if chosen.data else synthetic
@@ -124,10 +124,10 @@ def main(chosen: Options) -> Result:
 
 
 def choose(reader: Reader, chosen: Options) -> list[Record]:
-    """Return what is to be measured: all drawn images; of a data set the named ones, or the sparsest to densest.
+    """Return the images to measure: all synthetic ones; of a data set the named ones, or sparsest, median and densest.
 
     Raises:
-        InputError: if a name is not among the images.
+        InputError: for an unknown name.
     """
     records = {record.name: record for record in reader.records()}
     if missing := [name for name in chosen.images if name not in records]:
@@ -140,7 +140,7 @@ def choose(reader: Reader, chosen: Options) -> list[Record]:
 
 
 def row(case: Case, stock_repeats: int) -> Row:
-    """Measure one image; each implementation in a process of its own."""
+    """Measure one image, each implementation in a fresh process."""
     nuclei, ours = in_child(measure_ours, case)
     cells: Row = {"nuclei": nuclei, "ours, ms": 1000 * ours.cpu_seconds, "ours, MB": ours.memory_mb}
     if stock_repeats:
@@ -157,7 +157,7 @@ def row(case: Case, stock_repeats: int) -> Row:
 
 
 def measure_ours(case: Case) -> tuple[int, Cost]:
-    """Load from the cache and augment, another crop each time; also return the number of nuclei."""
+    """Time loading from the cache and augmentation, with another crop each time; also return the number of nuclei."""
     _one_thread()
     cache = SampleCache(case.folder)
     summary = cache.prepare(case.reader, case.record)
@@ -165,7 +165,7 @@ def measure_ours(case: Case) -> tuple[int, Cost]:
 
 
 def write_masks(case: Case) -> None:
-    """Write image and masks as files for stock: PNG."""
+    """Write the image and its masks as PNG files for stock."""
     sample = _sample(case)
     (case.folder / MASKS).mkdir()
     Image.fromarray(sample.image).save(case.folder / IMAGE)
@@ -174,7 +174,7 @@ def write_masks(case: Case) -> None:
 
 
 def stock_from_memory(case: Case) -> Cost:
-    """Augment a list of masks that is kept in memory, another crop each time."""
+    """Time augmentation of a list of masks in memory, with another crop each time."""
     _one_thread()
     sample = _sample(case)
     masks = [mask.astype(np.uint8) for mask in unpack(sample.layers, sample.layer_index)]
@@ -183,7 +183,7 @@ def stock_from_memory(case: Case) -> Cost:
 
 
 def stock_from_files(case: Case) -> Cost:
-    """Read the image and each mask, then augment the list, another crop each time."""
+    """Time reading the image and each mask and augmenting them, with another crop each time."""
     _one_thread()
     files = sorted((case.folder / MASKS).iterdir())
     data = MaskFilesDataset([case.folder / IMAGE], [files], crop=_crop(_sample(case)))

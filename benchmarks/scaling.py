@@ -1,12 +1,12 @@
-"""How cost grows with the number of nuclei, where it could, and with the size of the image.
+"""Measure how cost grows with the number of nuclei and with the size of the image.
 
     python -m benchmarks.scaling                                      # 50 to 5,000 nuclei in 1000 x 1000
     python -m benchmarks.scaling axis=size sizes=256,512,768,1024     # r18_fpn: a training step and a prediction
     python -m benchmarks.scaling axis=size model=r50_fpn repeats=1
 
-By nuclei: what a training step does for its targets with the anchors of an FPN (matching anchors and 1,000 proposals,
-128 masks); stock's dense matching and its masks beside it, as far as they fit into memory. The rest of a step does not
-see the nuclei; `sample_loading` and `paste_rle` measure what comes before and after. By size: a network's own cost.
+By nuclei: the targets of a training step with the anchors of an FPN (matching anchors and 1,000 proposals, 128 masks),
+beside stock's dense matching and masks if they fit into memory. The rest of a step does not depend on the nuclei;
+`sample_loading` and `paste_rle` measure the stages before and after. By size: the cost of the network.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from torchvision.models.detection.roi_heads import project_masks_on_boxes
 from torchvision.ops import box_iou
 
 from benchmarks import options, prediction, training_step
-from benchmarks.drawing import as_mask_stack, as_target, draw_discs
+from benchmarks.discs import as_mask_stack, as_target, sample_discs
 from benchmarks.measure import Cost, in_child, measure
 from benchmarks.networks import spread_around
 from benchmarks.result import Result, Row
@@ -30,10 +30,10 @@ from nucleiseg.models.matching import match_anchors, match_boxes
 from nucleiseg.models.numerics import DETECTRON2
 
 STRIDES = (4, 8, 16, 32, 64)
-"""Of an FPN's maps."""
+"""Strides of an FPN's maps in pixels."""
 
 PROPOSALS, MASKS, GRID = 1000, 128, 28
-"""Of an image in training: proposals, RoIs that get a mask, and the side of their masks."""
+"""Proposals per image in training, RoIs with a mask target, and the side of the masks."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,14 @@ class Options:
 
     Attributes:
         axis: nuclei or size.
-        nuclei: in an image of `size` x `size`.
+        nuclei: numbers of nuclei in an image of `size` x `size`.
         size: side of the image in pixels.
         sizes: sides of the images for `axis=size`.
-        model: for `axis=size`.
-        repeats: calls that count.
-        stock_limit: the most nuclei for stock, whose dense IoUs take 4 bytes for each pair of nucleus and anchor,
-            several times over.
-        threads: of the CPU.
+        model: model for `axis=size`.
+        repeats: measured calls.
+        stock_limit: most nuclei for stock, whose dense IoUs take 4 bytes for each pair of nucleus and anchor, several
+            times over.
+        threads: CPU threads.
     """
 
     axis: str = "nuclei"
@@ -73,7 +73,7 @@ class Case:
 
 
 def main(chosen: Options) -> Result:
-    """Measure along one axis, each case in a process of its own."""
+    """Measure along one axis, each case in a fresh process."""
     if chosen.axis == "size":
         rows = [size_row(side, chosen) for side in chosen.sizes]
         return Result("scaling", f"{chosen.model}: cost by the size of the image, 1 nucleus per 2,000 pixels", rows)
@@ -83,7 +83,7 @@ def main(chosen: Options) -> Result:
 
 
 def nuclei_row(count: int, chosen: Options) -> Row:
-    """Measure the targets of one number of nuclei; stock's up to its limit."""
+    """Measure the targets for one number of nuclei; stock's up to its limit."""
     case = Case(count, chosen.size, chosen.repeats, chosen.threads)
     ours = in_child(ours_targets, case)
     cells: Row = {"nuclei": count, "ours, ms": 1000 * ours.seconds, "ours, MB": ours.memory_mb}
@@ -120,7 +120,7 @@ def size_row(side: int, chosen: Options) -> Row:
 
 
 def anchor_grid(side: int) -> AnchorGrid:
-    """Return the anchors of an FPN for an image of side x side."""
+    """Build the anchors of an FPN for an image of side x side."""
     generator = GridAnchorGenerator(
         sizes=sizes_per_level(SIZES, len(STRIDES)), strides=STRIDES, ratios=RATIOS, numerics=DETECTRON2
     )
@@ -129,9 +129,9 @@ def anchor_grid(side: int) -> AnchorGrid:
 
 
 def ours_targets(case: Case) -> Cost:
-    """Match sparsely, and sample mask targets from the plane."""
+    """Time sparse matching and mask targets sampled from the label map."""
     torch.set_num_threads(case.threads)
-    target = as_target(draw_discs(case.nuclei, case.size))
+    target = as_target(sample_discs(case.nuclei, case.size))
     proposals = spread_around(target.boxes, PROPOSALS)
 
     def work(_: int) -> None:
@@ -144,9 +144,9 @@ def ours_targets(case: Case) -> Cost:
 
 
 def stock_targets(case: Case) -> Cost:
-    """Match densely, and resize masks."""
+    """Time dense matching and resized masks."""
     torch.set_num_threads(case.threads)
-    target = as_mask_stack(draw_discs(case.nuclei, case.size))
+    target = as_mask_stack(sample_discs(case.nuclei, case.size))
     boxes, masks = target["boxes"], target["masks"]
     proposals = spread_around(boxes, PROPOSALS)
     anchors = anchor_grid(case.size).boxes()

@@ -1,8 +1,8 @@
-"""What we are compared with: torchvision, pycocotools and Albumentations, put together as most people do it.
+"""The baseline: torchvision, pycocotools and Albumentations, combined in the usual way.
 
-A list of binary masks for each image, `Compose(...)(image=, masks=)`, targets that are dicts with masks of shape
-(N, H, W), full-size soft masks out of the network, cut at 0.5 and encoded one by one. Nothing here is slowed down:
-masks are kept decoded in memory, and the networks freeze what ours freeze.
+A list of binary masks for each image, `Compose(...)(image=, masks=)`, targets with masks of shape (N, H, W), full-size
+soft masks from the network, cut at 0.5 and encoded one by one. The baseline is not handicapped: masks are kept decoded
+in memory, and the networks freeze the same stages as nucleiseg's.
 """
 
 from collections.abc import Sequence
@@ -27,20 +27,20 @@ SIZES = (8, 16, 32, 64, 128)
 RATIOS = (0.5, 1.0, 2.0)
 
 FROZEN = partial(FrozenBatchNorm2d, eps=0.0)
-"""Normalisation as torchvision makes it for its COCO weights."""
+"""Frozen batch normalization with torchvision's epsilon for its COCO weights."""
 
 Example = tuple[Tensor, dict[str, Tensor]]
 """A (3, H, W) float32 image in 0 .. 1 and torchvision's target."""
 
 
 class MaskListDataset(torch.utils.data.Dataset[Example]):
-    """Images with a list of binary masks each, augmented by Albumentations: the study's recipe.
+    """Images with lists of binary masks, augmented by Albumentations with the study's recipe.
 
     Args:
         images: (H, W, 3) uint8 RGB.
-        masks: for each image a list of (H, W) uint8 masks, decoded once and kept.
+        masks: for each image a list of decoded (H, W) uint8 masks.
         crop: side of the random crop in pixels.
-        size: side that the crop is resized to.
+        size: side of the resized crop in pixels.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class MaskListDataset(torch.utils.data.Dataset[Example]):
 
 
 class MaskFilesDataset(MaskListDataset):
-    """The same with an image file and a file for each of its masks, read each time.
+    """`MaskListDataset` that reads the image file and one file per mask each time.
 
     Args:
         images: paths of images.
@@ -102,12 +102,12 @@ class MaskFilesDataset(MaskListDataset):
 
 
 def build_fpn(side: int, detections: int = 500, proposals: int = 1000) -> MaskRCNN:
-    """Return torchvision's Mask R-CNN R50-FPN with random weights; stem, res2 and all BatchNorm frozen.
+    """Build torchvision's Mask R-CNN R50-FPN with random weights; stem, res2 and all BatchNorm are frozen.
 
     Args:
-        side: of the square images in pixels, so that the network does not resize them to 800 as it would.
-        detections: the most an image.
-        proposals: the most an image in prediction.
+        side: side of the square images in pixels; disables torchvision's resizing to 800.
+        detections: limit per image.
+        proposals: limit per image in prediction.
     """
     backbone = resnet_fpn_backbone(backbone_name="resnet50", weights=None, norm_layer=FROZEN, trainable_layers=3)
     anchors = AnchorGenerator(tuple((size,) for size in SIZES), (RATIOS,) * len(SIZES))
@@ -123,7 +123,7 @@ def build_fpn(side: int, detections: int = 500, proposals: int = 1000) -> MaskRC
 
 
 def build_c4(side: int, detections: int = 500, proposals: int = 1000) -> MaskRCNN:
-    """Return R50-C4 from torchvision's parts; res5 is the head, for boxes and again for masks.
+    """Build R50-C4 from torchvision's parts; res5 is the head for boxes and again for masks.
 
     Stem, res2 and all BatchNorm are frozen. See `build_fpn` for the arguments.
     """
@@ -151,7 +151,7 @@ def build_c4(side: int, detections: int = 500, proposals: int = 1000) -> MaskRCN
 
 
 def encode(masks: Tensor) -> list[dict[str, object]]:
-    """Cut (N, 1, H, W) soft masks at 0.5 and encode them one by one."""
+    """Threshold (N, 1, H, W) soft masks at 0.5 and encode them one by one."""
     results = []
     for mask in masks:
         binary = (mask[0] > 0.5).cpu().numpy()

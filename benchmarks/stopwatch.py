@@ -1,4 +1,4 @@
-"""Time spent in named parts of running code, on a GPU by events, which do not make it wait."""
+"""Accumulate the time of named parts of running code, on a GPU by events, without synchronization."""
 
 import functools
 import time
@@ -10,16 +10,16 @@ from typing import Any
 import torch
 
 Mark = float | torch.cuda.Event
-"""A moment: seconds of the clock, or an event in a GPU's stream of work."""
+"""A point in time: seconds of the clock, or an event in a GPU stream."""
 
 
 class Stopwatch:
-    """Adds up how long each named part takes.
+    """Accumulates the time of each named part.
 
-    On a GPU a part lasts from when the device comes to its first kernel until it has done its last.
+    On a GPU, a part lasts from the start of its first kernel to the end of its last.
 
     Args:
-        device: where the work is done.
+        device: device of the measured work.
     """
 
     def __init__(self, device: str | torch.device = "cpu") -> None:
@@ -28,17 +28,17 @@ class Stopwatch:
         self._open: dict[str, Mark] = {}
 
     def start(self, name: str) -> None:
-        """Begin a part."""
+        """Start a part."""
         self._open[name] = self._mark()
 
     def stop(self, name: str) -> None:
-        """End a part that has begun; otherwise nothing."""
+        """Stop a part, if it was started."""
         if name in self._open:
             self._spans[name].append((self._open.pop(name), self._mark()))
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Time what is done inside."""
+        """Time the body of a `with` statement."""
         self.start(name)
         try:
             yield
@@ -46,12 +46,12 @@ class Stopwatch:
             self.stop(name)
 
     def wrap(self, owner: Any, attribute: str, name: str) -> None:  # noqa: ANN401
-        """Time every call of `owner.attribute` from now on, for good: in a process that ends with the measurement.
+        """Replace `owner.attribute` by a timed version for the rest of the process.
 
         Args:
-            owner: a module, class or object that looks the function up by this name when it calls it.
-            attribute: the function's name there.
-            name: the part's name.
+            owner: module, class or object that looks the function up by this name at each call.
+            attribute: name of the function.
+            name: name of the part.
         """
         function = getattr(owner, attribute)
 
@@ -63,12 +63,12 @@ class Stopwatch:
         setattr(owner, attribute, timed)
 
     def reset(self) -> None:
-        """Forget all parts."""
+        """Discard all parts."""
         self._spans.clear()
         self._open.clear()
 
     def seconds(self) -> dict[str, float]:
-        """Return the seconds of each part, all its times together, in the order in which they ended first."""
+        """Return the total seconds of each part, in the order in which they first ended."""
         if self._uses_events:
             torch.cuda.synchronize()
         return {name: sum(_span(*marks) for marks in spans) for name, spans in self._spans.items()}

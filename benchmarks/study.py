@@ -1,12 +1,12 @@
-"""The study's own runs, as `train.py` makes them: 2,400 steps of one image, a checkpoint every 200, six settings.
+"""Time the study's six training runs: 2,400 steps of one image, a checkpoint every 200.
 
-    python -m benchmarks.study                                        # 24 drawn images of 1000 x 1000
+    python -m benchmarks.study                                        # 24 synthetic images of 1000 x 1000
     python -m benchmarks.study data=DIR precision=bf16
-    python -m benchmarks.study rows=1,4                               # the first and the fourth of its table alone
-    python -m benchmarks.study models=r18_fpn steps=20                # others
+    python -m benchmarks.study rows=1,4                               # the first and the fourth run only
+    python -m benchmarks.study models=r18_fpn steps=20                # other models
 
-How long each takes, checkpoints included. Weights are random and the learning rate next to nothing, since no download
-should be needed to measure; neither changes the time (see `benchmarks.networks`).
+Times include checkpoints. Weights are random and the learning rate is near zero, so that measuring needs no download;
+neither changes the time (see `benchmarks.networks`).
 """
 
 import csv
@@ -47,7 +47,7 @@ TABLE: tuple[tuple[str, Range | None], ...] = (
     ("r50_fpn", None),
     ("r50_fpn_as_in_study", None),
 )
-"""Model and range of saturation of each run."""
+"""Model and saturation range of each run."""
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,16 @@ class Options:
     """Keys of the command line.
 
     Attributes:
-        data: folder of a data set as the reader `folders` takes it; empty: draw.
-        images: how many to draw.
-        size: side of each drawn image in pixels.
+        data: root of a data set for the reader `folders`; empty: synthetic images.
+        images: number of synthetic images.
+        size: side of each synthetic image in pixels.
         resize: side of the network's input in pixels.
-        steps: of each run.
+        steps: steps of each run.
         every: steps between two checkpoints.
-        rows: which of the table's runs, counted from 1.
-        models: these in place of theirs, for a trial.
+        rows: runs of `TABLE`, counted from 1.
+        models: models to use instead, for a trial.
         precision: float32, tf32 or bf16.
-        device: auto takes a CUDA GPU where there is one.
+        device: `auto` takes a CUDA GPU if there is one.
     """
 
     data: str = ""
@@ -80,10 +80,10 @@ class Options:
 
     def __post_init__(self) -> None:
         if unknown := [row for row in self.rows if not 1 <= row <= len(TABLE)]:
-            raise InputError(f"rows={','.join(map(str, unknown))} is not in the table: its rows are 1 to {len(TABLE)}.")
+            raise InputError(f"rows is {','.join(map(str, unknown))}; it accepts 1 to {len(TABLE)}.")
 
     def reader(self) -> Reader:
-        """Return the data set."""
+        """Build the reader of the data set."""
         return FoldersReader(root=Path(self.data)) if self.data else DemoReader(images=self.images, size=self.size)
 
 

@@ -1,11 +1,11 @@
-"""Steps per second of the real training loop, how much of a step is the network, and what the device could do at best.
+"""Measure steps per second of the training loop, the network's share of a step, and the share of the device's roofline.
 
     python -m benchmarks.throughput                                   # r50_c4, r50_fpn, x101_fpn; 1 and 8 images; GPU
     python -m benchmarks.throughput models=r50_fpn batches=1 precisions=bf16 steps=50
 
-The roofline is the operations of a step's convolutions and matrix products over the device's peak in that precision:
-its data sheet's where it is known, else what a large matrix product reaches here. The columns tell all three. Busy is
-the time in which the device computes; the network is forward (without targets), backward and optimiser.
+The roofline divides the operations of a step's convolutions and matrix products by the device's peak in that precision:
+that of its data sheet if it is known, else that of a large matrix product in the same run. The columns show all three.
+Busy is the time in which the device computes; the network is forward (without targets), backward and optimizer.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ PEAKS = {
     "H100": {"float32": 67.0, "tf32": 494.7, "bf16": 989.4},
     "A100": {"float32": 19.5, "tf32": 156.0, "bf16": 312.0},
 }
-"""10^12 operations a second by NVIDIA's data sheets (SXM, dense; the sheets of Hopper print those with sparsity)."""
+"""10^12 operations per second by NVIDIA's data sheets (SXM, dense; the sheets of Hopper print those with sparsity)."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,16 @@ class Options:
 
     Attributes:
         models: files of conf/model.
-        batches: images a step.
+        batches: images per step.
         precisions: see `benchmarks.training_step`.
-        nuclei: in an image of `size` x `size`; a crop holds a quarter of them.
-        size: side of the drawn images in pixels.
+        nuclei: nuclei in an image of `size` x `size`; a crop has a quarter of them.
+        size: side of the synthetic images in pixels.
         resize: side of the network's input in pixels.
-        steps: of the loop that count.
-        warmup: steps before; see `benchmarks.breakdown`. On a CPU, which has no workers, 2 are enough.
+        steps: measured steps of the loop.
+        warmup: unmeasured steps before; see `benchmarks.breakdown`. On a CPU, without workers, 2 are enough.
         profiled: steps whose operators are timed.
-        device: auto takes a CUDA GPU where there is one.
-        product: side of the matrices whose product tells what the device reaches.
+        device: `auto` takes a CUDA GPU if there is one.
+        product: side of the matrices whose product measures the device's peak.
     """
 
     models: tuple[str, ...] = ("r50_c4", "r50_fpn", "x101_fpn")
@@ -69,7 +69,7 @@ class Case:
 
 
 def main(chosen: Options) -> Result:
-    """Measure every model at every batch and precision, each in a process of its own."""
+    """Measure every model at every batch size and precision, each in a fresh process."""
     rows = [
         in_child(measure_case, Case(model, batch, precision, chosen))
         for model in chosen.models
@@ -81,7 +81,7 @@ def main(chosen: Options) -> Result:
 
 
 def measure_case(case: Case) -> Row:
-    """Run the loop, then profile steps alone."""
+    """Measure the loop, then profile single steps."""
     chosen, device = case.chosen, chosen_device(case.chosen.device)
     shared = {"model": case.model, "batch": case.batch, "precision": case.precision, "device": device}
     threads = torch.get_num_threads()
@@ -121,7 +121,7 @@ def measure_case(case: Case) -> Row:
 
 
 def roofline(gflop: float, seconds: float, precision: str, device: str, product: int) -> Row:
-    """Return operations, peaks, the steps a second that they would allow, and the share of these that is reached."""
+    """Return operations, peaks, the steps per second of the roofline, and the share of it that is reached."""
     sheet, reached = peak_of_sheet(precision, device), peak_of_product(precision, device, product)
     best = 1000 * (sheet or reached) / gflop
     return {
@@ -134,7 +134,7 @@ def roofline(gflop: float, seconds: float, precision: str, device: str, product:
 
 
 def peak_of_sheet(precision: str, device: str) -> float | None:
-    """Return the device's peak in 10^12 operations a second, where its name is known."""
+    """Return the device's peak by its data sheet in 10^12 operations per second; None for unknown devices."""
     if torch.device(device).type != "cuda":
         return None
     name = torch.cuda.get_device_name()
@@ -142,7 +142,7 @@ def peak_of_sheet(precision: str, device: str) -> float | None:
 
 
 def peak_of_product(precision: str, device: str, side: int) -> float:
-    """Return the 10^12 operations a second of a product of two matrices of side x side."""
+    """Measure the 10^12 operations per second of a product of two matrices of side x side."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     with float32_context(product_precision(precision), device):

@@ -1,14 +1,14 @@
-"""How long a training step takes and how much memory it needs as nuclei become many: ours and stock torchvision.
+"""Measure time and memory of a training step by number of nuclei, for nucleiseg and stock torchvision.
 
     python -m benchmarks.training_step                                   # r18_fpn, 608 x 608, 50, 600, 2,000 nuclei
     python -m benchmarks.training_step models=r50_fpn,r50_fpn_torchvision,stock_fpn nuclei=50,150,600,2000 steps=3
     python -m benchmarks.training_step models=r50_c4,stock_c4 nuclei=150
     python -m benchmarks.training_step models=r50_fpn precision=bf16 device=cuda batch=8
 
-Forward, backward and SGD on images that wait in memory. Neither time nor memory should grow with the nuclei. A model
-is a file of conf/model; `NAME_torchvision` is the same in torchvision's numerics; `stock_fpn` and `stock_c4` are
-torchvision's own R50-FPN, and R50-C4 of its parts, with the same stages frozen. `benchmarks.networks` says what makes
-untrained networks work as hard as trained ones.
+Forward, backward and SGD on images in memory. Neither time nor memory should grow with the nuclei. A model is a file of
+conf/model; `NAME_torchvision` is the same in torchvision's numerics; `stock_fpn` and `stock_c4` are torchvision's own
+R50-FPN and an R50-C4 of its parts, with the same stages frozen. `benchmarks.networks` makes untrained networks work as
+hard as trained ones.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import options
-from benchmarks.drawing import as_mask_stack, as_target, draw_discs, noise_image
+from benchmarks.discs import as_mask_stack, as_target, noise_image, sample_discs
 from benchmarks.measure import Cost, chosen_device, in_child, measure
 from benchmarks.networks import TrainedProposals, build_network, calibrate, is_stock
 from benchmarks.precision import product_precision
@@ -31,7 +31,7 @@ Batch = tuple[list[Tensor], list[Any]]
 stock's dicts with masks)."""
 
 LEARNING_RATE = 1e-5
-"""So small that no untrained network diverges within a few steps; its value costs nothing."""
+"""Too small for an untrained network to diverge within a few steps; the value does not affect the cost."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,14 @@ class Options:
     """Keys of the command line.
 
     Attributes:
-        models: what to compare; see the module.
-        nuclei: in each image.
+        models: models to compare; see the module.
+        nuclei: nuclei per image.
         crop: side of each image in pixels.
-        batch: images a step.
-        steps: steps that count.
-        threads: of the CPU.
+        batch: images per step.
+        steps: measured steps.
+        threads: CPU threads.
         precision: float32, tf32 or bf16.
-        device: auto takes a CUDA GPU where there is one.
+        device: `auto` takes a CUDA GPU if there is one.
     """
 
     models: tuple[str, ...] = ("r18_fpn",)
@@ -77,10 +77,10 @@ class Step:
     """Training steps of one case.
 
     Args:
-        case: what to train on what.
+        case: model, images and device.
 
     Attributes:
-        network: in training mode, on the case's device, calibrated.
+        network: calibrated network in training mode on the case's device.
     """
 
     def __init__(self, case: Case) -> None:
@@ -90,7 +90,7 @@ class Step:
         self.precision = product_precision(case.precision)
         self.network = build_network(case.model, case.crop).to(case.device).train()
         trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        self.optimiser = torch.optim.SGD(trained, lr=LEARNING_RATE, momentum=0.9)
+        self.optimizer = torch.optim.SGD(trained, lr=LEARNING_RATE, momentum=0.9)
         TrainedProposals(self.network)
         calibrate(self.network, self.batch(0)[0])
 
@@ -98,8 +98,8 @@ class Step:
         """Take one step."""
         with float32_context(self.precision, self.case.device):
             torch.stack(list(self.losses(batch).values())).sum().backward()
-        self.optimiser.step()
-        self.optimiser.zero_grad()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the network's losses."""
@@ -107,7 +107,7 @@ class Step:
             return self.network(*batch)
 
     def batch(self, number: int) -> Batch:
-        """Draw the images of step `number`, each with other nuclei."""
+        """Make the images of step `number`, each with other nuclei."""
         seeds = range(number * self.case.batch, (number + 1) * self.case.batch)
         images, targets = zip(*(self._example(seed) for seed in seeds), strict=True)
         return list(images), list(targets)
@@ -115,7 +115,7 @@ class Step:
     def _example(self, seed: int) -> tuple[Tensor, Any]:
         case = self.case
         image = torch.from_numpy(noise_image(case.crop, seed)).permute(2, 0, 1).contiguous()
-        discs = draw_discs(case.nuclei, case.crop, seed)
+        discs = sample_discs(case.nuclei, case.crop, seed)
         if is_stock(case.model):
             masks = as_mask_stack(discs)
             return (image.float() / 255).to(case.device), {key: masks[key].to(case.device) for key in masks}
@@ -123,7 +123,7 @@ class Step:
 
 
 def main(chosen: Options) -> Result:
-    """Measure every model with every number of nuclei, each case in a process of its own."""
+    """Measure every model with every number of nuclei, each case in a fresh process."""
     shared = {name: getattr(chosen, name) for name in ("crop", "batch", "steps", "threads", "precision")}
     cases = [
         Case(model=model, nuclei=count, device=chosen_device(chosen.device), **shared)
@@ -149,13 +149,13 @@ def row(case: Case) -> Row:
 
 
 def measure_step(case: Case) -> Cost:
-    """Take steps after a first one that does not count."""
+    """Time training steps after one warm-up step."""
     step = Step(case)
     return measure(step, case.steps, prepare=step.batch, device=case.device)
 
 
 def related(rows: Sequence[Row]) -> list[Row]:
-    """Add to each row its growth over its model's first row, and its share of stock's with as many nuclei."""
+    """Add to each row its growth over its model's first row, and its share of stock's for the same number of nuclei."""
     by_case = {(cells["model"], cells["nuclei in each"]): cells for cells in rows}
     columns = {"time": "seconds", "memory": "peak memory, MB"}
     whole = []
@@ -169,7 +169,7 @@ def related(rows: Sequence[Row]) -> list[Row]:
 
 
 def stock_of(model: str) -> str:
-    """Return the stock model that one of ours is compared with."""
+    """Return the stock model that a model is compared with."""
     return "stock_c4" if "c4" in model else "stock_fpn"
 
 

@@ -1,4 +1,4 @@
-"""The command line of the benchmarks, and what they print."""
+"""The command line and the output of the benchmarks."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""What the benchmarks are made of: drawn nuclei, stopwatch, stock networks, proposals as trained."""
+"""Parts of the benchmarks: synthetic nuclei, stopwatch, stock networks, trained proposals."""
 
 import time
 
@@ -9,8 +9,8 @@ from pycocotools import mask as coco_mask
 from torchvision.ops import box_iou
 
 from benchmarks import networks, stock
-from benchmarks.drawing import as_mask_stack, as_sample, as_target, draw_discs
-from benchmarks.growth import as_svg, draw_growth
+from benchmarks.discs import as_mask_stack, as_sample, as_target, sample_discs
+from benchmarks.growth import as_svg, plot_growth
 from benchmarks.measure import measure
 from benchmarks.operations import count_gflop, is_heavy
 from benchmarks.page import fill
@@ -20,7 +20,7 @@ from nucleiseg.models.mask_rcnn import MaskRCNN
 
 
 def test_discs_are_the_same_nuclei_in_every_form() -> None:
-    discs = draw_discs(9, 60, seed=3, radius=4)
+    discs = sample_discs(9, 60, seed=3, radius=4)
     masks, stack, target, sample = list(discs.masks()), as_mask_stack(discs), as_target(discs), as_sample(discs, "x")
     assert len(sample) == len(target) == len(stack["masks"]) == 9
     for index, mask in enumerate(masks):
@@ -33,9 +33,9 @@ def test_discs_are_the_same_nuclei_in_every_form() -> None:
 
 
 def test_more_discs_than_fit_are_refused() -> None:
-    assert len(draw_discs(9, 27, radius=4)) == 9
+    assert len(sample_discs(9, 27, radius=4)) == 9
     with pytest.raises(InputError, match="10 nuclei do not fit into 27 x 27 pixels; at most 9"):
-        draw_discs(10, 27, radius=4)
+        sample_discs(10, 27, radius=4)
 
 
 def test_a_measurement_counts_neither_preparation_nor_warm_up() -> None:
@@ -77,7 +77,7 @@ def test_stock_codes_are_those_of_the_masks() -> None:
 
 
 def test_stock_samples_have_the_boxes_of_their_masks() -> None:
-    discs = draw_discs(16, 60, radius=5)
+    discs = sample_discs(16, 60, radius=5)
     data = stock.MaskListDataset([np.zeros((60, 60, 3), np.uint8)], [list(discs.masks())], crop=30, size=45)
     image, target = data[0]
     assert len(data) == 1
@@ -104,7 +104,7 @@ def test_an_unknown_model_is_named_with_those_there_are() -> None:
 
 def test_proposals_are_as_many_as_asked_for_and_half_are_nuclei() -> None:
     torch.manual_seed(0)
-    boxes = torch.from_numpy(draw_discs(20, 128).boxes)
+    boxes = torch.from_numpy(sample_discs(20, 128).boxes)
     proposals = networks.spread_around(boxes, 200)
     overlap = box_iou(proposals, boxes).amax(dim=1) > 0.5
     assert len(proposals) == 200
@@ -117,7 +117,7 @@ def test_a_crop_without_nuclei_keeps_its_own_proposals() -> None:
     networks.TrainedProposals(network, count=777)
     proposals: list[torch.Tensor] = []
     network.rpn.register_forward_hook(lambda rpn, inputs, output: proposals.extend(output[0]))
-    losses = network([torch.zeros(3, 64, 64)] * 2, [as_target(draw_discs(count, 64)) for count in (0, 3)])
+    losses = network([torch.zeros(3, 64, 64)] * 2, [as_target(sample_discs(count, 64)) for count in (0, 3)])
     assert all(loss.isfinite() for loss in losses.values())
     assert [len(boxes) == 777 for boxes in proposals] == [False, True]
 
@@ -135,9 +135,9 @@ def test_calibration_keeps_activations_from_vanishing_or_exploding(name: str) ->
         assert 0.02 < features.std() < 10
 
 
-def test_an_untrained_network_detects_what_it_is_told_to() -> None:
+def test_an_untrained_network_detects_exactly_the_given_boxes() -> None:
     torch.manual_seed(0)
-    boxes = torch.from_numpy(draw_discs(6, 64).boxes)
+    boxes = torch.from_numpy(sample_discs(6, 64).boxes)
     network = networks.build_network("r18_fpn", 64, detections=6, proposals=12)
     networks.let_detect(network, boxes)
     with torch.inference_mode():
@@ -156,7 +156,7 @@ def test_operations_are_counted_by_hand() -> None:
 
 
 @pytest.mark.parametrize("name", ["aten::mm", "aten::mkldnn_convolution", "aten::_slow_conv2d_backward", "aten::addmm"])
-def test_convolutions_and_products_are_told_by_name(name: str) -> None:
+def test_convolutions_and_products_are_recognized_by_name(name: str) -> None:
     assert is_heavy(name)
     assert not is_heavy("aten::add_")
     assert not is_heavy("torchvision::_roi_align_backward")
@@ -179,9 +179,9 @@ def test_the_picture_shows_the_table() -> None:
             ("x", 1, 9.0),
         )
     ]
-    time_axes, memory_axes = draw_growth(rows).axes
+    time_axes, memory_axes = plot_growth(rows).axes
     ours, theirs = time_axes.lines
     assert (ours.get_label(), theirs.get_label()) == ("nucleiseg", "stock torchvision")
     assert ours.get_xydata().tolist() == memory_axes.lines[0].get_xydata().tolist() == [[50, 2.0], [600, 2.1]]
     assert theirs.get_xydata().tolist() == [[50, 3.0]]
-    assert as_svg(draw_growth(rows)) == as_svg(draw_growth(rows))
+    assert as_svg(plot_growth(rows)) == as_svg(plot_growth(rows))

@@ -1,4 +1,4 @@
-"""Each program at sizes that take seconds: it runs, and what it says is plausible. Slow: processes of their own."""
+"""Run each benchmark at sizes of seconds and check that its figures are plausible; slow, as it starts processes."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def test_a_case_that_is_killed_is_an_error() -> None:
 
 
 @slow
-def test_sample_loading_of_drawn_nuclei() -> None:
+def test_sample_loading_of_synthetic_nuclei() -> None:
     chosen = sample_loading.Options(nuclei=(5, 20), size=200, repeats=2, stock_repeats=1)
     rows = plausible(sample_loading.main(chosen))
     assert [row["nuclei"] for row in rows] == [5, 20]
@@ -87,7 +87,7 @@ def test_training_steps_beside_stock() -> None:
 
 
 def test_an_unknown_precision_is_refused() -> None:
-    with pytest.raises(InputError, match="precision=int4"):
+    with pytest.raises(InputError, match="precision is 'int4'; it accepts"):
         product_precision("int4")
 
 
@@ -204,8 +204,8 @@ def test_a_part_that_fails_stops_no_other(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert known["second"]["rows"] == [{"a": 1}]
 
 
-def test_a_part_that_does_not_exist_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="parts=speed is not known: choose of study/1, study/2"):
+def test_an_unknown_part_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="parts is speed; it accepts study/1, study/2"):
         gpu.main(gpu.Options(str(tmp_path), parts=("speed",)))
 
 
@@ -218,7 +218,7 @@ def test_parts_go_by_their_name_or_by_what_they_have_in_common() -> None:
     assert gpu.choose(("study", "study/1"), names) == [f"study/{row}" for row in range(1, 7)]
 
 
-def test_the_study_has_its_total_when_its_rows_came_one_by_one() -> None:
+def test_the_study_has_a_total_if_its_rows_were_measured_one_by_one() -> None:
     runs = {f"study/{n}": Result("study", "The study", [{"model": "a", "minutes": n}]).to_dict() for n in (1, 2)}
     assert "| all | 3.00 |" in gpu.study_page({**runs, "study/3": {"error": "no"}})
     assert not gpu.study_page({"study/1": runs["study/1"]})
@@ -229,14 +229,14 @@ def test_only_parts_of_the_plan_are_kept(tmp_path: Path) -> None:
     assert list(gpu.earlier(tmp_path, ["study/1", "study/2"])) == ["study/1"]
 
 
-def test_a_breakdown_needs_a_step_before_and_one_to_look_at() -> None:
+def test_a_breakdown_needs_a_warm_up_and_a_measured_step() -> None:
     for wrong in ({"warmup": 0}, {"steps": 0}):
         with pytest.raises(InputError, match="give at least 1 of each"):
             breakdown.Options(**wrong)
 
 
-def test_a_row_that_the_study_has_not_is_named() -> None:
-    with pytest.raises(InputError, match="rows=0,7 is not in the table: its rows are 1 to 6"):
+def test_an_unknown_row_of_the_study_is_refused() -> None:
+    with pytest.raises(InputError, match="rows is 0,7; it accepts 1 to 6"):
         study.Options(rows=(0, 1, 7))
 
 

@@ -1,6 +1,6 @@
-"""Images with an exact number of nuclei, all of one size: discs on the cells of a grid, chosen at random.
+"""Synthetic nuclei in exact numbers: discs of one size on randomly chosen cells of a grid.
 
-Density is then the only thing that varies between two rows of a table.
+Only the density differs between two rows of a table.
 """
 
 from collections.abc import Iterator
@@ -13,16 +13,16 @@ from nucleiseg.errors import InputError
 from nucleiseg.structures import Sample, Target
 
 RADIUS = 6
-"""Pixels of a nucleus: 2,000 of them just fit into 608 x 608."""
+"""Radius of a nucleus in pixels: 2,000 such nuclei just fit into 608 x 608."""
 
 
 @dataclass(frozen=True)
 class Discs:
-    """Discs that touch at most.
+    """Discs that may touch but do not overlap.
 
     Attributes:
         side: height and width of the image.
-        radius: of each disc in pixels; it measures 2 * radius + 1.
+        radius: radius of each disc in pixels; its diameter is 2 * radius + 1.
         corners: (N, 2) int64, x and y of the first pixel of each disc's box.
     """
 
@@ -35,47 +35,47 @@ class Discs:
 
     @property
     def pitch(self) -> int:
-        """Side of a disc's box."""
+        """Side of a disc's box in pixels."""
         return 2 * self.radius + 1
 
     @property
     def disc(self) -> np.ndarray:
-        """(pitch, pitch) bool."""
+        """Mask of one disc, (pitch, pitch) bool."""
         offsets = np.arange(self.pitch) - self.radius
         return offsets[:, None] ** 2 + offsets**2 <= self.radius**2
 
     @property
     def boxes(self) -> np.ndarray:
-        """(N, 4) float32 x1, y1, x2, y2."""
+        """Boxes of the discs, (N, 4) float32 x1, y1, x2, y2."""
         return np.concatenate([self.corners, self.corners + self.pitch], axis=1).astype(np.float32)
 
     @property
     def plane(self) -> np.ndarray:
-        """(side, side) int32: disc i has the value i + 1."""
+        """Label map, (side, side) int32: disc i has the value i + 1."""
         plane = np.zeros((self.side, self.side), np.int32)
         for value, (x, y) in enumerate(self.corners, 1):
             plane[y : y + self.pitch, x : x + self.pitch][self.disc] = value
         return plane
 
     def masks(self) -> Iterator[np.ndarray]:
-        """Yield the (side, side) uint8 mask of each disc, 0 or 1, as people keep them."""
+        """Yield the (side, side) uint8 mask of each disc, 0 or 1."""
         for x, y in self.corners:
             mask = np.zeros((self.side, self.side), np.uint8)
             mask[y : y + self.pitch, x : x + self.pitch] = self.disc
             yield mask
 
 
-def draw_discs(count: int, side: int, seed: int = 0, radius: int = RADIUS) -> Discs:
-    """Choose cells of a grid.
+def sample_discs(count: int, side: int, seed: int = 0, radius: int = RADIUS) -> Discs:
+    """Place discs on randomly chosen cells of a grid.
 
     Args:
-        count: how many discs.
+        count: number of discs.
         side: height and width of the image in pixels.
-        seed: other seeds choose other cells.
-        radius: of each disc in pixels.
+        seed: of the random choice.
+        radius: radius of each disc in pixels.
 
     Raises:
-        InputError: if so many do not fit.
+        InputError: if the discs do not fit into the image.
     """
     pitch = 2 * radius + 1
     columns = side // pitch
@@ -86,18 +86,18 @@ def draw_discs(count: int, side: int, seed: int = 0, radius: int = RADIUS) -> Di
 
 
 def noise_image(side: int, seed: int = 0) -> np.ndarray:
-    """Return a (side, side, 3) uint8 image; no speed here depends on what an image shows."""
+    """Return a (side, side, 3) uint8 image of noise; no speed here depends on an image's contents."""
     return np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
 
 
 def as_sample(discs: Discs, name: str) -> Sample:
-    """Return what our readers read: one plane."""
+    """Return the discs as a reader's sample with one label-map layer."""
     image, plane = noise_image(discs.side), discs.plane.astype(np.uint16)
     return Sample(name, image, plane[None], np.zeros(len(discs), np.int64), np.ones(len(discs), np.int64))
 
 
 def as_target(discs: Discs, seed: int | None = None) -> Target:
-    """Return our target of a network's input."""
+    """Return the discs as nucleiseg's training target."""
     count = len(discs)
     return Target(
         boxes=torch.from_numpy(discs.boxes),
@@ -110,7 +110,7 @@ def as_target(discs: Discs, seed: int | None = None) -> Target:
 
 
 def as_mask_stack(discs: Discs) -> dict[str, torch.Tensor]:
-    """Return torchvision's target: a dict with (N, side, side) uint8 masks."""
+    """Return the discs as torchvision's training target, a dict with (N, side, side) uint8 masks."""
     masks = np.stack(list(discs.masks())) if len(discs) else np.zeros((0, discs.side, discs.side), np.uint8)
     return {
         "boxes": torch.from_numpy(discs.boxes),
