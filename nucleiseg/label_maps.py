@@ -59,6 +59,13 @@ def measure(layers: np.ndarray) -> Extents:
 
     Returns:
         Boxes are float32 (min column, min row, max column + 1, max row + 1), in pixels of the planes.
+
+    Example:
+        >>> extents = measure(np.array([[[0, 3, 3, 0, 7], [3, 3, 0, 0, 0]]]))
+        >>> extents.values.tolist(), extents.areas.tolist()
+        ([3, 7], [4, 1])
+        >>> extents.boxes.tolist()
+        [[0.0, 0.0, 3.0, 2.0], [4.0, 0.0, 5.0, 1.0]]
     """
     runs = find_runs(layers)
     if len(runs.firsts) == 0:

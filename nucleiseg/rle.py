@@ -48,6 +48,10 @@ def compress(counts: list[list[int]], height: int, width: int) -> list[RLE]:
         counts: for each mask, column-major run lengths that start with the zeros (see `run_lengths`).
         height: rows of the image.
         width: columns of the image.
+
+    Example:
+        >>> compress([[5, 2, 2, 2, 1]], height=4, width=3)
+        [{'size': [4, 3], 'counts': '5220O'}]
     """
     if not counts:
         return []
@@ -70,6 +74,10 @@ def run_lengths(crop: Crop, height: int, width: int) -> list[int]:
         crop: the part of the image that holds the mask.
         height: rows of the image.
         width: columns of the image.
+
+    Example:
+        >>> run_lengths(Crop(row=1, column=1, mask=np.ones((2, 2), bool)), height=4, width=3)
+        [5, 2, 2, 2, 1]
     """
     rows, columns = crop.mask.shape
     flat = np.zeros(columns * (rows + 1) + 1, dtype=bool)  # a zero before the crop and after each of its columns,
@@ -86,7 +94,12 @@ def run_lengths(crop: Crop, height: int, width: int) -> list[int]:
 
 
 def area(rles: list[RLE]) -> np.ndarray:
-    """Return the (N,) int64 number of pixels of each mask."""
+    """Return the (N,) int64 number of pixels of each mask.
+
+    Example:
+        >>> area(compress([[5, 2, 2, 2, 1]], height=4, width=3)).tolist()
+        [4]
+    """
     # pycocotools with numpy 2 cannot take more than 255 masks at once (it puts their number into a uint8).
     parts = [coco_mask.area(rles[start : start + 255]) for start in range(0, len(rles), 255)]
     return np.concatenate([np.zeros(0), *parts]).astype(np.int64)

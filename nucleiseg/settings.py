@@ -141,6 +141,19 @@ def settings(cls: type[Class]) -> type[Class]:
     """Make a frozen, strict dataclass of a subclass of `Settings`, built with keyword arguments.
 
     Its constructor raises an `InputError` that names the fields as `CLASS.FIELD`.
+
+    Example:
+        >>> @settings
+        ... class Optim(Settings):
+        ...     lr: Annotated[float, Field(gt=0)] = 0.01
+        >>> Optim().lr
+        0.01
+        >>> try:
+        ...     Optim.from_dict({"lr": -1, "momentun": 0.9}, "optim")
+        ... except InputError as error:
+        ...     print(error)
+        optim.lr is -1; it accepts a number above 0.
+        optim.momentun is not a key of optim; its keys are lr.
     """
     return _with_input_errors(pydantic_dataclass(frozen=True, kw_only=True, config=CONFIG)(cls))
 
@@ -226,6 +239,10 @@ def suggestion(key: str, known: Iterable[str]) -> str:
     Returns:
         `did you mean optim.lr?`: the closest key of the same group, else one of the same name in another group.
         Where none comes close: `its keys are name, lr, ...`.
+
+    Example:
+        >>> suggestion("optim.learning", ["optim.learning_rate", "optim.momentum"])
+        'did you mean optim.learning_rate?'
     """
     group, _, name = key.rpartition(".")
     others = sorted(set(known))
@@ -249,7 +266,12 @@ def known_keys(cls: Any, key: str = "") -> Iterator[str]:  # noqa: ANN401
 
 
 def describe(hint: Any) -> str:  # noqa: ANN401
-    """Return what a type accepts in words, to follow "it accepts"."""
+    """Return what a type accepts in words, to follow "it accepts".
+
+    Example:
+        >>> describe(Annotated[int, Field(ge=8, le=16)] | None), describe(Literal["sgd", "adamw"])
+        ('a whole number from 8 to 16, or null', 'one of sgd, adamw')
+    """
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return _describe_annotated(arguments[0], arguments[1:])

@@ -34,6 +34,13 @@ class Sample:
         layer_index: (N,) int64, the plane of each instance.
         labels: (N,) int64 class of each instance, 1 .. number of classes (0 is the background's).
         noticed: warnings of the reader, counted by the kinds of `data.data_warnings.SENTENCES`.
+
+    Example:
+        >>> import numpy as np
+        >>> layers = np.array([[[0, 1, 1], [2, 2, 0]]], np.uint16)  # two nuclei on one label-map layer
+        >>> sample = Sample("a", np.zeros((2, 3, 3), np.uint8), layers, np.array([0, 0]), np.array([1, 1]))
+        >>> len(sample)
+        2
     """
 
     name: str
@@ -135,7 +142,15 @@ class Target(_Tensors):
         return len(self.labels)
 
     def mask(self, index: int) -> Tensor:
-        """Return the (H, W) bool mask of one instance (for figures and tests; the network never asks for it)."""
+        """Return the (H, W) bool mask of one instance (for figures and tests; the network never asks for it).
+
+        Example:
+            >>> layers = torch.tensor([[[0, 5, 5], [7, 7, 0]]], dtype=torch.int32)
+            >>> boxes = torch.tensor([[1.0, 0.0, 3.0, 1.0], [0.0, 1.0, 2.0, 2.0]])
+            >>> ones = torch.ones(2, dtype=torch.int64)
+            >>> Target(boxes, ones, layers, layer_index=ones - 1, values=torch.tensor([5, 7])).mask(1).int().tolist()
+            [[0, 0, 0], [1, 1, 0]]
+        """
         return self.layers[self.layer_index[index]] == self.values[index]
 
 
@@ -195,6 +210,12 @@ class Prediction:
 
         Args:
             size: (height, width) of the image to speak of.
+
+        Example:
+            >>> boxes = torch.tensor([[2.0, 2.0, 6.0, 4.0]])
+            >>> found = Prediction(boxes, torch.tensor([0.9]), torch.tensor([1]), torch.ones(1, 28, 28), size=(8, 8))
+            >>> found.rescaled((16, 24)).boxes.tolist()
+            [[6.0, 4.0, 18.0, 8.0]]
         """
         height, width = size
         factors = self.boxes.new_tensor([width / self.size[1], height / self.size[0]]).repeat(2)

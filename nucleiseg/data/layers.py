@@ -49,6 +49,12 @@ def pack(masks: Iterable[np.ndarray], shape: tuple[int, int] | None = None) -> t
     Raises:
         TooManyPlanesError: if masks overlap so much that `MOST_PLANES` are not enough.
         ValueError: if a mask is empty or of another shape, or there are neither masks nor a shape.
+
+    Example:
+        >>> first, second = np.array([[1, 1, 0]], bool), np.array([[0, 1, 1]], bool)  # they overlap in one pixel
+        >>> layers, layer_index = pack([first, second])
+        >>> layers.tolist(), layer_index.tolist()
+        ([[[1, 1, 0]], [[0, 2, 2]]], [0, 1])
     """
     planes: list[np.ndarray] = []
     layer_index: list[int] = []

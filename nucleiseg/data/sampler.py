@@ -47,6 +47,14 @@ class StepSampler(Sampler[list[SampleKey]]):
         start: micro-step to begin at (where a run was stopped).
         rank: number of this process.
         world_size: number of processes.
+
+    Example:
+        >>> whole = [[key.index for key in batch] for batch in StepSampler(5, batch_size=2, total=5, seed=0)]
+        >>> sorted(sum(whole[:5], [])) == sorted(2 * [0, 1, 2, 3, 4])  # ten positions: two passes over five images
+        True
+        >>> resumed = StepSampler(5, batch_size=2, total=5, seed=0, start=3)
+        >>> [[key.index for key in batch] for batch in resumed] == whole[3:]
+        True
     """
 
     def __init__(

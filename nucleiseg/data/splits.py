@@ -97,6 +97,10 @@ def group_of(group: str) -> Callable[[str], str | None]:
             image alone (`split` adds copies of one image); `tcga_site`: the site, and every name must be a barcode;
             `none`: every image alone; else a regular expression with one group, searched in each name, as `(.+)_tile`
             (`SplitSettings` checks that it is one).
+
+    Example:
+        >>> group_of("auto")("TCGA-HE-7128-01Z-00-DX1"), group_of("(.+)_tile")("patient3_tile07")
+        ('HE', 'patient3')
     """
     if group == "none":
         return lambda name: name

@@ -45,6 +45,19 @@ def average_precision(
 
     Raises:
         ValueError: if the lists do not fit one another.
+
+    Example:
+        >>> import numpy as np
+        >>> from nucleiseg.rle import Crop, compress, run_lengths
+        >>> def square(column): return run_lengths(Crop(0, column, np.ones((4, 4), bool)), height=8, width=16)
+        >>> left, right = compress([square(0), square(8)], height=8, width=16)
+        >>> average_precision([[left, right]], [[left, right]], [[0.9, 0.8]]).ap
+        1.0
+        >>> round(average_precision([[left, right]], [[left]], [[0.9]]).ap50, 3)  # recall 0.5: 51 of 101 points
+        0.505
+        >>> limited = average_precision([[left, right]], [[left, right]], [[0.9, 0.8]], max_detections=1)
+        >>> limited.ap50 == ceiling([[left, right]], 1)
+        True
     """
     (result,) = average_precisions(
         truths,

@@ -53,6 +53,11 @@ def contingency_table(truth: np.ndarray, prediction: np.ndarray) -> ContingencyT
 
     Raises:
         ValueError: if the shapes differ or a label is negative.
+
+    Example:
+        >>> table = contingency_table(np.array([[1, 1, 0, 2]]), np.array([[7, 7, 7, 0]]))
+        >>> table.truth.tolist(), table.prediction.tolist(), table.shared.tolist(), table.iou.round(3).tolist()
+        ([0], [0], [2], [0.667])
     """
     if truth.shape != prediction.shape:
         raise ValueError(f"the truth is {truth.shape}, the prediction {prediction.shape}")

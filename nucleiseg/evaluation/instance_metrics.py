@@ -88,6 +88,15 @@ def tally(table: ContingencyTable) -> Tally:
 
     Args:
         table: the contingency table of its two label maps.
+
+    Example:
+        >>> import numpy as np
+        >>> from nucleiseg.evaluation.contingency import contingency_table
+        >>> truth = np.array([[1, 1, 1, 0, 2]])
+        >>> prediction = np.array([[7, 7, 7, 7, 0]])  # one match with an IoU of 3/4, one missed nucleus
+        >>> metrics = tally(contingency_table(truth, prediction)).metrics()
+        >>> metrics.sq, round(metrics.dq, 3), round(metrics.pq, 3)
+        (0.75, 0.667, 0.5)
     """
     matched = table.iou > MATCH_IOU
     reused = best_predictions(table)

@@ -25,6 +25,12 @@ def encode_boxes(boxes: Tensor, references: Tensor, position: float = 1.0, size:
     Returns:
         (N, 4) dx, dy (shift of the centre in sides of the reference), dw, dh (logarithm of the growth of the sides),
         weighted.
+
+    Example:
+        >>> references = torch.tensor([[0.0, 0.0, 10.0, 10.0]])
+        >>> deltas = encode_boxes(torch.tensor([[5.0, 0.0, 15.0, 10.0]]), references)  # half a side to the right
+        >>> deltas.tolist(), decode_boxes(deltas, references).tolist()
+        ([[0.5, 0.0, 0.0, 0.0]], [[5.0, 0.0, 15.0, 10.0]])
     """
     side, reference_side = boxes[:, 2:] - boxes[:, :2], references[:, 2:] - references[:, :2]
     centre, reference_centre = boxes[:, :2] + 0.5 * side, references[:, :2] + 0.5 * reference_side

@@ -46,6 +46,10 @@ def warmup_cosine(
         warmup: length of the warm-up, as a fraction of the run.
         warmup_factor: factor at step 0.
         final_factor: factor at the end.
+
+    Example:
+        >>> [round(warmup_cosine(step, 100, warmup=0.1, warmup_factor=0.0), 3) for step in (0, 5, 10, 55, 100)]
+        [0.0, 0.5, 1.0, 0.5, 0.0]
     """
     length = round(warmup * total_steps)
     progress = min(max(step - length, 0) / max(total_steps - length, 1), 1.0)

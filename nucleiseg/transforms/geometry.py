@@ -71,6 +71,10 @@ def crop_shape(height: int, width: int, crop: Crop, factor: float = 1.0) -> Shap
         width: the image's width.
         crop: (height, width) of the crop, shares or pixels.
         factor: both sides of the crop are multiplied by it before rounding.
+
+    Example:
+        >>> crop_shape(1000, 800, (0.5, 0.5)), crop_shape(1000, 800, (256, 1024))
+        ((500, 400), (256, 800))
     """
 
     def side(length: int, wanted: float | int) -> int:
@@ -96,6 +100,10 @@ def resized_shape(height: int, width: int, short: int, long: float) -> Shape:
         width: the image's width.
         short: wanted length of the shorter side.
         long: greatest length of the longer side; infinity sets no limit.
+
+    Example:
+        >>> resized_shape(500, 500, short=608, long=800), resized_shape(500, 1000, short=608, long=800)
+        ((608, 608), (400, 800))
     """
     scale = short / min(height, width)
     sides = (float(short), scale * width) if height < width else (scale * height, float(short))

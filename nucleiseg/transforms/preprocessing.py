@@ -55,6 +55,13 @@ class Preprocessing(Settings):
         bits: the camera's bits per pixel in files that have 16, see `data.readers.images.to_eight_bits`; None: by
             each image's brightest value.
         mpp: micrometers per pixel of the training images; None: unknown.
+
+    Example:
+        >>> study = Preprocessing(crop=(0.5, 0.5), short=608, long=800)  # crops of 500 x 500 are resized to 608 x 608
+        >>> study.shape(1000, 1000)
+        (1216, 1216)
+        >>> Preprocessing(scale=0.5).shape(1000, 600)
+        (500, 300)
     """
 
     crop: Crop | None = None
