@@ -18,7 +18,7 @@ from nucleiseg.files import cache_folder, require_regular_file, write_json
 from nucleiseg.inference.count_threshold import COUNT_THRESHOLD
 from nucleiseg.inference.image_ids import read_ids
 from nucleiseg.inference.settings import PredictionSettings
-from nucleiseg.leaderboard.evaluating_checkpoint import predict_data
+from nucleiseg.leaderboard.scoring import predict_data
 from nucleiseg.models.precision import Precision
 from nucleiseg.progress import counted, say
 from nucleiseg.settings import AsText, PathText, Problems, Settings, Share, settings

@@ -1,126 +1,187 @@
-"""From runs to a leaderboard, its files and its best checkpoint."""
+"""The command `leaderboard`: evaluate and rank the checkpoints of runs, write tables, page and the best checkpoint."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from textwrap import wrap
+from typing import Annotated, Any, Self
 
-from nucleiseg.cli.leaderboard_keys import LeaderboardKeys
-from nucleiseg.cli.leaderboard_terminal import print_leaderboard
+from pydantic import AfterValidator, Field
+from rich import box
+from rich.console import Console
+from rich.table import Table as TextTable
+from rich.text import Text
+
 from nucleiseg.cli.overrides import override
-from nucleiseg.cli.paths import require_writable_folder
-from nucleiseg.cli.submissions import check_upload, remember_upload
-from nucleiseg.cli.unchanged import WrittenFiles
+from nucleiseg.cli.paths import require_writable_folder, with_paths
 from nucleiseg.errors import InputError
+from nucleiseg.files import cache_folder
 from nucleiseg.inference.settings import PredictionSettings
 from nucleiseg.leaderboard.averages import average_best
-from nucleiseg.leaderboard.best import BEST, best_of, write_best
-from nucleiseg.leaderboard.board import Leaderboard, rank
+from nucleiseg.leaderboard.best import BEST, best_caveats, best_of, write_best
+from nucleiseg.leaderboard.board import Leaderboard, Table, rank
 from nucleiseg.leaderboard.cache import EvaluationCache
-from nucleiseg.leaderboard.caveats import drawn_note, notes_on, notes_on_best
-from nucleiseg.leaderboard.honesty import notes_on_honesty
-from nucleiseg.leaderboard.metrics import find_metric
-from nucleiseg.leaderboard.scored_candidates import Scored, evaluate_jobs, list_jobs
+from nucleiseg.leaderboard.candidates import Fail, Scored, evaluate_jobs, list_jobs
+from nucleiseg.leaderboard.caveats import run_caveats, scored_caveats, synthetic_note
+from nucleiseg.leaderboard.metrics import METRICS, column_of, find_metric
+from nucleiseg.models.precision import Precision
 from nucleiseg.progress import counted, say
+from nucleiseg.report.leaderboard_table import leaderboard_table
 from nucleiseg.runs import Run, find_runs
+from nucleiseg.settings import Accepts, AsText, AsTuple, Settings, settings
+from nucleiseg.writers.origin import read_origin
+
+WIDTH = 200
+"""Width of the printed table where the output is not a terminal, whose width rich assumes to be 80."""
+
+HEADING_WIDTH = 10
+"""Characters in a line of a heading, so that headings are no wider than their numbers."""
 
 
-@dataclass
-class Failures:
-    """What could not be used: each said once, when it is found."""
-
-    sentences: list[str] = field(default_factory=list)
-
-    def __call__(self, sentence: str) -> None:
-        """Say why something is left out, and keep it in mind."""
-        say(sentence)
-        self.sentences.append(sentence)
+def _metric(key: str) -> str:
+    if key not in METRICS:
+        raise ValueError(key)
+    return key
 
 
-def check(config: Mapping[str, Any]) -> LeaderboardKeys:
+@settings
+class LeaderboardSettings(Settings):
+    """The keys of `conf/leaderboard.yaml`, which explains them."""
+
+    runs: Annotated[tuple[str, ...], Field(min_length=1), AsTuple, Accepts("a folder, a glob or a list of these")]
+    rank_by: Annotated[str, AfterValidator(_metric), Accepts(f"one of {', '.join(METRICS)}")] = "ap50"
+    output: str | None = None
+    data: dict[str, Any] | None = None
+    average_top: Annotated[int, Field(ge=2)] | None = None
+    figures: bool = True
+    submitted: str | None = None
+    board_score: float | None = None
+    note: Annotated[str, AsText] = ""
+    cache_dir: str | None = None
+    device: str = "auto"
+    precision: Annotated[Precision, AsText] = "32"
+
+    def contradictions(self, at: str) -> Iterable[str]:
+        """Refuse a score or note without the file that it belongs to."""
+        if self.submitted is None and (self.board_score is not None or self.note):
+            yield f"{at}board_score and {at}note belong to a submission: name the submitted file ({at}submitted=FILE)."
+
+    @classmethod
+    def of(cls, keys: Mapping[str, Any]) -> Self:
+        """Build from the keys as YAML has them: `runs` is one place or a list, and paths may be numbers or have a `~`.
+
+        Raises:
+            InputError: naming every key and value that isn't accepted.
+        """
+        runs = keys.get("runs")
+        places = list(runs) if isinstance(runs, list | tuple) else [runs] if runs is not None else []
+        given = with_paths({**keys, "runs": [str(place) for place in places]}, "output", "submitted", "cache_dir")
+        return cls.from_dict(given, "")
+
+    @property
+    def images(self) -> dict[str, Any] | None:
+        """The `data` group that all checkpoints are scored on; None: each on its run's own validation images."""
+        return None if self.data is None or set(self.data) <= {"root"} else self.data
+
+    @property
+    def data_root(self) -> str | None:
+        """Where the runs' own images are now, if they were moved."""
+        root = (self.data or {}).get("root") if self.images is None else None
+        return None if root is None else str(Path(str(root)).expanduser().resolve())
+
+    @property
+    def cache(self) -> Path:
+        """The folder of evaluations."""
+        return Path(self.cache_dir) if self.cache_dir is not None else cache_folder() / "evaluations"
+
+
+def check(config: Mapping[str, Any]) -> LeaderboardSettings:
     """Check every key of the command without looking at any file.
 
     Raises:
         InputError: with a sentence for every problem.
     """
-    return LeaderboardKeys.of(config)
+    return LeaderboardSettings.of(config)
 
 
 def leaderboard(**keys: Any) -> int:  # noqa: ANN401
     """Evaluate and rank every checkpoint of runs, and write the leaderboard.
 
     Args:
-        **keys: those of `LeaderboardKeys`, as YAML gives them; paths may also be path objects.
+        **keys: those of `LeaderboardSettings`, as YAML has them; paths may also be path objects.
 
     Returns:
         The number of runs, checkpoints and averages that could not be evaluated.
 
     Raises:
-        InputError: if a key cannot be used, there is no run, none of the checkpoints can be evaluated, or the output
-            cannot be written.
+        InputError: if a key isn't accepted, there is no run, no checkpoint can be evaluated, or the output cannot be
+            written.
     """
+    from nucleiseg.report import submissions  # hash files; the rest of the report is imported when it is written
+
     settings = check(keys)
-    metric = find_metric(settings.rank_by)  # before hours of predicting
-    failures = Failures()
-    runs = find_runs(settings.runs, failures)
+    metric = find_metric(settings.rank_by)
+    failures: list[str] = []
+
+    def fail(sentence: str) -> None:
+        say(sentence)
+        failures.append(sentence)
+
+    runs = find_runs(settings.runs, fail)
     if settings.data_root is not None:
         runs = [run.with_data_at(settings.data_root) for run in runs]
     output = _output(settings, runs)
     require_writable_folder(output)
-    check_upload(settings, output)
+    answer = None if settings.submitted is None else Path(settings.submitted)
+    ledger = output / submissions.SUBMISSIONS
+    submissions.read_submissions(ledger)  # errors of ledger and answer come before hours of predicting
+    if answer is not None:
+        read_origin(answer)
     cache = EvaluationCache(settings.cache)
-    board, scored = _rank(settings, runs, output, cache, failures)
-    best = best_of(board.best, scored, metric)
-    about_runs = notes_on(runs, settings.data, settings.precision)
-    said = (*notes_on_honesty(scored, metric), *notes_on_best(board, best.candidate), *about_runs)
-    board = replace(board, notes=(*board.notes, *said))
-    write_best(best, output / BEST, cache)
-    remember_upload(settings, output, scored, metric, cache)
-    told = replace(board, notes=(*board.notes, *failures.sentences))
-    written = WrittenFiles(output, told, scored, runs, best, cache, figures=settings.figures)
-    names = written.names
-    unchanged = ", unchanged" if names else ""
-    names = names or _write(settings, written, told, runs, best)
-    print_leaderboard(board)
-    say(f"Written to {output}{unchanged}: {', '.join(names)}, {BEST} ({board.best.name}).")
-    say(f"python predict.py {override('checkpoint', output / BEST)} input=FILE_OR_FOLDER")
-    if failures.sentences:
-        say(f"{counted(len(failures.sentences), 'problem')}; the rest is ranked.")
-    return len(failures.sentences)
-
-
-def _rank(
-    settings: LeaderboardKeys, runs: Sequence[Run], output: Path, cache: EvaluationCache, fail: Failures
-) -> tuple[Leaderboard, list[Scored]]:
-    """Evaluate what is not in the cache and rank it, with averages of weights where they are asked for."""
-    prediction = PredictionSettings(device=settings.device, precision=settings.precision)
-    scored = evaluate_jobs(list_jobs(runs, settings.data, prediction, cache, fail), prediction, cache, fail)
+    board, scored = _evaluate_and_rank(settings, runs, output, cache, fail)
     if not scored:
-        raise InputError(fail.sentences or "The runs have no checkpoint yet: come back after the first one.")
-    board = rank([one.candidate for one in scored], settings.rank_by)
+        raise InputError(failures or "The runs have no checkpoint yet: try again after the first one.")
+    best = best_of(board.best, scored, metric)
+    caveats = [
+        *board.notes,
+        *scored_caveats(scored, metric),
+        *best_caveats(board, best.candidate),
+        *run_caveats(runs, settings.images, settings.precision),
+    ]
+    write_best(best, output / BEST, cache)
+    if answer is not None:
+        submissions.record_scored(ledger, answer, settings.board_score, settings.note, scored, metric, cache)
+    from nucleiseg.report.leaderboard_files import write_files
+
+    written = replace(board, notes=(*caveats, *failures))
+    banner = synthetic_note(runs, settings.images)
+    names = write_files(output, written, runs, best, cache, banner=banner, figures=settings.figures)
+    print_leaderboard(replace(board, notes=tuple(caveats)))
+    say(f"Written to {output}: {', '.join(names)}, {BEST} ({board.best.name}).")
+    say(f"python predict.py {override('checkpoint', output / BEST)} input=FILE_OR_FOLDER")
+    if failures:
+        say(f"{counted(len(failures), 'problem')}; the rest is ranked.")
+    return len(failures)
+
+
+def _evaluate_and_rank(
+    settings: LeaderboardSettings, runs: Sequence[Run], output: Path, cache: EvaluationCache, fail: Fail
+) -> tuple[Leaderboard, list[Scored]]:
+    """Evaluate what is not in the cache and rank it, with averages of weights if they are asked for."""
+    prediction = PredictionSettings(device=settings.device, precision=settings.precision)
+    scored = evaluate_jobs(list_jobs(runs, settings.images, prediction, cache, fail), prediction, cache, fail)
+    if not scored:
+        return Leaderboard((), ()), []
+    board = rank([item.candidate for item in scored], settings.rank_by)
     if settings.average_top is not None:
-        averages = average_best(board.tables[0], scored, settings.average_top, output, prediction, cache, fail)
-        scored += averages
-        board = rank([one.candidate for one in scored], settings.rank_by)
+        scored += average_best(board.tables[0], scored, settings.average_top, output, prediction, cache, fail)
+        board = rank([item.candidate for item in scored], settings.rank_by)
     return board, scored
 
 
-def _write(
-    settings: LeaderboardKeys, written: WrittenFiles, board: Leaderboard, runs: Sequence[Run], best: Scored
-) -> list[str]:
-    """Write the files and remember them, unless the report goes without what another call may be able to read."""
-    from nucleiseg.cli.leaderboard_files import write_files
-    from nucleiseg.report.image_panels import is_complete  # where nothing is drawn, nothing waits for the charts
-
-    banner = drawn_note(runs, settings.data)
-    names = write_files(written.folder, board, runs, best, written.cache, banner=banner, figures=settings.figures)
-    if is_complete(best, written.cache):
-        written.remember(names)
-    return names
-
-
-def _output(settings: LeaderboardKeys, runs: Sequence[Run]) -> Path:
-    """Return the folder to write to: the one that is given, else the one place that the runs lie in."""
+def _output(settings: LeaderboardSettings, runs: Sequence[Run]) -> Path:
+    """Return the folder to write to: the given one, else the only folder that holds the runs."""
     if settings.output is not None:
         return Path(settings.output)
     places = [Path(place).expanduser() for place in settings.runs]
@@ -129,5 +190,39 @@ def _output(settings: LeaderboardKeys, runs: Sequence[Run]) -> Path:
     if len(runs) == 1:
         return runs[0].folder
     raise InputError(
-        f"runs= names several places ({counted(len(runs), 'run')}): say where the leaderboard goes, output=FOLDER."
+        f"runs names several places ({counted(len(runs), 'run')}): name the folder for the leaderboard (output=FOLDER)."
     )
+
+
+def print_leaderboard(board: Leaderboard) -> None:
+    """Print every table with its sentence, then the notes."""
+    console = Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH)
+    for table in board.tables:
+        console.print(_text_table(table))
+        say(table.sentence)
+    for note in board.notes:
+        say(f"Note: {note}")
+
+
+def _text_table(table: Table) -> TextTable:
+    rows, images = counted(len(table.rows), "row"), counted(len(table.images), "image")
+    measure = column_of(table.measure).heading
+    text = TextTable(
+        title=Text(f"{rows} (settings and steps) on {images}, by {measure} [95 % interval]"),
+        caption="* best   ~ statistically indistinguishable from the best",
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE,
+        padding=(0, 1, 0, 0),
+    )
+    laid_out = leaderboard_table(table)
+    columns = laid_out.compact()
+    for column in columns:
+        heading = Text("\n".join(wrap(column.title, HEADING_WIDTH, break_long_words=False)))
+        text.add_column(heading, justify="right" if column.is_number else "left", no_wrap=column.is_number)
+    marks = {"best": ("* ", "bold"), "tied": ("~ ", "dim"), "behind": ("", "")}
+    for number, row in enumerate(laid_out.rows):
+        mark, style = marks[row.status]
+        rank_cell, *cells = (column.cells[number].text for column in columns)
+        text.add_row(Text(mark + rank_cell), *map(Text, cells), style=style)
+    return text

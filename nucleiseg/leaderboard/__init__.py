@@ -1,1 +1,1 @@
-"""Checkpoints ranked honestly: by images that are the same for all of them, with what chance alone could do shown."""
+"""Rank every checkpoint of several runs; README.md names the reading order of the files."""

@@ -1,4 +1,4 @@
-"""The mean of the weights of a run's best checkpoints, as one more entry."""
+"""Average the weights of a run's best checkpoints and rank the average as one more entry."""
 
 import hashlib
 from collections import Counter
@@ -11,11 +11,11 @@ from nucleiseg.errors import InputError
 from nucleiseg.inference.settings import PredictionSettings
 from nucleiseg.leaderboard.board import Table
 from nucleiseg.leaderboard.cache import Evaluation, EvaluationCache
-from nucleiseg.leaderboard.scored_candidates import Fail, Job, Scored, prediction_key
+from nucleiseg.leaderboard.candidates import EvaluationJob, Fail, Scored, prediction_key
 from nucleiseg.progress import say
 
 WRITTEN = "written"
-"""What the cache calls the digest of the file that an average was written to."""
+"""Name in the cache of the digest of the file that an average was written to."""
 
 
 def average_best(
@@ -27,40 +27,40 @@ def average_best(
     cache: EvaluationCache,
     fail: Fail,
 ) -> list[Scored]:
-    """Average the weights of the best steps of the best setting, each of its runs by itself.
+    """Average the weights of the best steps of the best setting, for each of its runs separately.
 
-    The steps are the same for all seeds and folds, so that their averages are one row again: steps that one of the runs
+    The steps are the same for all seeds and folds, so that their averages are one row again; steps that one of the runs
     lacks are left out.
 
     Args:
         table: its first row's setting is averaged.
         scored: all evaluated checkpoints.
-        count: how many steps.
-        folder: where `average_COUNT.ckpt` is written (with the run's name, where there are several).
-        settings: how the averages predict.
+        count: number of steps.
+        folder: where `average_COUNT.ckpt` is written (with the run's name, if there are several).
+        settings: of the averages' predictions.
         cache: of evaluations.
-        fail: told of averages that cannot be made.
+        fail: called for each average that cannot be made.
 
     Returns:
-        The evaluated averages, one a run.
+        The evaluated averages, one for each run.
     """
     best = table.rows[0].candidates
     key = best[0].setting_key
-    mine = [row for row in table.rows if row.candidates[0].setting_key == key]
+    own = [row for row in table.rows if row.candidates[0].setting_key == key]
     runs = list(dict.fromkeys(candidate.run for candidate in best))
-    steps = [row.step for row in mine if {candidate.run for candidate in row.candidates}.issuperset(runs)][:count]
-    if len(mine) < 2:
-        say(f"{table.rows[0].setting} has one ranked step only: there is nothing to average.")
+    steps = [row.step for row in own if {candidate.run for candidate in row.candidates}.issuperset(runs)][:count]
+    if len(own) < 2:
+        say(f"{table.rows[0].setting} is not averaged: only one of its steps is ranked.")
         return []
     if len(steps) < 2:
         fail(
             f"{table.rows[0].setting} is not averaged: only step {steps[0]} is ranked for all of {', '.join(runs)}. "
-            "Save checkpoints at the same steps (checkpoint.every), or wait for the runs to end."
+            "Save checkpoints of all runs at the same steps, or wait for the runs to end."
         )
         return []
     averages = []
     for name, file in zip(runs, file_names(runs, count), strict=True):
-        parts = [one for one in scored if one.job.run.name == name and one.job.step in steps]
+        parts = [item for item in scored if item.job.run.name == name and item.job.step in steps]
         try:
             averages.append(_average(parts, folder / file, settings, cache))
         except InputError as error:
@@ -69,11 +69,11 @@ def average_best(
 
 
 def file_names(runs: Sequence[str], count: int) -> list[str]:
-    """Name the averages of runs: with the run's name where there are several, with a digest where names would clash.
+    """Name the files of averages: with the run's name if there are several runs, with a digest if names would clash.
 
     Args:
         runs: names of the runs, which may hold slashes.
-        count: of how many steps each is the mean.
+        count: number of steps that each is the mean of.
     """
     if len(runs) == 1:
         return [f"average_{count}.ckpt"]
@@ -88,7 +88,7 @@ def file_names(runs: Sequence[str], count: int) -> list[str]:
 
 
 def _average(parts: Sequence[Scored], file: Path, settings: PredictionSettings, cache: EvaluationCache) -> Scored:
-    """Return the evaluated average, from the cache and the file as far as they are what would be made."""
+    """Return the evaluated average, from cache and file if both are up to date."""
     latest = max((part.job for part in parts), key=lambda job: job.step)
     digests = " ".join(cache.digest(part.job.file) for part in parts)
     key = cache.key(f"mean of {digests}", latest.images.digest, prediction_key(settings, latest.images))
@@ -103,11 +103,11 @@ def _average(parts: Sequence[Scored], file: Path, settings: PredictionSettings, 
 
 
 def _write_average(
-    parts: Sequence[Scored], job: Job, settings: PredictionSettings, known: Evaluation | None
+    parts: Sequence[Scored], job: EvaluationJob, settings: PredictionSettings, known: Evaluation | None
 ) -> Evaluation:
-    """Write an average with its score threshold, evaluating it where nobody has.
+    """Write an average with its score threshold, and evaluate it if `known` is None.
 
-    The threshold is the one chosen on validation images; where it is scored on others, the mean of its parts' own ones.
+    The threshold is the one chosen on validation images; if it is scored on others, the mean of its parts' own.
     """
     from nucleiseg.leaderboard.scoring import score_checkpoint
     from nucleiseg.models.averaging import average_checkpoints, averages_statistics
@@ -116,15 +116,15 @@ def _write_average(
     weights, metadata = average_checkpoints([part.job.file for part in parts])
     if averages_statistics(weights):
         say(
-            "Note: the running statistics of batch normalisation are averaged too; they are not those of the averaged "
-            "weights (model.norm=gn or frozen_bn has none)."
+            "Note: the running statistics of batch normalization are averaged too and don't match the averaged "
+            "weights exactly (norms gn and frozen_bn have none)."
         )
-    stored = [value for part in parts if (value := part.evaluation.facts.stored_threshold) is not None]
+    stored = [value for part in parts if (value := part.evaluation.info.stored_threshold) is not None]
     threshold = fmean(stored) if stored else None
     if known is None:
         write(job.file, weights, replace(metadata, score_threshold=threshold))
         known = score_checkpoint(job.file, job.images, settings)
-    if known.facts.chosen_threshold is not None:
-        threshold = known.facts.chosen_threshold
+    if known.info.chosen_threshold is not None:
+        threshold = known.info.chosen_threshold
     write(job.file, weights, replace(metadata, score_threshold=threshold))
-    return replace(known, facts=replace(known.facts, stored_threshold=threshold))
+    return replace(known, info=replace(known.info, stored_threshold=threshold))

@@ -1,4 +1,4 @@
-"""`best.ckpt`: the best checkpoint as a file of its own, with the score threshold that suits the images it won on."""
+"""Write `best.ckpt`: a copy of the best checkpoint, with the score threshold that is best on its validation images."""
 
 import math
 import shutil
@@ -9,28 +9,22 @@ from pathlib import Path
 import numpy as np
 
 from nucleiseg.files import atomic_path
-from nucleiseg.leaderboard.board import Row
+from nucleiseg.leaderboard.board import Leaderboard, Row
 from nucleiseg.leaderboard.cache import EvaluationCache
-from nucleiseg.leaderboard.candidates import Candidate
-from nucleiseg.leaderboard.metrics import Metric
-from nucleiseg.leaderboard.scored_candidates import Scored
+from nucleiseg.leaderboard.candidates import Candidate, Scored
+from nucleiseg.leaderboard.metrics import MetricSpec
+from nucleiseg.progress import counted
 
 BEST = "best.ckpt"
 
 MADE_FROM = "made_from"
-"""What the cache calls the [digest, threshold] of the checkpoint that a file of another threshold was made from."""
+"""Name in the cache of the [digest, threshold] of the checkpoint that a file with another threshold was made from."""
 
 
-def goodness(candidate: Candidate, metric: Metric) -> float:
-    """Return how good a checkpoint is on its images, the higher the better."""
-    record = candidate.record
-    return metric.goodness(float(metric.measured(record, np.ones((1, len(record.images))))[0]))
+def best_of(row: Row, scored: Sequence[Scored], metric: MetricSpec) -> Scored:
+    """Return the checkpoint that stands for a row: the best one on its first image set; of equal ones the first.
 
-
-def best_of(row: Row, scored: Sequence[Scored], metric: Metric) -> Scored:
-    """Return the checkpoint that stands for a row: on its first image set the best one; of equal ones the first.
-
-    Values on different images are never compared: of several image sets (folds) the first one is taken, in the order of
+    Values on different images are never compared: of several image sets (folds) the first one is used, in the order of
     their digests, where the metric is defined.
 
     Args:
@@ -38,39 +32,65 @@ def best_of(row: Row, scored: Sequence[Scored], metric: Metric) -> Scored:
         scored: the evaluated checkpoints.
         metric: what it is ranked by.
     """
-    defined = [candidate for candidate in row.candidates if goodness(candidate, metric) > -math.inf]
-    usable = defined or row.candidates
+
+    def goodness(candidate: Candidate) -> float:
+        once = np.ones((1, len(candidate.record.images)))
+        return metric.goodness(float(metric.measured(candidate.record, once)[0]))
+
+    usable = [candidate for candidate in row.candidates if goodness(candidate) > -math.inf] or row.candidates
     first = min(candidate.image_set for candidate in usable)
-    best = max((one for one in usable if one.image_set == first), key=lambda one: goodness(one, metric))
-    return next(one for one in scored if one.job.file == best.checkpoint)
+    best = max((candidate for candidate in usable if candidate.image_set == first), key=goodness)
+    return next(item for item in scored if item.job.file == best.checkpoint)
+
+
+def best_caveats(board: Leaderboard, best: Candidate) -> list[str]:
+    """Say which checkpoint `best.ckpt` is and what it was chosen from; nothing if there was no choice.
+
+    Args:
+        board: the leaderboard.
+        best: the checkpoint, one of the first table's first row.
+    """
+    table = board.tables[0]
+    row = table.rows[0]
+    rivals = [candidate for candidate in row.candidates if candidate.image_set == best.image_set]
+    reasons = []
+    if len(table.image_sets) > 1:
+        folds = counted(len(table.image_sets), "fold")
+        reasons.append(f"of the best row's {folds} the first by name, since values on different images don't compare")
+    if len(rivals) > 1:
+        reasons.append(f"of {counted(len(rivals), 'run')} on the same images the best by {table.rank_by}")
+    if len(board.tables) > 1:
+        images = counted(len(table.images), "image")
+        reasons.append(f"from table 1 ({images}), which can't be compared with the best rows of other tables")
+    return [f"{BEST} is {best.run}, {row.name}: {'; '.join(reasons)}."] if reasons else []
 
 
 def write_best(best: Scored, path: Path, cache: EvaluationCache) -> None:
-    """Write a checkpoint with the threshold chosen on its validation images, else its own; nothing if it is there.
+    """Write a checkpoint with the threshold chosen on its validation images, else its own; skip if it is there already.
 
     Args:
         best: the checkpoint.
         path: the file to write.
-        cache: knows the digests of files.
+        cache: stores the digests of files.
     """
-    facts, source = best.evaluation.facts, best.job.file
-    if facts.chosen_threshold in (None, facts.stored_threshold):
+    info, source = best.evaluation.info, best.job.file
+    if info.chosen_threshold in (None, info.stored_threshold):
         if not path.is_file() or cache.digest(path) != cache.digest(source):
             with atomic_path(path) as temporary:
                 shutil.copyfile(source, temporary)
         return
-    made_from = [cache.digest(source), facts.chosen_threshold]
+    made_from = [cache.digest(source), info.chosen_threshold]
     if path.is_file() and cache.get_json(cache.digest(path), MADE_FROM) == made_from:
         return
     from nucleiseg.models.checkpoint import read, write
 
     weights, metadata = read(source)
-    write(path, weights, replace(metadata, score_threshold=facts.chosen_threshold))
+    write(path, weights, replace(metadata, score_threshold=info.chosen_threshold))
     cache.put_json(cache.digest(path), MADE_FROM, made_from)
 
 
-def source_of(digest: str, cache: EvaluationCache) -> str:
-    """Return the digest of the checkpoint that a file was made from with another threshold; its own for any other."""
+def source_digest(digest: str, cache: EvaluationCache) -> str:
+    """Return the digest of the checkpoint that a file was made from with another threshold; else the file's own."""
     match cache.get_json(digest, MADE_FROM) if digest else None:
         case [str(source), _]:
             return source

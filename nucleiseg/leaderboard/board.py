@@ -1,4 +1,10 @@
-"""The ranked leaderboard: settings and steps, their metrics, and which of them chance alone could have swapped."""
+"""Rank candidates: settings and steps, their metrics, and which rows are statistically indistinguishable from the best.
+
+Usage:
+    board = rank(candidates, "ap50")
+    board.best.name                     # "r50_c4, step 1600"
+    board.tables[0].rows[1].tied        # True
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,12 +16,12 @@ import numpy as np
 from nucleiseg.errors import InputError
 from nucleiseg.leaderboard.bootstrap import Interval, Resamples, interval, resampled_rows
 from nucleiseg.leaderboard.candidates import Candidate, Kind
+from nucleiseg.leaderboard.caveats import describe_ties, entry_caveats
 from nucleiseg.leaderboard.entries import Entry, entries
-from nucleiseg.leaderboard.metrics import Metric, find_metric
-from nucleiseg.leaderboard.sentences import notes, verdict
+from nucleiseg.leaderboard.metrics import METRICS, MetricSpec, find_metric
 
 TIE_BREAKERS = ("ap", "pq", "ap50")
-"""Metrics that decide between rows with exactly the same value of what is ranked by; then fewer steps win."""
+"""Metrics that order rows with exactly the same value of what is ranked by; after them, fewer steps win."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,18 +30,18 @@ class Row:
 
     Attributes:
         rank: place within its table, from 1.
-        setting: what the setting is called.
-        step: optimisation steps done.
+        setting: name of the setting.
+        step: optimizer steps done.
         kind: a checkpoint as training saved it, or an average of several.
-        candidates: the checkpoints behind the row: one a seed and set of images.
-        values: every metric by its key in `Report.to_dict`, averaged over seeds, then over the image sets where it is
-            defined; NaN where it is in none. A metric with a ceiling has `KEY_share` too: the mean of its shares of
-            each image set's ceiling.
-        interval: 95 % interval of what the table is ranked by (`Table.measure`); NaN where nothing can be told.
-        difference: 95 % interval of this row minus the best one, on the same resampled images; of a bias, of its
+        candidates: the checkpoints of the row: one for each seed and set of images.
+        values: every metric by key, averaged over seeds, then over the image sets where it is defined; NaN if it is
+            defined in none. A metric with a ceiling has `KEY_share` too: the mean of its shares of each image set's
+            ceiling.
+        interval: 95 % interval of what the table is ranked by (`Table.measure`); NaN if it can't be computed.
+        difference: 95 % interval of this row minus the best one, on the same resampled images; for a bias, of its
             absolute value.
-        tied: whether the row cannot be told from the best one: `difference` does not lie on the worse side as a whole,
-            or is unknown; the best row itself is.
+        tied: whether the row is statistically indistinguishable from the best one: `difference` doesn't lie on the
+            worse side entirely, or is unknown. True for the best row itself.
         facts: facts of the candidates, numbers averaged; and `seconds_per_image`.
     """
 
@@ -52,12 +58,12 @@ class Row:
 
     @property
     def is_compared(self) -> bool:
-        """Whether there is an interval of the difference to the best row; if not, nothing can be told of a tie."""
+        """Whether the interval of the difference to the best row could be computed."""
         return not any(map(math.isnan, self.difference))
 
     @property
     def name(self) -> str:
-        """What a reader calls the row: setting and step."""
+        """Setting and step, as in a sentence."""
         if self.kind == "average":
             return f"{self.setting}, averaged weights (step {self.step})"
         return f"{self.setting}, step {self.step}"
@@ -65,15 +71,15 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Rows that were scored on the same images, so that they may be ranked side by side.
+    """Rows that were scored on the same images, so that they can be ranked side by side.
 
     Attributes:
         image_sets: digests of the sets of images that every row covers.
         images: names of the images.
-        rank_by: the metric that the user ranks by.
-        measure: key of `Row.values` that ranks: `rank_by`, or its share of the ceiling where it has one.
+        rank_by: key of the metric that the user ranks by.
+        measure: key of `Row.values` that ranks: `rank_by`, or its share of the ceiling if it has one.
         rows: the rows, best first.
-        sentence: what can be told from this table and what cannot.
+        sentence: which rows are tied with the best, and what limits that statement.
     """
 
     image_sets: tuple[str, ...]
@@ -86,7 +92,7 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class Leaderboard:
-    """All tables, that with the most images first; of as many, by the digests of their image sets.
+    """All tables, ordered by descending number of images, then by the digests of their image sets.
 
     Attributes:
         tables: one for each collection of image sets.
@@ -114,56 +120,65 @@ def rank(
         candidates: what was evaluated, in any order.
         rank_by: the metric that ranks, a key of `metrics.METRICS`.
         resamples: number of resamples of the bootstrap.
-        seed: seeds the resamples: the same call gives the same leaderboard.
+        seed: of the resamples: the same call gives the same leaderboard.
 
     Raises:
         InputError: if there is no candidate, or no such metric; the sentence names the accepted ones.
     """
     metric = find_metric(rank_by)
     if not candidates:
-        raise InputError("There is nothing to rank: no checkpoint was evaluated.")
+        raise InputError("No checkpoint was evaluated, so none can be ranked.")
     found = entries(candidates)
-    covers: dict[tuple[str, ...], list[Entry]] = {}
+    by_images: dict[tuple[str, ...], list[Entry]] = {}
     for entry in found:
-        covers.setdefault(entry.image_sets, []).append(entry)
-    tables = [_table(rows, metric, resamples, seed) for rows in covers.values()]
-    tables.sort(key=lambda table: (-len(table.images), table.image_sets))  # values of other images tell nothing
-    return Leaderboard(tuple(tables), notes(found, metric))
+        by_images.setdefault(entry.image_sets, []).append(entry)
+    tables = [_rank_table(rows, metric, resamples, seed) for rows in by_images.values()]
+    tables.sort(key=lambda table: (-len(table.images), table.image_sets))  # values on different images don't compare
+    return Leaderboard(tuple(tables), tuple(entry_caveats(found, metric)))
 
 
-def _table(found: Sequence[Entry], metric: Metric, resamples: int, seed: int) -> Table:
+def _rank_table(found: Sequence[Entry], metric: MetricSpec, resamples: int, seed: int) -> Table:
     """Rank entries of the same image sets."""
-    ordered = _ordered([(entry, entry.values()) for entry in found], metric)
-    image_sets = ordered[0][0].image_sets
-    names = [_names(ordered[0][0], image_set) for image_set in image_sets]
-    drawn = resampled_rows([entry.candidates for entry, _ in ordered], metric, resamples, seed)
-    rows = _rows(ordered, drawn, metric)
+
+    def key(pair: tuple[Entry, dict[str, float]]) -> tuple[Any, ...]:
+        entry, values = pair
+        others = [-METRICS[name].goodness(values[name]) for name in TIE_BREAKERS]
+        return -metric.goodness(values[metric.measure]), *others, entry.step, entry.kind, entry.setting_key
+
+    ordered = sorted(((entry, entry.values()) for entry in found), key=key)
+    best = ordered[0][0]
+    images = [  # names of the images of each set
+        [image.name for image in next(it.record for it in best.candidates if it.image_set == image_set).images]
+        for image_set in best.image_sets
+    ]
+    resampled = resampled_rows([entry.candidates for entry, _ in ordered], metric, resamples, seed)
+    rows = _rows(ordered, resampled, metric)
     return Table(
-        image_sets=image_sets,
-        images=tuple(name for images in names for name in images),
+        image_sets=best.image_sets,
+        images=tuple(name for names in images for name in names),
         rank_by=metric.key,
         measure=metric.measure,
         rows=tuple(rows),
-        sentence=verdict(
+        sentence=describe_ties(
             metric.key,
             tied=[row.rank for row in rows if row.tied],
             unknown=[row.rank for row in rows if not row.is_compared],
             rows=len(rows),
-            images=[len(images) for images in names],
-            defined=drawn.images,
+            images=list(map(len, images)),
+            defined=resampled.images,
             seeds=min(entry.seeds for entry in found),
         ),
     )
 
 
-def _rows(ordered: Sequence[tuple[Entry, dict[str, float]]], drawn: Resamples, metric: Metric) -> list[Row]:
+def _rows(ordered: Sequence[tuple[Entry, dict[str, float]]], resampled: Resamples, metric: MetricSpec) -> list[Row]:
     """Return the rows of ordered entries, with intervals from their resamples."""
     measured = np.array([values[metric.measure] for _, values in ordered])
     differences = metric.comparable(measured) - metric.comparable(measured[:1])
-    drawn_differences = metric.comparable(drawn.values) - metric.comparable(drawn.values[:1])
+    resampled_differences = metric.comparable(resampled.values) - metric.comparable(resampled.values[:1])
     rows = []
     for place, (entry, values) in enumerate(ordered):
-        difference = interval(drawn_differences[place], float(differences[place]), drawn.images)
+        difference = interval(resampled_differences[place], float(differences[place]), resampled.images)
         row = Row(
             rank=place + 1,
             setting=entry.setting,
@@ -171,27 +186,10 @@ def _rows(ordered: Sequence[tuple[Entry, dict[str, float]]], drawn: Resamples, m
             kind=entry.kind,
             candidates=entry.candidates,
             values=values,
-            interval=metric.possible(interval(drawn.values[place], float(measured[place]), drawn.images)),
+            interval=metric.clipped(interval(resampled.values[place], float(measured[place]), resampled.images)),
             difference=difference,
             tied=not metric.is_worse(difference),
             facts=entry.facts(),
         )
         rows.append(row)
     return rows
-
-
-def _ordered(found: Sequence[tuple[Entry, dict[str, float]]], metric: Metric) -> list[tuple[Entry, dict[str, float]]]:
-    """Return entries with their values, the best first; what decides does not depend on the order of `found`."""
-
-    def key(pair: tuple[Entry, dict[str, float]]) -> tuple[Any, ...]:
-        entry, values = pair
-        others = [-find_metric(name).goodness(values[name]) for name in TIE_BREAKERS]
-        return -metric.goodness(values[metric.measure]), *others, entry.step, entry.kind, entry.setting_key
-
-    return sorted(found, key=key)
-
-
-def _names(entry: Entry, image_set: str) -> list[str]:
-    """Return the names of the images of one image set."""
-    record = next(candidate.record for candidate in entry.candidates if candidate.image_set == image_set)
-    return [image.name for image in record.images]

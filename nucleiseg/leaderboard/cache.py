@@ -1,4 +1,4 @@
-"""Evaluations by what they were made of, so that nothing is predicted twice: a file each in a folder."""
+"""Cache of evaluations: a folder with two files each, named by a digest of all that the evaluation depends on."""
 
 import hashlib
 import json
@@ -8,110 +8,115 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from nucleiseg.errors import InputError
 from nucleiseg.files import write_json
 from nucleiseg.foreign_files import read_json
 from nucleiseg.leaderboard.record import EvaluationRecord
-from nucleiseg.models.plain import from_mapping, to_mapping
 from nucleiseg.progress import say
+from nucleiseg.settings import Settings, settings
 from nucleiseg.version import __version__
 
-VERSION = 3
-"""Of how checkpoints are evaluated: raise it when a number would change, and no older file is looked at."""
+VERSION = 4
+"""Version of how checkpoints are evaluated: raise it when a number changes, and older files are ignored."""
 
 HASHES = "hashes.json"
-"""The digests of files, so that a checkpoint of 140 MB is hashed once: path -> [size, mtime_ns, SHA-256]."""
+"""Digests of files, so that a checkpoint of 140 MB is hashed once: path -> [size, mtime_ns, SHA-256]."""
 
 
 @cache
 def versions() -> tuple[str, str]:
-    """Return the versions of this package and of PyTorch, whose kernels round differently, without importing it."""
+    """Return the versions of this package and of PyTorch (whose kernels round differently), without importing it."""
     return __version__, metadata.version("torch")
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What a checkpoint says about itself, and what was chosen for it, beside its evaluation.
+@settings
+class CheckpointInfo(Settings):
+    """What is known of a checkpoint beside its evaluation.
 
     Attributes:
-        parameters: how many the network has.
-        weights: what the run started from, in words.
-        stored_threshold: the score threshold in the file; None where it has none.
-        chosen_threshold: the score threshold with the best F1 on the images that were scored; None where there was
-            nothing to choose by, or they are no validation images, on which nothing may be chosen.
+        parameters: number of parameters of the network.
+        weights: what the training started from, in words.
+        stored_threshold: the score threshold stored in the file; None if it has none.
+        chosen_threshold: the score threshold with the best F1 on the scored images; None if there is nothing to choose
+            by, or they are not validation images, on which alone a threshold may be chosen.
+        overflowed_images: number of images on which the network's outputs were NaN or infinite.
     """
 
     parameters: int
     weights: str
     stored_threshold: float | None
     chosen_threshold: float | None
+    overflowed_images: Annotated[int, Field(ge=0)] = 0
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is kept of one checkpoint on one set of images."""
+    """One checkpoint on one set of images."""
 
     record: EvaluationRecord
-    facts: Facts
+    info: CheckpointInfo
 
 
 class EvaluationCache:
     """A folder of evaluations: `KEY.npz` and, written after it, `KEY.json`. It may be deleted at any time.
 
     Args:
-        folder: made when the first evaluation is put in.
+        folder: created when the first evaluation is stored.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._hashes = self._read_hashes()
-        self._has_said = False
+        self._has_warned = False
 
     def key(self, checkpoint: str, image_set: str, settings: object) -> str:
-        """Return the name of an evaluation, which changes with the versions of this package and of PyTorch, too.
+        """Return the name of an evaluation, which also depends on the versions of this package and of PyTorch.
 
         Args:
             checkpoint: digest of the checkpoint's file.
             image_set: digest of images and truth.
-            settings: how it predicts; anything of plain values.
+            settings: of the prediction; anything that JSON can hold.
         """
         text = json.dumps([VERSION, *versions(), checkpoint, image_set, settings], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def get(self, key: str) -> Evaluation | None:
-        """Return an evaluation; None where there is none, or a damaged one, which is said."""
-        record, facts = self._paths(key)
-        if not facts.exists() or not record.exists():
+        """Return an evaluation; None if there is none, or (with a message) if it is damaged."""
+        record, info = self._paths(key)
+        if not info.exists() or not record.exists():
             return None
         try:
-            return Evaluation(EvaluationRecord.load(record), from_mapping(Facts, read_json(facts), facts.name))
+            loaded = CheckpointInfo.from_dict(read_json(info), info.name, complete=True)
+            return Evaluation(EvaluationRecord.load(record), loaded)
         except (InputError, OSError, ValueError, KeyError, EOFError) as error:
-            say(f"An evaluation in the cache is damaged and made again ({record}: {error}).")
+            say(f"The cached evaluation {record} is damaged ({error}): the checkpoint is evaluated again.")
             return None
 
     def put(self, key: str, evaluation: Evaluation) -> None:
-        """Keep an evaluation; a folder that cannot be written is said once, and the work goes on."""
-        record, facts = self._paths(key)
+        """Store an evaluation. If the folder cannot be written, a message says so once and nothing is stored."""
+        record, info = self._paths(key)
         with self._writing():
             evaluation.record.save(record)
-            write_json(facts, to_mapping(evaluation.facts))
+            write_json(info, evaluation.info.to_dict())
 
-    def get_json(self, key: str, what: str) -> Any:  # noqa: ANN401
-        """Return what `put_json` kept; None where there is nothing that can be read."""
+    def get_json(self, key: str, name: str) -> Any:  # noqa: ANN401
+        """Return what `put_json` stored; None if there is nothing, or it cannot be read."""
         try:
-            return read_json(self.folder / f"{key}.{what}.json")
+            return read_json(self.folder / f"{key}.{name}.json")
         except InputError:
             return None
 
-    def put_json(self, key: str, what: str, value: object) -> None:
-        """Keep something that was made of an evaluation, as plain values."""
+    def put_json(self, key: str, name: str, value: object) -> None:
+        """Store something that was derived from an evaluation; anything that JSON can hold."""
         with self._writing():
-            write_json(self.folder / f"{key}.{what}.json", value, indent=None)
+            write_json(self.folder / f"{key}.{name}.json", value, indent=None)
 
     def digest(self, file: Path) -> str:
-        """Return the SHA-256 of a file's content, from memory where its size and time are as they were.
+        """Return the SHA-256 of a file; it is read again only if its size or modification time has changed.
 
         Raises:
             InputError: if it cannot be read.
@@ -127,7 +132,7 @@ class EvaluationCache:
                 with self._writing():
                     write_json(self.folder / HASHES, self._hashes)
         except OSError as error:
-            raise InputError(f"{file} cannot be read ({error.strerror}): check that it is there.") from error
+            raise InputError(f"{file} cannot be read ({error.strerror}): check the path.") from error
         return str(known[2])
 
     def _paths(self, key: str) -> tuple[Path, Path]:
@@ -143,12 +148,13 @@ class EvaluationCache:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
+        """Turn the first OSError of the body into a message and ignore others: work doesn't depend on the cache."""
         try:
             yield
         except OSError as error:
-            if not self._has_said:
+            if not self._has_warned:
                 say(
-                    f"Evaluations cannot be kept for the next time in {self.folder} ({error.strerror}): give another "
-                    "cache_dir."
+                    f"The evaluation cache cannot be written ({error.filename or self.folder}: {error.strerror}): "
+                    "evaluations are computed again next time. Free some space, or choose another folder (cache_dir)."
                 )
-            self._has_said = True
+            self._has_warned = True

@@ -1,97 +1,256 @@
-"""What a reader of the leaderboard should know of the runs behind it."""
+"""What a leaderboard shows and what it doesn't, in sentences: ties, missing folds, optimistic numbers, failed runs."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from itertools import groupby
+from typing import Any, Protocol
 
 from nucleiseg.data.readers import READERS
 from nucleiseg.errors import some
-from nucleiseg.leaderboard.best import BEST
-from nucleiseg.leaderboard.board import Leaderboard
-from nucleiseg.leaderboard.candidates import Candidate
+from nucleiseg.leaderboard.candidates import Kind, Scored
+from nucleiseg.leaderboard.entries import Entry
+from nucleiseg.leaderboard.metrics import MetricSpec
 from nucleiseg.models.precision import Precision
 from nucleiseg.progress import counted
 from nucleiseg.runs import Run
 
-ENDINGS = {
-    "running": "goes on, or was killed",
-    "interrupted": "was interrupted",
-    "failed": "failed",
-}
-"""State of a run that is not done -> what became of it."""
+FEW_IMAGES = 10
+"""Below this number of images an interval depends strongly on which images they are."""
+
+FEW_SEEDS = 5
+"""Below this number of seeds intervals are called too narrow: resampling 4 seeds shows 3/4 of their variance."""
+
+ENDINGS = {"running": "is running or was killed", "interrupted": "was interrupted", "failed": "failed"}
+"""State of an unfinished run -> how a sentence puts it."""
+
+NOT_REAL = "no number measured here holds for real tissue"
 
 
-def notes_on(runs: Sequence[Run], data: Mapping[str, Any] | None, precision: Precision) -> list[str]:
-    """Return a sentence for each run that is not done, one where images are drawn, one where numbers are rounded.
+def describe_ties(
+    rank_by: str,
+    *,
+    tied: Sequence[int],
+    unknown: Sequence[int],
+    rows: int,
+    images: Sequence[int],
+    defined: Sequence[int],
+    seeds: int,
+) -> str:
+    """Say which rows of a table are statistically indistinguishable from the best, and what limits that statement.
 
     Args:
-        runs: the runs.
-        data: the keys of the `data` group that all are scored on; None: each on its own.
-        precision: in which all checkpoints predicted.
+        rank_by: key of the metric.
+        tied: ranks of the rows that are indistinguishable from the best, which is among them; ascending.
+        unknown: ranks of the rows for which no interval of the difference to the best could be computed.
+        rows: number of rows.
+        images: number of images of each image set.
+        defined: number of images of each image set where the metric is defined.
+        seeds: smallest number of distinct seeds that a row has in an image set.
     """
-    notes = [_ending(run) for run in runs if run.status.get("state") in ENDINGS]
-    if precision != "32":
-        notes.append(
-            f"All checkpoints predicted with precision={precision}: metrics may differ a little from precision=32."
+    these = "this 1 image" if sum(images) == 1 else f"these {sum(images)} images"
+    these += f" of {len(images)} folds" if len(images) > 1 else ""
+    if not defined:
+        return f"{rank_by} is undefined on {these}, which have no true instance: the order is arbitrary."
+    if rows == 1:
+        return f"There is one row on {these}, and none to compare it with."
+    if min(defined) == 1:
+        alone = "One image doesn't" if len(images) == 1 else "A fold of one image doesn't"
+        return f"{alone} show how results vary: no row can be distinguished from another. Validate on more images."
+    if unknown:
+        which = f"row{'s' * (len(unknown) > 1)} {ranks(unknown)}"
+        return f"No interval could be computed for {which} on {these}: their differences may be due to chance."
+    where = f"on {these} (95 % paired bootstrap of {rank_by})"
+    if len(tied) == 1:
+        sentences = [f"The best row is significantly better than all others {where}."]
+    elif len(tied) == rows:
+        sentences = [f"All {rows} rows are statistically indistinguishable {where}."]
+    else:
+        others = f"Row {tied[1]} is" if len(tied) == 2 else f"Rows {ranks(tied[1:])} are"
+        sentences = [f"{others} statistically indistinguishable from the best {where}."]
+        if tied[-1] > len(tied):
+            sentences.append("A tied row below one that isn't varies more from image to image.")
+    if missing := len(images) - len(defined):
+        sentences.append(f"{counted(missing, 'fold')} without truth {'is' if missing == 1 else 'are'} left out.")
+    if sum(defined) < FEW_IMAGES:
+        sentences.append(f"So few images ({sum(defined)}) give rough intervals.")
+    if seeds == 1:
+        sentences.append("The intervals don't include the effect of another seed: some rows have a single one.")
+    elif seeds < FEW_SEEDS:
+        sentences.append(f"The intervals are too narrow for the effect of other seeds: some rows have {seeds}.")
+    if len(defined) > 1:
+        sentences.append("Each fold is a separate training; the intervals include its noise only if folds have seeds.")
+    return " ".join(sentences)
+
+
+def ranks(numbers: Sequence[int]) -> str:
+    """Return ascending numbers as text.
+
+    >>> ranks([1, 2, 3, 5, 7])
+    '1 to 3, 5 and 7'
+    """
+    runs = []
+    for _, pairs in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
+        run = [number for _, number in pairs]
+        runs += [f"{run[0]} to {run[-1]}"] if len(run) > 2 else [str(number) for number in run]
+    return " and ".join([", ".join(runs[:-1]), runs[-1]] if len(runs) > 1 else runs)
+
+
+def entry_caveats(found: Sequence[Entry], metric: MetricSpec) -> list[str]:
+    """Name folds and seeds that are missing, runs that repeat others, and thresholds chosen on the scored images.
+
+    Args:
+        found: all entries of the leaderboard.
+        metric: what it is ranked by.
+    """
+    caveats = []
+    if (tables := len({entry.image_sets for entry in found})) > 1:
+        caveats.append(
+            f"Not all rows were scored on the same images: there are {tables} tables, whose numbers can't be compared."
         )
-    drawn = drawn_note(runs, data)
-    return [*notes, drawn] if drawn else notes
+    if metric.has_threshold:
+        caveats.append(
+            f"{metric.key} uses detections above a score threshold that was chosen in validation, for each checkpoint: "
+            "where that was on these images, the values are slightly optimistic, which the intervals don't show."
+        )
+    missing_folds: dict[tuple[str, int, int], list[Entry]] = {}
+    missing_seeds: dict[tuple[str, int, int], list[Entry]] = {}
+    repeats: dict[tuple[str, ...], None] = {}
+    for entry in found:
+        own = set(entry.image_sets)
+        most_sets = max((len(other.image_sets) for other in found if own < set(other.image_sets)), default=0)
+        if most_sets:
+            missing_folds.setdefault((entry.setting, len(own), most_sets), []).append(entry)
+        most_seeds = max(other.seeds for other in found if other.image_sets == entry.image_sets)
+        if entry.seeds < most_seeds:
+            missing_seeds.setdefault((entry.setting, entry.seeds, most_seeds), []).append(entry)
+        runs: dict[tuple[str, int], set[str]] = {}
+        for candidate in entry.candidates:
+            runs.setdefault((candidate.image_set, candidate.seed), set()).add(candidate.run)
+        repeats |= dict.fromkeys(tuple(sorted(names)) for names in runs.values() if len(names) > 1)
+    caveats += [
+        f"{setting}, {_steps(rows)}: scored on {have} of {counted(most, 'set')} of validation images (folds) that "
+        "others cover, so it is in another table. Runs may be missing, killed or unfinished."
+        for (setting, have, most), rows in missing_folds.items()
+    ]
+    caveats += [
+        f"{setting}, {_steps(rows)}: {counted(have, 'seed')}, while others in the table have {most}."
+        for (setting, have, most), rows in missing_seeds.items()
+    ]
+    caveats += [
+        f"{' and '.join(names)} have the same setting, seed and images: their average counts as one seed."
+        for names in repeats
+    ]
+    return caveats
 
 
-def drawn_note(runs: Sequence[Run], data: Mapping[str, Any] | None) -> str:
-    """Say what is drawn: the images that runs learnt from, those that they are scored on, or both; empty if neither.
+def scored_caveats(scored: Sequence[Scored], metric: MetricSpec) -> list[str]:
+    """Name checkpoints that find nothing, and numbers that are optimistic.
+
+    Args:
+        scored: the evaluated checkpoints.
+        metric: what they are ranked by; `entry_caveats` has the sentence for one that uses a threshold.
+    """
+    overflowing: dict[tuple[str, int, int], list[Scored]] = {}
+    silent: dict[str, list[Scored]] = {}
+    trained_on: dict[tuple[int, int], dict[str, None]] = {}
+    for item in scored:
+        run, images = item.job.run, item.evaluation.record.images
+        if overflows := item.evaluation.info.overflowed_images:
+            overflowing.setdefault((run.name, overflows, len(images)), []).append(item)
+        elif any(image.truths for image in images) and not any(image.results.masks for image in images):
+            silent.setdefault(run.name, []).append(item)
+        if seen := len({image.name for image in images}.intersection(run.splits.get("train") or ())):
+            trained_on.setdefault((seen, len(images)), {})[run.name] = None
+    caveats = [
+        f"{name}, {_steps([item.job for item in items])}: the network's outputs are NaN or infinite on {overflows} of "
+        f"{counted(images, 'image')}, so detections there are missing: its weights have diverged."
+        for (name, overflows, images), items in overflowing.items()
+    ]
+    caveats += [
+        f"{name}, {_steps([item.job for item in items])}: no detection on any image, at any score that it keeps."
+        for name, items in silent.items()
+    ]
+    for (seen, total), names in trained_on.items():
+        were, their = ("was", "its") if len(names) == 1 else ("were", "their")
+        caveats.append(
+            f"{some(names)} {were} trained on {seen} of these {counted(total, 'image')}, judging by their names: "
+            f"{their} numbers are too good."
+        )
+    if not metric.has_threshold and any(item.evaluation.info.chosen_threshold is not None for item in scored):
+        caveats.append(
+            "Label maps and counts (aji, pq, dice, f1, count_mae ...) use the score threshold that is best on these "
+            "validation images, as best.ckpt then does: slightly optimistic, for all checkpoints alike."
+        )
+    return caveats
+
+
+def run_caveats(runs: Sequence[Run], data: Mapping[str, Any] | None, precision: Precision) -> list[str]:
+    """Name runs that are not finished, synthetic images and rounded predictions.
 
     Args:
         runs: the runs.
-        data: the keys of the `data` group that all are scored on; None: each on its own.
+        data: the keys of the `data` group that all runs are scored on; None: each on its own.
+        precision: of all predictions.
+    """
+    caveats = []
+    for run in runs:
+        state = str(run.status.get("state"))
+        if state in ENDINGS:
+            steps = f"step {run.status.get('steps', '?')} of {run.status.get('of', '?')}"
+            reason = str(run.status.get("reason") or "").strip()
+            why = f": {reason}" if reason and state == "failed" else ""
+            ranked = ": its checkpoints so far are ranked" if state == "running" and run.index else ""
+            caveats.append(f"{run.name} {ENDINGS[state]} ({steps}){why}{ranked}.")
+    if precision != "32":
+        caveats.append(
+            f"All checkpoints predicted with precision={precision}: metrics may differ slightly from precision=32."
+        )
+    if synthetic := synthetic_note(runs, data):
+        caveats.append(synthetic)
+    return caveats
+
+
+def synthetic_note(runs: Sequence[Run], data: Mapping[str, Any] | None) -> str:
+    """Say what is synthetic: the images that runs were trained on, those that they are scored on, or both.
+
+    Args:
+        runs: the runs.
+        data: the keys of the `data` group that all runs are scored on; None: each on its own.
+
+    Returns:
+        A sentence; empty if no image is synthetic.
     """
     everyone = [run.name for run in runs]
-    learnt = [run.name for run in runs if _is_drawn(run.config.get("data"))]
-    scored = learnt if data is None else everyone if _is_drawn(data) else []
-    who = "All runs" if learnt == everyone else some(learnt)
-    if not learnt and not scored:
+    trained = [run.name for run in runs if _is_synthetic(run.config.get("data"))]
+    scored = trained if data is None else everyone if _is_synthetic(data) else []
+    who = "all runs" if trained == everyone else some(trained)
+    if not trained and not scored:
         return ""
-    if learnt == scored == everyone:
-        return "The data are DRAWN, not photographed: what is measured here says nothing about real tissue."
+    if trained == scored == everyone:
+        return f"The data are SYNTHETIC, not photographed: {NOT_REAL}."
     if not scored:
-        return f"Learnt from DRAWN images, not from photographs: {who}. What all is scored on is not drawn."
-    if learnt == scored:
-        return f"Learnt from DRAWN images and scored on such: {who}. Their numbers say nothing about real tissue."
-    others = f"Learnt from such images, too: {who}." if learnt else "The runs learnt from other images."
-    return f"All is scored on DRAWN images, not on photographs: this says nothing about real tissue. {others}"
+        return f"Trained on SYNTHETIC images, scored on photographs: {who}."
+    if trained == scored:
+        return f"Trained and scored on SYNTHETIC images: {who}. Their numbers don't hold for real tissue."
+    others = f"Trained on such images too: {who}." if trained else "The runs were trained on other images."
+    return f"All runs are scored on SYNTHETIC images, not on photographs: {NOT_REAL}. {others}"
 
 
-def _is_drawn(data: object) -> bool:
-    """Tell whether the keys of a `data` group are of images that a program draws."""
+def _is_synthetic(data: object) -> bool:
+    """Return whether the keys of a `data` group are of images that a program generates."""
     reader = READERS.get(str(data.get("reader"))) if isinstance(data, Mapping) else None
     return bool(getattr(reader, "synthetic", False))
 
 
-def notes_on_best(board: Leaderboard, best: Candidate) -> list[str]:
-    """Say which checkpoint `best.ckpt` is and what it was chosen from; nothing where there was no choice.
+class _Checkpoint(Protocol):
+    """A checkpoint or several: entries and jobs."""
 
-    Args:
-        board: the leaderboard.
-        best: the checkpoint, one of the first table's first row.
-    """
-    table = board.tables[0]
-    row = table.rows[0]
-    rivals = [candidate for candidate in row.candidates if candidate.image_set == best.image_set]
-    reasons = []
-    if len(table.image_sets) > 1:
-        folds = counted(len(table.image_sets), "fold")
-        reasons.append(f"of the best row's {folds} the first by name, since values on different images do not compare")
-    if len(rivals) > 1:
-        reasons.append(f"of {counted(len(rivals), 'run')} on the same images the best by {table.rank_by}")
-    if len(board.tables) > 1:
-        images = counted(len(table.images), "image")
-        reasons.append(f"from table 1 ({images}): whether the best rows of other tables are better cannot be told")
-    return [f"{BEST} is {best.run}, {row.name}: {'; '.join(reasons)}."] if reasons else []
+    @property
+    def step(self) -> int: ...
+    @property
+    def kind(self) -> Kind: ...
 
 
-def _ending(run: Run) -> str:
-    status = run.status
-    steps = f"step {status.get('steps', '?')} of {status.get('of', '?')}"
-    reason = str(status.get("reason") or "").strip()
-    why = f": {reason}" if reason and status["state"] == "failed" else ""
-    ranked = ": its checkpoints so far are ranked" if status["state"] == "running" and run.index else ""
-    return f"{run.name} {ENDINGS[str(status['state'])]} ({steps}){why}{ranked}."
+def _steps(checkpoints: Sequence[_Checkpoint]) -> str:
+    """Return the steps of checkpoints as text; an average is named by its last step."""
+    steps = [f"{item.step}" + " (averaged weights)" * (item.kind == "average") for item in checkpoints]
+    return f"step {steps[0]}" if len(steps) == 1 else f"steps {', '.join(steps[:-1])} and {steps[-1]}"

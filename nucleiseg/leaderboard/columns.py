@@ -1,42 +1,27 @@
-"""The columns of a leaderboard: what each is called, its unit, its format, its definition, and which value is better.
+"""Columns of a leaderboard that are not metrics: key, heading, unit, format, definition and direction of each.
 
-The CSV file and the HTML page show all of them, the terminal and the tables for papers those of `CHOICE`; headings,
-numbers as text and definitions are the same everywhere. The CSV file has keys for headings and numbers as they are.
+Terminal, Markdown, LaTeX and HTML show headings and formatted numbers; the CSV file has keys and full precision.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
-from nucleiseg.evaluation.definitions import DEFINITIONS
-from nucleiseg.leaderboard.board import Row
-from nucleiseg.leaderboard.metrics import CEILING, METRICS
+Better = Literal["higher", "lower", "nearer zero"]
+"""Which of two values is better."""
 
 Value = float | str | None
-"""What a cell holds; None where it is not known or not defined."""
+"""Content of a cell; None if not known or undefined."""
 
 MISSING = "–"
-"""Stands for a value that is undefined or not known."""
-
-CHOICE = (
-    "ap50",
-    "ap50_100",
-    "ap",
-    "pq",
-    "aji_plus",
-    "count_mae",
-    "parameters",
-    "seconds_per_step",
-    "seconds_per_image",
-    "peak_memory_mb",
-)
-"""Metrics and facts that people read beside what ranks, on the terminal and in tables for papers."""
+"""Shown for a value that is not known or undefined."""
 
 INTERVAL = (
-    "95 % interval of what ranks, from a bootstrap over the images, and over the seeds of a setting where there are "
-    "several."
+    "95 % interval of the ranking metric, from a bootstrap over the images, and over the seeds of a setting where "
+    "there are several."
 )
-"""What the interval of a row is."""
+"""Definition of a row's interval."""
 
 
 @dataclass(frozen=True)
@@ -44,190 +29,72 @@ class Column:
     """A column.
 
     Attributes:
-        key: its name in a CSV file.
-        heading: what a reader sees above it, without the unit.
-        unit: unit of its numbers as text; empty where they have none.
-        number_format: Python's format of its numbers.
-        definition: a sentence on what the numbers are.
-        higher_is_better: True or False; None where neither is better.
-        scale: how many of the value one `unit` is.
+        key: its name in the CSV file.
+        heading: its name for readers, without the unit.
+        definition: a sentence on what the values are.
+        unit: unit of the formatted numbers; empty if they have none.
+        number_format: Python's format specification of the numbers.
+        better: which of two values is better; None if neither is.
+        scale: what a value is divided by to be in `unit`.
     """
 
     key: str
     heading: str
+    definition: str = ""
     unit: str = ""
     number_format: str = ".4f"
-    definition: str = ""
-    higher_is_better: bool | None = None
+    better: Better | None = None
     scale: float = 1
 
     @property
     def title(self) -> str:
-        """The heading with the unit, as in `peak memory (MB)`."""
+        """The heading with the unit: `peak memory (MB)`."""
         return f"{self.heading} ({self.unit})" if self.unit else self.heading
 
     def text(self, value: Value) -> str:
-        """Return a cell as text: every number of the column in the same format; `MISSING` where there is no value."""
+        """Format a value; every number of a column has the same format.
+
+        >>> Column("parameters", "parameters", unit="M", number_format=".1f", scale=1e6).text(43_912_345)
+        '43.9'
+        """
         if value is None or (isinstance(value, float) and math.isnan(value)):
             return MISSING
         return value if isinstance(value, str) else format(value / self.scale, self.number_format)
 
 
-HEADINGS: Mapping[str, str] = {
-    "ap": "AP",
-    "ap50": "AP50",
-    "ap75": "AP75",
-    "ap_100": "AP at 100",
-    "ap50_100": "AP50 at 100",
-    "ap75_100": "AP75 at 100",
-    "ap50_100_ceiling": "ceiling of AP50 at 100",
-    "aji": "AJI",
-    "aji_plus": "AJI+",
-    "dq": "DQ",
-    "sq": "SQ",
-    "pq": "PQ",
-    "dice": "Dice",
-    "f1": "F1",
-    "count_mae": "count error",
-    "count_bias": "count bias",
-    "count_threshold": "score threshold",
-}
-"""Key of the report -> heading; those of boxes follow from them."""
-
 IDENTITY = (
-    Column("rank", "rank", number_format=".0f", definition="Place in the table.", higher_is_better=False),
-    Column("setting", "setting", definition="What differs between the runs."),
-    Column("step", "step", number_format=".0f", definition="Optimisation steps done."),
-    Column("kind", "weights of", definition="step: a checkpoint as training saved it; average: the mean of several."),
-    Column("tied", "tied", definition="yes: cannot be told from the best row on these images."),
+    Column("rank", "rank", "Place in the table.", number_format=".0f", better="lower"),
+    Column("setting", "setting", "What differs between the runs."),
+    Column("step", "step", "Optimizer steps done.", number_format=".0f"),
+    Column("kind", "weights of", "step: a checkpoint as training saved it; average: the mean of several."),
+    Column("tied", "tied", "yes: statistically indistinguishable from the best row on these images."),
     Column(
         "interval_low",
         "95 % from",
-        definition=f"Lower end of the {INTERVAL} Of a metric with a ceiling: of its share of the ceiling.",
+        f"Lower end of the {INTERVAL} For a metric with a ceiling: of its share of the ceiling.",
     ),
-    Column("interval_high", "95 % to", definition="Upper end of that interval."),
+    Column("interval_high", "95 % to", "Upper end of that interval."),
     Column(
         "difference_low",
         "to the best, from",
-        definition="Lower end of the 95 % interval of this row minus the best one, on the same resamples; for "
-        "count_bias of their absolute values, since the one nearer zero is better.",
+        "Lower end of the 95 % interval of this row minus the best one, on the same resamples; for count_bias of their "
+        "absolute values, since the one nearer zero is better.",
     ),
-    Column("difference_high", "to the best, to", definition="Upper end of that interval."),
+    Column("difference_high", "to the best, to", "Upper end of that interval."),
 )
-"""What stands before the metrics."""
+"""Columns before the metrics."""
 
-FACTS = (
-    Column("parameters", "parameters", "M", ".1f", "Numbers that the network consists of, in millions.", scale=1e6),
-    Column(
-        "seconds_per_step",
-        "time per step",
-        "s",
-        ".3f",
-        "Wall-clock time of a training step.",
-        higher_is_better=False,
-    ),
-    Column(
-        "seconds_per_image",
-        "time per image",
-        "s",
-        ".3f",
-        "Wall-clock time of predicting a validation image.",
-        higher_is_better=False,
-    ),
-    Column(
-        "peak_memory_mb",
-        "peak memory",
-        "MB",
-        ",.0f",
-        "Most memory that training held, of the GPU where there was one.",
-        higher_is_better=False,
-    ),
-    Column("device", "device", definition="What training ran on."),
-    Column("weights", "weights", definition="What training started from."),
-    Column("seeds", "seeds", number_format=".0f", definition="Seeds that the numbers are averaged over."),
-    Column("image_sets", "folds", number_format=".0f", definition="Sets of validation images averaged over."),
-)
-"""What stands behind the metrics."""
-
-_FACTS = {column.key: column for column in FACTS}
-
-_BETTER = {"higher": True, "lower": False, "nearer zero": None}
-
-
-def cells(row: Row) -> list[tuple[Column, Value]]:
-    """Return every cell of a row, in the order of the columns: identity, metrics as the report orders them, facts.
-
-    All rows of a leaderboard have the same columns, if their records were made by one version.
-
-    Args:
-        row: a row of a table.
-    """
-    identity: dict[str, Value] = {
-        "rank": row.rank,
-        "setting": row.setting,
-        "step": row.step,
-        "kind": row.kind,
-        "tied": "yes" if row.tied else "no",
-        "interval_low": row.interval[0],
-        "interval_high": row.interval[1],
-        "difference_low": row.difference[0],
-        "difference_high": row.difference[1],
-    }
-    seeds: dict[str, set[int]] = {}
-    for candidate in row.candidates:
-        seeds.setdefault(candidate.image_set, set()).add(candidate.seed)
-    facts = {**row.facts, "seeds": min(map(len, seeds.values())), "image_sets": len(seeds)}
-    return [
-        *((column, _defined(identity[column.key])) for column in IDENTITY),
-        *((metric_column(key), _defined(value)) for key, value in row.values.items()),
-        *((column, _defined(facts.get(column.key))) for column in FACTS),
-    ]
-
-
-def column_of(key: str) -> Column:
-    """Return the column of a metric or fact.
-
-    Args:
-        key: a key of `FACTS`, or of `metric_column`.
-    """
-    return _FACTS.get(key) or metric_column(key)
-
-
-def with_ceiling(key: str, values: Mapping[str, Value]) -> str:
-    """Return `0.2441 of at most 0.2574` for a metric with a ceiling, else the value alone, as text.
-
-    Args:
-        key: of a metric or fact.
-        values: of the row, by key.
-    """
-    column, value = column_of(key), values.get(key)
-    metric = METRICS.get(key)
-    ceiling = values.get(CEILING) if metric and metric.has_ceiling else None
-    text = column.text(value)
-    return text if MISSING in (text, column.text(ceiling)) else f"{text} of at most {column.text(ceiling)}"
-
-
-def metric_column(key: str) -> Column:
-    """Return the column of a key of `Row.values`.
-
-    Args:
-        key: a flat key of the report, or `KEY_share`.
-    """
-    if key.endswith("_share"):
-        of = metric_column(key.removesuffix("_share"))
-        definition = f"{of.key} as a share of its ceiling on the same images; over folds, the mean of their shares."
-        return Column(key, f"{of.heading}, share of ceiling", definition=definition, higher_is_better=True)
-    plain = key.removeprefix("box_")
-    heading = HEADINGS.get(plain, plain)
-    metric = METRICS.get(plain)
-    return Column(
-        key=key,
-        heading=heading if plain == key else f"box {heading}",
-        number_format=".1f" if key in ("count_mae", "count_bias") else ".4f",
-        definition=DEFINITIONS.get(key, ""),
-        higher_is_better=_BETTER[metric.better] if metric else None,
+FACTS: Mapping[str, Column] = {
+    column.key: column
+    for column in (
+        Column("parameters", "parameters", "Parameters of the network, in millions.", "M", ".1f", scale=1e6),
+        Column("seconds_per_step", "time per step", "Wall-clock time of a training step.", "s", ".3f", "lower"),
+        Column("seconds_per_image", "time per image", "Wall-clock time of predicting an image.", "s", ".3f", "lower"),
+        Column("peak_memory_mb", "peak memory", "Peak memory of the training (GPU or CPU).", "MB", ",.0f", "lower"),
+        Column("device", "device", "What training ran on."),
+        Column("weights", "weights", "What training started from."),
+        Column("seeds", "seeds", "Seeds that the numbers are averaged over.", number_format=".0f"),
+        Column("image_sets", "folds", "Sets of validation images averaged over.", number_format=".0f"),
     )
-
-
-def _defined(value: Value) -> Value:
-    return None if isinstance(value, float) and math.isnan(value) else value
+}
+"""Columns after the metrics, by key."""

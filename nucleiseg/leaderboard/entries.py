@@ -1,17 +1,19 @@
-"""Candidates of one setting and step together: their metrics and facts, averaged over seeds, then over folds."""
+"""Group candidates by setting and step; average their metrics and facts over seeds, then over folds."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
+
+import numpy as np
 
 from nucleiseg.leaderboard.candidates import Candidate, Kind
 from nucleiseg.leaderboard.metrics import CEILING, METRICS
 from nucleiseg.leaderboard.record import EvaluationRecord
 
-NO_METRICS = ("images", "truths", "results")
-"""Numbers of the report that are counts of what was evaluated."""
+NOT_METRICS = ("images", "truths", "results")
+"""Numbers of the report that count what was evaluated."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,14 +21,14 @@ class Entry:
     """The candidates of one setting, step and kind.
 
     Attributes:
-        candidates: at least one, by image set, seed and run.
+        candidates: at least one, ordered by image set, seed and run.
     """
 
     candidates: tuple[Candidate, ...]
 
     @property
     def setting(self) -> str:
-        """What the setting is called."""
+        """Name of the setting."""
         return self.candidates[0].setting
 
     @property
@@ -36,12 +38,12 @@ class Entry:
 
     @property
     def step(self) -> int:
-        """Optimisation steps done."""
+        """Optimizer steps done."""
         return self.candidates[0].step
 
     @property
     def kind(self) -> Kind:
-        """How the weights came about."""
+        """How the weights were made."""
         return self.candidates[0].kind
 
     @property
@@ -51,59 +53,62 @@ class Entry:
 
     @property
     def seeds(self) -> int:
-        """Least number of distinct seeds in an image set."""
-        return min(len({candidate.seed for candidate in self._in(image_set)}) for image_set in self.image_sets)
+        """Smallest number of distinct seeds in an image set."""
+        return smallest_seed_count(self.candidates)
 
     def values(self) -> dict[str, float]:
-        """Average every metric of the report over seeds, then over image sets; NaN where it is undefined.
+        """Average every metric over seeds, then over image sets; NaN where it is undefined.
 
-        A metric with a ceiling has `KEY_share` too: the share of each image set's own ceiling, averaged, since
+        A metric with a ceiling has `KEY_share` too: the mean of its shares of each image set's own ceiling, since
         ceilings differ between image sets. Runs that repeat a seed are averaged first.
         """
-        return self._averaged(lambda candidate: metric_values(candidate.record))
+        of_sets: dict[str, dict[int, list[Mapping[str, float]]]] = {}
+        for candidate in self.candidates:
+            of_seeds = of_sets.setdefault(candidate.image_set, {})
+            of_seeds.setdefault(candidate.seed, []).append(metric_values(candidate.record))
+        return _means([_means([_means(runs) for runs in of_seeds.values()]) for of_seeds in of_sets.values()])
 
     def facts(self) -> dict[str, float | str | None]:
-        """Average what is a number among the facts of the candidates; join what differs of the others."""
+        """Average the numbers among the candidates' facts and join the distinct texts."""
         names = dict.fromkeys(name for candidate in self.candidates for name in candidate.facts)
         facts = {name: _joined([candidate.facts.get(name) for candidate in self.candidates]) for name in names}
         seconds = mean([candidate.record.seconds_per_image for candidate in self.candidates])
         return {**facts, "seconds_per_image": None if math.isnan(seconds) else seconds}
-
-    def _in(self, image_set: str) -> list[Candidate]:
-        return [candidate for candidate in self.candidates if candidate.image_set == image_set]
-
-    def _averaged(self, numbers: Callable[[Candidate], Mapping[str, float]]) -> dict[str, float]:
-        def of_set(image_set: str) -> dict[str, float]:
-            of_seeds: dict[int, list[Mapping[str, float]]] = {}
-            for candidate in self._in(image_set):
-                of_seeds.setdefault(candidate.seed, []).append(numbers(candidate))
-            return _means([_means(repeats) for repeats in of_seeds.values()])
-
-        return _means([of_set(image_set) for image_set in self.image_sets])
 
 
 def entries(candidates: Iterable[Candidate]) -> list[Entry]:
     """Group candidates by setting, step and kind.
 
     Returns:
-        The entries in an order that does not depend on that of the candidates.
+        The entries, in an order that doesn't depend on that of the candidates.
     """
     grouped: dict[tuple[Any, ...], list[Candidate]] = {}
-    for candidate in sorted(candidates, key=lambda one: (one.image_set, one.seed, one.run, str(one.checkpoint))):
+    for candidate in sorted(candidates, key=lambda item: (item.image_set, item.seed, item.run, str(item.checkpoint))):
         grouped.setdefault((candidate.setting_key, candidate.step, candidate.kind), []).append(candidate)
     return [Entry(tuple(grouped[key])) for key in sorted(grouped)]
 
 
+def smallest_seed_count(candidates: Iterable[Candidate]) -> int:
+    """Return the smallest number of distinct seeds that candidates have in an image set."""
+    seeds: dict[str, set[int]] = {}
+    for candidate in candidates:
+        seeds.setdefault(candidate.image_set, set()).add(candidate.seed)
+    return min(map(len, seeds.values()))
+
+
 def metric_values(record: EvaluationRecord) -> dict[str, float]:
-    """Return the flat metrics of a record's report, and the shares of their ceilings; NaN where undefined."""
+    """Return every metric of a record by key, and the shares of their ceilings; NaN where undefined."""
     numbers = {
         key: math.nan if value is None else float(value)
         for key, value in record.report.items()
-        if key not in NO_METRICS and (value is None or isinstance(value, int | float))
+        if key not in NOT_METRICS and (value is None or isinstance(value, int | float))
     }
+    once = np.ones((1, len(record.images)))
+    for spec in METRICS.values():
+        if spec.key not in numbers:  # a metric that the leaderboard alone computes
+            numbers[spec.key] = float(spec.resampled(record, once)[0])
     ceiling = numbers.get(CEILING, math.nan)
-    limited = [metric for metric in METRICS.values() if metric.has_ceiling and metric.key in numbers]
-    return {**numbers, **{metric.measure: numbers[metric.key] / ceiling for metric in limited}}
+    return numbers | {spec.measure: numbers[spec.key] / ceiling for spec in METRICS.values() if spec.has_ceiling}
 
 
 def mean(values: Iterable[float]) -> float:

@@ -1,6 +1,7 @@
-"""Sets of images that checkpoints are scored on, known by a digest before any of them is read.
+"""Sets of images that checkpoints are scored on, identified by a digest before any image is read.
 
-Lightning is imported where data are read, so that a leaderboard that has nothing to evaluate does not wait for it.
+The modules that read data import Lightning, which takes seconds: they are imported where data are read, so that a
+leaderboard whose evaluations are all cached starts at once.
 """
 
 import hashlib
@@ -9,12 +10,10 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from nucleiseg.errors import InputError
 from nucleiseg.evaluation.truth import ImageTruth
 from nucleiseg.leaderboard.cache import EvaluationCache
-from nucleiseg.progress import track
+from nucleiseg.progress import say, track
 from nucleiseg.runs import Run
 from nucleiseg.structures import Sample
 
@@ -23,22 +22,23 @@ if TYPE_CHECKING:
     from nucleiseg.data.datamodule import NucleiDataModule
     from nucleiseg.data.readers.base import Record
 
-PLACES = ("cache_dir", "workers", "batch_size")
-"""Keys of the `data` group that say nothing of which images there are."""
-
+WITHOUT_EFFECT = ("cache_dir", "workers", "batch_size")
+"""Keys of the `data` group that don't change which images are scored."""
 
 DIGEST = "images"
-"""What the cache calls the digest of scored images."""
+"""Name in the cache of the digest of an image set."""
+
+OTHER_IMAGES = "score it on other images (data=folders data.root=FOLDER data.val=none)"
 
 
 class ImageSet:
-    """The images of a data configuration that are held out (all, where none is), with their truth.
+    """The images that a data configuration holds out (all of them if it holds out none), with their truth.
 
     Args:
         data: the keys of the `data` group.
-        fingerprint: what it was when the run began (`splits.json`); None: the data are looked at.
-        names: of the images that were held out then; None: as for the fingerprint.
-        cache: keeps digests; None: the data are looked at.
+        fingerprint: of the data when the run began (`splits.json`); None: the data are read for it.
+        names: of the images that were held out then; None: the data are read for them.
+        cache: keeps digests; None: the data are read.
     """
 
     def __init__(
@@ -55,37 +55,33 @@ class ImageSet:
 
     @classmethod
     def of_run(cls, run: Run, cache: EvaluationCache | None = None) -> "ImageSet":
-        """Return the validation images of a run; the cache knows the digests of those that were looked at before.
+        """Return the validation images of a run.
 
         Raises:
-            InputError: if it has none, or does not tell.
+            InputError: if the run has none, or its files don't name them.
         """
         names, data = run.splits.get("val"), run.config.get("data")
         if not names or not isinstance(data, Mapping):
-            why = (
-                "trained on all its images (data.val=none)" if run.splits else "does not tell its images (splits.json)"
-            )
-            raise InputError(f"{run.name} {why}: give images to score it on, data=folders data.root=DIR data.val=none.")
+            why = "trained on all its images (data.val=none)" if run.splits else "has no splits.json with its images"
+            raise InputError(f"{run.name} {why}: {OTHER_IMAGES}.")
         return cls(data, run.splits.get("fingerprint"), names, cache)
 
     @classmethod
     def given(cls, data: Mapping[str, Any], run: Run) -> "ImageSet":
-        """Return the images of a data configuration, decoded with the camera's bits of the run's own data.
+        """Return the images of a data configuration, decoded with the bits per pixel of the run's own data.
 
         Args:
             data: the keys of the `data` group.
-            run: whose checkpoints are scored on them.
+            run: the run whose checkpoints are scored on them.
         """
-        from nucleiseg.leaderboard.evaluating_checkpoint import with_bits
-
         own = run.config.get("data")
         return cls(with_bits(data, own.get("bits") if isinstance(own, Mapping) else None))
 
     @property
     def identity(self) -> str:
-        """What two sets have in common that need to be read once."""
-        plain = {key: value for key, value in self.data.items() if key not in PLACES}
-        return json.dumps([plain, self.fingerprint, self.names], sort_keys=True, default=str)
+        """Text that is equal for two sets of the same images, which then need to be read once."""
+        data = {key: value for key, value in self.data.items() if key not in WITHOUT_EFFECT}
+        return json.dumps([data, self.fingerprint, self.names], sort_keys=True, default=str)
 
     @property
     def are_validation(self) -> bool:
@@ -94,17 +90,15 @@ class ImageSet:
 
     @property
     def mpp(self) -> float | None:
-        """Micrometers per pixel of the images; None where the data do not name them."""
+        """Micrometers per pixel of the images; None where the data don't name them."""
         return self.data.get("mpp")
 
     @cached_property
     def digest(self) -> str:
-        """16 hexadecimal digits of the scored images and their truth alone, whatever else the data hold.
-
-        The data are only looked at where the cache does not know the digest from the fingerprint and the names.
+        """16 hexadecimal digits of the scored images and their truth, independent of the other images of the data.
 
         Raises:
-            InputError: if they must be looked at and cannot be read.
+            InputError: if the data must be read, because the cache doesn't have the digest, and cannot be.
         """
         name = self.data_key
         known = self.cache.get_json(name, DIGEST) if self.cache and self.names else None
@@ -121,7 +115,7 @@ class ImageSet:
         """16 hexadecimal digits of all images of the data, their truth and their split.
 
         Raises:
-            InputError: if the data must be looked at and cannot be read.
+            InputError: if the data must be read and cannot be.
         """
         return _digest([self.fingerprint or self.datamodule.fingerprint, self.names or tuple(self.records)])
 
@@ -130,55 +124,83 @@ class ImageSet:
         """The data, listed and checked.
 
         Raises:
-            InputError: if they cannot be read, or are not those of the run any more.
+            InputError: if they cannot be read, or have changed since the run began.
         """
-        from nucleiseg.leaderboard.evaluating_checkpoint import scored_records, set_up_data
-
         datamodule = set_up_data(self.data)
         found = tuple(record.name for record in scored_records(datamodule))
         changed = self.fingerprint is not None and datamodule.fingerprint != self.fingerprint
         if changed or (self.names is not None and found != self.names):
             raise InputError(
                 f"The data of {self.data.get('root') or self.data.get('reader')} are not those that the run was "
-                "trained with (images, masks or their split have changed), so that it may have seen what it is scored "
-                "on: bring them back (if they were moved, data.root=FOLDER says where they are), or give images that "
-                "it has not seen, data=folders data.root=DIR data.val=none."
+                "trained with: images, masks or their split have changed, so it may have seen what it is scored on. "
+                f"Restore them (data.root=FOLDER if they were moved), or {OTHER_IMAGES}."
             )
         return datamodule
 
     @cached_property
     def truths(self) -> tuple[ImageTruth, ...]:
-        """The truth of each image, in the order of their names; ids count from 1."""
+        """The truth of each image, in the order of their names; ids count from 1.
+
+        Raises:
+            InputError: if an image or its truth cannot be read, or the data have changed since the run began.
+        """
         numbered = enumerate(track(list(self.records), "Reading the truth"), 1)
         return tuple(ImageTruth.of(self.sample(name), number) for number, name in numbered)
 
-    def read_truth(self) -> None:
-        """Read the truth of each image now.
-
-        Raises:
-            InputError: if an image or its truth cannot be read, or they are not those of the run any more.
-        """
-        _ = self.truths
-
     @cached_property
     def records(self) -> "dict[str, Record]":
-        """The images that are scored, by their names."""
-        from nucleiseg.leaderboard.evaluating_checkpoint import scored_records
-
+        """The images that are scored, by name."""
         return {record.name: record for record in scored_records(self.datamodule)}
 
     @property
     def summaries(self) -> "list[Summary]":
-        """Every image of the data, held out or not, with its boxes."""
+        """A summary of every image of the data, held out or not, with its boxes."""
         return self.datamodule.summaries
 
     def sample(self, name: str) -> Sample:
         """Return an image with its instances."""
         return self.datamodule.cache.load(self.datamodule.reader, self.records[name])
 
-    def pixels(self, name: str) -> np.ndarray:
-        """Return the (H, W, 3) uint8 RGB pixels of an image."""
-        return self.sample(name).image
+
+def with_bits(data: Mapping[str, Any], bits: int | None) -> dict[str, Any]:
+    """Return the keys of the `data` group with the training's bits per pixel where they set none.
+
+    Args:
+        data: the keys of the `data` group; readers of synthetic images have no key `bits`.
+        bits: bits per pixel with which the checkpoint's training images were decoded.
+    """
+    given = data.get("bits")
+    if "bits" not in data or bits is None or given == bits:
+        return dict(data)
+    if given is None:
+        return {**data, "bits": bits}
+    say(f"Note: images are decoded with data.bits={given}, but the network was trained with {bits}.")
+    return dict(data)
+
+
+def set_up_data(data: Mapping[str, Any]) -> "NucleiDataModule":
+    """List, check and split the data of a configuration as training would; print a note if they are synthetic.
+
+    Args:
+        data: the keys of the `data` group.
+
+    Raises:
+        InputError: with every problem of the data and their configuration.
+    """
+    from nucleiseg.data.build import build_datamodule
+    from nucleiseg.transforms.preprocessing import Preprocessing
+
+    unused = Preprocessing()  # predictors have their own
+    datamodule = build_datamodule(data, train_transform=unused, val_transform=unused, seed=0, total_steps=1)
+    datamodule.setup()
+    if datamodule.reader.synthetic:
+        say("NOTE: the data are SYNTHETIC, not photographed: no number measured here holds for real tissue.")
+    return datamodule
+
+
+def scored_records(datamodule: "NucleiDataModule") -> "tuple[Record, ...]":
+    """Return the images that are held out, or all of them if none is."""
+    return datamodule.val_records or datamodule.train_records
 
 
 def _digest(value: object) -> str:

@@ -1,49 +1,69 @@
-"""The metrics that one can rank by, each as a function of a record and of how many times each image is listed."""
+"""Define the metrics of the leaderboard; a new one is a `MetricSpec` in `_specs`, in this file alone.
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+Example:
+    yield MetricSpec(
+        "count_rmse",
+        "count RMSE",
+        "Root of the mean squared count error of an image.",
+        number_format=".1f",
+        better="lower",
+        resampled=count_rmse,  # (record, (R, images) weights) -> (R,) values
+        has_threshold=True,
+    )
+
+It can then be ranked by, and appears in the CSV file and on the page. A metric that `evaluate.py` reports too is
+computed in `nucleiseg.evaluation` and defined in its `definitions`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
 
 import numpy as np
 
 from nucleiseg.errors import InputError
 from nucleiseg.evaluation.accumulation import ceilings, resampled_ap
 from nucleiseg.evaluation.ap_report import BOARD_LIMIT
-from nucleiseg.evaluation.instance_metrics import InstanceMetrics, Tally
+from nucleiseg.evaluation.definitions import DEFINITIONS
+from nucleiseg.evaluation.instance_metrics import Tally
 from nucleiseg.evaluation.matches import IOU_THRESHOLDS, pooled_classes
+from nucleiseg.leaderboard.columns import FACTS, Better, Column
 from nucleiseg.leaderboard.record import EvaluationRecord
 
-Better = Literal["higher", "lower", "nearer zero"]
-"""Which of two values is the better one."""
-
 CEILING = "ap50_100_ceiling"
-"""Key of the report that holds the ceiling of every AP at 100 detections: the truth matches itself at any IoU."""
+"""Key of the ceiling of every AP at 100 detections: truth matches itself at any IoU, so AP50, AP75 and AP share it."""
+
+Resampled = Callable[[EvaluationRecord, np.ndarray], np.ndarray]
+"""(record, (R, images) whole numbers: how many times each image is listed, in the record's order) -> (R,) float64: the
+metric of each such list; NaN where it is undefined."""
 
 
 @dataclass(frozen=True)
-class Metric:
-    """A metric to rank by.
+class MetricSpec(Column):
+    """A metric: its column, and how to compute and compare it.
 
     Attributes:
-        key: its key in `Report.to_dict`.
-        resampled: (record, (R, images) whole numbers: how many times each image is listed, in the record's order)
-            -> (R,) float64, the metric of each such list; NaN where it is undefined.
-        better: which of two values is the better one.
-        has_ceiling: whether the limit on detections keeps even the truth from scoring 1.
-        has_threshold: whether only results with a score of at least the record's `count_threshold` take part.
+        better: which of two values is better.
+        resampled: computes it for several lists of a record's images.
+        has_ceiling: whether the limit of 100 detections keeps even the truth from scoring 1.
+        has_threshold: whether it uses only detections with a score of at least the record's `count_threshold`.
     """
 
-    key: str
-    resampled: Callable[[EvaluationRecord, np.ndarray], np.ndarray]
-    better: Better = "higher"
+    better: Better | None = "higher"
+    resampled: Resampled = field(kw_only=True)
     has_ceiling: bool = False
     has_threshold: bool = False
 
     @property
     def measure(self) -> str:
-        """Key of what ranks: the metric, or its share of the ceiling on the same images where it has one."""
+        """Key of what ranks: the metric, or its share of the ceiling on the same images if it has one."""
         return f"{self.key}_share" if self.has_ceiling else self.key
+
+    @property
+    def share(self) -> Column:
+        """The column of its share of the ceiling."""
+        definition = f"{self.key} as a share of its ceiling on the same images; over folds, the mean of the shares."
+        return Column(f"{self.key}_share", f"{self.heading}, share of ceiling", definition, better="higher")
 
     def measured(self, record: EvaluationRecord, weights: np.ndarray) -> np.ndarray:
         """Compute `measure` for several lists of the record's images.
@@ -59,52 +79,39 @@ class Metric:
         return values / ceilings_of(record, weights) if self.has_ceiling else values
 
     def comparable(self, values: np.ndarray) -> np.ndarray:
-        """Return what differences are taken of: the values, or their size if the one nearer zero is better."""
+        """Return what differences are taken of: the values, or their absolute values if nearer zero is better."""
         return np.abs(values) if self.better == "nearer zero" else values
 
-    def possible(self, ends: tuple[float, float]) -> tuple[float, float]:
-        """Cut an interval to the values that the metric can have; NaN stays NaN.
+    def clipped(self, interval: tuple[float, float]) -> tuple[float, float]:
+        """Clip an interval to the metric's range; NaN stays NaN.
 
-        That is 0 .. 1, but an error of counts has no upper end, and a signed one no lower end either.
+        The range is 0 .. 1; errors of counts have no upper end, signed ones no lower end either.
         """
         least = -np.inf if self.better == "nearer zero" else 0.0
         most = 1.0 if self.better == "higher" else np.inf
-        low, high = np.clip(ends, least, most)
+        low, high = np.clip(interval, least, most)
         return float(low), float(high)
 
     def goodness(self, value: float) -> float:
-        """Return a number that is higher for the better value; lowest of all if it is undefined."""
+        """Return a number that is higher for the better value; minus infinity if it is undefined."""
         if np.isnan(value):
             return -np.inf
         size = float(self.comparable(np.array(value)))
         return size if self.better == "higher" else -size
 
     def is_worse(self, difference: tuple[float, float]) -> bool:
-        """Return whether all of an interval of differences to another row, of what is comparable, is on the worse side.
+        """Return whether an interval of differences to another row (of `comparable`) lies on the worse side entirely.
 
-        An interval that is undefined, holds 0, or lies on the better side is not.
+        An undefined interval, or one that holds 0, does not.
         """
         low, high = difference
         return high < 0 if self.better == "higher" else low > 0
 
 
-def find_metric(rank_by: str) -> Metric:
-    """Return the metric of a key.
-
-    Raises:
-        InputError: naming the accepted keys.
-    """
-    if rank_by in METRICS:
-        return METRICS[rank_by]
-    known = "is shown but no resampling tells what chance does to it" if rank_by.startswith("box_") else "is no metric"
-    raise InputError(f"rank_by={rank_by} {known}; accepted are {', '.join(METRICS)}.")
-
-
 def _average_precision(
     record: EvaluationRecord, weights: np.ndarray, thresholds: Sequence[int], limit: int | None
 ) -> np.ndarray:
-    classes = pooled_classes([image.matches for image in record.images], limit)
-    return resampled_ap(classes, thresholds, weights)
+    return resampled_ap(pooled_classes([image.matches for image in record.images], limit), thresholds, weights)
 
 
 def ceilings_of(record: EvaluationRecord, weights: np.ndarray) -> np.ndarray:
@@ -124,27 +131,71 @@ def _count_error(record: EvaluationRecord, weights: np.ndarray, absolute: bool) 
     return weights @ (np.abs(errors) if absolute else errors) / weights.sum(axis=1)
 
 
-_EVERY = range(len(IOU_THRESHOLDS))
-_THRESHOLDS: Mapping[str, Sequence[int]] = {"ap": _EVERY, "ap50": (0,), "ap75": (5,)}
+_THRESHOLDS = {"ap": range(len(IOU_THRESHOLDS)), "ap50": (0,), "ap75": (5,)}
+"""Indices of the IoU thresholds that each AP is averaged over."""
 
-METRICS: Mapping[str, Metric] = {
-    metric.key: metric
-    for metric in (
-        *(
-            Metric(key, partial(_average_precision, thresholds=thresholds, limit=None))
-            for key, thresholds in _THRESHOLDS.items()
-        ),
-        *(
-            Metric(
-                f"{key}_100",
-                partial(_average_precision, thresholds=thresholds, limit=BOARD_LIMIT),
-                has_ceiling=True,
-            )
-            for key, thresholds in _THRESHOLDS.items()
-        ),
-        *(Metric(key, partial(_of_label_maps, key=key), has_threshold=True) for key in InstanceMetrics._fields),
-        Metric("count_mae", partial(_count_error, absolute=True), "lower", has_threshold=True),
-        Metric("count_bias", partial(_count_error, absolute=False), "nearer zero", has_threshold=True),
+_LABEL_MAP_HEADINGS = {"aji": "AJI", "aji_plus": "AJI+", "dq": "DQ", "sq": "SQ", "pq": "PQ", "dice": "Dice", "f1": "F1"}
+"""Metrics of label maps, see `evaluation.instance_metrics`."""
+
+
+def _specs() -> Iterator[MetricSpec]:
+    """Yield the metrics that can be ranked by, in the order of the report."""
+    for limit, suffix, at in ((None, "", ""), (BOARD_LIMIT, "_100", " at 100")):
+        for name, thresholds in _THRESHOLDS.items():
+            key, heading = f"{name}{suffix}", f"{name.upper()}{at}"
+            resampled = partial(_average_precision, thresholds=thresholds, limit=limit)
+            yield MetricSpec(key, heading, DEFINITIONS[key], resampled=resampled, has_ceiling=limit is not None)
+    for key, heading in _LABEL_MAP_HEADINGS.items():
+        resampled = partial(_of_label_maps, key=key)
+        yield MetricSpec(key, heading, DEFINITIONS[key], resampled=resampled, has_threshold=True)
+    yield MetricSpec(
+        "count_mae",
+        "count error",
+        DEFINITIONS["count_mae"],
+        number_format=".1f",
+        better="lower",
+        resampled=partial(_count_error, absolute=True),
+        has_threshold=True,
     )
+    yield MetricSpec(
+        "count_bias",
+        "count bias",
+        DEFINITIONS["count_bias"],
+        number_format=".1f",
+        better="nearer zero",
+        resampled=partial(_count_error, absolute=False),
+        has_threshold=True,
+    )
+
+
+METRICS = {spec.key: spec for spec in _specs()}
+"""Key -> a metric that can be ranked by."""
+
+_SHOWN_ONLY = {
+    CEILING: Column(CEILING, "ceiling of AP50 at 100", DEFINITIONS[CEILING]),
+    "count_threshold": Column("count_threshold", "score threshold", DEFINITIONS["count_threshold"]),
+    **{
+        f"box_{key}": Column(f"box_{key}", f"box {spec.heading}", DEFINITIONS[f"box_{key}"], better="higher")
+        for key, spec in METRICS.items()
+        if key.startswith("ap")
+    },
 }
-"""Key -> metric, in the order of the report."""
+"""Key -> a number of the report that can't be ranked by."""
+
+
+def find_metric(rank_by: str) -> MetricSpec:
+    """Return the metric of a key.
+
+    Raises:
+        InputError: naming the accepted keys.
+    """
+    if rank_by not in METRICS:
+        raise InputError(f"rank_by is {rank_by!r}; it accepts one of {', '.join(METRICS)}.")
+    return METRICS[rank_by]
+
+
+def column_of(key: str) -> Column:
+    """Return the column of a metric (`KEY`), its share of the ceiling (`KEY_share`) or a fact; its key if unknown."""
+    if key.endswith("_share") and key.removesuffix("_share") in METRICS:
+        return METRICS[key.removesuffix("_share")].share
+    return METRICS.get(key) or _SHOWN_ONLY.get(key) or FACTS.get(key) or Column(key, key)

@@ -1,52 +1,58 @@
-"""One checkpoint on one set of images: predicted, evaluated, and the score threshold that suits them."""
+"""Score a checkpoint: predict images, evaluate the detections, choose the score threshold."""
 
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
+from typing import Any
+
+from torch import Tensor, nn
 
 from nucleiseg.devices import device_name
+from nucleiseg.errors import InputError
 from nucleiseg.evaluation.instances import Instances
+from nucleiseg.evaluation.results import Results
 from nucleiseg.evaluation.scoring import ScoredImage, best_threshold
-from nucleiseg.inference.count_threshold import COUNT_THRESHOLD
+from nucleiseg.evaluation.truth import Truth
+from nucleiseg.inference.count_threshold import COUNT_THRESHOLD, counting_threshold
 from nucleiseg.inference.predictor import Predictor
 from nucleiseg.inference.settings import PredictionSettings
-from nucleiseg.leaderboard.cache import Evaluation, Facts
-from nucleiseg.leaderboard.evaluating_checkpoint import refuse_other_classes
-from nucleiseg.leaderboard.image_sets import ImageSet
+from nucleiseg.leaderboard.cache import CheckpointInfo, Evaluation
+from nucleiseg.leaderboard.image_sets import ImageSet, scored_records, set_up_data, with_bits
 from nucleiseg.leaderboard.record import EvaluationRecord
 from nucleiseg.models.checkpoint import Metadata, load
 from nucleiseg.models.mask_rcnn import MaskRCNN
+from nucleiseg.progress import track
+from nucleiseg.run_tables import find_checkpoint
 
 
 def score_checkpoint(file: Path, images: ImageSet, settings: PredictionSettings) -> Evaluation:
-    """Predict the images with a checkpoint and evaluate what it finds.
-
-    Args:
-        file: the checkpoint.
-        images: what it is scored on.
-        settings: how it predicts.
+    """Predict the images with a checkpoint and evaluate its detections.
 
     Raises:
-        InputError: if the file is no checkpoint, or knows other classes than the images have.
+        InputError: if the file is not a checkpoint, or has other classes than the images.
     """
     return score_network(*load(file), images, settings)
 
 
 def score_network(network: MaskRCNN, metadata: Metadata, images: ImageSet, settings: PredictionSettings) -> Evaluation:
-    """Do the same with a network in memory.
+    """Predict the images with a network in memory and evaluate its detections.
 
-    Counts and label maps of validation images use the score threshold that is best on them, which is what `best.ckpt`
-    then carries: a little hopeful, alike for all checkpoints. On other images nothing is chosen: the checkpoint's own
-    threshold is used there, and where it has none, `COUNT_THRESHOLD`.
+    Counts and label maps of validation images use the score threshold that is best on them, and `best.ckpt` then stores
+    it: slightly optimistic, for all checkpoints alike. On other images nothing is chosen: the threshold stored in the
+    checkpoint is used, or `COUNT_THRESHOLD` if it has none.
     """
     refuse_other_classes(metadata.class_names, images.datamodule.class_names)
     predictor = Predictor(network, metadata, settings)
-    scored, seconds = [], []
+    scored, seconds, overflows = [], [], 0
     for truth in images.truths:
         sample = images.sample(truth.name)
         start = time.perf_counter()
-        found = Instances.from_prediction(predictor.predict(sample.image, images.mpp))
+        with recorded_overflow(network) as overflow:
+            found = Instances.from_prediction(predictor.predict(sample.image, images.mpp))
         seconds.append(time.perf_counter() - start)
+        overflows += any(overflow)
         scored.append(ScoredImage(truth, found))
     chosen = best_threshold(scored) if images.are_validation else None
     stored = metadata.score_threshold
@@ -58,5 +64,95 @@ def score_network(network: MaskRCNN, metadata: Metadata, images: ImageSet, setti
         median(seconds),
         device_name(predictor.device),
     )
-    parameters = sum(weight.numel() for weight in network.parameters())
-    return Evaluation(record, Facts(parameters, metadata.weights, stored, chosen))
+    info = CheckpointInfo(
+        parameters=sum(weight.numel() for weight in network.parameters()),
+        weights=metadata.weights,
+        stored_threshold=stored,
+        chosen_threshold=chosen,
+        overflowed_images=overflows,
+    )
+    return Evaluation(record, info)
+
+
+@contextmanager
+def recorded_overflow(network: MaskRCNN) -> Iterator[list[bool]]:
+    """Record whether the outputs of the network's heads hold NaN or infinity.
+
+    Weights may be finite and yet so large that activations overflow. The network drops such boxes in prediction, so the
+    only other sign is an image without detections.
+
+    Yields:
+        A list that gets an entry for each head that ran: True if any of its outputs is not finite.
+    """
+    overflow: list[bool] = []
+
+    def record(module: nn.Module, inputs: object, outputs: Any) -> None:  # noqa: ANN401
+        overflow.append(not _is_finite(outputs))
+
+    heads = (network.rpn.head, network.roi_heads.box_predictor, network.roi_heads.mask_predictor)
+    handles = [head.register_forward_hook(record) for head in heads]
+    try:
+        yield overflow
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _is_finite(outputs: Tensor | Sequence[Any]) -> bool:
+    """Return whether all numbers of a tensor, or of nested lists and tuples of tensors, are finite."""
+    if isinstance(outputs, Tensor):
+        return bool(outputs.isfinite().all())
+    return all(map(_is_finite, outputs))
+
+
+def predict_data(
+    checkpoint: str, data: Mapping[str, Any], count_threshold: float | None, settings: PredictionSettings
+) -> tuple[Truth, Results, float]:
+    """Predict the images that a data configuration holds out, or all of them if it holds out none.
+
+    Args:
+        checkpoint: a file, or a run's folder.
+        data: the keys of the `data` group.
+        count_threshold: least score of a detection that counts, 0 .. 1; None takes the checkpoint's.
+        settings: of the prediction.
+
+    Returns:
+        The truth, the detections (image ids count from 1), and the threshold that counts.
+
+    Raises:
+        InputError: if the checkpoint or the data cannot be used, or their classes differ.
+    """
+    predictor = Predictor.from_checkpoint(find_checkpoint(Path(checkpoint)), settings)
+    threshold = counting_threshold(predictor, count_threshold)
+    datamodule = set_up_data(with_bits(data, predictor.preprocessing.bits))
+    refuse_other_classes(predictor.metadata.class_names, datamodule.class_names)
+    scored = []
+    for number, record in enumerate(track(scored_records(datamodule), "Predicting images"), 1):
+        sample = datamodule.cache.load(datamodule.reader, record)
+        scored.append(ScoredImage.of(sample, number, predictor.predict(sample.image, datamodule.mpp)))
+    seen = predictor.metadata.fingerprint == datamodule.fingerprint
+    notes: tuple[str, ...] = ()
+    if datamodule.val_records:
+        whose = (
+            ", which are the checkpoint's own validation images."
+            if seen
+            else " (data.val=none: all). The checkpoint was trained on other data, or on another split of them."
+        )
+        notes = (f"Scored are the {len(datamodule.val_records)} images that data.val or data.fold hold out{whose}",)
+    elif seen:
+        notes = ("The checkpoint was trained on these very images: expect lower numbers on others.",)
+    truth = Truth(tuple(image.truth for image in scored), dict(enumerate(datamodule.class_names, 1)), notes=notes)
+    return truth, Results({image.truth.image_id: image.found for image in scored}), threshold
+
+
+def refuse_other_classes(of_network: Sequence[str], of_data: Sequence[str]) -> None:
+    """Refuse a checkpoint whose classes differ from those of the data.
+
+    Raises:
+        InputError: naming both.
+    """
+    if tuple(of_network) != tuple(of_data):
+        raise InputError(
+            f"The checkpoint has the classes {', '.join(of_network)}, the data have {', '.join(of_data)}: "
+            "give data of the same classes in the same order."
+        )

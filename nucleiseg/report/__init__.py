@@ -1,1 +1,1 @@
-"""What is said and drawn about data and runs: sentences, figures."""
+"""Report on data and runs: data check, tables, charts, gallery and the HTML page."""

@@ -12,7 +12,7 @@ class AnchorLevel:
 
     Attributes:
         stride: pixels of the network's input between two cells; the cell (i, j) sits at (j * stride, i * stride).
-        cell_anchors: (A, 4) x1, y1, x2, y2 of the anchors of the cell at (0, 0), each centred there.
+        cell_anchors: (A, 4) x1, y1, x2, y2 of the anchors of the cell at (0, 0), each centered there.
     """
 
     stride: float
@@ -33,9 +33,9 @@ class AnchorLevel:
 def best_anchor_iou(boxes: np.ndarray, levels: Sequence[AnchorLevel]) -> np.ndarray:
     """Return the IoU of each box with the best anchor of the whole grid.
 
-    On each axis the overlap of two intervals of lengths a and b whose centres are d apart is
+    On each axis the overlap of two intervals of lengths a and b whose centers are d apart is
     min(a, b, (a + b) / 2 - d), never growing with d. So for every anchor shape the best cell is the one nearest to
-    the box's centre, on each axis on its own: one comparison a shape, whatever the size of the map. The grid has no
+    the box's center, on each axis on its own: one comparison a shape, whatever the size of the map. The grid has no
     end here, since crops lie anywhere in an image.
 
     Args:
@@ -47,10 +47,10 @@ def best_anchor_iou(boxes: np.ndarray, levels: Sequence[AnchorLevel]) -> np.ndar
     """
     boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
     sides = boxes[:, 2:] - boxes[:, :2]
-    centres = (boxes[:, 2:] + boxes[:, :2]) / 2
+    centers = (boxes[:, 2:] + boxes[:, :2]) / 2
     best = np.zeros(len(boxes))
     for level in levels:
-        distance = np.abs(centres - np.rint(centres / level.stride) * level.stride)
+        distance = np.abs(centers - np.rint(centers / level.stride) * level.stride)
         for shape in level.shapes:
             overlap = np.minimum(np.minimum(sides, shape), (sides + shape) / 2 - distance).clip(min=0).prod(axis=1)
             union = sides.prod(axis=1) + shape.prod() - overlap

@@ -1,4 +1,4 @@
-"""The report's figures: drawn once with matplotlib, in colours of paper, for the page and for papers alike."""
+"""Plot the report's figures with matplotlib, in colors for white paper; the page replaces the colors by its own."""
 
 from collections.abc import Iterable, Sequence
 from itertools import product
@@ -10,37 +10,42 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from nucleiseg.leaderboard.board import Row, Table
-from nucleiseg.report.curves import smooth, thin
 from nucleiseg.report.data_check import ImageSummary
 from nucleiseg.report.preview import BLUE, GREEN, ORANGE, VERMILLION
 from nucleiseg.report.themed_svg import CHECKPOINT
 from nucleiseg.run_tables import Curve
 
 SKY, PURPLE = "#56B4E9", "#CC79A7"
-"""The other two colours of Okabe and Ito (2008) that are told apart on white, beside those of `preview`."""
+"""The other two colors of Okabe and Ito (2008) that are distinguishable on white, beside those of `preview`."""
 
 GRID = "0.9"
 
 LINES = [
-    (colour, style) for style, colour in product(("-", "--", ":", "-."), (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY))
+    (color, style) for style, color in product(("-", "--", ":", "-."), (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY))
 ]
-"""Colour and line style of the first 24 series; then they repeat."""
+"""Color and line style of the first 24 series; then they repeat."""
 
 SIZE = (4.3, 2.9)
-"""Width and height of a chart in inches: small enough that its letters can be read at the width of a phone."""
+"""Width and height of a chart in inches: small enough that its text can be read at the width of a phone."""
 
 APART, MOST_APART = 0.012, 0.06
-"""Share of the range of steps that lies between two settings of the ranking's chart, and between the outermost."""
+"""Offset between two settings in the ranking's chart, and between the outermost, as shares of the range of steps."""
 
 LEGEND_ROW = 0.17
-"""Inches that a line of a legend below a chart takes."""
+"""Height of a line of the legend below a chart, in inches."""
+
+MOST_POINTS = 500
+"""Points of a plotted curve: a chart has fewer pixels across."""
+
+SMOOTHING = 0.04
+"""Share of a run's steps over which a smoothed loss is averaged."""
 
 Series = Sequence[tuple[str, Curve]]
-"""Names with their curves. Their order chooses the colours; a curve may be empty."""
+"""Names with their curves; their order determines the colors. A curve may be empty."""
 
 
 def line_of(number: int) -> tuple[str, str]:
-    """Return colour and line style of the series with this number, from 0."""
+    """Return the color and line style of a series; they are numbered from 0."""
     return LINES[number % len(LINES)]
 
 
@@ -53,29 +58,29 @@ def draw_curves(
     markers: bool = False,
     legend: bool = True,
 ) -> Figure:
-    """Draw a number along the steps of several runs.
+    """Plot a number against the steps of several runs.
 
     Args:
         series: the runs.
-        label: what the number is, with its unit.
+        label: name of the number, with its unit.
         checkpoints: steps at which a checkpoint was saved: a vertical line at each.
-        smoothed: draw the moving average, and the numbers themselves faintly behind it.
-        markers: mark each value, where there are few.
-        legend: name the series below the chart.
+        smoothed: plot the moving average, and the numbers themselves faintly behind it.
+        markers: mark each value.
+        legend: add a legend of the series below the chart.
     """
     figure, axis = _axes(series if legend else ())
     for step in sorted(set(checkpoints)):
         axis.axvline(step, color="#7f7f7f", linewidth=0.8, linestyle=(0, (2, 2)), gid=CHECKPOINT)
     faint = 1 / max(len(series), 4)  # many runs together are no darker than few
     for number, (_, curve) in enumerate(series):
-        colour, style = line_of(number)
+        color, style = line_of(number)
         gid = f"series-{number}"
         if smoothed:
             raw = thin(curve)
-            axis.plot(raw.steps, raw.values, color=colour, linewidth=0.6, alpha=faint, gid=gid, zorder=1.5)
+            axis.plot(raw.steps, raw.values, color=color, linewidth=0.6, alpha=faint, gid=gid, zorder=1.5)
         shown = smooth(curve) if smoothed else thin(curve)
         marker = "o" if markers else ""
-        axis.plot(*shown, color=colour, linestyle=style, linewidth=1.5, marker=marker, markersize=3, gid=gid)
+        axis.plot(*shown, color=color, linestyle=style, linewidth=1.5, marker=marker, markersize=3, gid=gid)
     if smoothed:
         _ignore_outliers(axis, [curve for _, curve in series])
     _label(axis, "step", label)
@@ -84,7 +89,7 @@ def draw_curves(
 
 
 def settings_of(table: Table) -> list[str]:
-    """Return a table's settings in the order of their runs, so that runs of one seed have one colour in all charts."""
+    """Return a table's settings in the order of their runs, so that runs of one seed have one color in all charts."""
     first: dict[str, str] = {}
     for row in table.rows:
         run = min(candidate.run for candidate in row.candidates)
@@ -93,15 +98,15 @@ def settings_of(table: Table) -> list[str]:
 
 
 def draw_metric(table: Table, label: str, *, legend: bool = True) -> Figure:
-    """Draw what a table is ranked by against the step, for each setting, with its 95 % interval.
+    """Plot what a table is ranked by against the step, for each setting, with its 95 % interval.
 
-    Checkpoints form a line; averages of weights are diamonds at their last checkpoint's step. Of several settings, each
-    is moved a little along the steps, so that no interval hides another.
+    Checkpoints form a line; averages of weights are diamonds at the step of their last checkpoint. Settings are shifted
+    slightly along the steps, so that no interval hides another.
 
     Args:
         table: a leaderboard's table.
-        label: what the metric is.
-        legend: name the settings below the chart.
+        label: name of the metric.
+        legend: add a legend of the settings below the chart.
     """
     settings = settings_of(table)
     figure, axis = _axes([(setting, None) for setting in settings] if legend else ())
@@ -119,27 +124,54 @@ def draw_metric(table: Table, label: str, *, legend: bool = True) -> Figure:
 
 
 def _draw_setting(axis: Axes, rows: Sequence[Row], measure: str, number: int, shift: float) -> None:
-    colour, style = line_of(number)
+    color, style = line_of(number)
     steps = np.array([row.step for row in rows], dtype=np.float64) + shift
     values = np.array([row.values.get(measure, np.nan) for row in rows])
     low, high = np.array([row.interval for row in rows], dtype=np.float64).reshape(-1, 2).T
     known = np.isfinite(low) & np.isfinite(high)
     gid = f"series-{number}"
-    axis.vlines(steps[known], low[known], high[known], color=colour, linewidth=1.1, alpha=0.6, gid=gid)
+    axis.vlines(steps[known], low[known], high[known], color=color, linewidth=1.1, alpha=0.6, gid=gid)
     is_average = any(row.kind == "average" for row in rows)
     line, marker = ("", "D") if is_average else (style, "o")
-    axis.plot(steps, values, color=colour, linestyle=line, linewidth=1.5, marker=marker, markersize=4, gid=gid)
+    axis.plot(steps, values, color=color, linestyle=line, linewidth=1.5, marker=marker, markersize=4, gid=gid)
+
+
+def thin(curve: Curve, points: int = MOST_POINTS) -> Curve:
+    """Return a curve of at most `points` points: the least and the greatest value of each bin."""
+    if len(curve.steps) <= points:
+        return curve
+    kept: set[int] = set()
+    for part in np.array_split(np.arange(len(curve.steps)), points // 2):
+        kept |= {int(part[curve.values[part].argmin()]), int(part[curve.values[part].argmax()])}
+    chosen = sorted(kept)
+    return Curve(curve.steps[chosen], curve.values[chosen])
+
+
+def smooth(curve: Curve, points: int = MOST_POINTS) -> Curve:
+    """Return the centered moving average over `SMOOTHING` of the curve, at evenly spaced points.
+
+    At the ends the window is cut off where the curve ends.
+    """
+    count = len(curve.steps)
+    if count == 0:
+        return curve
+    places = np.unique(np.linspace(0, count - 1, min(count, points)).round().astype(np.int64))
+    half = int(count * SMOOTHING / 2)
+    first, last = (places - half).clip(min=0), (places + half + 1).clip(max=count)
+    sums = np.concatenate([[0.0], np.cumsum(curve.values)])
+    means = (sums[last] - sums[first]) / (last - first)
+    return Curve(curve.steps[places], means)
 
 
 def draw_sizes(summaries: Sequence[ImageSummary]) -> Figure:
-    """Draw how large nuclei are: the square root of their box's area, in pixels of their image."""
+    """Plot a histogram of nucleus sizes: the square root of the box's area, in pixels of the image."""
     boxes = np.concatenate([np.zeros((0, 4)), *[np.asarray(summary.boxes).reshape(-1, 4) for summary in summaries]])
     sizes = np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
     figure, axis = _axes(())
     shown = sizes[sizes <= np.percentile(sizes, 99.5)] if len(sizes) else sizes
     axis.hist(shown, bins=min(40, max(len(np.unique(shown.round())), 1)), color=BLUE)
     if len(sizes):
-        axis.margins(y=0.14)  # the median is written above the bars
+        axis.margins(y=0.14)  # room for the median above the bars
         median = float(np.median(sizes))
         axis.axvline(median, color=VERMILLION, linestyle="--", linewidth=1.4)
         axis.annotate(
@@ -155,14 +187,13 @@ def draw_sizes(summaries: Sequence[ImageSummary]) -> Figure:
     return figure
 
 
-def draw_scatter(local: Sequence[float], board: Sequence[float], label: str, legend: bool = False) -> Figure:
-    """Draw what a board returned against what was measured here.
+def draw_scatter(local: Sequence[float], board: Sequence[float], label: str) -> Figure:
+    """Plot the scores that a board returned against local scores.
 
     Args:
-        local: scores measured here.
+        local: scores on images with known truth.
         board: scores of the same files that the board returned.
-        label: what the local score is.
-        legend: nothing; there is one series.
+        label: name of the local score.
     """
     figure, axis = _axes(())
     axis.scatter(local, board, s=28, color=BLUE)
@@ -172,7 +203,7 @@ def draw_scatter(local: Sequence[float], board: Sequence[float], label: str, leg
 
 
 def _axes(series: Sequence[tuple[str, object]]) -> tuple[Figure, Axes]:
-    """Return a figure with one axes, and a legend of the series below it, if there are any."""
+    """Return a figure with one axes, and below it a legend of the series, if there are any."""
     columns = 2 if max((len(name) for name, _ in series), default=0) <= 28 else 1
     height = SIZE[1] + LEGEND_ROW * -(-len(series) // columns)
     with mpl.rc_context({"text.parse_math": False}):  # a run may be called $x$
@@ -188,7 +219,7 @@ def _axes(series: Sequence[tuple[str, object]]) -> tuple[Figure, Axes]:
 
 
 def printable(name: str) -> str:
-    """Return a name as a figure can hold it: SVG has no control characters, and matplotlib hides names in `_`."""
+    """Replace what a figure can't hold: SVG has no control characters, and matplotlib hides names that start with _."""
     text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
     return f"\N{ZERO WIDTH SPACE}{text}" if text.startswith("_") else text
 
@@ -206,7 +237,7 @@ def _label(axis: Axes, x: str, y: str) -> None:
 
 
 def _ignore_outliers(axis: Axes, curves: Sequence[Curve]) -> None:
-    """Cut the axis where single steps would squash the rest: above the smoothed curves and 99 % of the values."""
+    """Limit the axis to the smoothed curves and 99 % of the values, so that single steps don't compress the rest."""
     filled = [curve for curve in curves if len(curve.steps)]
     if filled:
         tops = [max(np.percentile(curve.values, 99), smooth(curve).values.max()) for curve in filled]

@@ -1,7 +1,7 @@
-"""Does the local score tell what a board will say? The correlation of the two over the uploads of a ledger.
+"""Correlate local scores with the scores of a board, over the rows of `submissions.csv`.
 
-Local scores of different validation images do not compare: they are correlated within one set of images, or, of a
-metric that has a ceiling on each, as shares of it.
+Local scores on different validation images can't be compared: they are correlated within one set of images, or, for a
+metric with a ceiling, as shares of it.
 """
 
 from collections import Counter
@@ -9,25 +9,25 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from nucleiseg.progress import counted
-from nucleiseg.report.ledger import LedgerRow
+from nucleiseg.report.submissions import Submission
 
 FEWEST = 3
-"""Uploads that a correlation needs: a line goes through any two points."""
+"""Submissions that a correlation needs: any two points lie on a line."""
 
 EQUAL = 1e-9
-"""Scores that differ by less, relative to their size, are equal: rounding alone would be correlated."""
+"""Scores that differ by less, relative to their size, are equal: else rounding would be correlated."""
 
 
 @dataclass(frozen=True)
 class Comparable:
-    """Uploads whose local scores may be compared.
+    """Submissions whose local scores can be compared.
 
     Attributes:
         local: their local scores, as shares of the ceiling if `is_share`.
         board: their scores on the board.
         is_share: whether local scores are shares of their ceilings, since validation images differ.
         images: number of validation images; None if they differ or are not known.
-        left_out: which other uploads there are and why they do not compare, as a sentence; empty if there is none.
+        left_out: a sentence on the submissions that are left out, and why; empty if there is none.
     """
 
     local: tuple[float, ...]
@@ -39,7 +39,7 @@ class Comparable:
 
 @dataclass(frozen=True)
 class Correlation:
-    """How the local scores of one metric go with the board's.
+    """Correlation of the local scores of one metric with the board's.
 
     Attributes:
         metric: its key.
@@ -57,40 +57,40 @@ class Correlation:
 
     @property
     def sentence(self) -> str:
-        """What it says, in words."""
+        """The correlation as a sentence."""
         scores = self.scores
         on = "validation" if scores.images is None else counted(scores.images, "validation image")
         what = f"{self.metric} on {on}{' as a share of its ceiling' * scores.is_share} against the board"
         if self.pearson is None:
             found = f"{what}: no correlation, since {self.reason}."
         else:
-            uploads = counted(len(scores.local), "upload")
+            uploads = counted(len(scores.local), "submission")
             found = f"{what}, {uploads}: Pearson {self.pearson:.2f}, Spearman {self.spearman:.2f}."
         return f"{found} {scores.left_out}".strip()
 
 
-def correlations(rows: Iterable[LedgerRow]) -> list[Correlation]:
-    """Correlate local scores with the board's, each metric by itself.
+def correlations(rows: Iterable[Submission]) -> list[Correlation]:
+    """Correlate local scores with the board's, for each metric separately.
 
     Args:
-        rows: of the ledger; those that lack one of the two scores are left out.
+        rows: submissions; those that lack one of the two scores are left out.
 
     Returns:
-        One for each metric that a row has a local score of, in the order of their first rows.
+        One for each metric with a local score, in the order of their first rows.
     """
-    by_metric: dict[str, list[LedgerRow]] = {}
+    by_metric: dict[str, list[Submission]] = {}
     for row in rows:
         if row.metric and row.local_score is not None:
             by_metric.setdefault(row.metric, []).append(row)
     return [_correlation(metric, comparable(own)) for metric, own in by_metric.items()]
 
 
-def comparable(rows: Iterable[LedgerRow]) -> Comparable:
-    """Take the uploads of one metric whose local scores may be compared.
+def comparable(rows: Iterable[Submission]) -> Comparable:
+    """Select the submissions of one metric whose local scores can be compared.
 
-    Those of one set of images are compared as they are. (Where the ledger does not name the set, one ceiling for all
-    is taken to mean one set.) Of several sets: shares of the ceilings, without the uploads that have none; where none
-    has, the set with the most uploads.
+    Those of one set of images are compared as they are. (If the ledger doesn't name the set, one ceiling for all is
+    taken to mean one set.) Of several sets: shares of the ceilings, without the submissions that have none; if none
+    has, the set with the most submissions.
 
     Args:
         rows: of one metric; those that lack one of the two scores are left out and not counted.
@@ -101,15 +101,15 @@ def comparable(rows: Iterable[LedgerRow]) -> Comparable:
         return _scores(known)
     with_ceiling = [row for row in known if row.local_ceiling]
     if with_ceiling:
-        left = counted(len(known) - len(with_ceiling), "upload without a ceiling", "uploads without a ceiling")
+        left = counted(len(known) - len(with_ceiling), "submission without a ceiling", "submissions without a ceiling")
         return _scores(with_ceiling, f"Left out, since validation images differ: {left}.", len(known), share=True)
     largest = sets.most_common(1)[0][0]
     same = [row for row in known if row.image_set == largest]
-    left = counted(len(known) - len(same), "upload scored", "uploads scored")
+    left = counted(len(known) - len(same), "submission scored", "submissions scored")
     return _scores(same, f"Left out: {left} on other validation images.", len(known))
 
 
-def _scores(rows: Sequence[LedgerRow], left_out: str = "", of: int = 0, *, share: bool = False) -> Comparable:
+def _scores(rows: Sequence[Submission], left_out: str = "", of: int = 0, *, share: bool = False) -> Comparable:
     """Return the scores of rows, and the sentence on those left out if there are more."""
     counts = {row.images for row in rows}
     return Comparable(
@@ -124,7 +124,7 @@ def _scores(rows: Sequence[LedgerRow], left_out: str = "", of: int = 0, *, share
 def _correlation(metric: str, scores: Comparable) -> Correlation:
     if reason := _why_undefined(scores.local, scores.board):
         return Correlation(metric, scores, None, None, reason)
-    from scipy.stats import pearsonr, spearmanr  # takes half a second, and few leaderboards have uploads
+    from scipy.stats import pearsonr, spearmanr  # half a second of imports, and few leaderboards have submissions
 
     pearson, spearman = (measure(scores.local, scores.board).statistic for measure in (pearsonr, spearmanr))
     return Correlation(metric, scores, float(pearson), float(spearman))
@@ -132,9 +132,9 @@ def _correlation(metric: str, scores: Comparable) -> Correlation:
 
 def _why_undefined(local: Sequence[float], board: Sequence[float]) -> str:
     if len(local) < FEWEST:
-        have = counted(len(local), "upload has", "uploads have") if local else "no upload has"
+        have = counted(len(local), "submission has", "submissions have") if local else "no submission has"
         return f"{have} both scores and it needs {FEWEST}"
     for name, scores in (("the local", local), ("the board's", board)):
         if max(scores) - min(scores) <= EQUAL * max(map(abs, scores)):
-            return f"{name} scores of all {len(scores)} uploads are equal"
+            return f"{name} scores of all {len(scores)} submissions are equal"
     return ""

@@ -66,10 +66,10 @@ class RunPlan:
     """What a run will write and take.
 
     Attributes:
-        steps: optimiser steps.
+        steps: optimizer steps.
         checkpoints: step checkpoints that lie there at the end.
         checkpoint_bytes: estimated size of a checkpoint (weights).
-        last_bytes: estimated size of `last.ckpt` (weights and optimiser).
+        last_bytes: estimated size of `last.ckpt` (weights and optimizer).
         free_bytes: free space where the run writes; None: not known.
         seconds_per_step: None: not known.
     """

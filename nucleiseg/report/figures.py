@@ -1,4 +1,4 @@
-"""Which charts a report has: for the page, and as SVG and PDF files for papers."""
+"""Select the charts of a report, for the page and as SVG and PDF files for papers."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -12,18 +12,18 @@ from matplotlib.figure import Figure
 
 from nucleiseg.files import atomic_path
 from nucleiseg.leaderboard.board import Leaderboard, Table
-from nucleiseg.leaderboard.columns import metric_column
+from nucleiseg.leaderboard.metrics import column_of
 from nucleiseg.progress import counted
 from nucleiseg.report.charts import Series, draw_curves, draw_metric, draw_scatter, draw_sizes
 from nucleiseg.report.correlation import comparable
 from nucleiseg.report.data_check import ImageSummary
 from nucleiseg.report.differences import flatten
-from nucleiseg.report.ledger_file import LedgerRow
 from nucleiseg.report.preview import draw_counts
-from nucleiseg.run_tables import Curve, read_curve
+from nucleiseg.report.submissions import Submission
+from nucleiseg.run_tables import read_curve
 from nucleiseg.runs import Run
 
-Group = Literal["ranking", "training", "parts", "data", "uploads"]
+Group = Literal["ranking", "training", "parts", "data", "submissions"]
 
 LOSS_TITLES = {
     "loss_rpn_cls": "RPN: nucleus or background",
@@ -32,14 +32,14 @@ LOSS_TITLES = {
     "loss_box_reg": "RoI head: position of boxes",
     "loss_mask": "RoI head: mask",
 }
-"""Titles of losses; a loss without one is shown under its column of `metrics.csv`."""
+"""Parts of the training loss, as in the columns of `metrics.csv`."""
 
 OWN_FILE = re.compile(
-    r"(ranking_\d+|uploads_\w*|train_loss\w*|val_(loss|ap50)|lr|nuclei_per_image|nucleus_sizes)"
+    r"(ranking_\d+|submissions_\w*|train_loss\w*|val_(loss|ap50)|lr|nuclei_per_image|nucleus_sizes)"
     r"\.(svg|pdf)",
     re.ASCII,
 )
-"""Names of the files that charts are written to; whatever else lies beside them is left alone."""
+"""Names of the files that charts are written to; other files beside them are left alone."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class Chart:
 
     Attributes:
         name: of its files, and part of its ids: letters, digits and underscores.
-        title: what stands above it.
-        description: what it shows, in a sentence, for those who cannot see it.
-        group: which part of the report it stands in.
-        draw: makes the figure, with or without a legend of its series.
+        title: its heading.
+        description: a sentence on what it shows, for screen readers.
+        group: the part of the page that it belongs to.
+        draw: returns the figure, with or without a legend of its series.
     """
 
     name: str
@@ -62,31 +62,34 @@ class Chart:
 
 
 def charts(
-    leaderboard: Leaderboard, runs: Sequence[Run], summaries: Sequence[ImageSummary], ledger: Sequence[LedgerRow]
+    leaderboard: Leaderboard,
+    runs: Sequence[Run],
+    summaries: Sequence[ImageSummary],
+    submissions: Sequence[Submission],
 ) -> list[Chart]:
-    """Return the charts that there are data for.
+    """Return the charts for which there are data.
 
     Args:
         leaderboard: the ranked checkpoints.
         runs: the runs.
         summaries: the images of the data set; may be empty.
-        ledger: the uploads that are remembered; may be empty.
+        submissions: rows of `submissions.csv`; may be empty.
     """
-    return [*_ranking(leaderboard.tables), *_training(runs), *_data(runs, summaries), *_uploads(ledger)]
+    return [*_ranking(leaderboard.tables), *_training(runs), *_data(runs, summaries), *_submissions(submissions)]
 
 
-def write_figures(folder: Path, drawn: Sequence[Chart]) -> list[Path]:
-    """Write charts as SVG and as PDF files, with their legends; charts of an earlier call that are none now go.
+def write_figures(folder: Path, written: Sequence[Chart]) -> list[Path]:
+    """Write charts as SVG and PDF files, with their legends; remove charts of an earlier call that no longer exist.
 
     Args:
-        folder: where to; made where missing.
-        drawn: the charts.
+        folder: to write to; created if missing.
+        written: the charts.
 
     Returns:
         The files.
     """
     paths = []
-    for chart in drawn:
+    for chart in written:
         figure = chart.draw(True)
         for suffix in (".svg", ".pdf"):
             path = folder / f"{chart.name}{suffix}"
@@ -99,27 +102,27 @@ def write_figures(folder: Path, drawn: Sequence[Chart]) -> list[Path]:
     return paths
 
 
-def _uploads(ledger: Sequence[LedgerRow]) -> Iterator[Chart]:
-    """Yield, for each metric of a ledger, the chart of the board's scores against those measured here."""
-    for metric in dict.fromkeys(row.metric for row in ledger):
-        scores = comparable(row for row in ledger if row.metric == metric)
+def _submissions(submissions: Sequence[Submission]) -> Iterator[Chart]:
+    """Yield, for each metric of the submissions, the chart of the board's scores against the local ones."""
+    for metric in dict.fromkeys(row.metric for row in submissions):
+        scores = comparable(row for row in submissions if row.metric == metric)
         if scores.local:
-            name = re.sub(r"\W", "_", f"uploads_{metric}", flags=re.ASCII)
-            title = f"The board's score against {metric or 'the score'} here"
-            description = f"A point for each of {counted(len(scores.local), 'upload')}. {scores.left_out}".strip()
+            name = re.sub(r"\W", "_", f"submissions_{metric}", flags=re.ASCII)
+            title = f"Score of the board against local {metric or 'score'}"
+            description = f"A point for each of {counted(len(scores.local), 'submission')}. {scores.left_out}".strip()
             label = f"{metric or 'score'} on validation images{', share of ceiling' * scores.is_share}"
             draw = partial(draw_scatter, scores.local, scores.board, label)
-            yield Chart(name, title, description, "uploads", draw)
+            yield Chart(name, title, description, "submissions", lambda _, draw=draw: draw())  # type: ignore[misc]
 
 
 def _ranking(tables: Sequence[Table]) -> Iterator[Chart]:
     for number, table in enumerate(tables, 1):
-        label = metric_column(table.measure).heading
+        label = column_of(table.measure).heading
         title = f"{label} of each checkpoint and its 95 % interval" + (f", table {number}" if len(tables) > 1 else "")
         yield Chart(
             f"ranking_{number}",
             title,
-            f"{label} against the step of each setting; settings are moved a little along the steps to stand apart.",
+            f"{label} against the step of each setting; settings are shifted slightly along the steps.",
             "ranking",
             lambda legend, table=table, label=label: draw_metric(table, label, legend=legend),  # type: ignore[misc]
         )
@@ -137,13 +140,13 @@ def _training(runs: Sequence[Run]) -> Iterator[Chart]:
     for column in [column for column in columns if column.startswith("train/loss_")]:
         title = LOSS_TITLES.get(column.removeprefix("train/"), column)
         yield from _curves(runs, column, title, "parts", "Moving average over the single steps.", ())
-    yield from _curves(runs, "lr", "Learning rate", "parts", "As the schedule set it.", ())
+    yield from _curves(runs, "lr", "Learning rate", "parts", "As set by the schedule.", ())
 
 
 def _curves(
     runs: Sequence[Run], column: str, title: str, group: Group, note: str, checkpoints: Sequence[float]
 ) -> Iterator[Chart]:
-    """Yield the chart of a column, if any run has a number in it."""
+    """Yield the chart of a column of `metrics.csv`, if any run has a number in it."""
     series: Series = [(run.name, read_curve(run.metrics, column)) for run in runs]
     if not any(len(curve.steps) for _, curve in series):
         return
@@ -158,15 +161,11 @@ def _curves(
             legend=legend,
         )
 
-    description = f"{title} ({column}) against the step. {note} {_ends(series)}"
-    yield Chart(column.replace("/", "_"), title, description, group, draw)
-
-
-def _ends(series: Sequence[tuple[str, Curve]]) -> str:
-    """Say in words where the curves end."""
     ends = [f"{name} {curve.values[-1]:.4g}" for name, curve in series if len(curve.steps)]
     more = f" and {len(ends) - 5} more runs" if len(ends) > 5 else ""
-    return f"Last values: {', '.join(ends[:5])}{more}."
+    last = f"Last values: {', '.join(ends[:5])}{more}."
+    description = f"{title} ({column}) against the step. {note} {last}"
+    yield Chart(column.replace("/", "_"), title, description, group, draw)
 
 
 def _data(runs: Sequence[Run], summaries: Sequence[ImageSummary]) -> Iterator[Chart]:
@@ -183,14 +182,14 @@ def _data(runs: Sequence[Run], summaries: Sequence[ImageSummary]) -> Iterator[Ch
     yield Chart(
         "nucleus_sizes",
         "Size of nuclei",
-        "How many nuclei there are of each size, in pixels of their images.",
+        "Number of nuclei of each size, in pixels of their images.",
         "data",
         lambda _: draw_sizes(summaries),
     )
 
 
 def _limits(runs: Sequence[Run]) -> dict[str, int]:
-    """Return the limits on detections of the runs' configurations, each once, with what they are of."""
+    """Return the distinct limits on detections of the runs' configurations, each with a name."""
     by_limit: dict[int, list[str]] = {}
     for run in runs:
         limit = flatten(run.config).get("model.detection.limit")

@@ -1,7 +1,6 @@
-"""Outlines of nuclei on a picture, told apart by colour and by line: solid, dashed, dotted or thick.
+"""Outline nuclei on a picture in lines that differ in color and pattern: solid, dashed, dotted or thick.
 
-What matters lies on a wider dark casing, so that it stands out from pink and purple tissue as well as from a dark
-background.
+Important lines have a wider dark casing, so that they stand out from pink and purple tissue and from dark backgrounds.
 """
 
 from collections.abc import Sequence
@@ -16,28 +15,28 @@ from nucleiseg.evaluation.label_maps import decode
 from nucleiseg.rle import RLE
 
 CASING = (20, 20, 20)
-"""RGB of the dark line below each line."""
+"""RGB of the casing."""
 
 SUBPIXEL = 4
-"""Binary digits after the point in the coordinates that OpenCV draws."""
+"""Fractional bits of the coordinates that OpenCV draws."""
 
 Outline = list[np.ndarray]
-"""The closed contours of one nucleus: (P, 2) x, y of border pixels' centres, for each of its parts."""
+"""The closed contours of one nucleus: (P, 2) x, y of border pixels' centers, for each of its parts."""
 
 
 @dataclass(frozen=True)
 class LineStyle:
-    """How nuclei of one verdict are outlined.
+    """Line by which nuclei of one outcome are outlined.
 
     Attributes:
-        colour: RGB.
+        color: RGB.
         pattern: of the line.
         width: in pixels of the picture.
-        casing: width of the dark line below it; no wider than the line itself, it is not seen.
+        casing: width of the dark line below it; visible if wider than the line itself.
         dash: pixels from the start of one dash or dot to the next.
     """
 
-    colour: tuple[int, int, int]
+    color: tuple[int, int, int]
     pattern: Literal["solid", "dashed", "dotted"]
     width: int
     casing: int
@@ -45,10 +44,10 @@ class LineStyle:
 
 
 def find_outlines(masks: Sequence[RLE]) -> list[Outline]:
-    """Find the outline of each mask in its own columns of the image.
+    """Find the outline of each mask, in a window of its own columns of the image.
 
     Args:
-        masks: sound run lengths over one image.
+        masks: valid run lengths over one image.
     """
     runs = decode(masks)
     height = masks[0]["size"][0] if masks else 1
@@ -83,19 +82,19 @@ def draw_outlines(picture: np.ndarray, outlines: Sequence[Outline], style: LineS
     closed = style.pattern == "solid"
     lines = contours if closed else [dash for contour in contours for dash in _dashes(contour, style)]
     points = [np.round(line * 2**SUBPIXEL).astype(np.int32) for line in lines]
-    for colour, width in ((CASING, style.casing), (style.colour, style.width)):
-        cv2.polylines(picture, points, closed, colour, width, cv2.LINE_AA, SUBPIXEL)
+    for color, width in ((CASING, style.casing), (style.color, style.width)):
+        cv2.polylines(picture, points, closed, color, width, cv2.LINE_AA, SUBPIXEL)
 
 
 def _corners(contour: np.ndarray) -> np.ndarray:
-    """Return a contour as it is, but a single pixel as its square, so that there is a line to draw."""
+    """Return a contour unchanged, but that of a single pixel as a square, which has an outline."""
     if len(contour) > 1:
         return contour
     return contour + np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
 
 
 def _dashes(contour: np.ndarray, style: LineStyle) -> list[np.ndarray]:
-    """Cut a closed contour into dashes of equal length with gaps, three of them at least."""
+    """Cut a closed contour into at least three dashes of equal length with gaps."""
     closed = np.concatenate([contour, contour[:1]])
     along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(closed, axis=0).T))])
     count = max(round(along[-1] / style.dash), 3)

@@ -1,7 +1,7 @@
-"""`report.html`: everything about a set of runs in one file that needs no network.
+"""Write `report.html`: leaderboard, curves, data, gallery and runs in one file that works offline.
 
-Charts are inline SVG, pictures are data URIs, style and script stand in the page. The page forbids itself to fetch
-anything (its content security policy), and its template escapes whatever text it is given.
+Charts are inline SVG, pictures are data URIs, style and script are inline. The page's content security policy forbids
+fetching anything, and its template escapes all text.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,37 +26,36 @@ from nucleiseg.report.data_check import ImageSummary
 from nucleiseg.report.differences import differences
 from nucleiseg.report.figures import Chart, Group, charts
 from nucleiseg.report.gallery import STYLES, GalleryImage
-from nucleiseg.report.ledger_file import LedgerRow
-from nucleiseg.report.standings import Standings, standings
+from nucleiseg.report.leaderboard_table import LeaderboardTable, leaderboard_table
+from nucleiseg.report.submissions import Submission
 from nucleiseg.report.themed_svg import VARIABLES, themed_svg
 from nucleiseg.runs import Run
 
 DASHES = {"-": "none", "--": "6 3", ":": "1.5 2.5", "-.": "6 3 1.5 3"}
 """Line styles of matplotlib as SVG writes them, for the keys of the legends."""
 
-INTERVAL = "Where the score of the ranking lies on other images of the same kind, found by resampling these."
-"""What the column `95 % interval` holds."""
+INTERVAL = "Range of the ranking score on other images of the same kind, estimated by resampling these."
+"""Definition of the column `95 % interval`."""
 
 DIFFERENCE = (
-    "95 % interval of the difference to the best row, on the same resampled images: rows for which it holds 0 are tied."
+    "95 % interval of the difference to the best row, on the same resampled images; rows are tied if it contains 0."
 )
-"""What the column `minus the best` holds."""
+"""Definition of the column `minus the best`."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """What a report tells.
+    """Content of a page.
 
     Attributes:
         title: of the page.
-        leaderboard: the ranked checkpoints.
-        runs: the runs behind them.
+        leaderboard: the ranked checkpoints, with notes on them.
+        runs: the ranked runs.
         summaries: every image of the data set with its boxes; may be empty.
         gallery: images of one checkpoint of the best row, the worst first; may be empty.
-        ledger: the uploads that are remembered; may be empty.
-        notes: sentences on what a reader should know.
-        shown: the checkpoint that the gallery is of; None where there is no gallery.
-        banner: a sentence that outweighs the notes, and is not repeated among them; empty where there is none.
+        submissions: rows of `submissions.csv`; may be empty.
+        shown: the checkpoint of the gallery; None if there is none.
+        banner: a sentence at the top, which is not repeated among the notes; may be empty.
     """
 
     title: str
@@ -64,22 +63,21 @@ class Page:
     runs: Sequence[Run]
     summaries: Sequence[ImageSummary]
     gallery: Sequence[GalleryImage]
-    ledger: Sequence[LedgerRow]
-    notes: Sequence[str]
+    submissions: Sequence[Submission]
     shown: Candidate | None = None
     banner: str = ""
 
 
-class Key(NamedTuple):
-    """A series of a group of charts: its name and line, in the page's variables."""
+class LegendKey(NamedTuple):
+    """A series in the legend of a group of charts: its name and line, in the page's variables."""
 
     number: int
     name: str
-    colour: str
+    color: str
     dashes: str
 
 
-class Figure(NamedTuple):
+class PageFigure(NamedTuple):
     """A chart on the page."""
 
     chart: Chart
@@ -100,29 +98,29 @@ def write_page(path: Path, page: Page) -> None:
 
 
 def _context(page: Page) -> dict[str, Any]:
-    """Return what the template speaks of."""
-    figures: dict[str, list[Figure]] = {group: [] for group in get_args(Group)}
-    for chart in charts(page.leaderboard, page.runs, page.summaries, page.ledger):
+    """Return the variables of the template."""
+    figures: dict[str, list[PageFigure]] = {group: [] for group in get_args(Group)}
+    for chart in charts(page.leaderboard, page.runs, page.summaries, page.submissions):
         svg = themed_svg(chart.draw(False), chart.name, f"{chart.title}. {chart.description}")
-        figures[chart.group].append(Figure(chart, svg))
-    boards = [standings(table) for table in page.leaderboard.tables]
+        figures[chart.group].append(PageFigure(chart, svg))
+    tables = [leaderboard_table(table) for table in page.leaderboard.tables]
     return {
         "page": page,
-        "notes": [note for note in dict.fromkeys([*page.notes, *page.leaderboard.notes]) if note != page.banner],
+        "notes": [note for note in dict.fromkeys(page.leaderboard.notes) if note != page.banner],
         "style": _asset("page.css"),
         "script": _asset("page.js"),
-        "standings": boards,
+        "tables": tables,
         "interval_meaning": INTERVAL,
         "difference_meaning": DIFFERENCE,
-        "definitions": _definitions(boards),
-        "tied": sum(line.verdict == "tied" for line in boards[0].lines) if boards else 0,
+        "definitions": _definitions(tables),
+        "tied": sum(row.status == "tied" for row in tables[0].rows) if tables else 0,
         "figures": figures,
         "run_keys": _keys([run.name for run in page.runs]),
-        "setting_keys": [_keys(settings_of(board.table)) for board in boards],
+        "setting_keys": [_keys(settings_of(table)) for table in page.leaderboard.tables],
         "styles": STYLES,
         "hidden_images": _hidden_images(page),
         "differences": differences(page.runs),
-        "correlations": [correlation.sentence for correlation in correlations(page.ledger)],
+        "correlations": [correlation.sentence for correlation in correlations(page.submissions)],
         "counted": counted,
         "version": nucleiseg.__version__,
         "time": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -137,27 +135,28 @@ def started_from(run: Run) -> str:
 
 
 def _asset(name: str) -> Markup:
-    """Return a file of ours that stands in the page as it is."""
+    """Return one of our files, which the page contains unescaped."""
     text = (files("nucleiseg.report") / "templates" / name).read_text(encoding="utf-8")
     return Markup(text)
 
 
-def _keys(names: Sequence[str]) -> list[Key]:
+def _keys(names: Sequence[str]) -> list[LegendKey]:
     keys = []
     for number, name in enumerate(names):
-        colour, style = line_of(number)
-        keys.append(Key(number, name, f"var(--{VARIABLES[colour.lower()]})", DASHES[style]))
+        color, style = line_of(number)
+        keys.append(LegendKey(number, name, f"var(--{VARIABLES[color.lower()]})", DASHES[style]))
     return keys
 
 
 def _hidden_images(page: Page) -> int:
-    """Return how many images of its checkpoint the gallery does not show."""
+    """Return the number of images of its checkpoint that the gallery doesn't show."""
     images = page.shown.record.images if page.shown else ()
     return len({image.name for image in images} - {image.name for image in page.gallery})
 
 
-def _definitions(boards: Sequence[Standings]) -> dict[str, str]:
-    """Return the heads of the tables' columns that need words, each once, with what they mean."""
-    heads = [(item.text, item.definition) for board in boards for item in (board.measure, *board.headings)]
-    scores = dict.fromkeys((board.measure.text, board.measure.definition) for board in boards)
-    return dict([*scores, ("95 % interval", INTERVAL), ("minus the best", DIFFERENCE), *heads])
+def _definitions(tables: Sequence[LeaderboardTable]) -> dict[str, str]:
+    """Return the definitions of the tables' columns, each once, by heading."""
+    columns = [column for table in tables for column in (table.score, *table.columns.values())]
+    scores = {table.score.title: table.score.definition for table in tables}
+    others = {column.title: column.definition for column in columns}
+    return {**scores, "95 % interval": INTERVAL, "minus the best": DIFFERENCE, **others}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # Albumentations takes a second to import; a leaderboard goes
     from nucleiseg.transforms.recipe import Recipe
 
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-"""Colours that people with any colour vision tell apart (Okabe and Ito, "Color Universal Design", 2008)."""
+"""Colors that people with any color vision tell apart (Okabe and Ito, "Color Universal Design", 2008)."""
 
 OUTLINES = ("#F0E442", "#56B4E9", "#FFFFFF")
 """Yellow, sky blue and white: none of them occurs in H&E. Neighbours mostly differ."""
@@ -103,9 +103,9 @@ def draw_crops(augmented: Sequence[tuple[Tensor, Target]]) -> Figure:
     for axis, (image, target) in zip(axes, augmented, strict=True):
         axis.imshow(image.permute(1, 2, 0).numpy())
         outlines = find_outlines(target)
-        colours = [OUTLINES[int(value) % len(OUTLINES)] for value in target.values]
+        colors = [OUTLINES[int(value) % len(OUTLINES)] for value in target.values]
         axis.add_collection(LineCollection(outlines, colors="black", linewidths=2.0, alpha=0.6))  # on pale ground too
-        axis.add_collection(LineCollection(outlines, colors=colours, linewidths=1.0))
+        axis.add_collection(LineCollection(outlines, colors=colors, linewidths=1.0))
         height, width = image.shape[1:]
         note = f"{width} x {height}, scale {target.scale:.2f}, {len(target):,} nuclei"
         axis.set_title(f"{_shorten(target.name)}\n{note}", fontsize=9)
@@ -113,7 +113,7 @@ def draw_crops(augmented: Sequence[tuple[Tensor, Target]]) -> Figure:
 
 
 def find_outlines(target: Target) -> list[np.ndarray]:
-    """Return the closed outline of each instance: (P, 2) x, y of the centres of its border pixels.
+    """Return the closed outline of each instance: (P, 2) x, y of the centers of its border pixels.
 
     An instance of several parts is outlined by its largest.
     """
@@ -139,12 +139,12 @@ def draw_counts(summaries: Sequence[ImageSummary], limits: Mapping[str, int]) ->
     axis = figure.add_subplot()
     axis.plot(counts, color=BLUE, marker="o", markersize=4, linewidth=1.4, label="nuclei in the image")
     ceiling = 2 * max(int(counts.max()), 1)
-    for (name, limit), (colour, style) in zip(limits.items(), _cycle(LIMIT_STYLES, len(limits)), strict=True):
+    for (name, limit), (color, style) in zip(limits.items(), _cycle(LIMIT_STYLES, len(limits)), strict=True):
         label = f"limit of {limit:,} {name}: {_cut(counts, limit)}"
         if limit <= ceiling:
-            axis.axhline(limit, color=colour, linestyle=style, linewidth=1.4, label=label)
+            axis.axhline(limit, color=color, linestyle=style, linewidth=1.4, label=label)
         else:  # drawn, it would squash the counts
-            axis.plot([], [], color=colour, linestyle=style, label=f"{label} (above the chart)")
+            axis.plot([], [], color=color, linestyle=style, label=f"{label} (above the chart)")
     title = f"Nuclei per image: {counts.sum():,} in {len(counts)} images (median {np.median(counts):,.0f})"
     axis.set_title(title, fontsize=11)
     axis.set_ylabel("nuclei in an image (number)")

@@ -1,19 +1,45 @@
-"""A leaderboard as files: `leaderboard.csv` with all numbers, `leaderboard.md` and `leaderboard.tex` for people."""
+"""Write a leaderboard as `leaderboard.csv` with all numbers, `leaderboard.md` and `leaderboard.tex`."""
 
 import re
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 
 from nucleiseg.files import to_csv, write_text
 from nucleiseg.leaderboard.board import Leaderboard, Row, Table
-from nucleiseg.leaderboard.columns import cells
+from nucleiseg.leaderboard.metrics import column_of
 from nucleiseg.progress import counted
-from nucleiseg.report.latex import to_latex
-from nucleiseg.report.table_cells import TextCell, definitions, text_columns
+from nucleiseg.report.leaderboard_table import BRACKETS, Cell, TableColumn, leaderboard_table, row_values
 
-TIED = "† cannot be told from the best row: 0 lies in the 95 % interval of their difference (paired bootstrap)."
+INDISTINGUISHABLE = "statistically indistinguishable from the best row"
 
-UNKNOWN = "† cannot be told from the best row: no interval of their difference could be computed, or 0 lies in it."
+TIED = f"† {INDISTINGUISHABLE}: 0 lies in the 95 % interval of their difference (paired bootstrap)."
+
+UNKNOWN = f"† {INDISTINGUISHABLE}: no interval of their difference could be computed, or 0 lies in it."
+
+LATEX_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "&": r"\&",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "`": r"\textasciigrave{}",
+    "[": "{[}",
+    "]": "{]}",
+    "–": "--",
+    "×": r"\texttimes{}",
+    "µ": r"\textmu{}",
+    "±": r"\textpm{}",
+}
+"""Characters that LaTeX reads as commands, that its old fonts lack, or (brackets) that would end a row's option."""
 
 
 def write_tables(folder: Path, leaderboard: Leaderboard) -> None:
@@ -24,11 +50,11 @@ def write_tables(folder: Path, leaderboard: Leaderboard) -> None:
 
 
 def write_csv(path: Path, leaderboard: Leaderboard) -> None:
-    """Write every row with every number, to full precision; what is undefined or unknown stays empty.
+    """Write every row with every number, to full precision; undefined and unknown cells are empty.
 
     The column `table` counts the tables from 1: rows of different tables were scored on different images. `measure` is
-    what the table is ranked by; `evaluation.leaderboard.columns` tells of the others. The runs and checkpoints behind a
-    row are separated by semicolons.
+    the key that ranks the table; `leaderboard.columns` and `leaderboard.metrics` define the others. The runs and
+    checkpoints of a row are separated by semicolons.
     """
     lines = [_csv_line(number, table, row) for number, table in enumerate(leaderboard.tables, 1) for row in table.rows]
     names = list(dict.fromkeys(chain.from_iterable(lines)))
@@ -39,7 +65,7 @@ def _csv_line(number: int, table: Table, row: Row) -> dict[str, str]:
     line: dict[str, object] = {
         "table": number,
         "measure": table.measure,
-        **{column.key: "" if value is None else value for column, value in cells(row)},
+        **{key: "" if value is None else value for key, value in row_values(row).items()},
         "images": len(table.images),
         "runs": "; ".join(dict.fromkeys(candidate.run for candidate in row.candidates)),
         "checkpoints": "; ".join(str(candidate.checkpoint) for candidate in row.candidates),
@@ -48,39 +74,80 @@ def _csv_line(number: int, table: Table, row: Row) -> dict[str, str]:
 
 
 def to_markdown(leaderboard: Leaderboard) -> str:
-    """Return the leaderboard as Markdown: the tables with what they tell, the notes, the definitions."""
-    several = len(leaderboard.tables) > 1
+    """Return the leaderboard as Markdown: the tables, each with its sentence, the notes, the definitions."""
     parts = ["# Leaderboard"]
+    definitions: dict[str, str] = {}
     for number, table in enumerate(leaderboard.tables, 1):
-        if several:
+        columns = leaderboard_table(table).compact()
+        definitions |= {column.title: column.definition for column in columns if column.definition}
+        if len(leaderboard.tables) > 1:
             parts.append(f"## Table {number}: {counted(len(table.images), 'image')}")
-        parts += [escape_markdown(table.sentence), _markdown_table(table)]
+        lines = [
+            [escape_markdown(column.title) for column in columns],
+            ["---:" if column.is_number else ":---" for column in columns],
+            *_lines(columns, escape_markdown, bold="**{}**", dagger=" †"),
+        ]
+        parts += [escape_markdown(table.sentence), "\n".join(f"| {' | '.join(line)} |" for line in lines)]
         if tied := [row for row in table.rows[1:] if row.tied]:
             parts.append(TIED if all(row.is_compared for row in tied) else UNKNOWN)
     if leaderboard.notes:
         parts.append("\n".join(f"- {escape_markdown(note)}" for note in leaderboard.notes))
-    meanings = definitions(column for table in leaderboard.tables for column in text_columns(table))
-    lines = [f"- **{escape_markdown(name)}**: {escape_markdown(text)}" for name, text in meanings.items()]
-    parts += ["## Definitions", "The best of each column is in bold.", "\n".join(lines)]
+    described = [f"- **{escape_markdown(name)}**: {escape_markdown(text)}" for name, text in definitions.items()]
+    parts += ["## Definitions", "The best of each column is in bold.", "\n".join(described)]
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown_table(table: Table) -> str:
-    shown = text_columns(table)
-    rows = [
-        [escape_markdown(column.head) for column in shown],
-        ["---:" if column.is_number else ":---" for column in shown],
-        *([_markdown_cell(cell) for cell in line] for line in zip(*(column.cells for column in shown), strict=True)),
-    ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+def to_latex(leaderboard: Leaderboard) -> str:
+    """Return every table as a `table` environment of booktabs with the label `tab:leaderboard-1`, `-2`, ..."""
+    parts = [r"% In the preamble: \usepackage{booktabs}"]
+    for number, table in enumerate(leaderboard.tables, 1):
+        columns = leaderboard_table(table).compact()
+        measure = column_of(table.measure)
+        images = counted(len(table.images), "validation image")
+        caption = escape_latex(f"Ranked by {measure.heading} on {images}. {measure.definition} {BRACKETS}")
+        caption += " Best of each column in bold."
+        if any(row.tied for row in table.rows[1:]):
+            caption += rf" $^\dagger$ {INDISTINGUISHABLE} (95\,\% paired bootstrap)."
+        head = [escape_latex(column.title) for column in columns]
+        lines = [head, *_lines(columns, escape_latex, bold=r"\textbf{{{}}}", dagger=r"$^\dagger$")]
+        first, *rest = (f"    {' & '.join(line)} \\\\" for line in lines)
+        alignment = "".join("r" if column.is_number else "l" for column in columns)
+        environment = [
+            r"\begin{table}",
+            r"  \centering",
+            r"  \small",
+            rf"  \caption{{{caption}}}",
+            rf"  \label{{tab:leaderboard-{number}}}",
+            rf"  \begin{{tabular}}{{@{{}}{alignment}@{{}}}}",
+            r"    \toprule",
+            first,
+            r"    \midrule",
+            *rest,
+            r"    \bottomrule",
+            r"  \end{tabular}",
+            r"\end{table}",
+        ]
+        parts.append("\n".join(environment))
+    return "\n\n".join(parts) + "\n"
 
 
-def _markdown_cell(cell: TextCell) -> str:
-    text = escape_markdown(cell.text) + " †" * cell.is_tied
-    return f"**{text}**" if cell.is_best else text
+def _lines(columns: list[TableColumn], escape: Callable[[str], str], *, bold: str, dagger: str) -> list[list[str]]:
+    """Return the escaped cells of each row, the best of a column in bold, tied rows with a dagger."""
+
+    def marked(cell: Cell) -> str:
+        text = escape(cell.text)
+        return (bold.format(text) if cell.is_best else text) + dagger * cell.is_tied
+
+    return [list(map(marked, cells)) for cells in zip(*(column.cells for column in columns), strict=True)]
 
 
 def escape_markdown(text: str) -> str:
-    """Return text that Markdown shows as it is, on one line; underscores inside of words need no escape."""
+    """Escape text so that Markdown shows it literally, on one line; underscores inside of words need no escape."""
     escaped = re.sub(r"([\\`*\[\]<>|#~&])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\\g<0>", text)
     return " ".join(escaped.split())
+
+
+def escape_latex(text: str) -> str:
+    """Escape text so that LaTeX shows it literally, on one line."""
+    pattern = "|".join(map(re.escape, LATEX_SPECIAL))
+    return " ".join(re.sub(pattern, lambda match: LATEX_SPECIAL[match.group()], text).split())

@@ -1,7 +1,7 @@
-"""Figures for a page: matplotlib's SVG, inline, in colours that follow the page from light to dark.
+"""Convert matplotlib figures to inline SVG whose colors follow the light or dark theme of the page.
 
-The charts are drawn once, in the colours of paper. Here each of these colours becomes a CSS variable of the page, and
-each id gets a prefix, because matplotlib numbers the parts of every figure alike and a page holds many figures.
+Charts are plotted once, in colors for white paper. Here each of these colors becomes a CSS variable of the page, and
+each id gets a prefix, because matplotlib uses the same ids in every figure and a page has many figures.
 """
 
 import re
@@ -23,16 +23,16 @@ VARIABLES = {
     "#56b4e9": "sky",
     "#cc79a7": "purple",
 }
-"""Colour of a figure on paper -> CSS variable of the page."""
+"""Color of a figure on paper -> CSS variable of the page."""
 
 SERIES = re.compile(r"series-(\d+)")
-"""The gid of what is drawn for one run: it becomes `data-series`, by which the page shows and hides the run."""
+"""The gid of the lines of one run: it becomes `data-series`, by which the page shows and hides the run."""
 
 CHECKPOINT = "checkpoint"
 """The gid of each vertical line at a saved checkpoint: it becomes a class, since ids are unique."""
 
 _NAMESPACE = re.compile(r"\{[^}]*\}")
-_COLOUR = re.compile("|".join(VARIABLES))
+_COLOR = re.compile("|".join(VARIABLES))
 _FONT = re.compile(r"font: *([\d.]+px)[^;]*")
 _FAMILY = re.compile(r"font-family:[^;]*;?")
 _DECIMALS = re.compile(r"(\.\d\d)\d+")
@@ -43,9 +43,9 @@ def themed_svg(figure: Figure, prefix: str, description: str) -> Markup:
     """Return a figure as an SVG element for an HTML page.
 
     Args:
-        figure: drawn with black ink on white paper, a grid of "0.9" and the colours of `VARIABLES`; others stay.
+        figure: plotted in black on white, a grid of "0.9" and the colors of `VARIABLES`; others stay.
         prefix: of every id, unique on the page: letters, digits and dashes.
-        description: what a reader who cannot see it is told.
+        description: text for screen readers.
     """
     buffer = BytesIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": prefix}):
@@ -63,12 +63,12 @@ def themed_svg(figure: Figure, prefix: str, description: str) -> Markup:
 
 
 def _local(name: str) -> str:
-    """Return a name without its namespace, which HTML does not want."""
+    """Return a name without its namespace, which HTML has none of."""
     return _NAMESPACE.sub("", name)
 
 
 def _attributes(attributes: dict[str, str], prefix: str) -> dict[str, str]:
-    """Return an element's attributes with unique ids, variable colours and the page's font."""
+    """Return an element's attributes with unique ids, variable colors and the page's font."""
     changed = {_local(name): value for name, value in attributes.items()}
     series = SERIES.fullmatch(changed.get("id", ""))
     if series:
@@ -83,7 +83,7 @@ def _attributes(attributes: dict[str, str], prefix: str) -> dict[str, str]:
     for name in ("style", "clip-path"):
         if name in changed:
             text = _REFERENCE.sub(rf"url(#{prefix}-\1)", changed[name])
-            text = _COLOUR.sub(lambda match: f"var(--{VARIABLES[match[0]]})", text)
+            text = _COLOR.sub(lambda match: f"var(--{VARIABLES[match[0]]})", text)
             changed[name] = _FAMILY.sub("", _FONT.sub(r"font-size: \1", text))
     if "d" in changed:
         changed["d"] = _DECIMALS.sub(r"\1", changed["d"])  # a hundredth of a point is enough, in half the bytes

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nucleiseg.files import quote_formula, unquote_formula
-from nucleiseg.report.ledger_file import Form, LedgerRow, read_file, write_file
+from nucleiseg.report.submissions import CsvForm, Submission, read_ledger, write_ledger
 from nucleiseg.training.tables import append_rows
 from nucleiseg.writers.counts import Count, open_counts
 
@@ -46,10 +46,10 @@ def test_the_rows_of_a_run(tmp_path: Path) -> None:
 
 
 def test_the_ledger(tmp_path: Path) -> None:
-    row = LedgerRow(file="=answer.zip", run="@run", local_score=-0.5, note="- a note", extra={"mine": "=A1"})
+    row = Submission(file="=answer.zip", run="@run", local_score=-0.5, note="- a note", extra={"mine": "=A1"})
     for delimiter in ",;":
-        write_file(tmp_path / "submissions.csv", [row], Form(delimiter, extra=("mine",)))
-        assert read_file(tmp_path / "submissions.csv")[0] == [row]
+        write_ledger(tmp_path / "submissions.csv", [row], CsvForm(delimiter, extra=("mine",)))
+        assert read_ledger(tmp_path / "submissions.csv")[0] == [row]
         text = (tmp_path / "submissions.csv").read_text()
         assert "'=answer.zip" in text
         assert "'@run" in text

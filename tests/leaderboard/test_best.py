@@ -1,4 +1,4 @@
-"""Which checkpoint `best.ckpt` is, and what is said about the choice: values on different images are never compared."""
+"""The choice of `best.ckpt` and the sentence on it: values on different images are never compared."""
 
 import math
 from collections.abc import Sequence
@@ -12,13 +12,11 @@ import pytest
 from nucleiseg.evaluation.instance_metrics import Tally
 from nucleiseg.evaluation.instances import Instances
 from nucleiseg.evaluation.matches import ImageMatches
-from nucleiseg.leaderboard.best import best_of, goodness
+from nucleiseg.leaderboard.best import best_caveats, best_of
 from nucleiseg.leaderboard.board import Leaderboard, rank
-from nucleiseg.leaderboard.candidates import Candidate
-from nucleiseg.leaderboard.caveats import notes_on_best
+from nucleiseg.leaderboard.candidates import Candidate, Scored
 from nucleiseg.leaderboard.metrics import METRICS
 from nucleiseg.leaderboard.record import EvaluationRecord, ImageRecord
-from nucleiseg.leaderboard.scored_candidates import Scored
 
 
 def scored_with(hits: int, truths: int = 10, *, seed: int = 0, fold: str = "1", setting: str = "a") -> Candidate:
@@ -52,10 +50,9 @@ def test_of_seeds_on_the_same_images_the_best_is_taken() -> None:
     found = [scored_with(hits, seed=seed) for seed, hits in enumerate((5, 8, 8, 3))]
     board, best = choose(found)
     assert best is found[1], "of equal ones the first"
-    assert notes_on_best(board, best) == [
+    assert best_caveats(board, best) == [
         "best.ckpt is a fold 1 seed 1, a, step 200: of 4 runs on the same images the best by ap50."
     ]
-    assert goodness(found[1], METRICS["ap50"]) > goodness(found[0], METRICS["ap50"])
 
 
 @pytest.mark.parametrize("easier", [2, 9])
@@ -64,27 +61,27 @@ def test_folds_are_not_compared_by_their_values(easier: int) -> None:
     found = [scored_with(5), scored_with(6, seed=1), scored_with(easier, fold="2")]
     board, best = choose(found[::-1])
     assert best is found[1]
-    assert notes_on_best(board, best) == [
+    assert best_caveats(board, best) == [
         "best.ckpt is a fold 1 seed 1, a, step 200: of the best row's 2 folds the first by name, since values on "
-        "different images do not compare; of 2 runs on the same images the best by ap50."
+        "different images don't compare; of 2 runs on the same images the best by ap50."
     ]
 
 
 def test_a_fold_without_truth_chooses_nothing() -> None:
     found = [scored_with(5, truths=0), scored_with(5, fold="2"), scored_with(7, seed=1, fold="2")]
     assert choose(found)[1] is found[2]
-    assert choose(found[:1])[1] is found[0], "where nothing is defined the first one stands for the row"
+    assert choose(found[:1])[1] is found[0], "if nothing is defined, the first one stands for the row"
 
 
-def test_where_there_is_one_checkpoint_nothing_is_said() -> None:
+def test_a_single_checkpoint_needs_no_sentence() -> None:
     board, best = choose([scored_with(5), scored_with(4, setting="b")])
-    assert notes_on_best(board, best) == []
+    assert best_caveats(board, best) == []
 
 
-def test_the_table_is_said_where_there_are_several() -> None:
+def test_the_table_is_named_if_there_are_several() -> None:
     board, best = choose([scored_with(5), scored_with(9, fold="2", setting="b")])
     assert best.setting == "a"
-    assert notes_on_best(board, best) == [
-        "best.ckpt is a fold 1 seed 0, a, step 200: from table 1 (2 images): whether the best rows of other tables are "
-        "better cannot be told."
+    assert best_caveats(board, best) == [
+        "best.ckpt is a fold 1 seed 0, a, step 200: from table 1 (2 images), which can't be compared with the best "
+        "rows of other tables."
     ]

@@ -1,4 +1,4 @@
-"""Ranking: folds as shares of their ceilings, ties, tables of the same images, and what is said about it all."""
+"""Ranking: folds as shares of their ceilings, ties, tables of the same images, caveats."""
 
 import math
 from dataclasses import replace
@@ -31,21 +31,21 @@ def test_a_row_that_is_better_on_every_image_is_never_tied() -> None:
     low, high = table.rows[0].interval
     assert low < table.rows[0].values["pq"] < high
     assert table.sentence == (
-        "The best row is better than all others beyond chance on these 5 images (95 % paired bootstrap of pq). So few "
-        "images (5) give rough intervals. What another seed would change is not in the intervals: there are rows of "
-        "one seed."
+        "The best row is significantly better than all others on these 5 images (95 % paired bootstrap of pq). So few "
+        "images (5) give rough intervals. The intervals don't include the effect of another seed: some rows have a "
+        "single one."
     )
 
 
-def test_rows_that_chance_could_swap_are_tied_and_said() -> None:
+def test_indistinguishable_rows_are_tied() -> None:
     one = level(20, images=12)
     twin = replace(one, setting="twin", setting_key="z", seed=4)
     (table,) = rank([level(5, images=12), twin, one], "ap50", resamples=300).tables
     assert [row.tied for row in table.rows] == [True, True, False]
     assert table.rows[1].difference == (0, 0)
     assert table.sentence.startswith(
-        "Row 2 cannot be told from the best on these 12 images (95 % paired bootstrap of ap50): your top 2 are one "
-        "model. What another seed"
+        "Row 2 is statistically indistinguishable from the best on these 12 images (95 % paired bootstrap of ap50). "
+        "The intervals don't include the effect of another seed"
     )
 
 
@@ -116,7 +116,7 @@ def test_seeds_are_averaged_before_folds() -> None:
     (row,) = table.rows
     assert row.values["count_mae"] == pytest.approx(((8 + 6) / 2 + 1) / 2)
     assert len(row.candidates) == 3
-    assert table.sentence == "There is one row on these 4 images of 2 folds: nothing to compare it with."
+    assert table.sentence == "There is one row on these 4 images of 2 folds, and none to compare it with."
 
 
 def test_rows_of_other_images_are_never_ranked_side_by_side() -> None:
@@ -127,21 +127,20 @@ def test_rows_of_other_images_are_never_ranked_side_by_side() -> None:
     assert [[row.setting for row in table.rows] for table in board.tables[1:]] == [["c"], ["d"]]
     assert board.best is board.tables[0].rows[0]
     assert board.notes == (
-        "Not all rows were scored on the same images: there are 3 tables. Numbers of different tables must not be "
-        "compared.",
-        "c, step 200: scored on 1 of 2 sets of validation images (folds) that others cover, so in a table of their "
-        "own. Runs may be missing, killed or not finished yet.",
+        "Not all rows were scored on the same images: there are 3 tables, whose numbers can't be compared.",
+        "c, step 200: scored on 1 of 2 sets of validation images (folds) that others cover, so it is in another "
+        "table. Runs may be missing, killed or unfinished.",
     )
 
 
-def test_missing_seeds_and_repeated_runs_are_said() -> None:
+def test_missing_seeds_and_repeated_runs_are_named() -> None:
     one = random_record(np.random.default_rng(0), 0.5)
     found = [candidate(one, seed=0, step=step) for step in (200, 400, 600)]
     found += [candidate(one, seed=1), candidate(one, "b", seed=0), candidate(one, "b", seed=0, run="b again")]
     assert rank(found, resamples=20).notes == (
-        "a, steps 400 and 600: 1 seed, where others of the table have 2.",
-        "b, step 200: 1 seed, where others of the table have 2.",
-        "b again and b seed 0 set are of the same setting, seed and images: their average counts as one seed.",
+        "a, steps 400 and 600: 1 seed, while others in the table have 2.",
+        "b, step 200: 1 seed, while others in the table have 2.",
+        "b again and b seed 0 set have the same setting, seed and images: their average counts as one seed.",
     )
 
 
@@ -150,14 +149,14 @@ def test_a_repeated_run_does_not_weigh_twice() -> None:
     found = [candidate(one, seed=0), candidate(one, seed=0, run="again"), candidate(other, seed=1)]
     assert rank(found, "count_bias", resamples=20).best.values["count_bias"] == pytest.approx(-5)
     (table,) = rank([*found[:2], *(replace(one, step=400) for one in found[:2])], resamples=20).tables
-    assert "there are rows of one seed" in table.sentence
+    assert "some rows have a single one" in table.sentence
 
 
-@pytest.mark.parametrize(("seeds", "said"), [(1, "rows of one seed"), (2, "rows of 2"), (4, "rows of 4"), (5, None)])
-def test_few_seeds_are_said(seeds: int, said: str | None) -> None:
+@pytest.mark.parametrize(("seeds", "caveat"), [(1, "a single one."), (2, "have 2."), (4, "have 4."), (5, None)])
+def test_few_seeds_are_a_caveat(seeds: int, caveat: str | None) -> None:
     found = [replace(level(hits), seed=seed) for hits in (10, 30) for seed in range(seeds)]
     (table,) = rank(found, resamples=50).tables
-    assert said in table.sentence if said else "seed" not in table.sentence
+    assert caveat in table.sentence if caveat else "seed" not in table.sentence
 
 
 def test_tables_of_as_many_images_are_not_ordered_by_their_values() -> None:
@@ -177,22 +176,22 @@ def test_a_fold_without_truth_takes_no_interval_from_the_others() -> None:
     assert table.rows[1].values["ap50"] == alone.values["ap50"]
     assert table.rows[1].difference == alone.difference
     assert "these 6 images of 2 folds" in table.sentence
-    assert "Left out, since without truth: 1 fold." in table.sentence
+    assert "1 fold without truth is left out." in table.sentence
     assert "Each fold" not in table.sentence, "only one of them counts"
 
 
-def test_folds_are_said_to_be_trainings_of_their_own() -> None:
+def test_folds_are_separate_trainings() -> None:
     found = [replace(level(hits), image_set=fold) for hits in (10, 30) for fold in "12"]
-    assert "Each fold is a training by itself" in rank(found, resamples=50).tables[0].sentence
+    assert "Each fold is a separate training" in rank(found, resamples=50).tables[0].sentence
 
 
-def test_a_threshold_chosen_on_the_images_is_said_where_the_metric_uses_it() -> None:
+def test_a_threshold_chosen_on_the_images_is_a_caveat_of_metrics_that_use_it() -> None:
     for key, metric in METRICS.items():
         said = any("score threshold" in note for note in rank([level(10)], key, resamples=5).notes)
         assert said == metric.has_threshold == (not key.startswith("ap")), key
 
 
-def test_a_row_is_told_from_the_best_on_the_worse_side_only() -> None:
+def test_only_a_row_on_the_worse_side_is_distinguished_from_the_best() -> None:
     """The biases of one row cancel by luck: on nearly all resamples the other row's smaller one is nearer zero."""
 
     def biased(setting: str, errors: list[int]) -> Candidate:
@@ -209,20 +208,22 @@ def test_a_row_is_told_from_the_best_on_the_worse_side_only() -> None:
     assert table.rows[1].tied
 
 
-def test_one_image_tells_nothing() -> None:
+def test_one_image_shows_no_variation() -> None:
     (table,) = rank([level(10, images=1), level(30, images=1)], "ap50").tables
     assert all(row.tied and math.isnan(row.interval[0]) and math.isnan(row.difference[1]) for row in table.rows)
-    assert table.sentence.startswith("One image tells nothing of other images: no row can be told from another.")
+    assert table.sentence.startswith(
+        "One image doesn't show how results vary: no row can be distinguished from another."
+    )
     folds = [replace(level(10), image_set="1"), replace(level(10, images=1), image_set="2")]
     (table,) = rank([*folds, *(replace(fold, step=9) for fold in folds)], "ap50").tables
-    assert table.sentence.startswith("A fold of one image tells nothing")
+    assert table.sentence.startswith("A fold of one image doesn't show how results vary")
 
 
-def test_an_undefined_metric_is_said() -> None:
+def test_an_undefined_metric_is_named() -> None:
     empty = [level(3, truths=0), replace(level(4, truths=0), step=400)]
     (table,) = rank(empty, "ap50_100", resamples=20).tables
     assert table.sentence == (
-        "ap50_100 is undefined on these 5 images: there is no truth to find, so the order means nothing."
+        "ap50_100 is undefined on these 5 images, which have no true instance: the order is arbitrary."
     )
     assert math.isnan(table.rows[0].values["ap50_100_share"])
 
@@ -247,7 +248,7 @@ def test_equal_values_are_ranked_by_fewer_steps() -> None:
         "finds 10, step 400",
         "finds 10, step 600",
     ]
-    assert table.sentence.startswith("No row can be told from the best on these 5 images")
+    assert table.sentence.startswith("All 4 rows are statistically indistinguishable on these 5 images")
 
 
 def test_facts_are_averaged_or_joined() -> None:
@@ -274,8 +275,8 @@ def test_facts_are_averaged_or_joined() -> None:
     assert unknown_row.facts["seconds_per_image"] is None
 
 
-def test_nothing_to_rank_is_said() -> None:
-    with pytest.raises(InputError, match="nothing to rank"):
+def test_nothing_to_rank_is_an_error() -> None:
+    with pytest.raises(InputError, match="No checkpoint was evaluated"):
         rank([])
-    with pytest.raises(InputError, match="rank_by=best"):
+    with pytest.raises(InputError, match="rank_by is 'best'; it accepts one of ap,"):
         rank(MIXED, "best")

@@ -1,4 +1,4 @@
-"""Evaluations are known by content, and a cache that cannot be used stops nothing."""
+"""Evaluations are identified by content, and an unusable cache stops nothing."""
 
 import hashlib
 import os
@@ -10,24 +10,24 @@ from nucleiseg.errors import InputError
 from nucleiseg.evaluation.instances import Instances
 from nucleiseg.evaluation.truth import ImageTruth
 from nucleiseg.leaderboard import cache as module
-from nucleiseg.leaderboard.cache import HASHES, Evaluation, EvaluationCache, Facts
+from nucleiseg.leaderboard.cache import HASHES, CheckpointInfo, Evaluation, EvaluationCache
 from nucleiseg.leaderboard.record import EvaluationRecord
 
-FACTS = Facts(parameters=7, weights="random", stored_threshold=None, chosen_threshold=0.25)
+INFO = CheckpointInfo(parameters=7, weights="random", stored_threshold=None, chosen_threshold=0.25)
 
 
 def evaluation() -> Evaluation:
     truth = ImageTruth(name="a", image_id=1, height=4, width=4, masks=[], labels=[])
-    return Evaluation(EvaluationRecord.of([truth], {1: Instances()}, 0.5, 1.5, "cpu"), FACTS)
+    return Evaluation(EvaluationRecord.of([truth], {1: Instances()}, 0.5, 1.5, "cpu"), INFO)
 
 
-def test_what_is_put_is_got(tmp_path: Path) -> None:
+def test_what_is_stored_is_returned(tmp_path: Path) -> None:
     cache = EvaluationCache(tmp_path / "new")
     assert cache.get("key") is None
     cache.put("key", evaluation())
     found = EvaluationCache(tmp_path / "new").get("key")
     assert found is not None
-    assert found.facts == FACTS
+    assert found.info == INFO
     assert (found.record.count_threshold, found.record.seconds_per_image, found.record.device) == (0.5, 1.5, "cpu")
 
 
@@ -38,7 +38,7 @@ def test_an_evaluation_with_a_flipped_byte_is_made_again(tmp_path: Path, capsys:
     data[data.index(b"header.npy") + 60] ^= 0xFF  # in its deflate stream
     (tmp_path / "key.npz").write_bytes(data)
     assert cache.get("key") is None
-    assert "is damaged and made again" in capsys.readouterr().err
+    assert "is evaluated again" in capsys.readouterr().err
 
 
 def test_a_key_changes_with_each_of_its_parts() -> None:
@@ -64,7 +64,7 @@ def test_a_digest_is_kept_until_size_or_time_change(tmp_path: Path) -> None:
     times = file.stat().st_atime_ns, file.stat().st_mtime_ns
     file.write_bytes(b"two")
     os.utime(file, ns=times)
-    assert EvaluationCache(tmp_path / "c").digest(file) == first, "it was read again"
+    assert EvaluationCache(tmp_path / "c").digest(file) == first, "the file was read again"
     os.utime(file, ns=(times[0], times[1] + 10**9))
     assert EvaluationCache(tmp_path / "c").digest(file) == hashlib.sha256(b"two").hexdigest()
 
@@ -81,11 +81,11 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         EvaluationCache(tmp_path).digest(tmp_path / "gone.ckpt")
 
 
-def test_a_folder_that_cannot_be_written_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_cannot_be_written_is_reported_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
     cache = EvaluationCache(tmp_path / "file" / "below")
     cache.put("key", evaluation())
     cache.put_json("key", "gallery", [1])
     assert cache.get("key") is None
     assert cache.get_json("key", "gallery") is None
-    assert capsys.readouterr().err.count("cannot be kept") == 1
+    assert capsys.readouterr().err.count("cannot be written") == 1

@@ -58,7 +58,7 @@ def test_a_record_without_any_detection_survives(tmp_path: Path) -> None:
     assert same(EvaluationRecord.load(tmp_path / "record.npz"), nothing)
 
 
-def test_same_tells_records_apart() -> None:
+def test_different_records_are_not_the_same() -> None:
     assert not same(record(), EvaluationRecord.of(TRUTHS, {}, 0.3, math.nan, "a CPU"))
     assert not same(record(), EvaluationRecord.of(TRUTHS, RESULTS, 0.3, 1.0, "a CPU"))
 
@@ -70,7 +70,7 @@ def test_no_pickle_is_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["missing", "text", "cut", "pickle", "other layout", "no header"])
-def test_a_file_that_cannot_be_read_is_said_in_a_sentence(tmp_path: Path, damage: str) -> None:
+def test_an_unreadable_file_is_named_in_a_sentence(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "record.npz"
     record().save(path)
     if damage == "missing":
@@ -85,7 +85,7 @@ def test_a_file_that_cannot_be_read_is_said_in_a_sentence(tmp_path: Path, damage
         np.savez(path, header=np.frombuffer(b'{"format": 0}', np.uint8))
     else:
         np.savez(path, scores=np.zeros(2))
-    with pytest.raises(InputError, match=r"record\.npz is no evaluation that this version can read"):
+    with pytest.raises(InputError, match=r"record\.npz is not an evaluation that this version can read"):
         EvaluationRecord.load(path)
 
 

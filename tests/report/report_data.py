@@ -1,4 +1,4 @@
-"""A small page for the tests: runs with curves, a ranked table, drawn nuclei that were found and missed."""
+"""A small page for the tests: runs with curves, a ranked table, synthetic nuclei that were found and missed."""
 
 import math
 from collections.abc import Sequence
@@ -17,15 +17,17 @@ from nucleiseg.leaderboard.board import Leaderboard, Row, Table
 from nucleiseg.leaderboard.candidates import Candidate
 from nucleiseg.leaderboard.record import EvaluationRecord, ImageRecord
 from nucleiseg.report.gallery import gallery_images
-from nucleiseg.report.ledger_file import LedgerRow
 from nucleiseg.report.page import Page
+from nucleiseg.report.submissions import Submission
 from nucleiseg.rle import Crop, compress, run_lengths
 from nucleiseg.runs import Run
 
-BANNER = "The data are DRAWN, not photographed."
+BANNER = "The data are SYNTHETIC, not photographed."
 
 SIDE = 96
-"""Pixels of the drawn images."""
+"""Pixels of the synthetic images."""
+
+SENTENCE = "Row 2 is statistically indistinguishable from the best."
 
 EVIL = "<script>alert(1)</script> & $x_1$"
 """A name that a page must show as it is."""
@@ -40,7 +42,7 @@ class Summary:
 
 
 def make_image(index: int, share: float) -> tuple[np.ndarray, ImageTruth, Instances]:
-    """Draw an image of which a share of the nuclei is found, and one nucleus that is not there."""
+    """Generate an image with detections of a share of its nuclei, and a false one."""
     rendered = render(0, index, SIDE, SIDE, 12)
     runs = [run_lengths(Crop(0, 0, mask), SIDE, SIDE) for mask in rendered.masks()]
     truth = ImageTruth(
@@ -116,7 +118,14 @@ def make_row(rank: int, score: float, record: EvaluationRecord, **changes: Any) 
 def make_table(rows: Sequence[Row], **changes: Any) -> Table:  # noqa: ANN401
     names = tuple(image.name for image in rows[0].candidates[0].record.images)
     table: dict[str, Any] = {"image_sets": ("set",), "images": names, "rank_by": "ap50", "measure": "ap50"}
-    return Table(**{**table, "rows": tuple(rows), "sentence": "Your top 2 are one model.", **changes})
+    return Table(
+        **{
+            **table,
+            "rows": tuple(rows),
+            "sentence": "Row 2 is statistically indistinguishable from the best.",
+            **changes,
+        }
+    )
 
 
 def make_page(**changes: Any) -> Page:  # noqa: ANN401
@@ -132,11 +141,10 @@ def make_page(**changes: Any) -> Page:  # noqa: ANN401
         "runs": [make_run("run_a", seed=0), make_run(EVIL, seed=1)],
         "summaries": [Summary(f"image_{number}", SIDE, SIDE, boxes[: number % 3]) for number in range(5)],
         "gallery": gallery_images(record, {truth.name: truth for _, truth, _ in images}, pixels.__getitem__, most=2),
-        "ledger": [
-            LedgerRow(file="a.zip", metric="ap50_100", local_score=0.2, local_ceiling=0.25, board_score=0.24, step=9),
-            LedgerRow(file="b.zip", metric="ap50_100", local_score=0.21, local_ceiling=0.25),
+        "submissions": [
+            Submission(file="a.zip", metric="ap50_100", local_score=0.2, local_ceiling=0.25, board_score=0.24, step=9),
+            Submission(file="b.zip", metric="ap50_100", local_score=0.21, local_ceiling=0.25),
         ],
-        "notes": ["A note of the page."],
         "shown": rows[0].candidates[0],
         "banner": BANNER,
     }

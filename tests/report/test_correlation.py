@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from nucleiseg.report.correlation import correlations
-from nucleiseg.report.ledger import LedgerRow
+from nucleiseg.report.submissions import Submission
 
 
-def rows(local: list[float | None], board: list[float | None], **columns: object) -> list[LedgerRow]:
+def rows(local: list[float | None], board: list[float | None], **columns: object) -> list[Submission]:
     return [
-        LedgerRow(**{"metric": "ap50_100", **columns}, local_score=one, board_score=other)
+        Submission(**{"metric": "ap50_100", **columns}, local_score=one, board_score=other)
         for one, other in zip(local, board, strict=True)
     ]
 
@@ -24,7 +24,7 @@ def test_worked_by_hand() -> None:
     assert len(found.scores.local) == 4
     assert found.pearson == pytest.approx((x * y).sum() / math.sqrt((x**2).sum() * (y**2).sum()))
     assert found.spearman == pytest.approx(1 - 6 * (1 + 1) / (4 * 15))
-    assert found.sentence == "ap50_100 on validation against the board, 4 uploads: Pearson 0.81, Spearman 0.80."
+    assert found.sentence == "ap50_100 on validation against the board, 4 submissions: Pearson 0.81, Spearman 0.80."
 
 
 def test_metrics_are_not_mixed() -> None:
@@ -43,10 +43,12 @@ def test_differing_ceilings_make_shares() -> None:
     (found,) = correlations(ledger)
     assert found.scores.is_share
     assert found.pearson == pytest.approx(1)
-    assert "ap50_100 on validation as a share of its ceiling against the board, 3 uploads" in found.sentence
+    assert "ap50_100 on validation as a share of its ceiling against the board, 3 submissions" in found.sentence
     (fewer,) = correlations([*ledger, *rows([0.2, None], [0.2, 0.2])])
     assert (fewer.pearson, fewer.scores.local) == (found.pearson, found.scores.local)
-    assert fewer.sentence == f"{found.sentence} Left out, since validation images differ: 1 upload without a ceiling."
+    assert (
+        fewer.sentence == f"{found.sentence} Left out, since validation images differ: 1 submission without a ceiling."
+    )
     (same,) = correlations(rows([0.1, 0.12, 0.13], [0.2, 0.3, 0.25], local_ceiling=0.2))
     assert not same.scores.is_share
 
@@ -58,10 +60,10 @@ def test_scores_of_other_images_are_not_mixed() -> None:
     for ledger in ([*hard, *easy], [*easy, *hard]):
         (found,) = correlations(ledger)
         assert found.pearson == pytest.approx(1)
-        assert "ap50 on 5 validation images against the board, 4 uploads" in found.sentence
-        assert found.sentence.endswith("Left out: 3 uploads scored on other validation images.")
+        assert "ap50 on 5 validation images against the board, 4 submissions" in found.sentence
+        assert found.sentence.endswith("Left out: 3 submissions scored on other validation images.")
     (unnamed,) = correlations([*easy, *rows([0.9], [0.1], metric="ap50")])
-    assert unnamed.sentence.endswith("Left out: 1 upload scored on other validation images.")
+    assert unnamed.sentence.endswith("Left out: 1 submission scored on other validation images.")
 
 
 def test_sets_with_ceilings_compare_as_shares() -> None:
@@ -87,19 +89,19 @@ def test_nearly_equal_scores_are_equal_and_raise_no_warning(last: float) -> None
         (local,) = correlations(rows([0.1, 0.1, last], [0.1, 0.2, 0.3]))
         (board,) = correlations(rows([0.1, 0.2, 0.3], [0.1, 0.1, last]))
         (fine,) = correlations(rows([0.1, 0.1, 0.1 + 1e-9], [0.1, 0.1, 0.3]))
-    assert local.reason == "the local scores of all 3 uploads are equal"
-    assert board.reason == "the board's scores of all 3 uploads are equal"
+    assert local.reason == "the local scores of all 3 submissions are equal"
+    assert board.reason == "the board's scores of all 3 submissions are equal"
     assert fine.pearson == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
     ("local", "board", "reason"),
     [
-        ([0.1, 0.2], [None, None], "no upload has both scores and it needs 3"),
-        ([0.1, 0.2], [0.1, None], "1 upload has both scores and it needs 3"),
-        ([0.1, 0.2], [0.1, 0.2], "2 uploads have both scores and it needs 3"),
-        ([0.1, 0.1, 0.1], [0.1, 0.2, 0.3], "the local scores of all 3 uploads are equal"),
-        ([0.1, 0.2, 0.3], [0.0, 0.0, 0.0], "the board's scores of all 3 uploads are equal"),
+        ([0.1, 0.2], [None, None], "no submission has both scores and it needs 3"),
+        ([0.1, 0.2], [0.1, None], "1 submission has both scores and it needs 3"),
+        ([0.1, 0.2], [0.1, 0.2], "2 submissions have both scores and it needs 3"),
+        ([0.1, 0.1, 0.1], [0.1, 0.2, 0.3], "the local scores of all 3 submissions are equal"),
+        ([0.1, 0.2, 0.3], [0.0, 0.0, 0.0], "the board's scores of all 3 submissions are equal"),
     ],
 )
 def test_undefined_in_words_and_without_warnings(
@@ -113,4 +115,4 @@ def test_undefined_in_words_and_without_warnings(
 
 
 def test_nothing_to_correlate() -> None:
-    assert correlations([]) == correlations([LedgerRow(board_score=0.2)]) == []
+    assert correlations([]) == correlations([Submission(board_score=0.2)]) == []

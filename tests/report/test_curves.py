@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nucleiseg.report.curves import SMOOTHING, smooth, thin
+from nucleiseg.report.charts import SMOOTHING, smooth, thin
 from nucleiseg.run_tables import Curve, read_curve
 
 

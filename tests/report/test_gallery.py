@@ -1,4 +1,4 @@
-"""The gallery: the worst first, the numbers of the verdicts, pictures that are pictures, no image without need."""
+"""The gallery: the worst first, the numbers of the outcomes, pictures that are pictures, no image without need."""
 
 import base64
 import sys
@@ -51,7 +51,7 @@ def test_pictures_show_the_image_and_the_lines_on_it() -> None:
     (item,) = gallery_images(make_record(IMAGES), TRUTHS, PIXELS.__getitem__, most=1)
     image, truth, prediction = (decode(picture) for picture in (item.image, item.truth, item.prediction))
     assert image.shape == (7 * SIDE, 7 * SIDE, 3), "enlarged by a whole factor to about 640"
-    yellow = np.array(gallery.STYLES["missed"].colour)
+    yellow = np.array(gallery.STYLES["missed"].color)
     assert (abs(truth - yellow).max(axis=2) < 60).sum() > 100
     assert (abs(image - yellow).max(axis=2) < 60).sum() < 10
     assert abs(truth - image).mean() > 1

@@ -41,7 +41,7 @@ def test_a_line_is_drawn_on_its_casing(background: int, pattern: str) -> None:
     style = LineStyle((250, 120, 0), pattern, 2, 6, 10)  # type: ignore[arg-type]
     draw_outlines(picture, find_outlines(encode(mask)), style, 2.0)
     on_line = picture[30:32, 32:88].reshape(-1, 3).astype(int)  # the upper edge, of rows 15 to 15 in the image
-    coloured = (abs(on_line - style.colour) < 60).all(axis=1).mean()
+    coloured = (abs(on_line - style.color) < 60).all(axis=1).mean()
     low, high = {"solid": (0.9, 1), "dashed": (0.3, 0.85), "dotted": (0.1, 0.7)}[pattern]
     assert low <= coloured <= high
     assert (abs(picture.astype(int) - CASING) < 12).all(axis=2).sum() > 100 or background == 0

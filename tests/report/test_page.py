@@ -6,7 +6,6 @@ import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -16,11 +15,11 @@ from report_data import BANNER, EVIL, make_image, make_page, make_record, make_r
 from nucleiseg.leaderboard.board import Leaderboard, Row
 from nucleiseg.report.charts import draw_metric, draw_sizes, settings_of
 from nucleiseg.report.figures import Chart, charts, write_figures
+from nucleiseg.report.leaderboard_table import leaderboard_table
 from nucleiseg.report.page import Page, started_from, write_page
-from nucleiseg.report.standings import standings
 from nucleiseg.report.themed_svg import VARIABLES
 
-EMPTY = Page("Nothing yet", Leaderboard((), ()), [], [], [], [], [])
+EMPTY = Page("Nothing yet", Leaderboard((), ()), [], [], [], [])
 
 
 @pytest.fixture(scope="module")
@@ -70,16 +69,15 @@ def test_a_full_page_is_sound_and_refers_to_nothing_outside(tmp_path: Path) -> N
 def test_a_page_says_what_there_is(tmp_path: Path) -> None:
     text = render(make_page(), tmp_path)
     for sentence in (
-        "The data are DRAWN, not photographed",
-        "Your top 2 are one model.",
-        "A note of the page.",
+        "The data are SYNTHETIC, not photographed",
+        "Row 2 is statistically indistinguishable from the best.",
         "A note of the board.",
         "0.2125 of at most 0.2500",
         "random weights",
         "1 more image is not shown",
-        "What run, step 100, makes of the images",
+        "Predictions of run, step 100, on the images",
         "score 0.50 or more</figcaption>",
-        "1 row is tied with it.",
+        "1 row is statistically indistinguishable from it.",
         "<dt>95 % interval</dt>",
         "<dt>minus the best</dt>",
         "<code>seed</code>",
@@ -97,7 +95,7 @@ def test_each_empty_part_says_why(tmp_path: Path) -> None:
     checker.feed(text)
     assert checker.open == []
     assert text.count('class="empty"') == 6
-    assert "DRAWN" not in text
+    assert "SYNTHETIC" not in text
 
 
 def test_two_tables_stand_apart(tmp_path: Path, record: object) -> None:
@@ -119,7 +117,7 @@ def test_charts_take_their_colours_from_the_page(tmp_path: Path) -> None:
 
 
 def charts_of(page: Page) -> list[Chart]:
-    return charts(page.leaderboard, page.runs, page.summaries, page.ledger)
+    return charts(page.leaderboard, page.runs, page.summaries, page.submissions)
 
 
 def test_figures_are_written_as_svg_and_pdf(tmp_path: Path) -> None:
@@ -132,7 +130,7 @@ def test_figures_are_written_as_svg_and_pdf(tmp_path: Path) -> None:
     names = {path.stem for path in paths}
     assert names == {chart.name for chart in charts_of(page)}
     assert {"ranking_1", "train_loss", "val_loss", "val_ap50", "lr", "nuclei_per_image", "nucleus_sizes"} <= names
-    assert "uploads_ap50_100" in names
+    assert "submissions_ap50_100" in names
     others = [tmp_path / "figures" / name for name in ("mine.svg", "ranking_1.png", "ranking_two.svg")]
     for other in others:
         other.write_text("kept")
@@ -152,9 +150,10 @@ def test_the_gallery_counts_the_images_of_its_own_checkpoint(tmp_path: Path) -> 
 
 
 def test_the_banner_stands_once_and_only_where_there_is_one(tmp_path: Path) -> None:
-    page = make_page(notes=["Another note.", BANNER])
+    page = make_page()
+    page = replace(page, leaderboard=replace(page.leaderboard, notes=("Another note.", BANNER)))
     assert render(page, tmp_path).count(BANNER) == 1
-    text = render(replace(page, notes=[], banner=""), tmp_path)
+    text = render(make_page(banner=""), tmp_path)
     assert BANNER not in text
     assert 'role="note"' not in text
 
@@ -199,37 +198,35 @@ def test_the_origin_of_a_run() -> None:
     assert started_from(make_run("a", model={"weights": "r50.pkl"})) == "r50.pkl"
 
 
-def test_standings_show_what_is_known(record: object) -> None:
+def test_columns_show_what_is_known(record: object) -> None:
     rows = [
         make_row(1, 0.8, record),  # type: ignore[arg-type]
         make_row(2, 0.7, record, interval=(math.nan, math.nan), kind="average"),  # type: ignore[arg-type]
         make_row(3, 0.6, record),  # type: ignore[arg-type]
     ]
-    board = standings(make_table(rows))
-    assert [line.verdict for line in board.lines] == ["best", "tied", "behind"]
-    heads = [heading.text for heading in board.headings]
-    assert "AP50" not in heads, "what ranks has a column of its own"
-    assert not {"PQ", "weights"} & set(heads), "nobody knows it"
-    assert board.measure.text == "AP50"
-    best, averaged, last = board.lines
-    assert best.difference.sort is None
+    table = leaderboard_table(make_table(rows))
+    assert [row.status for row in table.rows] == ["best", "tied", "behind"]
+    assert "ap50" not in table.columns, "the score has a column of its own"
+    assert not {"pq", "weights"} & set(table.columns), "no value is known"
+    assert table.score.title == "AP50"
+    best, averaged, last = table.rows
+    assert best.difference.value is None
     assert best.bar is not None
     assert last.bar is not None
     assert (best.bar.high, last.bar.low) == (100, 0)
     assert best.bar.low < best.bar.value < best.bar.high
     assert averaged.bar is None
     assert averaged.interval.text == "not known"
-    board_score = best.cells[heads.index("AP50 at 100")]
-    assert (board_score.text, board_score.sort) == ("0.2000 of at most 0.2500", 0.2)
-    errors = board.headings[heads.index("count error")]
-    assert errors.first == "ascending"
-    assert averaged.cells[heads.index("count error")].sort is None
+    of_board = table.columns["ap50_100"].cells[0]
+    assert (of_board.text, of_board.value) == ("0.2000 of at most 0.2500", 0.2)
+    errors = table.columns["count_mae"]
+    assert not errors.sorts_descending
+    assert errors.cells[1].value is None
 
 
-def test_a_share_of_the_ceiling_is_said_to_be_one(record: object) -> None:
-    row = make_row(1, 0.8, record)  # type: ignore[arg-type]
-    values = SimpleNamespace(**row.values, ap50_100_share=0.8).__dict__
-    table = make_table([make_row(1, 0.8, record, values=values)], rank_by="ap50_100", measure="ap50_100_share")  # type: ignore[arg-type]
-    board = standings(table)
-    assert "share" in board.measure.text
-    assert board.headings[0].text == "AP50 at 100"
+def test_a_share_of_the_ceiling_is_named_as_one(record: object) -> None:
+    values = make_row(1, 0.8, record).values | {"ap50_100_share": 0.8}  # type: ignore[arg-type, operator]
+    row = make_row(1, 0.8, record, values=values)  # type: ignore[arg-type]
+    table = leaderboard_table(make_table([row], rank_by="ap50_100", measure="ap50_100_share"))
+    assert "share" in table.score.title
+    assert next(iter(table.columns)) == "ap50_100"

@@ -12,14 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nucleiseg.cli.leaderboard_terminal import print_leaderboard
+from nucleiseg.cli.leaderboard import print_leaderboard
 from nucleiseg.leaderboard.board import Leaderboard, Row, Table
 from nucleiseg.leaderboard.candidates import Candidate
 from nucleiseg.leaderboard.record import EvaluationRecord
-from nucleiseg.report.latex import escape_latex, to_latex
-from nucleiseg.report.standings import standings
-from nucleiseg.report.table_cells import TextCell, text_columns
-from nucleiseg.report.tables import escape_markdown, to_markdown, write_tables
+from nucleiseg.report.leaderboard_table import TableColumn, leaderboard_table
+from nucleiseg.report.tables import escape_latex, escape_markdown, to_latex, to_markdown, write_tables
 
 NAN = math.nan
 RECORD = EvaluationRecord((), 0.5, {}, NAN, "cpu")
@@ -54,7 +52,7 @@ def make_row(rank: int, values: Mapping[str, float], **changes: object) -> Row:
 
 
 def make_board(*rows: Row, measure: str = "ap50", notes: tuple[str, ...] = ()) -> Leaderboard:
-    table = Table(("s",), ("a", "b"), measure.removesuffix("_share"), measure, rows, "Rows 2 and 3 are one model.")
+    table = Table(("s",), ("a", "b"), measure.removesuffix("_share"), measure, rows, "Rows 2 and 3 are tied.")
     return Leaderboard((table,), notes)
 
 
@@ -68,11 +66,15 @@ def board() -> Leaderboard:
     )
 
 
+def columns(board: Leaderboard) -> list[TableColumn]:
+    return leaderboard_table(board.tables[0]).compact()
+
+
 def cells(board: Leaderboard) -> dict[str, list[str]]:
-    return {column.head: [cell.text for cell in column.cells] for column in text_columns(board.tables[0])}
+    return {column.title: [cell.text for cell in column.cells] for column in columns(board)}
 
 
-def test_numbers_as_people_read_them(board: Leaderboard) -> None:
+def test_numbers_are_formatted(board: Leaderboard) -> None:
     assert cells(board) == {
         "rank": ["1", "2", "3"],
         "setting": ["r50_c4, saturation 0.5–2", "100 % | #1_{x}\n[new]", "r50_c4, saturation 0.5–2"],
@@ -87,13 +89,11 @@ def test_numbers_as_people_read_them(board: Leaderboard) -> None:
     }
 
 
-def test_the_terminal_the_tables_and_the_page_say_the_same(
-    board: Leaderboard, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_terminal_tables_and_page_show_the_same(board: Leaderboard, capsys: pytest.CaptureFixture[str]) -> None:
     print_leaderboard(board)
     printed = capsys.readouterr().err
-    page = standings(board.tables[0])
-    on_page = {heading.text: [line.cells[i].text for line in page.lines] for i, heading in enumerate(page.headings)}
+    page = leaderboard_table(board.tables[0])
+    on_page = {column.title: [cell.text for cell in column.cells] for column in page.columns.values()}
     for head, texts in list(cells(board).items())[4:]:
         assert on_page[head] == texts
         assert all(text in printed for text in texts)
@@ -103,7 +103,7 @@ def test_the_terminal_the_tables_and_the_page_say_the_same(
 
 
 def test_best_and_tied_are_marked(board: Leaderboard) -> None:
-    shown = {column.head: column.cells for column in text_columns(board.tables[0])}
+    shown = {column.title: column.cells for column in columns(board)}
     best = {head: [cell.is_best for cell in column] for head, column in shown.items()}
     assert best["AP50"] == best["setting"] == [True, False, False]
     assert best["PQ"] == [False, True, False]
@@ -140,10 +140,15 @@ def test_markdown_is_a_table_with_its_words(board: Leaderboard) -> None:
     text = to_markdown(board)
     table = [line for line in text.splitlines() if line.startswith("| ")]
     assert len(table) == 5
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {len(text_columns(board.tables[0])) + 1}
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {len(columns(board)) + 1}
     assert "| **r50_c4, saturation 0.5–2** | 600 | **0.7461 \\[0.7149, 0.7801\\]** |" in table[2]
     assert "100 % \\| \\#1\\_{x} \\[new\\] †" in table[3]
-    for words in ("Rows 2 and 3 are one model.", "† cannot be told", "\\<b\\>note", "- **PQ**: Panoptic quality"):
+    for words in (
+        "Rows 2 and 3 are tied.",
+        "† statistically indistinguishable",
+        "\\<b\\>note",
+        "- **PQ**: Panoptic quality",
+    ):
         assert words in text
     assert "## Table" not in text
     assert "## Table 2: 2 images" in to_markdown(Leaderboard(board.tables * 2, ()))
@@ -156,7 +161,7 @@ def test_a_tie_without_an_interval_claims_none() -> None:
     assert "0 lies in the 95 %" not in text
 
 
-def test_without_ties_nothing_speaks_of_them() -> None:
+def test_without_ties_there_is_no_dagger() -> None:
     board = make_board(make_row(1, {"ap50": 0.7}), make_row(2, {"ap50": 0.1}))
     assert "†" not in to_markdown(board)
     assert "dagger" not in to_latex(board)
@@ -167,7 +172,7 @@ def test_latex_has_one_row_a_row(board: Leaderboard) -> None:
     body = text.partition(r"\midrule")[2].partition(r"\bottomrule")[0].strip().splitlines()
     assert len(body) == 3
     assert all(line.endswith(r"\\") for line in body)
-    assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {len(text_columns(board.tables[0])) - 1}
+    assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {len(columns(board)) - 1}
     assert r"\textbf{r50\_c4, saturation 0.5--2} & 600 & \textbf{0.7461 {[}0.7149, 0.7801{]}}" in body[0]
     assert r"100 \% \textbar{} \#1\_\{x\} {[}new{]}$^\dagger$" in body[1]
     assert r"\label{tab:leaderboard-1}" in text
@@ -203,7 +208,3 @@ def test_latex_compiles(board: Leaderboard, tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
     assert done.returncode == 0, done.stdout[-2000:]
     assert (tmp_path / "a.pdf").stat().st_size > 1000
-
-
-def test_a_cell_is_plain_unless_marked() -> None:
-    assert (TextCell("x").is_best, TextCell("x").is_tied) == (False, False)

@@ -66,10 +66,10 @@ def test_images_that_are_held_out_are_scored(keys: dict[str, Any], tmp_path: Pat
     evaluate(**keys)
     metrics = json.loads(Path(keys["output"]).read_text())
     assert [line["image"] for line in metrics["per_image"]] == ["demo_002"]
-    assert "hold out are scored (data.val=none: all)" in metrics["notes"][0]
+    assert "hold out (data.val=none: all)" in metrics["notes"][0]
 
 
-def test_the_precision_of_the_prediction_is_said(keys: dict[str, Any]) -> None:
+def test_the_precision_of_the_prediction_is_recorded(keys: dict[str, Any]) -> None:
     found = []
     for precision in (32, "bf16-mixed"):
         evaluate(**keys | {"precision": precision})
@@ -87,6 +87,6 @@ def test_the_precision_of_the_prediction_is_said(keys: dict[str, Any]) -> None:
 def test_other_classes_are_refused(keys: dict[str, Any], tmp_path: Path) -> None:
     network, metadata = load(keys["checkpoint"])
     save(keys["checkpoint"], network, replace(metadata, class_names=("lymphocyte",)))
-    with pytest.raises(InputError, match="knows the classes lymphocyte; the data have nucleus"):
+    with pytest.raises(InputError, match="has the classes lymphocyte, the data have nucleus"):
         evaluate(**keys)
     assert not Path(keys["output"]).exists()

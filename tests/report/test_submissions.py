@@ -1,4 +1,4 @@
-"""The ledger of uploads: what is recorded, what people make of the file, and what is refused."""
+"""The ledger of submissions: recording, forms in which spreadsheets write it, errors."""
 
 import json
 from dataclasses import replace
@@ -10,8 +10,15 @@ from hypothesis import strategies as st
 
 from nucleiseg.errors import InputError
 from nucleiseg.models.checkpoint import Metadata
-from nucleiseg.report.ledger import LedgerRow, LocalScore, read_ledger, record_submission
-from nucleiseg.report.ledger_file import COLUMNS, Form, read_file, write_file
+from nucleiseg.report.submissions import (
+    COLUMNS,
+    CsvForm,
+    Submission,
+    read_ledger,
+    read_submissions,
+    record_submission,
+    write_ledger,
+)
 from nucleiseg.writers.origin import CheckpointOrigin, Origin, answer_digest, write_origin
 
 HEADER = ",".join(COLUMNS)
@@ -37,22 +44,28 @@ def make_answer(folder: Path, image_id: int = 1) -> Path:
     return answer
 
 
-def test_an_upload_is_remembered_and_completed_when_the_board_has_spoken(ledger: Path, tmp_path: Path) -> None:
+def local_score(
+    metric: str, score: float, ceiling: float | None = None, image_set: str = "", images: int | None = None
+) -> Submission:
+    return Submission(metric=metric, local_score=score, local_ceiling=ceiling, image_set=image_set, images=images)
+
+
+def test_a_submission_is_recorded_and_completed_with_the_score_of_the_board(ledger: Path, tmp_path: Path) -> None:
     answer = make_answer(tmp_path)
-    row = record_submission(ledger, answer, local=LocalScore("ap50_100", 0.1666, 0.1719, "f00d", 5))
+    row = record_submission(ledger, answer, local=local_score("ap50_100", 0.1666, 0.1719, "f00d", 5))
     assert (row.image_set, row.images) == ("f00d", 5)
     assert (row.run, row.step, row.metric, row.local_score, row.local_ceiling) == (
         "r50_c4", 600, "ap50_100", 0.1666, 0.1719,
     )  # fmt: skip
     assert row.checkpoint.endswith("step_000600.ckpt")
     assert row.board_score is None
-    assert read_ledger(ledger) == [row]
+    assert read_submissions(ledger) == [row]
     other = record_submission(ledger, make_answer(tmp_path, 2))
     done = record_submission(ledger, answer, 0.244597, note='the "best", so far')
     assert done == replace(row, board_score=0.244597, note='the "best", so far')
-    assert read_ledger(ledger) == [done, other]
+    assert read_submissions(ledger) == [done, other]
     assert record_submission(ledger, answer, 0.244597) == done, "the same again changes nothing"
-    assert record_submission(ledger, answer, local=LocalScore("pq", 0.5)) == replace(
+    assert record_submission(ledger, answer, local=local_score("pq", 0.5)) == replace(
         done, metric="pq", local_score=0.5, local_ceiling=None, image_set="", images=None
     )
 
@@ -61,12 +74,12 @@ def test_another_score_of_the_board_is_not_overwritten(ledger: Path, tmp_path: P
     answer = make_answer(tmp_path)
     record_submission(ledger, answer, 0.0)
     before = ledger.read_bytes()
-    with pytest.raises(InputError, match=r"the board returned 0 for .*answer\.json; it is not overwritten with 0\.25"):
+    with pytest.raises(InputError, match=r"score 0 for .*answer\.json, which is not overwritten with 0\.25"):
         record_submission(ledger, answer, 0.25)
     assert ledger.read_bytes() == before
 
 
-def test_an_answer_of_another_tool_is_known_by_its_digest(ledger: Path, tmp_path: Path) -> None:
+def test_an_answer_of_another_tool_is_identified_by_its_digest(ledger: Path, tmp_path: Path) -> None:
     answer = tmp_path / "theirs.json"
     answer.write_text("[]")
     row = record_submission(ledger, answer, 0.2)
@@ -85,7 +98,7 @@ def test_the_sidecar_of_another_answer_records_nothing(ledger: Path, tmp_path: P
 def test_two_rows_of_one_answer_are_ambiguous(ledger: Path, tmp_path: Path) -> None:
     answer = make_answer(tmp_path)
     row = record_submission(ledger, answer)
-    write_file(ledger, [row, row], Form())
+    write_ledger(ledger, [row, row], CsvForm())
     with pytest.raises(InputError, match=r"has 2 rows of .* keep one of them"):
         record_submission(ledger, answer, 0.2)
 
@@ -93,7 +106,7 @@ def test_two_rows_of_one_answer_are_ambiguous(ledger: Path, tmp_path: Path) -> N
 TEXT = st.text(st.characters(exclude_categories=["C", "Z"]) | st.sampled_from(' ,;"\n'), max_size=8).map(str.strip)
 NUMBER = st.none() | st.floats(allow_nan=False, allow_infinity=False)
 ROWS = st.builds(
-    LedgerRow,
+    Submission,
     **dict.fromkeys(("file", "run", "note"), TEXT),
     answer_sha256=st.text("0123456789abcdef", min_size=1, max_size=8),
     step=st.none() | st.integers(0, 10**9),
@@ -102,18 +115,18 @@ ROWS = st.builds(
     extra=st.fixed_dictionaries({"mood": TEXT}),
 )
 FORMS = st.builds(
-    Form, delimiter=st.sampled_from(",;\t"), mark=st.sampled_from(["", "\ufeff"]), extra=st.just(("mood",))
+    CsvForm, delimiter=st.sampled_from(",;\t"), mark=st.sampled_from(["", "\ufeff"]), extra=st.just(("mood",))
 )
 
 
 @settings(deadline=None, max_examples=40)
 @given(st.lists(ROWS, max_size=4), FORMS)
 def test_a_file_is_read_as_it_was_written_in_every_form(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[LedgerRow], form: Form
+    tmp_path_factory: pytest.TempPathFactory, rows: list[Submission], form: CsvForm
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "ledger.csv"
-    write_file(path, rows, form)
-    assert read_file(path) == (rows, form)
+    write_ledger(path, rows, form)
+    assert read_ledger(path) == (rows, form)
 
 
 def test_a_german_excel_keeps_its_form(ledger: Path, tmp_path: Path) -> None:
@@ -126,55 +139,55 @@ def test_a_german_excel_keeps_its_form(ledger: Path, tmp_path: Path) -> None:
         ";;;;;;",
     )
     ledger.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
-    first, second = read_ledger(ledger)
+    first, second = read_submissions(ledger)
     assert (first.board_score, first.step, first.extra) == (0.2346, 1200, {"Name": "Käthe"})
     assert (second.board_score, second.note) == (None, "a")
     record_submission(ledger, answer, 0.2441)
     assert ledger.read_bytes().startswith(b"\xef\xbb\xbffile;answer_sha256")
     assert ";0,2441;" in ledger.read_text(encoding="utf-8")
-    assert [row.extra["Name"] for row in read_ledger(ledger)] == ["Käthe", "Jörg"]
-    assert [row.board_score for row in read_ledger(ledger)] == [0.2346, 0.2441]
+    assert [row.extra["Name"] for row in read_submissions(ledger)] == ["Käthe", "Jörg"]
+    assert [row.board_score for row in read_submissions(ledger)] == [0.2346, 0.2441]
 
 
 @pytest.mark.parametrize("text", ["", "-", "n/a", "Not recorded"])
 def test_a_score_that_nobody_wrote_down(ledger: Path, text: str) -> None:
     ledger.write_text(f"answer_sha256,board_score\nff,{text}\n")
-    assert [row.board_score for row in read_ledger(ledger)] == [None]
+    assert [row.board_score for row in read_submissions(ledger)] == [None]
 
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("ff,0,2441,\n", r"line 2 has 4 cells, the first line 3: a text with a comma belongs in quotation marks"),
-        ('aa,0.1,\nff,"0,2441",\n', r"line 3: board_score is '0,2441'; accepted is a number such as 0\.2441, or an"),
+        ("ff,0,2441,\n", r"line 2 has 4 cells, the first line 3: quote a text with a comma"),
+        ('aa,0.1,\nff,"0,2441",\n', r"line 3: board_score is '0,2441'; it accepts a number such as 0\.2441, or an"),
         ("ff,nan,\n", r"line 2: board_score is 'nan'"),
-        ("ff,0.2,1.5\n", r"line 2: step is '1\.5'; accepted is a whole number such as 600"),
-        ("ff,0.2,\nK\xf6ln,0.2,\n", r"line 3: its letters are not in UTF-8"),
+        ("ff,0.2,1.5\n", r"line 2: step is '1\.5'; it accepts a whole number such as 600"),
+        ("ff,0.2,\nK\xf6ln,0.2,\n", r"line 3 is not in UTF-8"),
         (f"ff,0.2,\n{'x' * 200_000},0.2,\n", r"line 3 cannot be read as CSV \(field larger"),
     ],
 )
 def test_what_cannot_be_understood_is_named_by_its_line(ledger: Path, content: str, sentence: str) -> None:
     ledger.write_bytes(f"answer_sha256,board_score,step\n{content}".encode("latin-1"))
     with pytest.raises(InputError, match=rf"submissions\.csv, {sentence}"):
-        read_ledger(ledger)
+        read_submissions(ledger)
 
 
 def test_every_bad_line_is_named(ledger: Path) -> None:
     ledger.write_text("answer_sha256,board_score\na,x\nb,0.1\nc,y\n")
     with pytest.raises(InputError) as caught:
-        read_ledger(ledger)
+        read_submissions(ledger)
     assert [problem.partition(":")[0].rpartition(" ")[2] for problem in caught.value.problems] == ["2", "4"]
 
 
 @pytest.mark.parametrize("header", ["", "image,count\n", "answer_sha256,board_score,board_score\n"])
-def test_another_file_is_no_ledger(ledger: Path, header: str) -> None:
+def test_another_file_is_refused(ledger: Path, header: str) -> None:
     ledger.write_text(header)
-    with pytest.raises(InputError, match="is no ledger of uploads: its first line must name the columns file, answer_"):
-        read_ledger(ledger)
+    with pytest.raises(InputError, match="is not a ledger of submissions: its first line must name the columns file"):
+        read_submissions(ledger)
 
 
-def test_no_file_and_no_way_to_read_one(ledger: Path) -> None:
-    assert read_ledger(ledger) == []
+def test_a_missing_file_and_a_folder(ledger: Path) -> None:
+    assert read_submissions(ledger) == []
     ledger.mkdir()
     with pytest.raises(InputError, match=r"submissions\.csv is a folder, not a regular file"):
-        read_ledger(ledger)
+        read_submissions(ledger)
