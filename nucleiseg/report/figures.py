@@ -32,7 +32,7 @@ LOSS_TITLES = {
     "loss_box_reg": "RoI head: position of boxes",
     "loss_mask": "RoI head: mask",
 }
-"""Parts of the training loss, as in the columns of `metrics.csv`."""
+"""Titles of losses; a loss without one is shown under its column of `metrics.csv`."""
 
 OWN_FILE = re.compile(
     r"(ranking_\d+|submissions_\w*|train_loss\w*|val_(loss|ap50)|lr|nuclei_per_image|nucleus_sizes)"

@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nucleiseg.evaluation.instances import Instances
+from nucleiseg.evaluation.instances import CrowdRegion, Instances
 from nucleiseg.evaluation.thresholds import match
-from nucleiseg.evaluation.truth import CrowdRegion, ImageTruth
+from nucleiseg.evaluation.truth import ImageTruth
 from nucleiseg.leaderboard.match_outcomes import classify_matches
 from nucleiseg.rle import RLE, Crop, compress, run_lengths
 
