@@ -16,13 +16,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
+from nucleiseg.errors import InputError
+from nucleiseg.models.backbones.families import require_family
+from nucleiseg.models.backbones.registry import BackboneSource, find_backbone
+from nucleiseg.models.norm import NormName
 from nucleiseg.renamed_keys import WITHOUT_EFFECT, with_current_model_keys
 from nucleiseg.settings import Accepts, AsTuple, Settings, Share, settings
 
 Family = Literal["fpn", "c4", "dc5"]
-BackboneName = Literal["resnet18", "resnet50", "resnet101", "resnext101_32x8d"]
 NumericsName = Literal["detectron2", "torchvision"]
-NormName = Literal["frozen_bn", "bn", "gn"]
 RoIOperation = Literal["align", "pool"]
 
 AUTO = "auto"
@@ -189,13 +191,15 @@ class ModelConfig(Settings):
     Attributes:
         name: shown in tables and names of run folders.
         family: features of the RoI heads: `fpn` a pyramid, `c4` res4 with res5 in the head, `dc5` a dilated res5.
-        backbone: the ResNet.
+        backbone: name of a registered backbone (`models.backbones`) or of a model of timm.
+        backbone_source: `registry` or `timm`, where `backbone` is looked up.
         numerics: numerical conventions to follow; `torchvision` (FPN only) is for weights trained there.
         weights: pretrained weights to start from (see `models.pretrained`): `auto`, a name of `models.zoo`, or a file;
             None starts from random ones.
-        norm: normalization of the backbone; None follows the weights (`frozen_bn` with, `gn` without).
+        norm: normalization of a ResNet; None follows the weights (`frozen_bn` with, `gn` without). `own` for all other
+            backbones, which have normalization layers of their own.
         freeze_at: backbone stages that are not trained, as detectron2 counts them (1 the stem, 2 also res2); None
-            follows the weights (2 with, 0 without).
+            follows the weights (2 with, 0 without; 0 for backbones other than ResNets).
         stride_in_1x1: stride of a bottleneck in its first 1x1 convolution (MSRA's weights) or in the 3x3; None
             follows the weights, as do the next two (see `models.pretrained_defaults`).
         pixel_mean: RGB, 0 to 255, subtracted from the image.
@@ -210,7 +214,8 @@ class ModelConfig(Settings):
 
     name: str
     family: Family = "fpn"
-    backbone: BackboneName = "resnet50"
+    backbone: str = "resnet50"
+    backbone_source: BackboneSource = "registry"
     numerics: NumericsName = "detectron2"
     weights: str | None = None
     norm: NormName | None = None
@@ -246,8 +251,7 @@ class ModelConfig(Settings):
                 f"{at}numerics is torchvision; it accepts detectron2 with {at}family={self.family}: torchvision has "
                 "Mask R-CNN with FPN only."
             )
-        if self.backbone == "resnet18" and self.family != "fpn":
-            yield f"{at}backbone is resnet18; it accepts a deeper ResNet with {at}family={self.family}, or use FPN."
+        yield from self._refused_backbone(at)
         yield from self._refused_anchors(at)
         channels = self.fpn_channels or WIDEST_MAP.get(self.family, 1)
         features = channels * self.roi.pool**2
@@ -261,6 +265,19 @@ class ModelConfig(Settings):
                 f"{at}roi.batch_size is {self.roi.batch_size}; it accepts up to {MOST_ROI_FEATURES // features} with "
                 f"{at}roi.pool={self.roi.pool} and {channels} channels: their features need more than 8 GB."
             )
+
+    def _refused_backbone(self, at: str) -> Iterator[str]:
+        try:
+            entry = find_backbone(self.backbone, self.backbone_source)
+            require_family(entry, self.family)
+        except InputError as error:
+            yield from (f"{at}{problem}" for problem in error.problems)
+            return
+        norms = ("own",) if entry.has_own_norm else ("frozen_bn", "bn", "gn")
+        if self.norm is not None and self.norm not in norms:
+            yield f"{at}norm is {self.norm!r}; it accepts {', '.join(norms)} or null with {at}backbone={self.backbone}."
+        if entry.has_own_norm and self.stride_in_1x1:
+            yield f"{at}stride_in_1x1 is true; it accepts false or null with {at}backbone={self.backbone}, no ResNet."
 
     def _refused_anchors(self, at: str) -> Iterator[str]:
         sizes, ratios = len(self.anchors.sizes), len(self.anchors.ratios)

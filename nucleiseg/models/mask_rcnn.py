@@ -52,6 +52,7 @@ class MaskRCNN(TorchvisionMaskRCNN):
         parts = build_backbone(
             family=config.family,
             backbone=backbone or config.backbone,
+            source=config.backbone_source,
             norm=defaults.norm,
             bn_eps=numerics.bn_eps,
             stride_in_1x1=defaults.stride_in_1x1,

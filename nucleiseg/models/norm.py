@@ -3,14 +3,15 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import get_args
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import FrozenBatchNorm2d
 
 from nucleiseg.errors import InputError
-from nucleiseg.models.config import NormName
+
+NormName = Literal["frozen_bn", "bn", "gn", "own"]
 
 NORMS: tuple[NormName, ...] = get_args(NormName)
 """The choices of `model.norm`."""
@@ -87,7 +88,7 @@ def resolve_norm_and_freeze(
         return norm, 0, f"No pretrained weights: norm {norm}, nothing is frozen."
     norm = norm or "frozen_bn"
     if freeze_at is None:
-        freeze_at = 0 if norm == "gn" else 2  # filters trained under another normalisation have to adapt
+        freeze_at = 0 if norm in ("gn", "own") else 2  # filters trained under another normalisation have to adapt
     return norm, freeze_at, f"Pretrained weights ({weights}): norm {norm}, {_FROZEN[freeze_at]} frozen."
 
 

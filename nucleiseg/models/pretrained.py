@@ -9,6 +9,7 @@
 |---|---|
 | `auto` | the model's COCO weights of the 3x schedule, from the cache or the network; else random ones |
 | a name of `models.zoo` | these, or not at all |
+| `timm/NAME` | timm's weights of the backbone NAME, or not at all |
 | a file | a checkpoint of ours, detectron2's `.pkl` or `.pth`, Caffe2's `.pkl`, torchvision's `.pth`; or not at all |
 | None | random weights |
 """
@@ -22,10 +23,12 @@ from torch import Tensor
 
 from nucleiseg.errors import InputError
 from nucleiseg.models import checkpoint, zoo
+from nucleiseg.models.backbones.timm_models import pretrained_weights
 from nucleiseg.models.config import AUTO, ModelConfig
 from nucleiseg.models.download import UnavailableError, digest, fetch
 from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.models.pretrained_defaults import PretrainedDefaults, defaults_of, expected_by, resolved
+from nucleiseg.models.weights.detectron2_plan import backbone_notes
 from nucleiseg.models.weights.files import WeightsFile, read_weights
 from nucleiseg.models.weights.importer import (
     Source,
@@ -44,6 +47,9 @@ _LOADERS: dict[zoo.Kind, Loader] = {
     "torchvision": load_torchvision,
     "torchvision_backbone": load_torchvision_backbone,
 }
+
+TIMM = "timm/"
+"""Start of the names of timm's weights: `timm/convnext_tiny`."""
 
 RANDOM = "random"
 """What `Metadata.weights` says of a network that started from random weights."""
@@ -92,16 +98,25 @@ def resolve_weights(config: ModelConfig, folder: str | os.PathLike[str] | None =
         return Initialization(resolved(config), RANDOM)
     if config.weights == AUTO:
         return _automatic(config, folder)
+    if config.weights.startswith(TIMM) and config.backbone_source == "timm":
+        return _from_timm(config)
     if config.weights in zoo.ZOO:
         return _from_zoo(zoo.ZOO[config.weights], config, folder)
     path = Path(config.weights).expanduser().absolute()
     if not path.is_file():
         raise InputError(_unknown(config.weights))
     config = replace(config, weights=str(path))  # good from any folder, when a run is resumed at step 0
-    return _from_checkpoint(path, config) if checkpoint.is_checkpoint(path) else _from_file(path, config)
+    if checkpoint.is_checkpoint(path):
+        return _from_checkpoint(path, config)
+    return _from_timm(config, path) if config.backbone_source == "timm" else _from_file(path, config)
 
 
 def _automatic(config: ModelConfig, folder: str | os.PathLike[str] | None) -> Initialization:
+    if config.backbone_source == "timm":
+        try:
+            return _from_timm(replace(config, weights=TIMM + config.backbone))
+        except InputError as error:
+            return _from_scratch(config, *error.problems)
     entry = zoo.automatic(config)
     if entry is None:
         backbone = f"torchvision/imagenet_{config.backbone}"
@@ -143,7 +158,7 @@ def _from_file(path: Path, config: ModelConfig) -> Initialization:
     file = read_weights(path)
     implied = {key: value for key, value in vars(normalisation(file)).items() if value is not None}
     known = {field.name: implied[field.name] for field in fields(PretrainedDefaults) if field.name in implied}
-    expected = replace(expected_by(config.weights, config.backbone), **known)
+    expected = replace(expected_by(config.weights, config.backbone, config.backbone_source), **known)
     words = f"{path} (sha256 {digest(path)[:DIGITS]}...)"
     load = _LOADERS[_kind(file)]
     return Initialization(
@@ -151,11 +166,43 @@ def _from_file(path: Path, config: ModelConfig) -> Initialization:
     )
 
 
+def _from_timm(config: ModelConfig, path: Path | None = None) -> Initialization:
+    """Take the backbone's weights from timm's cache or the network, or from a file of timm's names."""
+    if path is None and config.weights != TIMM + config.backbone:
+        raise InputError(f"weights is {config.weights!r}; it accepts {TIMM}{config.backbone} with this backbone.")
+    weights = pretrained_weights(config.backbone, None if path is None else _read_timm(path))
+    words = str(config.weights) if path is None else f"{path} (sha256 {digest(path)[:DIGITS]}...)"
+    return Initialization(
+        resolved(config), words, (f"Starting from {words}.",), lambda network: _load_backbone(network, words, weights)
+    )
+
+
+def _read_timm(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file  # comes with timm
+
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{path} cannot be read as weights ({error}).") from error
+    file = read_weights(path)
+    return {name: file.tensor(name) for name in file.arrays}
+
+
+def _load_backbone(network: MaskRCNN, source: str, weights: dict[str, Tensor]) -> ImportReport:
+    """Load the weights of a backbone's body by name; everything above it keeps its values."""
+    named = {f"backbone.body.{name}": tensor for name, tensor in weights.items()}
+    offers = {name: Offer(name, tuple(tensor.shape), tensor.detach) for name, tensor in named.items()}
+    return place(network, Plan(WeightsFile(source, named), offers, backbone_notes(network), found="a model of timm"))
+
+
 def _kind(file: WeightsFile) -> zoo.Kind:
     """Tell by its names whose weights a file holds."""
     if any(name.startswith("backbone.body.") for name in file.arrays):
         return "torchvision"
-    return "torchvision_backbone" if any(name.startswith("layer1.") for name in file.arrays) else "detectron2"
+    is_classifier = any(name.startswith(("layer1.", "features.")) for name in file.arrays)
+    return "torchvision_backbone" if is_classifier else "detectron2"
 
 
 def _from_checkpoint(path: Path, config: ModelConfig) -> Initialization:
@@ -176,7 +223,7 @@ def _refuse_other_model(path: Path, theirs: ModelConfig, ours: ModelConfig) -> N
     problems = [
         f"model.weights={path} was trained with model.{key}={getattr(theirs, key)}, but model.{key} is "
         f"{getattr(ours, key)}."
-        for key in ("family", "backbone", "numerics")
+        for key in ("family", "backbone", "backbone_source", "numerics")
         if getattr(theirs, key) != getattr(ours, key)
     ]
     if problems:

@@ -6,8 +6,9 @@ So these settings follow the weights wherever the configuration leaves them open
 
 from dataclasses import dataclass, replace
 
-from nucleiseg.models.config import AUTO, ModelConfig, NormName
-from nucleiseg.models.norm import resolve_norm_and_freeze
+from nucleiseg.models.backbones.registry import BackboneSource, find_backbone
+from nucleiseg.models.config import AUTO, ModelConfig
+from nucleiseg.models.norm import NormName, resolve_norm_and_freeze
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 """ImageNet's, RGB, 0 to 255: what all weights of the zoo were trained with."""
@@ -47,14 +48,22 @@ SCRATCH = PretrainedDefaults(norm="gn", freeze_at=0, stride_in_1x1=False)
 the 1x1 it drops three quarters of what the stage below has computed."""
 
 
-def expected_by(weights: str | None, backbone: str) -> PretrainedDefaults:
+def expected_by(weights: str | None, backbone: str, source: BackboneSource = "registry") -> PretrainedDefaults:
     """Return what weights of this name expect.
 
     Args:
         weights: a name of the zoo, or a file: one that says nothing else of itself is taken for detectron2's.
             None and `auto` stand for random weights.
-        backbone: the ResNet that they are of.
+        backbone: that they belong to.
+        source: of its name.
     """
+    if find_backbone(backbone, source).has_own_norm:
+        mean, std = (PIXEL_MEAN, PIXEL_STD)
+        if source == "timm":
+            from nucleiseg.models.backbones.timm_models import pixel_statistics  # timm is installed by now
+
+            mean, std = pixel_statistics(backbone)
+        return PretrainedDefaults("own", 0, stride_in_1x1=False, pixel_mean=mean, pixel_std=std)
     if weights in (None, AUTO):
         return SCRATCH
     msra = backbone in ("resnet50", "resnet101") and not str(weights).startswith("torchvision")
@@ -71,7 +80,7 @@ def defaults_of(config: ModelConfig, expected: PretrainedDefaults | None = None)
     Raises:
         InputError: if something random would be frozen.
     """
-    expected = expected or expected_by(config.weights, config.backbone)
+    expected = expected or expected_by(config.weights, config.backbone, config.backbone_source)
     freeze_at = config.freeze_at
     if freeze_at is None and config.norm in (None, expected.norm):
         freeze_at = expected.freeze_at

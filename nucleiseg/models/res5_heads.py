@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
 from nucleiseg.models.roi_heads import Features, RoIHeads
@@ -33,11 +33,13 @@ class Res5RoIHeads(RoIHeads):
         return foreground_of(box_features, samples)
 
 
-def _take_stride(block: Bottleneck) -> int:
+def _take_stride(block: nn.Module) -> int:
     """Let a block whose first convolutions are 1x1 with a stride read every pixel instead; return that stride.
 
     A block that subsamples later, in its 3x3, reads all pixels: 1, and it stays as it is.
     """
+    if not isinstance(block, Bottleneck):  # of a backbone other than a ResNet
+        return 1
     stride = block.conv1.stride[0]
     if stride > 1 and block.downsample is not None:
         block.conv1.stride = block.downsample[0].stride = (1, 1)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Literal
 
-from nucleiseg.models.config import BackboneName, Family, ModelConfig, NumericsName
+from nucleiseg.models.backbones.registry import find_backbone
+from nucleiseg.models.config import Family, ModelConfig, NumericsName
 
 Kind = Literal["detectron2", "torchvision", "torchvision_backbone"]
 
@@ -47,7 +48,7 @@ class ZooEntry:
     Attributes:
         name: the value of `model.weights` that asks for it.
         kind: how it is to be read: `detectron2`, `torchvision` (Mask R-CNN) or `torchvision_backbone` (ResNet).
-        backbone: the ResNet.
+        backbone: its registered name.
         family: of the whole detector; None for a backbone alone, which fits any.
         schedule: of the training, `1x` being 12 epochs of COCO and `3x` 37; for a backbone, its data.
         address: where the file lies.
@@ -61,7 +62,7 @@ class ZooEntry:
 
     name: str
     kind: Kind
-    backbone: BackboneName
+    backbone: str
     family: Family | None
     schedule: str
     address: str
@@ -88,7 +89,7 @@ class ZooEntry:
         return None if self.family is None else f"{SHORT[self.backbone]}_{self.family}"
 
 
-SHORT: dict[BackboneName, str] = {
+SHORT: dict[str, str] = {
     "resnet18": "r18",
     "resnet50": "r50",
     "resnet101": "r101",
@@ -96,7 +97,7 @@ SHORT: dict[BackboneName, str] = {
 }
 """Backbones as names of models say them."""
 
-_SIZES: dict[str, tuple[BackboneName, Family, int, int]] = {
+_SIZES: dict[str, tuple[str, Family, int, int]] = {
     "R_50_C4": ("resnet50", "c4", 144, 35_909_612),
     "R_50_DC5": ("resnet50", "dc5", 690, 172_353_516),
     "R_50_FPN": ("resnet50", "fpn", 178, 44_343_216),
@@ -127,7 +128,7 @@ def _detectron2(model: str, schedule: str, model_id: int, digest: str, measured:
     )
 
 
-def _backbone(backbone: BackboneName, digest: str, megabytes: int, parameters: int) -> ZooEntry:
+def _backbone(backbone: str, digest: str, megabytes: int, parameters: int) -> ZooEntry:
     return ZooEntry(
         name=f"torchvision/imagenet_{backbone}",
         kind="torchvision_backbone",
@@ -170,6 +171,8 @@ _ENTRIES = (
     _backbone("resnet50", "0676ba61", 103, 25_557_032),
     _backbone("resnet101", "63fe2227", 179, 44_549_160),
     _backbone("resnext101_32x8d", "8ba56ff5", 356, 88_791_336),
+    _backbone("convnext_tiny", "983f1562", 114, 28_589_128),
+    _backbone("swin_t", "704ceda3", 114, 28_288_354),
 )
 
 ZOO: dict[str, ZooEntry] = {entry.name: entry for entry in _ENTRIES}
@@ -177,19 +180,23 @@ ZOO: dict[str, ZooEntry] = {entry.name: entry for entry in _ENTRIES}
 
 
 def automatic(config: ModelConfig) -> ZooEntry | None:
-    """Return the COCO weights that `model.weights=auto` stands for: the longest training, in the model's numerics.
+    """Return the weights that `weights=auto` stands for: COCO's of the longest training, in the model's numerics.
+
+    ConvNeXt and Swin have no COCO weights here and start from ImageNet's.
 
     Args:
         config: its family, backbone and numerics decide.
 
     Returns:
-        None if there are none for such a model (ResNet-18).
+        None if there are none for such a model (ResNet-18, models of timm).
     """
     fitting = [
         entry
         for entry in ZOO.values()
         if (entry.family, entry.backbone, entry.numerics) == (config.family, config.backbone, config.numerics)
     ]
+    if not fitting and config.backbone_source == "registry" and find_backbone(config.backbone).has_own_norm:
+        return ZOO.get(f"torchvision/imagenet_{config.backbone}")  # nobody publishes COCO weights that would fit
     return max(fitting, key=lambda entry: entry.schedule, default=None)
 
 
@@ -217,7 +224,12 @@ def misfits(entry: ZooEntry, config: ModelConfig) -> list[str]:
     Returns:
         A sentence for each setting; none if the weights fit.
     """
-    wanted: dict[str, object] = {"backbone": entry.backbone, "family": entry.family, "numerics": entry.numerics}
+    wanted: dict[str, object] = {
+        "backbone_source": "registry",
+        "backbone": entry.backbone,
+        "family": entry.family,
+        "numerics": entry.numerics,
+    }
     if entry.family == config.family:  # other families do not have all of these keys
         wanted |= _WIDTHS[entry.family]
     return [

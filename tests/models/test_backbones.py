@@ -204,9 +204,9 @@ def test_random_backbones_start_from_kaiming_normal() -> None:
 @pytest.mark.parametrize(
     ("arguments", "key"),
     [
-        ({"family": "fpm"}, "model.family=fpm"),
-        ({"backbone": "resnet5"}, "model.backbone=resnet5"),
-        ({"backbone": "resnet18", "family": "c4"}, "model.family=c4"),
+        ({"family": "fpm"}, "family is 'fpm'"),
+        ({"backbone": "resnet5"}, "backbone is 'resnet5'"),
+        ({"backbone": "resnet18", "family": "c4"}, "with family=c4"),
         ({"norm": "layer"}, "model.norm=layer"),
     ],
 )
@@ -263,7 +263,7 @@ def test_the_two_numerics_differ_in_every_knob() -> None:
 def test_frozen_normalisation_is_folded_into_convolutions_exactly(basic: bool) -> None:
     """The same values and gradients as torchvision's forward, which normalises after each convolution."""
     spec = ResNetSpec(depths=(1, 1, 1, 1), width_per_group=16, stem_channels=8, res2_channels=16, basic=basic)
-    stage = StageBuilder(spec, "frozen_bn", 1e-5, stride_in_1x1=False, freeze_at=0).stage(1, frozen=False).double()
+    stage = StageBuilder(spec, "frozen_bn", 1e-5, stride_in_1x1=False).stage(1).double()
     for module in stage.modules():
         if isinstance(module, FrozenBatchNorm2d):
             for statistic in (module.weight, module.bias, module.running_mean):

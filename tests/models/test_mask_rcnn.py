@@ -77,6 +77,8 @@ def test_every_model_takes_a_training_step_and_predicts(name: str) -> None:
     limits = ["rpn.pre_nms_train=50", "rpn.post_nms_train=12", "rpn.pre_nms_test=40", "rpn.post_nms_test=6"]
     # DC5's first fully connected layer would take 100 of its 172 million parameters, and most of the time.
     width = [] if name.endswith("c4") else ["roi.fc_dim=32"]
+    if name == "timm_fpn":
+        width += ["backbone=test_convnext"]
     config = config_of(name, *limits, "roi.batch_size=8", "detection.limit=4", *width)
     network = build(config, 1)
     assert isinstance(network, TorchvisionMaskRCNN)

@@ -22,7 +22,7 @@ from nucleiseg.models.precision import PRECISIONS, Precision, precision_problems
 from nucleiseg.models.precision_context import AUTOCAST, float32_context, precision_context
 
 FOLDER = Path(__file__).parents[2] / "conf" / "model"
-NAMES = sorted(path.stem for path in FOLDER.glob("[!_]*.yaml"))
+NAMES = sorted(path.stem for path in FOLDER.glob("[rx]*.yaml"))  # ResNets
 SMALL = (
     *("rpn.pre_nms_train=50", "rpn.post_nms_train=12", "rpn.pre_nms_test=40", "rpn.post_nms_test=6"),
     *("roi.batch_size=8", "mask.channels=16"),

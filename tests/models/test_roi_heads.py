@@ -191,9 +191,8 @@ def test_res5_sees_the_same_pixels_whoever_takes_its_stride(stride_in_1x1: bool)
         "gn",
         1e-5,
         stride_in_1x1,
-        freeze_at=0,
     )
-    res5 = builder.stage(3, frozen=False)
+    res5 = builder.stage(3)
     pool = RoIPool(feature_names=("0",), strides=(16,), output_size=14)
     features, boxes = {"0": torch.randn(1, 64, 12, 12)}, [torch.tensor([[0.0, 8, 100, 90], [20, 20, 40, 50]])]
     expected = res5(pool(features, boxes))

@@ -1,19 +1,23 @@
-"""The stages of ResNets and ResNeXts, from torchvision's blocks under torchvision's names.
+"""ResNets and ResNeXts as backbones, from torchvision's blocks under torchvision's names.
 
-torchvision's own constructors fix the widths, and put neither the stride in the 1x1 nor the dilation where the
-detection weights want them; hence the stages are put together here. Convolutions start from a Kaiming-normal
+conv1 and bn1 are the stem, layer1 .. layer4 are res2 .. res5.
+
+torchvision's own constructors fix the widths, and put neither the stride in the 1x1 nor the dilation where
+detection weights expect them, so the stages are built here. Convolutions start from a Kaiming-normal
 fan-out distribution (detectron2's `c2_msra_fill`).
 """
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from nucleiseg.models.norm import NormLayer, convolve, make_norm_layer
+from nucleiseg.models.backbones.registry import PYRAMID_STRIDES, Backbone, BackboneOptions, register_backbone
+from nucleiseg.models.norm import convolve, make_norm_layer
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 """res2 .. res5 under torchvision's names."""
@@ -51,7 +55,7 @@ RESNETS: dict[str, ResNetSpec] = {
     "resnet101": ResNetSpec(depths=(3, 4, 23, 3)),
     "resnext101_32x8d": ResNetSpec(depths=(3, 4, 23, 3), groups=32, width_per_group=8),
 }
-"""The choices of `model.backbone`."""
+"""The ResNets by name."""
 
 
 class FoldedBasicBlock(BasicBlock):
@@ -114,24 +118,21 @@ class StageBuilder:
         norm: `frozen_bn`, `bn` or `gn`.
         bn_eps: epsilon of `frozen_bn`.
         stride_in_1x1: bottlenecks subsample in the first 1x1 convolution, not in the 3x3.
-        freeze_at: stages that do not train, counted from the stem.
     """
 
     spec: ResNetSpec
     norm: str
     bn_eps: float
     stride_in_1x1: bool
-    freeze_at: int
 
     def stages(self, last: str, dilate_res5: bool) -> nn.Sequential:
-        """Return stem and stages up to `last`, the first `freeze_at` of them frozen."""
-        modules = self._stem(frozen=self.freeze_at >= 1)
+        """Return the stem and the stages up to `last`."""
+        modules = self._stem()
         for index, name in enumerate(STAGES[: STAGES.index(last) + 1]):
-            frozen = self.freeze_at >= index + 2
-            modules[name] = self.stage(index, frozen=frozen, dilate=dilate_res5 and name == "layer4")
+            modules[name] = self.stage(index, dilate=dilate_res5 and name == "layer4")
         return nn.Sequential(modules)
 
-    def stage(self, index: int, *, frozen: bool, dilate: bool = False) -> nn.Sequential:
+    def stage(self, index: int, *, dilate: bool = False) -> nn.Sequential:
         """Return res(index + 2): its first block changes channels and, but for res2, halves the map.
 
         Dilated, it keeps the map instead, and *every* 3x3 has dilation 2, the first block's too: torchvision's
@@ -140,7 +141,7 @@ class StageBuilder:
         block = self._block
         in_channels = self.spec.stem_channels if index == 0 else self.spec.stage_channels[index - 1]
         out_channels = self.spec.stage_channels[index]
-        norm_layer = self._norm_layer(frozen)
+        norm_layer = make_norm_layer(self.norm, self.bn_eps)
         stride = 1 if index == 0 or dilate else 2
         planes = out_channels // block.expansion
         options = {
@@ -158,13 +159,13 @@ class StageBuilder:
         blocks += [block(out_channels, planes, **options) for _ in range(1, self.spec.depths[index])]
         stage = nn.Sequential(*blocks)
         _initialize(stage)
-        return stage.requires_grad_(not frozen)
+        return stage
 
-    def _stem(self, frozen: bool) -> OrderedDict[str, nn.Module]:
+    def _stem(self) -> OrderedDict[str, nn.Module]:
         channels = self.spec.stem_channels
-        conv1 = nn.Conv2d(3, channels, kernel_size=7, stride=2, padding=3, bias=False).requires_grad_(not frozen)
+        conv1 = nn.Conv2d(3, channels, kernel_size=7, stride=2, padding=3, bias=False)
         _initialize(conv1)
-        bn1 = self._norm_layer(frozen)(channels).requires_grad_(not frozen)
+        bn1 = make_norm_layer(self.norm, self.bn_eps)(channels)
         maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
         return OrderedDict(conv1=conv1, bn1=bn1, relu=nn.ReLU(inplace=True), maxpool=maxpool)
 
@@ -173,10 +174,6 @@ class StageBuilder:
         if self.spec.basic:
             return FoldedBasicBlock
         return BottleneckStrideIn1x1 if self.stride_in_1x1 else FoldedBottleneck
-
-    def _norm_layer(self, frozen: bool) -> NormLayer:
-        norm = "frozen_bn" if frozen and self.norm == "bn" else self.norm  # or its statistics would go on moving
-        return make_norm_layer(norm, self.bn_eps)
 
 
 def _initialize(module: nn.Module) -> None:
@@ -190,3 +187,31 @@ def _initialize(module: nn.Module) -> None:
             nn.init.kaiming_normal_(child.weight, mode="fan_out", nonlinearity="relu")
         if isinstance(child, Bottleneck) and isinstance(child.bn3, nn.GroupNorm | nn.BatchNorm2d):
             nn.init.zeros_(child.bn3.weight)
+
+
+def build_resnet(spec: ResNetSpec, options: BackboneOptions) -> Backbone:
+    """Build a ResNet with random weights.
+
+    Args:
+        spec: widths and depths.
+        options: in `c4`, res5 becomes the head; in `dc5` it is dilated.
+    """
+    builder = StageBuilder(spec, options.norm, options.bn_eps, options.stride_in_1x1)
+    is_c4, is_pyramid = options.family == "c4", options.family == "fpn"
+    stages = builder.stages(last="layer3" if is_c4 else "layer4", dilate_res5=options.family == "dc5")
+    names = STAGES if is_pyramid else ("layer3" if is_c4 else "layer4",)
+    strides = PYRAMID_STRIDES if is_pyramid else (16,)
+    return Backbone(
+        body=Stages(stages, return_layers={name: name for name in names}),
+        channels={name: spec.stage_channels[STAGES.index(name)] for name in names},
+        strides=dict(zip(names, strides, strict=True)),
+        stages=[("conv1", "bn1"), *((name,) for name in STAGES if name in stages._modules)],
+        head=builder.stage(3) if is_c4 else None,
+        head_channels=spec.stage_channels[3],
+    )
+
+
+for _name, _spec in RESNETS.items():
+    register_backbone(_name, families=("fpn",) if _spec.basic else ("fpn", "c4", "dc5"), has_own_norm=False)(
+        partial(build_resnet, _spec)
+    )

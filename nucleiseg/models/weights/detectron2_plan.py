@@ -47,7 +47,9 @@ def detectron2_plan(network: MaskRCNN, file: WeightsFile) -> Plan:
 def backbone_notes(network: MaskRCNN) -> dict[str, Note]:
     """Excuse everything but the backbone, by part: `backbone.fpn`, `rpn.head`, `roi_heads.box_predictor`, ..."""
     return {
-        name: Note(".".join(name.split(".")[:2]), "the file holds a backbone alone")
+        name: Note(
+            ".".join(name.split(".")[: 3 if name.startswith(names.MAP_NORMS) else 2]), "the file holds a backbone alone"
+        )
         for name in network.state_dict()
         if not names.is_backbone(name, network.config.family)
     }

@@ -8,6 +8,7 @@ import numpy as np
 
 from nucleiseg.errors import InputError
 from nucleiseg.files import atomic_path
+from nucleiseg.models.backbones.registry import find_backbone
 from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.models.weights.layout import to_detectron2
 from nucleiseg.models.weights.names import detectron2_name
@@ -26,6 +27,11 @@ def detectron2_arrays(network: MaskRCNN) -> dict[str, np.ndarray]:
     Raises:
         InputError: the network computes in torchvision's numerics, which detectron2 cannot express.
     """
+    if find_backbone(network.config.backbone, network.config.backbone_source).has_own_norm:
+        raise InputError(
+            f"A network with backbone={network.config.backbone} cannot be exported: detectron2's model zoo has ResNets "
+            "only."
+        )
     if network.config.numerics != "detectron2":
         raise InputError(
             f"A network of model.numerics={network.config.numerics} cannot be exported: detectron2 computes otherwise "

@@ -48,11 +48,15 @@ USELESS = (
     (r"^pixel_(mean|std)$", "the configuration says it (model.pixel_mean, model.pixel_std)"),
     (r"anchor_generator\.cell_anchors\.\d+$", "anchors follow from model.anchors"),
     (r"\.num_batches_tracked$", "frozen statistics are not counted"),
-    (r"^(?:stem\.)?(?:fc|fc1000|pred|last_out\w*)[._]", "it classifies ImageNet"),
+    (r"^(?:stem\.)?(?:fc|fc1000|pred|last_out\w*)[._]|^(?:classifier|head|norm)\.", "it classifies ImageNet"),
     (r"_momentum$", "it belongs to the optimiser"),
     (r"^(?:stem\.)?conv1[._]b(?:ias)?$", "the stem's convolution has no bias, batch normalisation follows it"),
 )
 """Keys that files hold and no network needs, and why."""
+
+
+MAP_NORMS = "backbone.body.norms."
+"""LayerNorms after the maps of ConvNeXt and Swin, which the classifiers do not have."""
 
 
 def detectron2_name(name: str, family: str) -> str:
@@ -79,7 +83,9 @@ def bare_backbone_name(name: str) -> str:
 
 
 def is_backbone(name: str, family: str) -> bool:
-    """Tell whether an entry of our state dict belongs to the ResNet; C4 has its res5 in the head."""
+    """Return whether an entry of our state dict belongs to the backbone's classifier; C4 has res5 in its head."""
+    if name.startswith(MAP_NORMS):
+        return False
     return name.startswith(("backbone.body.", "roi_heads.box_head.") if family == "c4" else "backbone.body.")
 
 

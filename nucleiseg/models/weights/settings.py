@@ -77,7 +77,7 @@ def implied_settings(file: WeightsFile) -> Normalisation:
         return _recorded(file)
     caffe2 = is_caffe2(file.arrays)
     names = {from_caffe2(name) if caffe2 else name: name for name in file.arrays}
-    if file.author == "torchvision" or any(re.match(r"(backbone\.body\.)?layer1\.", name) for name in names):
+    if file.author == "torchvision" or any(re.match(r"(backbone\.body\.)?(layer1|features)\.", name) for name in names):
         return TORCHVISION
     mean, std = (_stored(file, f"pixel_{key}") for key in ("mean", "std"))
     bgr = mean is None or mean[0] <= mean[2]  # the mean of red is the greater one, in nature and in ImageNet
