@@ -172,7 +172,7 @@ _ENTRIES = (
     _backbone("resnet101", "63fe2227", 179, 44_549_160),
     _backbone("resnext101_32x8d", "8ba56ff5", 356, 88_791_336),
     _backbone("convnext_tiny", "983f1562", 114, 28_589_128),
-    _backbone("swin_t", "704ceda3", 114, 28_288_354),
+    _backbone("swin_t", "704ceda3", 113, 28_288_354),
 )
 
 ZOO: dict[str, ZooEntry] = {entry.name: entry for entry in _ENTRIES}

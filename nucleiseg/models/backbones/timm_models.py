@@ -105,7 +105,7 @@ def pixel_statistics(name: str) -> tuple[tuple[float, float, float], tuple[float
 
     config: Any = timm.get_pretrained_cfg(name)
     mean, std = (tuple(round(255 * value, 4) for value in values) for values in (config.mean, config.std))
-    return mean, std  # type: ignore[return-value]
+    return mean, std
 
 
 def _create(name: str, **options: Any) -> tuple[Any, list[int]]:  # noqa: ANN401

@@ -7,6 +7,7 @@ its own before the pyramid.
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torchvision
 from torch import Tensor, nn
@@ -45,7 +46,7 @@ class FeatureStages(nn.Module):
 
 
 def build_stages(
-    model: Callable[..., nn.Module], channels: list[int], options: BackboneOptions, *, is_channels_last: bool
+    model: Callable[..., Any], channels: list[int], options: BackboneOptions, *, is_channels_last: bool
 ) -> Backbone:
     """Build the stages of a torchvision model with random weights.
 
