@@ -28,6 +28,33 @@ SENTENCES = {
         "Warning: {count} masks have values between 0 and their maximum (JPEG, or resized) and are cut at half of it: "
         "{where}.",
     ),
+    "invalid": (
+        "Skipped 1 annotation without a pixel (fewer than three points, no area, or outside its image): {where}.",
+        "Skipped {count} annotations without a pixel (fewer than three points, no area, or outside their image): "
+        "{where}.",
+    ),
+    "other_shapes": (
+        "Skipped 1 annotation that is not an area (a point or a line): {where}.",
+        "Skipped {count} annotations that are not areas (points or lines): {where}.",
+    ),
+    "cut": (
+        "Warning: 1 annotation reaches beyond its image and is cut at the border: {where}.",
+        "Warning: {count} annotations reach beyond their image and are cut at the border: {where}.",
+    ),
+    "ignored": (
+        "Warning: 1 crowd or ambiguous region is left out, so that nuclei in it count as background: {where}.",
+        "Warning: {count} crowd or ambiguous regions are left out, so that nuclei in them count as background: {where}.",
+    ),
+    "classes": (
+        "Note: 1 class of nuclei beside the first is annotated; all are read as one class: {where}.",
+        "Note: {count} classes of nuclei beside the first of their image are annotated; all are read as one: {where}.",
+    ),
+    "fused": (
+        "Warning: 1 region of a semantic mask looks like several touching nuclei, read as one (semantic masks do not "
+        "separate nuclei that touch): {where}.",
+        "Warning: {count} regions of semantic masks look like several touching nuclei, each read as one (semantic masks "
+        "do not separate nuclei that touch): {where}.",
+    ),
     "parts": (
         "Warning: 1 image has a single mask of several parts, read as one nucleus; if it marks all nuclei, number them "
         "(a label map): {where}.",

@@ -12,8 +12,12 @@ exists as an array of (instances, height, width).
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import cast
 
 import numpy as np
+
+from nucleiseg.rle import Crop
 
 LARGEST_UINT16 = int(np.iinfo(np.uint16).max)
 
@@ -36,18 +40,17 @@ class TooManyPlanesError(ValueError):
 
 
 def pack(masks: Iterable[np.ndarray], shape: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Pack masks into as few planes as greedy first fit finds.
+    """Pack whole masks into as few planes as greedy first fit finds.
 
     Args:
         masks: (H, W) bool arrays, one an instance, each with at least one pixel; they are taken one at a time.
         shape: (H, W) of the planes; taken from the first mask by default, so needed where there may be none.
 
     Returns:
-        layers: (L, H, W), L >= 1, uint16 up to 65,535 instances and int32 beyond; instance i has the value i + 1.
-        layer_index: (N,) int64, the plane of each instance.
+        See `pack_crops`.
 
     Raises:
-        TooManyPlanesError: if masks overlap so much that `MOST_PLANES` are not enough.
+        TooManyPlanesError: see `pack_crops`.
         ValueError: if a mask is empty or of another shape, or there are neither masks nor a shape.
 
     Example:
@@ -56,21 +59,48 @@ def pack(masks: Iterable[np.ndarray], shape: tuple[int, int] | None = None) -> t
         >>> layers.tolist(), layer_index.tolist()
         ([[[1, 1, 0]], [[0, 2, 2]]], [0, 1])
     """
+    iterator = iter(masks)
+    first = next(iterator, None)
+    if shape is None and first is None:
+        raise ValueError("the shape of the planes is needed where there are no masks")
+    size = shape or cast(np.ndarray, first).shape
+
+    def crops() -> Iterator[Crop]:
+        for number, mask in enumerate(iterator if first is None else chain([first], iterator), 1):
+            if mask.shape != size:
+                raise ValueError(f"mask {number} is {mask.shape}, the planes are {size}")
+            window = bounding_window(mask)
+            if window is None:
+                raise ValueError(f"mask {number} has no pixel")
+            yield Crop(window[0].start, window[1].start, mask[window] != 0)
+
+    return pack_crops(crops(), (size[0], size[1]))
+
+
+def pack_crops(crops: Iterable[Crop], shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Pack instances that are given by their crops into as few planes as greedy first fit finds.
+
+    Args:
+        crops: the instances, each with at least one pixel, inside the image; they are taken one at a time.
+        shape: (H, W) of the planes.
+
+    Returns:
+        layers: (L, H, W), L >= 1, uint16 up to 65,535 instances and int32 beyond; instance i has the value i + 1.
+        layer_index: (N,) int64, the plane of each instance.
+
+    Raises:
+        TooManyPlanesError: if masks overlap so much that `MOST_PLANES` are not enough.
+    """
     planes: list[np.ndarray] = []
     layer_index: list[int] = []
     free: list[int] = []  # pixels without a label: a mask with more of them is not tried on that plane
     large = 0
-    for number, mask in enumerate(masks, 1):
-        shape = shape or mask.shape
-        if mask.shape != shape:
-            raise ValueError(f"mask {number} is {mask.shape}, the planes are {shape}")
-        window = bounding_window(mask)
-        if window is None:
-            raise ValueError(f"mask {number} has no pixel")
-        inside = mask[window] != 0
+    for number, crop in enumerate(crops, 1):
+        window, inside = crop.window, crop.mask
         area = int(np.count_nonzero(inside))
         large += 2 * area > shape[0] * shape[1]
-        plane = next((i for i, left in enumerate(free) if area <= left and _fits(planes[i], window, inside)), len(free))
+        fits = (i for i, left in enumerate(free) if area <= left and not planes[i][window][inside].any())
+        plane = next(fits, len(free))
         if plane == MOST_PLANES:
             raise TooManyPlanesError(number, large)
         if plane == len(planes):
@@ -79,8 +109,6 @@ def pack(masks: Iterable[np.ndarray], shape: tuple[int, int] | None = None) -> t
         free[plane] -= area
         planes[plane][window][inside] = number
         layer_index.append(plane)
-    if shape is None:
-        raise ValueError("the shape of the planes is needed where there are no masks")
     dtype = np.uint16 if len(layer_index) <= LARGEST_UINT16 else np.int32
     layers = np.zeros((max(len(planes), 1), *shape), dtype)
     for target, plane_values in zip(layers, planes, strict=False):  # no instance: one plane of background
@@ -126,8 +154,3 @@ def bounding_window(mask: np.ndarray) -> tuple[slice, slice] | None:
     row_slice = slice(int(rows[0]), int(rows[-1]) + 1)
     columns = np.flatnonzero(mask[row_slice].any(axis=0))
     return row_slice, slice(int(columns[0]), int(columns[-1]) + 1)
-
-
-def _fits(plane: np.ndarray, window: tuple[slice, slice], inside: np.ndarray) -> bool:
-    """Return whether a plane has no label under `inside`."""
-    return not plane[window][inside].any()

@@ -14,6 +14,12 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 LOSSY_SUFFIXES = (".jpg", ".jpeg", ".webp")
 """Images that smear small values around an edge: as masks they are read, where a lossless file is not beside them."""
 
+MOST_FILES = 500_000
+"""Files of a tree whose names are read: a data set of a million files is not in one of the layouts."""
+
+MOST_FOLDERS_DEEP = 6
+"""Folders between a root and its deepest files: CryoNuSeg has 4."""
+
 JUNK = ("thumbs.db", "desktop.ini", "__macosx")
 """Names, in lower case, that file managers leave behind; hidden files are passed over, too."""
 
@@ -71,6 +77,27 @@ def list_entries(folder: Path) -> Entries:
     found.sort(key=lambda item: natural_key(item[0]))
     files, folders = (tuple(name for name, is_folder in found if is_folder == kind) for kind in (False, True))
     return Entries(folder, files, folders)
+
+
+def list_tree(root: Path) -> list[Path]:
+    """List all files below a folder, in natural order, without hidden ones and junk.
+
+    Raises:
+        InputError: if there are more than `MOST_FILES`, or a folder may not be looked into.
+    """
+    found: list[Path] = []
+    pending = [(root, 0)]
+    while pending:
+        folder, depth = pending.pop()
+        entries = list_entries(folder)
+        found += [folder / name for name in entries.files]
+        if depth < MOST_FOLDERS_DEEP:
+            pending += [(folder / name, depth + 1) for name in reversed(entries.folders)]
+        if len(found) > MOST_FILES:
+            raise InputError(
+                f"The folder {root} holds more than {MOST_FILES:,} files: choose the folder of one data set."
+            )
+    return found
 
 
 def _is_junk(name: str) -> bool:
