@@ -25,6 +25,9 @@ MOST_JSON_BYTES = 1 << 29
 MOST_PARSED_BYTES = 1 << 32
 """Most memory that a JSON file may take once it is parsed (`_parsed_bytes`): 4 GiB."""
 
+MOST_WHOLE = 2**53
+"""Largest whole number up to which a float is exact, so that 7 and 7.0 are one id."""
+
 MOST_DEPTH = 32
 """Deepest nesting of a checked JSON file; a COCO file has 5."""
 
@@ -114,6 +117,16 @@ def _require_finite(document: Any) -> None:  # noqa: ANN401
                 raise RecursionError
             children = value.values() if isinstance(value, dict) else value
             stack.extend((child, depth + 1) for child in children)
+
+
+def whole_number(value: Any) -> int | None:  # noqa: ANN401
+    """Return a whole number, also one that a table program wrote as 7.0; None for anything else (true, "7", 1e300)."""
+    return int(value) if is_number(value, MOST_WHOLE) and value == int(value) else None
+
+
+def is_number(value: Any, most: float) -> bool:  # noqa: ANN401
+    """Return whether a value of a JSON file is a number from -most to most; NaN and infinity are not, nor is true."""
+    return type(value) in (int, float) and abs(value) <= most
 
 
 def is_zip(path: Path) -> bool:

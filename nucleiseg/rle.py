@@ -93,6 +93,67 @@ def run_lengths(crop: Crop, height: int, width: int) -> list[int]:
     return runs if runs[-1] else runs[:-1]
 
 
+def decode_crop(rle: RLE) -> Crop | None:
+    """Return the part of the image that a mask covers; None if it has no pixel.
+
+    Unlike pycocotools, which trusts the text and writes outside of its memory where that is damaged, this checks it.
+
+    Raises:
+        ValueError: if the text is damaged, or its runs do not add up to the image.
+    """
+    height, width = rle["size"]
+    edges = np.cumsum(_parse_counts(rle["counts"]))
+    if len(edges) == 0 or edges[-1] != height * width:
+        raise ValueError(f"has run lengths that do not add up to {height} x {width} pixels")
+    starts, ends = edges[:-1:2], edges[1::2]
+    starts, ends = starts[ends > starts], ends[ends > starts]
+    if len(starts) == 0:
+        return None
+    left, right = int(starts[0]) // height, int(ends[-1] - 1) // height + 1
+    changes = np.zeros((right - left) * height + 1, np.int32)
+    changes[starts - left * height] += 1
+    changes[ends - left * height] -= 1
+    return tight_crop(0, left, np.cumsum(changes[:-1]).astype(bool).reshape(right - left, height).T)
+
+
+def _parse_counts(text: str) -> list[int]:
+    """Return the run lengths of COCO's compressed text: 5 bits a character, differences to the last but one."""
+    counts: list[int] = []
+    value = bits = 0
+    for letter in text:
+        code = ord(letter) - 48
+        if not 0 <= code < 64 or bits > 40:
+            raise ValueError("has damaged run lengths")
+        value |= (code & 31) << bits
+        bits += 5
+        if code & 32:  # more characters of this number follow
+            continue
+        if code & 16:  # its sign
+            value -= 1 << bits
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value = bits = 0
+        if counts[-1] < 0:
+            raise ValueError("has a negative run length")
+    if bits:
+        raise ValueError("has run lengths that are cut off")
+    return counts
+
+
+def tight_crop(row: int, column: int, mask: np.ndarray) -> Crop | None:
+    """Return a crop without empty rows and columns around its pixels; None if it has no pixel.
+
+    Args:
+        row: row of the image at which the mask begins.
+        column: column of the image at which the mask begins.
+        mask: (h, w) bool.
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if len(rows) == 0:
+        return None
+    inside = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return Crop(row + int(rows[0]), column + int(columns[0]), inside)
+
+
 def area(rles: list[RLE]) -> np.ndarray:
     """Return the (N,) int64 number of pixels of each mask.
 

@@ -12,7 +12,7 @@ LAYERS = (
     {
         *("structures", "errors", "failures", "settings", "files", "foreign_files", "progress", "pipelining"),
         *("label_maps", "renamed_keys", "rle", "run_folder", "run_tables", "runs", "devices", "version"),
-        "trusted_targets",
+        *("trusted_targets", "segmentations"),
     },
     {"data", "transforms", "models"},
     {"inference"},

@@ -67,7 +67,7 @@ def build_datamodule(
     """
     reader, settings = read_data_keys(data)
     return NucleiDataModule(
-        reader,
+        reader.resolve(),
         train_transform,
         val_transform,
         settings,

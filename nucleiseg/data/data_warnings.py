@@ -43,7 +43,8 @@ SENTENCES = {
     ),
     "ignored": (
         "Warning: 1 crowd or ambiguous region is left out, so that nuclei in it count as background: {where}.",
-        "Warning: {count} crowd or ambiguous regions are left out, so that nuclei in them count as background: {where}.",
+        "Warning: {count} crowd or ambiguous regions are left out, so that nuclei in them count as background: "
+        "{where}.",
     ),
     "classes": (
         "Note: 1 class of nuclei beside the first is annotated; all are read as one class: {where}.",
@@ -52,8 +53,8 @@ SENTENCES = {
     "fused": (
         "Warning: 1 region of a semantic mask looks like several touching nuclei, read as one (semantic masks do not "
         "separate nuclei that touch): {where}.",
-        "Warning: {count} regions of semantic masks look like several touching nuclei, each read as one (semantic masks "
-        "do not separate nuclei that touch): {where}.",
+        "Warning: {count} regions of semantic masks look like several touching nuclei, each read as one (semantic "
+        "masks do not separate nuclei that touch): {where}.",
     ),
     "parts": (
         "Warning: 1 image has a single mask of several parts, read as one nucleus; if it marks all nuclei, number them "

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -109,7 +110,10 @@ class NucleiDataModule(pl.LightningDataModule):
         names = [summary.name for summary in self.summaries]
         counts = [len(summary) for summary in self.summaries]
         contents = {summary.name: summary.content for summary in self.summaries}
-        self.split = split(names, counts, self.settings, list(contents.values()))
+        settings = self.settings
+        if settings.group == "auto" and self.reader.default_group is not None:
+            settings = replace(settings, group=self.reader.default_group)
+        self.split = split(names, counts, settings, list(contents.values()))
         warn_of_copies(self.split, contents)
         by_name = {record.name: record for record in records}
         self.train_records = tuple(by_name[name] for name in self.split.train)

@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from nucleiseg.files import cache_folder
-from nucleiseg.settings import Accepts, Mpp, Settings, settings
+from nucleiseg.settings import Accepts, Mpp, PathText, Settings, settings
 
 GROUPS = "auto, tcga_site, none, or a regular expression with one group, such as '(.+)_tile'"
 
@@ -42,13 +42,6 @@ FolderPath = Annotated[
     Accepts("a folder"),
 ]
 """A folder; a number is its name, as YAML reads 2024."""
-
-FolderName = Annotated[
-    str,
-    BeforeValidator(lambda value: str(value) if type(value) is int or isinstance(value, Path) else value),
-    Accepts("a folder, or none"),
-]
-"""A folder or a word that stands for one."""
 
 
 @settings
@@ -95,7 +88,7 @@ class DataSettings(SplitSettings):
     """
 
     mpp: Mpp | None = None
-    cache_dir: FolderName | None = None
+    cache_dir: PathText | None = None
     batch_size: Annotated[int, Field(ge=1, le=256)] = 1
     workers: Annotated[int, Field(ge=0, le=64)] | None = None
 

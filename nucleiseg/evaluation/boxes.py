@@ -6,7 +6,7 @@ from typing import Any
 from pycocotools import mask as coco_mask
 
 from nucleiseg.errors import short
-from nucleiseg.evaluation.fields import is_number
+from nucleiseg.foreign_files import is_number
 from nucleiseg.rle import RLE
 
 Box = tuple[float, float, float, float]

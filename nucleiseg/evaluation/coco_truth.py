@@ -11,12 +11,12 @@ from nucleiseg.evaluation.boxes import Box, given_or_tight, read_box
 from nucleiseg.evaluation.fields import MOST_CLASSES, image_id, image_size, read_label
 from nucleiseg.evaluation.instances import CrowdRegion
 from nucleiseg.evaluation.label_maps import areas
-from nucleiseg.evaluation.segmentations import to_rle
 from nucleiseg.evaluation.truth import ImageId, ImageTruth, Truth
 from nucleiseg.foreign_files import read_json
 from nucleiseg.inference.image_folder import image_names
 from nucleiseg.inference.image_ids import path_parts
 from nucleiseg.rle import RLE
+from nucleiseg.segmentations import to_rle
 
 FORM = 'a COCO file with "images", "annotations" and "categories"'
 

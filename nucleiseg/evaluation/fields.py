@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nucleiseg.errors import short, some
-from nucleiseg.foreign_files import MOST_PIXELS
+from nucleiseg.foreign_files import MOST_PIXELS, whole_number
 
 MOST_CLASSES = 1_000
 """Most classes of a truth: the tables of average precision grow with their number, and pathology has some ten."""
@@ -12,26 +12,13 @@ MOST_CLASSES = 1_000
 MOST_PAIRS = 250_000_000
 """Most pairs of a truth and a result of an image: the engine keeps the IoU of each, 2 GB for these."""
 
-MOST_WHOLE = 2**53
-"""Largest whole number up to which a float is exact, so that 7 and 7.0 are one id."""
-
 MOST_LABEL = 2**31 - 1
 """Largest number of a class: that of the engine's 32 bits."""
-
-
-def whole_number(value: Any) -> int | None:  # noqa: ANN401
-    """Return a whole number, also one that a table program wrote as 7.0; None for anything else (true, "7", 1e300)."""
-    return int(value) if is_number(value, MOST_WHOLE) and value == int(value) else None
 
 
 def image_id(value: Any) -> int | str | None:  # noqa: ANN401
     """Return the id of an image, a whole number or a text; None for anything else."""
     return value if isinstance(value, str) else whole_number(value)
-
-
-def is_number(value: Any, most: float) -> bool:  # noqa: ANN401
-    """Return whether a value of a JSON file is a number from -most to most; NaN and infinity are not, nor is true."""
-    return type(value) in (int, float) and abs(value) <= most
 
 
 def image_size(entry: dict[str, Any]) -> tuple[int, int]:

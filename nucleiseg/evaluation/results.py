@@ -11,13 +11,13 @@ import numpy as np
 
 from nucleiseg.errors import InputError, raise_problems, short, some
 from nucleiseg.evaluation.boxes import Box, given_or_tight, read_box
-from nucleiseg.evaluation.fields import MOST_PAIRS, image_id, is_number, read_label
+from nucleiseg.evaluation.fields import MOST_PAIRS, image_id, read_label
 from nucleiseg.evaluation.instances import Instances
 from nucleiseg.evaluation.label_maps import areas
-from nucleiseg.evaluation.segmentations import to_rle
 from nucleiseg.evaluation.truth import ImageId, ImageTruth, Truth
-from nucleiseg.foreign_files import is_zip, parse_json, read_json, read_member
+from nucleiseg.foreign_files import is_number, is_zip, parse_json, read_json, read_member
 from nucleiseg.rle import RLE
+from nucleiseg.segmentations import to_rle
 
 FORM = 'a COCO result file: a list of {"image_id", "category_id", "segmentation", "score"}'
 KEYS = ("image_id", "category_id", "segmentation", "score")

@@ -5,8 +5,8 @@ import pytest
 from drawn_masks import encode, rectangle
 from pycocotools import mask as coco_mask
 
-from nucleiseg.evaluation.segmentations import to_rle
 from nucleiseg.rle import RLE
+from nucleiseg.segmentations import to_rle
 
 
 def test_three_forms_of_one_mask() -> None:

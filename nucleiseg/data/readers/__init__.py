@@ -1,10 +1,18 @@
 """Readers by the name that `reader` gives them; a new format is a file here and a line below."""
 
+from nucleiseg.data.readers.auto import AutoReader
 from nucleiseg.data.readers.base import Reader
+from nucleiseg.data.readers.cellpose import CellposeReader
+from nucleiseg.data.readers.coco import CocoReader
 from nucleiseg.data.readers.demo import DemoReader
 from nucleiseg.data.readers.folders import FoldersReader
+from nucleiseg.data.readers.label_maps import LabelMapsReader
 
 READERS: dict[str, type[Reader]] = {
+    "auto": AutoReader,
+    "cellpose": CellposeReader,
+    "coco": CocoReader,
     "demo": DemoReader,
     "folders": FoldersReader,
+    "label_maps": LabelMapsReader,
 }

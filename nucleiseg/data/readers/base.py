@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from nucleiseg.data.readers.recognition import Evidence, Tree
 from nucleiseg.errors import InputError
 from nucleiseg.files import require_regular_file
 from nucleiseg.settings import Settings, settings
@@ -54,6 +55,20 @@ class Reader(Settings):
     def class_names(self) -> tuple[str, ...]:
         """The classes, in the order of the labels 1, 2, ..."""
         return ("nucleus",)
+
+    @property
+    def default_group(self) -> str | None:
+        """The group (see `splits.group_of`) that `auto` means for this layout; None: as for all."""
+        return None
+
+    @classmethod
+    def recognize(cls, tree: Tree) -> Evidence | None:
+        """Return why a folder is in this layout, or what it lacks to be; None where nothing points to it."""
+        return None
+
+    def resolve(self) -> "Reader":
+        """Return the reader that reads the images: this one, unless it stands for others."""
+        return self
 
     def records(self) -> list[Record]:
         """List the images in a fixed order, without decoding any.

@@ -20,6 +20,7 @@ from nucleiseg.data.readers.listing import (
     list_folders,
 )
 from nucleiseg.data.readers.pixels import decode_pixels
+from nucleiseg.data.readers.recognition import Evidence, Tree, images_and
 from nucleiseg.data.settings import FolderPath
 from nucleiseg.errors import InputError, some
 from nucleiseg.progress import counted, say
@@ -50,6 +51,16 @@ class FoldersReader(Reader):
 
     root: FolderPath
     bits: Bits | None = None
+
+    @classmethod
+    def recognize(cls, tree: Tree) -> Evidence | None:
+        """Look for folders NAME/images with one image each."""
+        images = Counter(path.parent.parent for path in tree.images() if path.parent.name == "images")
+        if not images or max(images.values()) > 1 or tree.root in images:
+            return None
+        masks = [path for path in tree.images() if path.parent.name == "masks" and path.parent.parent in images]
+        found = f"one folder per image: {images_and(len(images), len(masks), 'mask file')}"
+        return Evidence(found, "" if masks else "mask files in NAME/masks")
 
     def records(self) -> list[Record]:
         """List the images in natural order of their folders.

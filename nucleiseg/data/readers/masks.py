@@ -6,6 +6,7 @@
 Anything else is refused, since either reading would invent or lose nuclei in silence.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,12 +79,49 @@ def read_mask(path: Path, alone: bool = False, area: int | None = None) -> MaskF
     pixels = decode_pixels(path, area)
     if pixels.values is None:
         return MaskFile(pixels.shape, None, pixels.orientation)
-    values, colored = _to_plane(pixels.values)
+    values, colored = to_plane(pixels.values)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise InputError(f"{path} has pixels that are not finite (NaN): save it with 0 as the background.")
     if values.min(initial=0) < 0:
         raise InputError(f"{path} has negative values (down to {values.min():g}): save it with 0 as the background.")
     return _interpret(values, colored, alone, path, pixels.orientation)
+
+
+def read_labels(path: Path, shape: tuple[int, int], noticed: Counter[str]) -> np.ndarray:
+    """Read a file that is known to be a label map, whatever its values look like.
+
+    Args:
+        path: the file; signed and floating-point values are accepted where they are whole numbers.
+        shape: (H, W) of its image.
+        noticed: counts a warning where a single label has several parts, as binary masks have.
+
+    Returns:
+        (H, W) int64, 0 is the background.
+
+    Raises:
+        InputError: if the file cannot be decoded, has another size, or values that are not whole numbers from 0.
+    """
+    pixels = decode_pixels(path, shape[0] * shape[1])
+    if pixels.values is None or pixels.shape != shape:
+        found = f"{pixels.shape[1]} x {pixels.shape[0]}"
+        raise InputError(f"{path} is {found} pixels and its image {shape[1]} x {shape[0]}: both must have one size.")
+    values, _ = to_plane(pixels.values)
+    labels = check_labels(values, path)
+    if len(np.unique(labels[labels != 0])) == 1:
+        noticed["parts"] += cv2.connectedComponents((labels != 0).astype(np.uint8), connectivity=8)[0] > 2
+    return labels
+
+
+def check_labels(values: np.ndarray, path: Path) -> np.ndarray:
+    """Return the values of a label map as int64.
+
+    Raises:
+        InputError: if they are not whole numbers from 0.
+    """
+    is_whole = values.dtype.kind in "bui" or (np.isfinite(values).all() and (values == np.rint(values)).all())
+    if values.ndim != 2 or not is_whole or values.min(initial=0) < 0 or values.max(initial=0) > np.iinfo(np.int32).max:
+        raise InputError(f"{path} is not a label map: it accepts a plane of whole numbers from 0, the background.")
+    return values.astype(np.int64)
 
 
 def _interpret(values: np.ndarray, colored: bool, alone: bool, path: Path, orientation: int) -> MaskFile:
@@ -112,7 +150,7 @@ def _interpret(values: np.ndarray, colored: bool, alone: bool, path: Path, orien
     )
 
 
-def _to_plane(pixels: np.ndarray) -> tuple[np.ndarray, bool]:
+def to_plane(pixels: np.ndarray) -> tuple[np.ndarray, bool]:
     """Return the (H, W) plane that tells nuclei from background, and whether its values are colors.
 
     Alpha is the plane where the colors are the same wherever something shows; else only pixels that show count.

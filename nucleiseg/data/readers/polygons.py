@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nucleiseg.rle import Crop
+from nucleiseg.rle import Crop, tight_crop
 
 
 def fill_even_odd(rings: Sequence[np.ndarray], height: int, width: int) -> Crop | None:
@@ -50,21 +50,6 @@ def fill_even_odd(rings: Sequence[np.ndarray], height: int, width: int) -> Crop 
     sides = (rows.max() + 1 - top, columns.max() + 1 - left)
     flips = np.bincount((rows - top) * sides[1] + columns - left, minlength=sides[0] * sides[1]).reshape(sides)
     return tight_crop(int(top), int(left), (np.cumsum(flips, axis=1) % 2).astype(bool)[:, :-1])
-
-
-def tight_crop(row: int, column: int, mask: np.ndarray) -> Crop | None:
-    """Return a crop without empty rows and columns around its pixels; None if it has no pixel.
-
-    Args:
-        row: row of the image at which the mask begins.
-        column: column of the image at which the mask begins.
-        mask: (h, w) bool.
-    """
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if len(rows) == 0:
-        return None
-    inside = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return Crop(row + int(rows[0]), column + int(columns[0]), inside)
 
 
 def union(crops: Sequence[Crop]) -> Crop:

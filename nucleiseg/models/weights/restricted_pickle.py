@@ -21,7 +21,7 @@ import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -180,12 +180,63 @@ for _core in ("numpy.core", "numpy._core"):
     _ALLOWED[f"{_core}.numeric", "_frombuffer"] = _array_from_buffer
 
 
+_RECONSTRUCT = ("numpy.core.multiarray", "numpy._core.multiarray")
+"""Modules of the function that numpy 1 and 2 name in the pickle of an array."""
+
+
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> _StandIn:
         module = "builtins" if module == "__builtin__" else module  # its name in Python 2 and in protocols up to 2
         if (module, name) not in _ALLOWED:
             raise _RefusedError(f"{module}.{name}")
         return _StandIn(_ALLOWED[module, name])
+
+
+class _ObjectDtype(PickledDtype):
+    """A dtype that may also be that of Python objects."""
+
+    __slots__ = ("is_object",)
+
+    def __init__(self, code: str, *arguments: object) -> None:
+        self.is_object = code in ("O", "O4", "O8")
+        super().__init__("u1" if self.is_object else code, *arguments)
+
+
+class _PickledObjects(PickledArray):
+    """An array of a pickle that may hold Python objects, which are themselves restricted.
+
+    Attributes:
+        objects: them; None for an array of numbers.
+    """
+
+    __slots__ = ("objects",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.objects: list[Any] | None = None
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        if isinstance(state[2], _ObjectDtype) and state[2].is_object:
+            if not isinstance(state[4], list):
+                raise _RefusedError("a numpy array of something else than a list of objects")
+            self.objects = state[4]
+        else:
+            super().__setstate__(state)
+
+
+def _objects(*_: object) -> _PickledObjects:
+    return _PickledObjects()
+
+
+class _ObjectUnpickler(_Unpickler):
+    """Also reads the array of Python objects in which `numpy.save` wraps a dictionary."""
+
+    def find_class(self, module: str, name: str) -> _StandIn:
+        if (module, name) == ("numpy", "dtype"):
+            return _StandIn(_ObjectDtype)
+        if (module, name) in (("numpy", "ndarray"), *((core, "_reconstruct") for core in _RECONSTRUCT)):
+            return _StandIn(_objects)
+        return super().find_class(module, name)
 
 
 def refusal(path: str | os.PathLike[str], what: str) -> InputError:
@@ -219,3 +270,30 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:  # noqa: ANN401
         except Exception as error:  # a damaged pickle raises whatever its random operations raise
             reason = str(error) or type(error).__name__
             raise InputError(f"{path} cannot be read as weights ({reason}); it may be damaged or cut off.") from error
+
+
+def read_pickled_dictionary(handle: BinaryIO, path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read the dictionary that `numpy.save` wrote as an array of one object, after the header; nothing in it is run.
+
+    Args:
+        handle: the file, positioned behind the header of the npy format.
+        path: what errors call it.
+
+    Returns:
+        The dictionary, with a `PickledArray` in the place of each numpy array of numbers.
+
+    Raises:
+        InputError: as `read_pickle`, or if there is something else than a dictionary.
+    """
+    copyreg.clear_extension_cache()
+    try:
+        content = _ObjectUnpickler(handle, encoding="latin1").load()
+    except _RefusedError as error:
+        raise refusal(path, str(error)) from None
+    except Exception as error:  # a damaged pickle raises whatever its random operations raise
+        reason = str(error) or type(error).__name__
+        raise InputError(f"{path} cannot be read ({reason}); it may be damaged or cut off.") from error
+    items = content.objects if isinstance(content, _PickledObjects) else None
+    if items is None or len(items) != 1 or not isinstance(items[0], dict):
+        raise InputError(f"{path} holds something else than a dictionary.")
+    return items[0]

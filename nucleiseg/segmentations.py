@@ -11,7 +11,7 @@ from typing import Any
 from pycocotools import mask as coco_mask
 
 from nucleiseg.errors import short
-from nucleiseg.evaluation.fields import is_number, whole_number
+from nucleiseg.foreign_files import is_number, whole_number
 from nucleiseg.rle import RLE, compress
 
 FORMS = "a polygon list, or {size, counts} with run lengths as a list or as COCO's compressed text"

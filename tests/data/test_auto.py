@@ -1,0 +1,123 @@
+"""The reader `auto`: every layout is told apart from all others, and near misses are named."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from reader_files import SHAPE, box, corners, label_map, write_image, write_labels
+
+from nucleiseg.data.readers import READERS
+from nucleiseg.data.readers.auto import AutoReader
+from nucleiseg.data.readers.demo import DemoReader, write_folders
+from nucleiseg.data.readers.recognition import MOST_OPENED, Tree
+from nucleiseg.errors import InputError
+
+LABELS = label_map(box(2, 3, 8, 9), box(12, 15, 20, 24))
+OUTLINE = [value for corner in corners(2, 3, 8, 9) for value in corner]
+
+
+def folders(root: Path) -> None:
+    write_folders(DemoReader(images=2, size=48), root)
+
+
+def coco(root: Path) -> None:
+    write_image(root / "images/a.png")
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [OUTLINE]}
+    images = [{"id": 1, "file_name": "a.png", "height": SHAPE[0], "width": SHAPE[1]}]
+    (root / "annotations.json").write_text(json.dumps({"images": images, "annotations": [annotation]}))
+
+
+def label_maps(root: Path) -> None:
+    for name in ("a", "b"):
+        write_image(root / f"images/{name}.tif")
+        write_labels(root / f"masks/{name}.tif", LABELS)
+
+
+def cellpose(root: Path) -> None:
+    write_image(root / "a.tif")
+    write_labels(root / "a_masks.png", LABELS)
+
+
+LAYOUTS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "folders": (folders, r"one folder per image: 2 images, \d+ mask files"),
+    "coco": (coco, "COCO JSON: 1 image, 1 annotation"),
+    "label_maps": (label_maps, "label maps: 2 images, 2 label maps"),
+    "cellpose": (cellpose, "Cellpose: 1 image, 1 mask file"),
+}
+
+
+def test_every_reader_is_here() -> None:
+    assert set(LAYOUTS) == set(READERS) - {"auto", "demo"}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_layout_is_recognized_by_its_own_reader_alone(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write, sentence = LAYOUTS[name]
+    write(tmp_path)
+    (tmp_path / "readme.txt").write_text("notes")
+    reader = AutoReader(root=tmp_path, bits=12).resolve()
+    assert type(reader) is READERS[name]
+    assert reader == READERS[name](root=tmp_path, bits=12)
+    err = capsys.readouterr().err
+    assert err.startswith("Found ")
+    assert re.search(sentence, err), err
+    records = reader.records()
+    assert records
+    for record in records:
+        assert len(reader.read(record))
+        assert len(reader.key(record)) == 64
+    tree = Tree.of(tmp_path)
+    assert [key for key, other in READERS.items() if (found := other.recognize(tree)) and not found.missing] == [name]
+    assert len(tree.opened) <= MOST_OPENED
+
+
+def no_masks(root: Path) -> None:
+    write_image(root / "a/images/a.png")
+    write_image(root / "b/images/b.png")
+
+
+def no_images(root: Path) -> None:
+    coco(root)
+    (root / "images/a.png").unlink()
+
+
+def no_pairs(root: Path) -> None:
+    write_image(root / "images/a.png")
+    write_image(root / "images/b.png")
+    write_labels(root / "masks/c.png", LABELS)
+
+
+def masks_alone(root: Path) -> None:
+    write_labels(root / "a_masks.png", LABELS)
+
+
+NEAR_MISSES: list[tuple[Callable[[Path], None], str]] = [
+    (no_masks, "one folder per image: 2 images, 0 mask files, but without mask files in NAME/masks"),
+    (no_images, "COCO JSON: 1 image, 1 annotation, but without image files beside the JSON file"),
+    (no_pairs, "label maps: 2 images, 0 label maps, but without label maps of the images' names"),
+    (masks_alone, "Cellpose: 0 images, 1 mask file, but without images of the masks' names"),
+]
+
+
+@pytest.mark.parametrize(("write", "sentence"), NEAR_MISSES, ids=lambda value: getattr(value, "__name__", ""))
+def test_near_misses_are_named(write: Callable[[Path], None], sentence: str, tmp_path: Path) -> None:
+    write(tmp_path)
+    with pytest.raises(InputError) as error:
+        AutoReader(root=tmp_path).resolve()
+    assert f"is not in a known layout. What comes nearest: {sentence}" in str(error.value)
+
+
+def test_nothing_and_several_layouts(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(InputError, match=r"1 file is not in a known layout\. Known are cellpose, coco,"):
+        AutoReader(root=tmp_path).resolve()
+    with pytest.raises(InputError, match="does not exist"):
+        AutoReader(root=tmp_path / "absent").resolve()
+    coco(tmp_path)
+    cellpose(tmp_path)
+    with pytest.raises(InputError, match=r"several layouts: cellpose \(.*\); coco \(.*\)\. Choose one"):
+        AutoReader(root=tmp_path).resolve()
