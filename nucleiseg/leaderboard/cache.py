@@ -43,7 +43,6 @@ class CheckpointInfo(Settings):
         stored_threshold: the score threshold stored in the file; None if it has none.
         chosen_threshold: the score threshold with the best F1 on the scored images; None if there is nothing to choose
             by, or they are not validation images, on which alone a threshold may be chosen.
-        overflowed_images: number of images on which the network's outputs were NaN or infinite.
     """
 
     parameters: int

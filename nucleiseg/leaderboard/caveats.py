@@ -149,23 +149,15 @@ def scored_caveats(scored: Sequence[Scored], metric: MetricSpec) -> list[str]:
         scored: the evaluated checkpoints.
         metric: what they are ranked by; `entry_caveats` has the sentence for one that uses a threshold.
     """
-    overflowing: dict[tuple[str, int, int], list[Scored]] = {}
     silent: dict[str, list[Scored]] = {}
     trained_on: dict[tuple[int, int], dict[str, None]] = {}
     for item in scored:
         run, images = item.job.run, item.evaluation.record.images
-        if overflows := item.evaluation.info.overflowed_images:
-            overflowing.setdefault((run.name, overflows, len(images)), []).append(item)
-        elif any(image.truths for image in images) and not any(image.results.masks for image in images):
+        if any(image.truths for image in images) and not any(image.results.masks for image in images):
             silent.setdefault(run.name, []).append(item)
         if seen := len({image.name for image in images}.intersection(run.splits.get("train") or ())):
             trained_on.setdefault((seen, len(images)), {})[run.name] = None
     caveats = [
-        f"{name}, {_steps([item.job for item in items])}: the network's outputs are NaN or infinite on {overflows} of "
-        f"{counted(images, 'image')}, so detections there are missing: its weights have diverged."
-        for (name, overflows, images), items in overflowing.items()
-    ]
-    caveats += [
         f"{name}, {_steps([item.job for item in items])}: no detection on any image, at any score that it keeps."
         for name, items in silent.items()
     ]

@@ -28,8 +28,6 @@ WITHOUT_EFFECT = ("cache_dir", "workers", "batch_size")
 DIGEST = "images"
 """Name in the cache of the digest of an image set."""
 
-OTHER_IMAGES = "score it on other images (data=folders data.root=FOLDER data.val=none)"
-
 
 class ImageSet:
     """The images that a data configuration holds out (all of them if it holds out none), with their truth.
@@ -62,8 +60,8 @@ class ImageSet:
         """
         names, data = run.splits.get("val"), run.config.get("data")
         if not names or not isinstance(data, Mapping):
-            why = "trained on all its images (data.val=none)" if run.splits else "has no splits.json with its images"
-            raise InputError(f"{run.name} {why}: {OTHER_IMAGES}.")
+            why = "trained on all its images" if run.splits else "has no splits.json with its images"
+            raise InputError(f"{run.name} {why}: choose other images to score it on.")
         return cls(data, run.splits.get("fingerprint"), names, cache)
 
     @classmethod
@@ -133,7 +131,7 @@ class ImageSet:
             raise InputError(
                 f"The data of {self.data.get('root') or self.data.get('reader')} are not those that the run was "
                 "trained with: images, masks or their split have changed, so it may have seen what it is scored on. "
-                f"Restore them (data.root=FOLDER if they were moved), or {OTHER_IMAGES}."
+                "Restore them, name their new folder if they were moved, or choose other images to score it on."
             )
         return datamodule
 

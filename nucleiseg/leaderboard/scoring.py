@@ -1,13 +1,10 @@
 """Score a checkpoint: predict images, evaluate the detections, choose the score threshold."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
-
-from torch import Tensor, nn
 
 from nucleiseg.devices import device_name
 from nucleiseg.errors import InputError
@@ -31,7 +28,7 @@ def score_checkpoint(file: Path, images: ImageSet, settings: PredictionSettings)
     """Predict the images with a checkpoint and evaluate its detections.
 
     Raises:
-        InputError: if the file is not a checkpoint, or has other classes than the images.
+        InputError: if the file is not a checkpoint, its network overflows, or it has other classes than the images.
     """
     return score_network(*load(file), images, settings)
 
@@ -45,14 +42,12 @@ def score_network(network: MaskRCNN, metadata: Metadata, images: ImageSet, setti
     """
     refuse_other_classes(metadata.class_names, images.datamodule.class_names)
     predictor = Predictor(network, metadata, settings)
-    scored, seconds, overflows = [], [], 0
+    scored, seconds = [], []
     for truth in images.truths:
         sample = images.sample(truth.name)
         start = time.perf_counter()
-        with recorded_overflow(network) as overflow:
-            found = Instances.from_prediction(predictor.predict(sample.image, images.mpp))
+        found = Instances.from_prediction(predictor.predict(sample.image, images.mpp))
         seconds.append(time.perf_counter() - start)
-        overflows += any(overflow)
         scored.append(ScoredImage(truth, found))
     chosen = best_threshold(scored) if images.are_validation else None
     stored = metadata.score_threshold
@@ -69,40 +64,8 @@ def score_network(network: MaskRCNN, metadata: Metadata, images: ImageSet, setti
         weights=metadata.weights,
         stored_threshold=stored,
         chosen_threshold=chosen,
-        overflowed_images=overflows,
     )
     return Evaluation(record, info)
-
-
-@contextmanager
-def recorded_overflow(network: MaskRCNN) -> Iterator[list[bool]]:
-    """Record whether the outputs of the network's heads hold NaN or infinity.
-
-    Weights may be finite and yet so large that activations overflow. The network drops such boxes in prediction, so the
-    only other sign is an image without detections.
-
-    Yields:
-        A list that gets an entry for each head that ran: True if any of its outputs is not finite.
-    """
-    overflow: list[bool] = []
-
-    def record(module: nn.Module, inputs: object, outputs: Any) -> None:  # noqa: ANN401
-        overflow.append(not _is_finite(outputs))
-
-    heads = (network.rpn.head, network.roi_heads.box_predictor, network.roi_heads.mask_predictor)
-    handles = [head.register_forward_hook(record) for head in heads]
-    try:
-        yield overflow
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _is_finite(outputs: Tensor | Sequence[Any]) -> bool:
-    """Return whether all numbers of a tensor, or of nested lists and tuples of tensors, are finite."""
-    if isinstance(outputs, Tensor):
-        return bool(outputs.isfinite().all())
-    return all(map(_is_finite, outputs))
 
 
 def predict_data(
