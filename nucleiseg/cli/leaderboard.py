@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from textwrap import wrap
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field
 from rich import box
@@ -15,6 +15,7 @@ from rich.text import Text
 
 from nucleiseg.cli.overrides import override
 from nucleiseg.cli.paths import require_writable_folder, with_paths
+from nucleiseg.cli.refit import refit
 from nucleiseg.errors import InputError
 from nucleiseg.files import cache_folder
 from nucleiseg.inference.settings import PredictionSettings
@@ -35,6 +36,9 @@ from nucleiseg.writers.origin import read_origin
 WIDTH = 200
 """Width of the printed table where the output is not a terminal, whose width rich assumes to be 80."""
 
+REFIT = "refit"
+"""Folder of the run on all images, in the output folder."""
+
 HEADING_WIDTH = 10
 """Characters in a line of a heading, so that headings are no wider than their numbers."""
 
@@ -54,6 +58,7 @@ class LeaderboardSettings(Settings):
     output: str | None = None
     data: dict[str, Any] | None = None
     average_top: Annotated[int, Field(ge=2)] | None = None
+    refit: bool | Literal["run"] = False
     figures: bool = True
     submitted: str | None = None
     board_score: float | None = None
@@ -82,7 +87,8 @@ class LeaderboardSettings(Settings):
     @property
     def images(self) -> dict[str, Any] | None:
         """The `data` group that all checkpoints are scored on; None: each on its run's own validation images."""
-        return None if self.data is None or set(self.data) <= {"root"} else self.data
+        data = {key: value for key, value in (self.data or {}).items() if key != "root" or value is not None}
+        return data if data.keys() - {"root"} else None
 
     @property
     def data_root(self) -> str | None:
@@ -112,7 +118,7 @@ def leaderboard(**keys: Any) -> int:  # noqa: ANN401
         **keys: those of `LeaderboardSettings`, as YAML has them; paths may also be path objects.
 
     Returns:
-        The number of runs, checkpoints and averages that could not be evaluated.
+        The number of runs, checkpoints and averages that could not be evaluated, and of failed refits.
 
     Raises:
         InputError: if a key isn't accepted, there is no run, no checkpoint can be evaluated, or the output cannot be
@@ -141,7 +147,7 @@ def leaderboard(**keys: Any) -> int:  # noqa: ANN401
     cache = EvaluationCache(settings.cache)
     board, scored = _evaluate_and_rank(settings, runs, output, cache, fail)
     if not scored:
-        raise InputError(failures or "The runs have no checkpoint yet: try again after the first one.")
+        raise InputError([*failures, *hints(failures)] or "The runs have no checkpoint yet: try again later.")
     best = best_of(board.best, scored, metric)
     caveats = [
         *board.notes,
@@ -160,9 +166,21 @@ def leaderboard(**keys: Any) -> int:  # noqa: ANN401
     print_leaderboard(replace(board, notes=tuple(caveats)))
     say(f"Written to {output}: {', '.join(names)}, {BEST} ({board.best.name}).")
     say(f"python predict.py {override('checkpoint', output / BEST)} input=FILE_OR_FOLDER")
+    if settings.refit:
+        try:
+            refit(best.job, output / REFIT, run=settings.refit == "run")
+        except InputError as error:
+            fail(f"Refit: {error}")
     if failures:
-        say(f"{counted(len(failures), 'problem')}; the rest is ranked.")
+        say(" ".join([f"{counted(len(failures), 'problem')}; the rest is ranked.", *hints(failures)]))
     return len(failures)
+
+
+def hints(failures: Iterable[str]) -> list[str]:
+    """Return the keys that help where runs cannot be scored on their own images."""
+    if not any("cannot be scored" in sentence for sentence in failures):
+        return []
+    return ["Keys: data.root=DIR for images that were moved, data=folders data.root=DIR data.val=none for others."]
 
 
 def _evaluate_and_rank(

@@ -1,7 +1,8 @@
-"""The whole door on runs whose networks have learnt nothing: what is evaluated, kept, ranked and written."""
+"""The whole command on runs of untrained networks: what is evaluated, cached, ranked and written."""
 
 import csv
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,26 +13,24 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from nucleiseg.cli import leaderboard_files as writing
-from nucleiseg.cli import unchanged
+from nucleiseg.cli import refit
 from nucleiseg.cli.evaluate import evaluate
 from nucleiseg.cli.leaderboard import leaderboard
 from nucleiseg.cli.predict import predict
 from nucleiseg.data.readers.demo import DemoReader, write_folders
 from nucleiseg.errors import InputError
 from nucleiseg.files import write_text
-from nucleiseg.leaderboard import averages, scoring
-from nucleiseg.leaderboard import scored_candidates as candidates
+from nucleiseg.leaderboard import averages, candidates, scoring
 from nucleiseg.leaderboard.cache import EvaluationCache
-from nucleiseg.leaderboard.evaluating_checkpoint import set_up_data
-from nucleiseg.leaderboard.image_sets import ImageSet
+from nucleiseg.leaderboard.image_sets import ImageSet, set_up_data
 from nucleiseg.leaderboard.record import EvaluationRecord
 from nucleiseg.models.checkpoint import Metadata, read, save, write
 from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import build
-from nucleiseg.report.image_panels import gallery_of, summaries_of
-from nucleiseg.report.ledger import read_ledger
-from nucleiseg.report.page import Page, write_page
+from nucleiseg.report import leaderboard_files
+from nucleiseg.report.leaderboard_files import gallery_of, summaries_of
+from nucleiseg.report.page import write_page
+from nucleiseg.report.submissions import read_submissions
 
 Composed = Callable[..., dict[str, Any]]
 
@@ -74,9 +73,9 @@ def make_run(composed: Composed, tiny: list[str], tmp_path: Path) -> Callable[..
 
 @pytest.fixture
 def call(composed: Composed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """Call the door with overrides, with a cache of its own; without charts, which take most of the time."""
+    """Call the command with overrides and a cache of its own; without charts, which take most of the time."""
     monkeypatch.setenv("NUCLEISEG_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(writing, "write_page", lambda path, page: write_text(path, page.title))
+    monkeypatch.setattr(leaderboard_files, "write_page", lambda path, page: write_text(path, page.title))
 
     def with_overrides(*overrides: str) -> int:
         return leaderboard(**composed("leaderboard", "figures=false", *overrides))
@@ -86,11 +85,11 @@ def call(composed: Composed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The checkpoints that were predicted with."""
+    """The checkpoints that were evaluated, in order."""
     done: list[str] = []
     original = candidates._evaluate
 
-    def counted(job: candidates.Job, *arguments: Any) -> Any:  # noqa: ANN401
+    def counted(job: candidates.EvaluationJob, *arguments: Any) -> Any:  # noqa: ANN401
         done.append(f"{job.run.name} {job.step}")
         return original(job, *arguments)
 
@@ -110,7 +109,7 @@ def test_every_checkpoint_of_a_sweep_is_ranked_once_and_written(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(writing, "write_page", write_page)
+    monkeypatch.setattr(leaderboard_files, "write_page", write_page)
     make_run("000_a")
     make_run("001_b", "aug.saturation=[2,10]")
     runs = tmp_path / "runs"
@@ -166,7 +165,7 @@ def test_a_threshold_is_chosen_on_validation_images_alone(
     call(f"runs='{run}'", "average_top=2")
     assert {float(row["count_threshold"]) for row in rows(run)} == {0.625}
     assert read(run / "best.ckpt")[1].score_threshold == read(run / "average_2.ckpt")[1].score_threshold == 0.625
-    assert "a little too good, alike" in (run / "leaderboard.md").read_text(encoding="utf-8")
+    assert "slightly optimistic, for all checkpoints alike" in (run / "leaderboard.md").read_text(encoding="utf-8")
 
     path = run / "checkpoints" / "step_000004.ckpt"
     weights, metadata = read(path)
@@ -177,10 +176,10 @@ def test_a_threshold_is_chosen_on_validation_images_alone(
     assert read(run / "average_2.ckpt")[1].score_threshold == pytest.approx(0.4)
     (best,) = [row for row in rows(run) if row["rank"] == "1"]
     assert read(run / "best.ckpt")[1].score_threshold == pytest.approx(found[best["kind"], best["step"]])
-    assert "alike for all" not in (run / "leaderboard.md").read_text(encoding="utf-8")
+    assert "for all checkpoints alike" not in (run / "leaderboard.md").read_text(encoding="utf-8")
 
 
-def test_runs_that_were_trained_on_what_they_are_scored_on_are_named(
+def test_runs_that_were_trained_on_the_scored_images_are_named(
     make_run: Callable[..., Path], call: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, other = make_run("one", steps=(4,)), make_run("two", "seed=1", steps=(4,))
@@ -193,7 +192,7 @@ def test_runs_that_were_trained_on_what_they_are_scored_on_are_named(
     call(f"runs=['{run}','{other}']", f"output='{run}'", "data=demo", *same)
     trained = len(json.loads((run / "splits.json").read_text())["train"])
     said = " ".join(capsys.readouterr().err.split())
-    assert f"one, two were trained on {trained} of these {images} images, by their names: their numbers" in said
+    assert f"one, two were trained on {trained} of these {images} images, judging by their names: their numbers" in said
 
 
 def test_the_same_validation_images_are_one_set_whatever_was_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,43 +221,8 @@ def test_best_is_a_file_with_the_threshold_that_was_chosen_on_its_images(
     call(f"runs='{run}'")
     best, stored = read(run / "best.ckpt"), read(run / "checkpoints" / "step_000004.ckpt")
     assert all(torch.equal(best[0][name], value) for name, value in stored[0].items())
-    facts = next(json.loads(path.read_text()) for path in _facts(run))
-    assert best[1].score_threshold == (facts["chosen_threshold"] or 0.3)
-
-
-def test_what_has_not_changed_is_not_drawn_again(
-    make_run: Callable[..., Path], call: Callable[..., int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = make_run("one", steps=(4,))
-    drawn: list[Path] = []
-
-    def draw(path: Path, page: Page) -> None:
-        drawn.append(path)
-        write_text(path, page.title)
-
-    monkeypatch.setattr(writing, "write_page", draw)
-
-    def draws(*overrides: str) -> bool:
-        drawn.clear()
-        call(f"runs='{run}'", *overrides)
-        return bool(drawn)
-
-    assert draws()
-    assert not draws()
-    assert draws("rank_by=ap75")
-    assert draws(), "the files are those of another ranking"
-    assert not draws()
-    (run / "leaderboard.tex").unlink()
-    assert draws()
-    (run / "leaderboard.md").write_text("edited")
-    assert draws()
-    (run / "metrics.csv").write_text("step,time/step\n1,0.25\n")
-    assert draws()
-    (run / "submissions.csv").write_text("answer_sha256,board_score\nabc,0.5\n")
-    assert draws()
-    assert not draws()
-    monkeypatch.setattr(unchanged, "code_digest", lambda: "other")
-    assert draws()
+    info = next(json.loads(path.read_text()) for path in _infos(run))
+    assert best[1].score_threshold == (info["chosen_threshold"] or 0.3)
 
 
 def test_each_precision_has_evaluations_of_its_own(
@@ -272,15 +236,10 @@ def test_each_precision_has_evaluations_of_its_own(
         assert ("precision=bf16-mixed" in (run / "leaderboard.md").read_text()) == (precision == "bf16-mixed")
 
 
-def test_code_is_known_by_its_content() -> None:
-    assert unchanged.code_digest() == unchanged.code_digest()
-    assert len(unchanged.code_digest()) == 64
-
-
 def test_best_is_not_written_again(make_run: Callable[..., Path], call: Callable[..., int], tmp_path: Path) -> None:
     run = make_run("one", steps=(4,))
     call(f"runs='{run}'")
-    (path,) = _facts(run)
+    (path,) = _infos(run)
     for threshold in (0.625, 0.75):
         path.write_text(json.dumps({**json.loads(path.read_text()), "chosen_threshold": threshold}))
         call(f"runs='{run}'")
@@ -295,7 +254,7 @@ def test_an_average_is_one_more_entry_and_is_made_once(
 ) -> None:
     run = make_run("one", "model.norm=bn")
     assert call(f"runs='{run}'", "average_top=2") == 0
-    assert "statistics of batch normalisation are averaged" in capsys.readouterr().err
+    assert "statistics of batch normalization are averaged" in capsys.readouterr().err
     weights, metadata = read(run / "average_2.ckpt")
     parts = [read(path)[0] for path in sorted((run / "checkpoints").iterdir())]
     name = "backbone.body.conv1.weight"
@@ -310,7 +269,7 @@ def test_an_average_is_one_more_entry_and_is_made_once(
     assert torch.equal(read(run / "average_2.ckpt")[0][name], weights[name])
 
 
-def test_what_cannot_be_averaged_is_told(
+def test_what_cannot_be_averaged_is_reported(
     make_run: Callable[..., Path], call: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = make_run("one")
@@ -320,10 +279,10 @@ def test_what_cannot_be_averaged_is_told(
     assert call(f"runs='{run}'", "average_top=2") == 1
     assert "The best checkpoints of one cannot be averaged" in capsys.readouterr().err
     assert call(f"runs='{single}'", "average_top=2") == 0
-    assert "has one ranked step only" in capsys.readouterr().err
+    assert "only one of its steps is ranked" in capsys.readouterr().err
 
 
-def test_a_report_goes_without_what_cannot_be_read_any_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_page_leaves_out_what_can_no_longer_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cache, images = (
         EvaluationCache(tmp_path),
         ImageSet({"reader": "folders", "root": str(tmp_path / "gone")}, "f", ["a"]),
@@ -332,11 +291,11 @@ def test_a_report_goes_without_what_cannot_be_read_any_more(tmp_path: Path, caps
     assert summaries_of(images, cache) == []
     assert gallery_of(best, cache) == []  # type: ignore[arg-type]
     said = capsys.readouterr().err
-    assert "without a chart of the data" in said
-    assert "without a gallery" in said
+    assert "no charts of the data" in said
+    assert "no gallery" in said
 
 
-def test_what_cannot_be_used_is_told_and_the_rest_is_ranked(
+def test_unusable_runs_are_reported_and_the_rest_is_ranked(
     make_run: Callable[..., Path], call: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_run("good", state="running")
@@ -349,10 +308,10 @@ def test_what_cannot_be_used_is_told_and_the_rest_is_ranked(
     (empty / "index.csv").unlink()
     assert call(f"runs='{tmp_path / 'runs'}'") == 3
     said = capsys.readouterr().err
-    for sentence in ("broken, step 2:", "broken, step 4:", "empty has no checkpoint", "good goes on, or was killed"):
+    for sentence in ("broken, step 2:", "broken, step 4:", "empty has no checkpoint", "good is running or was killed"):
         assert sentence in said
-    assert "good goes on, or was killed (step 4 of 4): its checkpoints so far are ranked." in said
-    assert "begun goes on, or was killed (step 4 of 4)." in said
+    assert "good is running or was killed (step 4 of 4): its checkpoints so far are ranked." in said
+    assert "begun is running or was killed (step 4 of 4)." in said
     assert len(rows(tmp_path / "runs")) == 2
 
 
@@ -369,7 +328,7 @@ def test_runs_whose_data_were_moved(
     old.rename(new)
     with pytest.raises(InputError, match="old does not exist"):
         call(f"runs='{tmp_path / 'runs'}'")
-    with pytest.raises(InputError, match=r"not those that the run was trained with.*data\.root=FOLDER"):
+    with pytest.raises(InputError, match=r"(?s)not those that the run was trained with.*data\.root=FOLDER"):
         call(f"runs='{tmp_path / 'runs'}'", f"data.root='{other}'")
     monkeypatch.chdir(tmp_path)
     assert call(f"runs='{tmp_path / 'runs'}'", "data.root=new") == 0
@@ -397,7 +356,7 @@ def test_a_run_without_validation_needs_data(
     make_run: Callable[..., Path], call: Callable[..., int], evaluated: list[str], tmp_path: Path
 ) -> None:
     run = make_run("all", "data.val=none", steps=(4,))
-    with pytest.raises(InputError, match=r"trained on all its images \(data\.val=none\): give images"):
+    with pytest.raises(InputError, match=r"trained on all its images: choose other images"):
         call(f"runs='{run}'")
     assert call(f"runs='{run}'", *GIVEN) == 0
     assert rows(run)[0]["images"] == "3"
@@ -412,7 +371,7 @@ def test_a_run_whose_data_have_changed_is_not_scored(make_run: Callable[..., Pat
         call(f"runs='{run}'")
 
 
-def test_a_run_that_does_not_know_its_fingerprint_is_scored_where_its_images_are_the_same(
+def test_a_run_without_fingerprint_is_scored_if_its_images_are_the_same(
     make_run: Callable[..., Path], call: Callable[..., int]
 ) -> None:
     run = make_run("one", steps=(4,))
@@ -422,7 +381,7 @@ def test_a_run_that_does_not_know_its_fingerprint_is_scored_where_its_images_are
     assert call(f"runs='{run}'") == 0
 
 
-def test_a_damaged_evaluation_is_made_again(
+def test_a_damaged_evaluation_is_computed_again(
     make_run: Callable[..., Path], call: Callable[..., int], evaluated: list[str], tmp_path: Path
 ) -> None:
     run = make_run("one", steps=(4,))
@@ -447,7 +406,7 @@ def test_several_places_need_an_output(
     assert (first / "leaderboard.csv").exists()
 
 
-def test_an_upload_is_remembered_with_its_local_score(
+def test_a_submission_is_recorded_with_its_local_score(
     make_run: Callable[..., Path], call: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = make_run("one", steps=(4,))
@@ -456,7 +415,7 @@ def test_an_upload_is_remembered_with_its_local_score(
     predict(checkpoint=run / "best.ckpt", input=tmp_path / "data", output=tmp_path / "out", overlays=False)
     upload = f"submitted='{tmp_path / 'out' / 'answer.zip'}'"
     assert call(f"runs='{run}'", upload, "board_score=0.25", "rank_by=ap50_100") == 0
-    (row,) = read_ledger(run / "submissions.csv")
+    (row,) = read_submissions(run / "submissions.csv")
     assert (row.board_score, row.metric, row.step) == (0.25, "ap50_100", 4)
     assert row.local_score == pytest.approx(float(rows(run)[0]["ap50_100"]))
     assert "the board's score 0.25" in capsys.readouterr().err
@@ -467,7 +426,7 @@ def test_an_upload_is_remembered_with_its_local_score(
 
 
 @pytest.mark.parametrize("bad", ["answer", "ledger"])
-def test_a_bad_upload_is_refused_before_anything_is_done(
+def test_a_bad_submission_is_refused_before_anything_is_done(
     bad: str, make_run: Callable[..., Path], call: Callable[..., int], evaluated: list[str], tmp_path: Path
 ) -> None:
     run = make_run("one", steps=(4,))
@@ -475,10 +434,79 @@ def test_a_bad_upload_is_refused_before_anything_is_done(
     if bad == "ledger":
         answer.write_text("[]")
         (run / "submissions.csv").write_text("a,b\n")
-    with pytest.raises(InputError, match="cannot be read" if bad == "answer" else "no ledger"):
+    with pytest.raises(InputError, match="cannot be read" if bad == "answer" else "not a ledger"):
         call(f"runs='{run}'", f"submitted='{answer}'")
     assert evaluated == []
     assert not (run / "best.ckpt").exists()
+
+
+def test_folds_of_a_setting_are_one_row(
+    make_run: Callable[..., Path], call: Callable[..., int], tmp_path: Path
+) -> None:
+    """Each run is scored on its own fold; metrics are averaged over the folds."""
+    for fold in (0, 1):
+        make_run(f"fold_{fold}", "data.folds=2", f"data.fold={fold}", steps=(4,))
+    assert call(f"runs='{tmp_path / 'runs'}'") == 0
+    (row,) = rows(tmp_path / "runs")
+    assert (row["image_sets"], row["seeds"], row["images"]) == ("2", "1", "4")
+    assert set(row["runs"].split("; ")) == {"fold_0", "fold_1"}
+    splits = [json.loads((tmp_path / "runs" / f"fold_{fold}" / "splits.json").read_text()) for fold in (0, 1)]
+    assert sorted(splits[0]["val"] + splits[1]["val"]) == sorted(splits[0]["val"] + splits[0]["train"])
+
+
+def test_a_refit_trains_the_winner_on_all_images(
+    make_run: Callable[..., Path],
+    call: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = make_run("one", "trainer.max_steps=9", steps=(4,))
+    started: list[list[str]] = []
+
+    def start(command: list[str], check: bool) -> SimpleNamespace:
+        started.append(command)
+        return SimpleNamespace(returncode=3)
+
+    monkeypatch.setattr(refit.subprocess, "run", start)
+    assert call(f"runs='{run}'", "refit=true") == 1
+    assert "overrides.yaml cannot be read" in capsys.readouterr().err
+    (run / ".hydra").mkdir()
+    overrides = ["data=demo", "data.fold=1", "++optim.lr=0.1", "hydra/launcher=ray", "trainer.max_steps=9", "trust=[a]"]
+    (run / ".hydra" / "overrides.yaml").write_text(json.dumps(overrides))
+    assert call(f"runs='{run}'", "refit=true") == 0
+    arguments = ["data=demo", "++optim.lr=0.1", "data.val=none", "data.fold=null"]
+    arguments += ["trainer.max_steps=4", "optim.total_steps=9", f"hydra.run.dir='{run / 'refit'}'"]
+    assert f"python train.py {shlex.join(arguments)}" in capsys.readouterr().err
+    assert started == []
+    assert call(f"runs='{run}'", "refit=run") == 1
+    assert "exit code 3" in capsys.readouterr().err
+    assert started[0][2:] == arguments
+    (run / ".hydra" / "overrides.yaml").write_text(json.dumps(["+callbacks.mine={_target_: os.system}"]))
+    assert call(f"runs='{run}'", "refit=run") == 1
+    assert "names classes on its command line" in capsys.readouterr().err
+    assert len(started) == 1
+
+
+def test_all_problems_of_the_keys_come_together(call: Callable[..., int]) -> None:
+    with pytest.raises(InputError) as caught:
+        leaderboard(runs=[], rank_by="mAP", average_top=1, outputs="x")
+    keys = [problem.split()[0] for problem in caught.value.problems]
+    assert sorted(keys) == ["average_top", "outputs", "rank_by", "runs"]
+
+
+def test_a_network_that_overflows_is_named_and_not_ranked(
+    make_run: Callable[..., Path], call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All weights are finite, and still its outputs are not: zeros in the table would hide the reason."""
+    run = make_run("one")
+    path = run / "checkpoints" / "step_000004.ckpt"
+    weights, metadata = read(path)
+    huge = {name: value * 1e30 if value.is_floating_point() else value for name, value in weights.items()}
+    write(path, huge, metadata)
+    assert call(f"runs='{run}'") == 1
+    assert "one, step 4: The network computes no finite scores" in capsys.readouterr().err
+    assert "one, step 4: The network computes no finite scores" in (run / "leaderboard.md").read_text(encoding="utf-8")
+    assert [row["step"] for row in rows(run)] == ["2"]
 
 
 def _ranked(*rows: tuple[int, str]) -> Any:  # noqa: ANN401
@@ -510,7 +538,7 @@ def test_only_steps_that_all_runs_have_are_averaged(
     ]
     monkeypatch.setattr(averages, "_average", lambda parts, *_: {part.job.step for part in parts})
     said: list[str] = []
-    found = averages.average_best(_ranked(*ranked), scored, 2, tmp_path, *[None] * 2, said.append)  # type: ignore[arg-type]
+    found = averages.average_best(_ranked(*ranked), scored, 2, tmp_path, *[None] * 2, said.append)  # type: ignore[arg-type, call-arg]
     assert all(one == steps for one in found)
     assert bool(found) == bool(steps)
     assert len(said) == failures
@@ -526,11 +554,11 @@ def test_averages_of_runs_do_not_overwrite_each_other() -> None:
     ("override", "sentence"),
     [
         ("runs=nowhere", "no such folder"),
-        ("runs=[]", "empty list"),
-        ("rank_by=accuracy", "accuracy is no metric"),
-        ("average_top=1", "averages nothing"),
-        ("board_score=0.2", "belong to an upload"),
-        ("precision=fp8", r"precision is 'fp8'; it accepts one of '32', 'tf32', '16-mixed', 'bf16-mixed'"),
+        ("runs=[]", r"runs is \[\]; it accepts a folder, a glob or a list of these"),
+        ("rank_by=accuracy", "rank_by is 'accuracy'; it accepts one of ap, ap50"),
+        ("average_top=1", "average_top is 1; it accepts a whole number from 2, or null"),
+        ("board_score=0.2", "belong to a submission"),
+        ("precision=fp8", r"precision is 'fp8'; it accepts one of 32, tf32, 16-mixed, bf16-mixed"),
     ],
 )
 def test_bad_keys_are_refused_before_anything_is_done(
@@ -543,6 +571,6 @@ def test_bad_keys_are_refused_before_anything_is_done(
     assert evaluated == []
 
 
-def _facts(run: Path) -> list[Path]:
+def _infos(run: Path) -> list[Path]:
     folder = run.parents[1] / "cache" / "evaluations"
     return [path for path in folder.glob("*.json") if path.with_suffix(".npz").exists()]

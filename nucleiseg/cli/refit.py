@@ -1,0 +1,79 @@
+"""The command that trains the setting of the best checkpoint again, on all images of its data."""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from nucleiseg.cli.explanations import CONF
+from nucleiseg.cli.overrides import quoted
+from nucleiseg.errors import InputError
+from nucleiseg.files import require_regular_file
+from nucleiseg.leaderboard.candidates import EvaluationJob
+from nucleiseg.progress import say
+
+OVERRIDES = Path(".hydra") / "overrides.yaml"
+"""The command line of a run, in its folder."""
+
+MOST_BYTES = 1 << 20
+"""Largest file of overrides that is read."""
+
+REPLACED = {"data.val", "data.fold", "data.folds", "trainer.max_steps", "optim.total_steps", "resume", "trust"}
+"""Keys that are not copied from the run's command line, beside those of the groups `hydra` and `sweep`."""
+
+
+def refit_arguments(best: EvaluationJob, folder: Path) -> list[str]:
+    """Return the arguments of `train.py` for a run with the setting of a checkpoint, on all images of its data.
+
+    The new run stops at the step of the checkpoint and has the learning rate schedule of the whole old run.
+
+    Args:
+        best: the checkpoint.
+        folder: of the new run.
+
+    Raises:
+        InputError: if the run's command line is missing or damaged.
+    """
+    path = best.run.folder / OVERRIDES
+    try:
+        if require_regular_file(path) > MOST_BYTES:
+            raise InputError(f"{path} has more than {MOST_BYTES >> 20} MiB, so it is not a command line.")
+        overrides = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError, OSError) as error:
+        raise InputError(f"{path} cannot be read ({error}): restore it.") from error
+    if not isinstance(overrides, list) or not all(isinstance(item, str) for item in overrides):
+        raise InputError(f"{path} is not a list of overrides: restore it.")
+    kept = []
+    for item in overrides:
+        key = item.lstrip("+~").partition("=")[0].partition("@")[0]  # of ++a.b=1, ~a.b, a@b=c
+        if key not in REPLACED and key.replace("/", ".").partition(".")[0] not in ("hydra", "sweep"):
+            kept.append(item)
+    config = best.run.config
+    total = (config.get("optim") or {}).get("total_steps") or (config.get("trainer") or {}).get("max_steps")
+    schedule = [f"optim.total_steps={total}"] if total else []
+    images = ["data.val=none", "data.fold=null"]
+    return [*kept, *images, f"trainer.max_steps={best.step}", *schedule, f"hydra.run.dir={quoted(folder)}"]
+
+
+def refit(best: EvaluationJob, folder: Path, *, run: bool) -> None:
+    """Print the command that trains the setting of a checkpoint on all images, and run it if asked to.
+
+    Args:
+        best: the checkpoint.
+        folder: of the new run.
+        run: whether to run the command, and wait for its end.
+
+    Raises:
+        InputError: if the run's command line is missing or damaged, names classes to import, or the training fails.
+    """
+    arguments = refit_arguments(best, folder)
+    say(f"To train {best.setting.name} on all images: python train.py {shlex.join(arguments)}")
+    if not run:
+        return
+    if any("_target_" in item for item in arguments):  # it comes from a file, which must not choose code to run
+        raise InputError(f"{best.run.name} names classes on its command line (_target_): run the command yourself.")
+    code = subprocess.run([sys.executable, str(CONF.parent / "train.py"), *arguments], check=False).returncode
+    if code:
+        raise InputError(f"The training on all images in {folder} ended with exit code {code}: see the messages above.")
