@@ -1,4 +1,4 @@
-"""How well the anchors of a network can cover given boxes, without laying out the anchors."""
+"""Compute how well the anchors of a network cover given boxes, without laying out the anchors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ class AnchorLevel:
     """The anchors of one feature map.
 
     Attributes:
-        stride: pixels of the network's input between two cells; the cell (i, j) sits at (j * stride, i * stride).
-        cell_anchors: (A, 4) x1, y1, x2, y2 of the anchors of the cell at (0, 0), each centered there.
+        stride: pixels of the network's input between two cells; cell (i, j) is at (j * stride, i * stride).
+        cell_anchors: (A, 4) x1, y1, x2, y2 of the anchors of cell (0, 0), each centered there.
     """
 
     stride: float
@@ -34,9 +34,9 @@ def best_anchor_iou(boxes: np.ndarray, levels: Sequence[AnchorLevel]) -> np.ndar
     """Return the IoU of each box with the best anchor of the whole grid.
 
     On each axis the overlap of two intervals of lengths a and b whose centers are d apart is
-    min(a, b, (a + b) / 2 - d), never growing with d. So for every anchor shape the best cell is the one nearest to
-    the box's center, on each axis on its own: one comparison a shape, whatever the size of the map. The grid has no
-    end here, since crops lie anywhere in an image.
+    min(a, b, (a + b) / 2 - d), which never grows with d. So for every anchor shape the best cell is the one nearest to
+    the box's center, on each axis separately: one comparison a shape, whatever the size of the map. The grid is taken
+    to be infinite, since crops lie anywhere in an image.
 
     Args:
         boxes: (N, 4) x1, y1, x2, y2 in pixels of the network's input.

@@ -1,4 +1,4 @@
-"""The data check at the start of a run: what the data are, and where the settings fall short of them, in sentences."""
+"""Describe the training data in sentences, and warn where the settings of a run don't fit them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ if TYPE_CHECKING:  # Albumentations takes a second to import; a leaderboard goes
     from nucleiseg.transforms.recipe import Recipe
 
 ANCHOR_IOU = 0.5
-"""An anchor overlapping a nucleus by less than this is a poor start for its box."""
+"""Below this IoU with its best anchor, a nucleus is hard to regress to."""
 
 COVERED_SHARE = 0.9
 """Below this share of nuclei with such an anchor, the check warns."""
 
 SCALE_SPREAD = 1.25
-"""Images magnified by factors further apart than this are worth a warning (as in prediction, `SCALE_TOLERANCE`)."""
+"""Warn if the scales of images differ by more than this factor (as in prediction, `SCALE_TOLERANCE`)."""
 
 
 class Finding(NamedTuple):
@@ -30,7 +30,7 @@ class Finding(NamedTuple):
 
 
 class ImageSummary(Protocol):
-    """What the check needs to know of an image: size in pixels and (N, 4) boxes x1, y1, x2, y2 in these pixels."""
+    """Size of an image in pixels and its (N, 4) boxes x1, y1, x2, y2 in these pixels."""
 
     @property
     def name(self) -> str: ...  # noqa: D102
@@ -44,7 +44,7 @@ class ImageSummary(Protocol):
 
 @dataclass(frozen=True)
 class Limits:
-    """How many boxes of an image the network goes on with.
+    """Per-image limits on RPN candidates, proposals and detections.
 
     Attributes:
         train_candidates: on each map before NMS in training (`model.rpn.pre_nms_train`).
@@ -63,15 +63,15 @@ class Limits:
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What a run will write and take.
+    """Disk space and time that a run will take.
 
     Attributes:
         steps: optimizer steps.
-        checkpoints: step checkpoints that lie there at the end.
+        checkpoints: step checkpoints that are kept at the end.
         checkpoint_bytes: estimated size of a checkpoint (weights).
         last_bytes: estimated size of `last.ckpt` (weights and optimizer).
-        free_bytes: free space where the run writes; None: not known.
-        seconds_per_step: None: not known.
+        free_bytes: free space where the run writes; None if not known.
+        seconds_per_step: None if not known.
     """
 
     steps: int
@@ -90,21 +90,21 @@ def data_check(
     limits: Limits,
     plan: RunPlan | None = None,
 ) -> list[Finding]:
-    """Describe the data as the run will see them, and warn where its settings fall short.
+    """Describe the data as the run will see them, and warn where its settings don't fit.
 
     Args:
         summaries: the images to train on.
         recipe: their augmentation; gives the training scale and the size of a crop.
         anchors: the feature maps with their anchors.
         limits: see `Limits`.
-        plan: disk and time; left out where nothing will be written.
+        plan: disk and time; None if nothing will be written.
 
     Returns:
-        The findings, in the order in which to say them.
+        The findings, in reading order.
     """
     counts = np.array([len(summary.boxes) for summary in summaries])
     if counts.sum() == 0:
-        sentence = f"None of the {len(counts)} images has a nucleus: there is nothing to learn; check data.root."
+        sentence = f"None of the {len(counts)} images has a nucleus, so nothing can be learned: check data.root."
         return [Finding("warning", sentence)]
     scales = np.array([recipe.nominal_scale(summary.height, summary.width) for summary in summaries])
     boxes = _boxes_at_training_scale(summaries, scales)
@@ -125,7 +125,7 @@ def _describe_counts(counts: np.ndarray) -> list[Finding]:
         f"{np.median(counts):,.0f} in the median, {counts.mean():,.0f} on average, {counts.max():,} at most."
     )
     empty = int((counts == 0).sum())
-    note = [Finding("info", f"{_images(empty)} without a nucleus: seen as background alone.")] if empty else []
+    note = [Finding("info", f"{_images(empty)} without a nucleus: used as background only.")] if empty else []
     return [Finding("info", sentence), *note]
 
 
@@ -192,7 +192,7 @@ def _check_limits(
 
 
 def _check_proposals(counts: np.ndarray, candidates: int, proposals: int, what: str, mode: str) -> list[Finding]:
-    """Check both limits: a proposal was a candidate, and nuclei of one size have theirs on one map."""
+    """Check both limits: proposals are selected from candidates, and nuclei of one size have theirs on one map."""
     before, after = f"model.rpn.pre_nms_{mode}", f"model.rpn.post_nms_{mode}"
     short = candidates < counts.max()
     finding = _check_limit(
@@ -204,7 +204,7 @@ def _check_proposals(counts: np.ndarray, candidates: int, proposals: int, what: 
         finding,
         Finding(
             "warning",
-            f"The limit of {candidates:,} candidates on each map may cut nuclei all the same, where most have one "
+            f"The limit of {candidates:,} candidates on each map may still cut nuclei, if most have one "
             f"size and so lie on one map: raise {before} above {counts.max():,}.",
         ),
     ]
@@ -247,5 +247,5 @@ def _images(count: int) -> str:
 
 
 def _size(count: float) -> str:
-    """Bytes as people say them: `141 MB`, `1.9 GB`."""
+    """Return a number of bytes as text: `141 MB`, `1.9 GB`."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -1,4 +1,4 @@
-"""What the configurations of several runs do not have in common."""
+"""Compare the configurations of several runs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -6,18 +6,18 @@ from typing import Any, NamedTuple
 from nucleiseg.runs import Run
 
 ABSENT = "not set"
-"""What stands for a key that a run does not have."""
+"""Shown for a key that a run doesn't have."""
 
 SWEEP = "sweep."
-"""Start of the keys that say where a sweep put its runs, which is no setting of a run."""
+"""Prefix of the keys on where a sweep put its runs, which are not settings of a run."""
 
 
 class Difference(NamedTuple):
-    """A key of the configuration that is not the same in all runs.
+    """A key of the configuration that differs between runs.
 
     Attributes:
-        key: as the command line has it, `model.rpn.nms`.
-        values: of each run, in their order, as YAML writes short ones: `true`, `null`, `[0.5, 2]`.
+        key: with dots, `model.rpn.nms`.
+        values: of each run, in their order, in YAML's short form: `true`, `null`, `[0.5, 2]`.
     """
 
     key: str
@@ -25,7 +25,7 @@ class Difference(NamedTuple):
 
 
 def differences(runs: Sequence[Run]) -> list[Difference]:
-    """Return the settings whose values differ between the runs, in the order of the configuration."""
+    """Return the settings that differ between the runs, in the order of the configuration."""
     flat = [flatten(run.config) for run in runs]
     keys = dict.fromkeys(key for config in flat for key in config if not key.startswith(SWEEP))
     table = [Difference(key, tuple(_text(config[key]) if key in config else ABSENT for config in flat)) for key in keys]
@@ -33,7 +33,11 @@ def differences(runs: Sequence[Run]) -> list[Difference]:
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a nested configuration with one dotted key for each value; an empty group is a value."""
+    """Return a nested configuration with one dotted key for each value; an empty group is a value.
+
+    >>> flatten({"model": {"name": "r50_c4", "rpn": {"nms": 0.7}}})
+    {'model.name': 'r50_c4', 'model.rpn.nms': 0.7}
+    """
     flat: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, Mapping) and value:

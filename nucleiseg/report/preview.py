@@ -1,4 +1,4 @@
-"""Figures of a data set before training: raw images, nuclei per image, augmented crops with their outlines."""
+"""Plot a data set before training: raw images, nuclei per image, augmented crops with their outlines."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -21,10 +21,10 @@ if TYPE_CHECKING:  # Albumentations takes a second to import; a leaderboard goes
     from nucleiseg.transforms.recipe import Recipe
 
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-"""Colors that people with any color vision tell apart (Okabe and Ito, "Color Universal Design", 2008)."""
+"""Colors that are distinguishable with any color vision (Okabe and Ito, "Color Universal Design", 2008)."""
 
 OUTLINES = ("#F0E442", "#56B4E9", "#FFFFFF")
-"""Yellow, sky blue and white: none of them occurs in H&E. Neighbours mostly differ."""
+"""Yellow, sky blue and white: none of them occurs in H&E. Neighbors mostly differ."""
 
 LIMIT_STYLES = ((VERMILLION, "--"), (GREEN, "-."), (ORANGE, ":"))
 
@@ -46,16 +46,16 @@ def write_preview(
     crops: int = 12,
     seed: int = 0,
 ) -> list[Path]:
-    """Draw the three figures of a data set.
+    """Plot the three figures of a data set.
 
     Args:
         output: the folder for `images.png`, `nuclei_per_image.png` and `augmented_crops.png`.
-        samples: the images; a lazy sequence is enough, only those drawn are asked for.
+        samples: the images; the sequence may be lazy, only the shown ones are accessed.
         summaries: one for each image of the data set.
         recipe: the augmentation to show.
-        limits: what a limit is of (as a legend should say it) and its number, e.g. {"detections": 500}.
-        crops: how many augmented crops to show, spread over the samples.
-        seed: of the first crop; the others count up.
+        limits: name of a limit for the legend -> number: {"detections": 500}.
+        crops: number of augmented crops to show, spread over the samples.
+        seed: of the first crop; the others have the following numbers.
 
     Returns:
         The files, in this order.
@@ -77,11 +77,11 @@ def write_preview(
 
 
 def draw_images(samples: Sequence[Sample], total: int) -> Figure:
-    """Draw a sheet of raw images.
+    """Plot a sheet of raw images.
 
     Args:
         samples: the images to show.
-        total: how many images the data set has.
+        total: number of images in the data set.
     """
     title = f"Raw images, {len(samples)} of {total} (sizes in pixels)"
     figure, axes = _sheet(len(samples), title, columns=6, inches=IMAGE_INCHES)
@@ -93,7 +93,7 @@ def draw_images(samples: Sequence[Sample], total: int) -> Figure:
 
 
 def draw_crops(augmented: Sequence[tuple[Tensor, Target]]) -> Figure:
-    """Draw a sheet of augmented crops, each instance with its outline.
+    """Plot a sheet of augmented crops, each instance with its outline.
 
     Args:
         augmented: (3, h, w) uint8 RGB images with their targets, as a `Recipe` returns them.
@@ -104,7 +104,7 @@ def draw_crops(augmented: Sequence[tuple[Tensor, Target]]) -> Figure:
         axis.imshow(image.permute(1, 2, 0).numpy())
         outlines = find_outlines(target)
         colors = [OUTLINES[int(value) % len(OUTLINES)] for value in target.values]
-        axis.add_collection(LineCollection(outlines, colors="black", linewidths=2.0, alpha=0.6))  # on pale ground too
+        axis.add_collection(LineCollection(outlines, colors="black", linewidths=2.0, alpha=0.6))  # for pale backgrounds
         axis.add_collection(LineCollection(outlines, colors=colors, linewidths=1.0))
         height, width = image.shape[1:]
         note = f"{width} x {height}, scale {target.scale:.2f}, {len(target):,} nuclei"
@@ -128,11 +128,11 @@ def find_outlines(target: Target) -> list[np.ndarray]:
 
 
 def draw_counts(summaries: Sequence[ImageSummary], limits: Mapping[str, int]) -> Figure:
-    """Draw the number of nuclei of each image as a line, with limits as horizontal lines.
+    """Plot the number of nuclei of each image as a line, with limits as horizontal lines.
 
     Args:
-        summaries: the images, in the order to draw them.
-        limits: what a limit is of, and its number.
+        summaries: the images, in the order of the plot.
+        limits: name of a limit -> number.
     """
     counts = np.array([len(summary.boxes) for summary in summaries])
     figure = Figure(figsize=(max(7.0, min(14.0, 3 + 0.35 * len(counts))), 5.0), layout="constrained")
@@ -143,7 +143,7 @@ def draw_counts(summaries: Sequence[ImageSummary], limits: Mapping[str, int]) ->
         label = f"limit of {limit:,} {name}: {_cut(counts, limit)}"
         if limit <= ceiling:
             axis.axhline(limit, color=color, linestyle=style, linewidth=1.4, label=label)
-        else:  # drawn, it would squash the counts
+        else:  # a line there would compress the counts
             axis.plot([], [], color=color, linestyle=style, label=f"{label} (above the chart)")
     title = f"Nuclei per image: {counts.sum():,} in {len(counts)} images (median {np.median(counts):,.0f})"
     axis.set_title(title, fontsize=11)
@@ -177,7 +177,7 @@ def _cycle(styles: Sequence[tuple[str, str]], count: int) -> list[tuple[str, str
 
 
 def _sheet(count: int, title: str, columns: int, inches: float) -> tuple[Figure, list[Axes]]:
-    """A figure with a grid of `count` axes without ticks."""
+    """Return a figure with a grid of `count` axes without ticks."""
     columns = min(columns, max(count, 1))
     rows = -(-count // columns)
     figure = Figure(figsize=(columns * inches, max(rows, 1) * (inches + 0.35) + 0.35), layout="constrained")
@@ -189,7 +189,7 @@ def _sheet(count: int, title: str, columns: int, inches: float) -> tuple[Figure,
 
 
 def _thumbnail(image: np.ndarray) -> np.ndarray:
-    """The image no larger than it is drawn, averaged down."""
+    """Return the image at most as large as it is shown, averaged down."""
     factor = IMAGE_INCHES * DPI / max(image.shape[:2])
     if factor >= 1:
         return image

@@ -133,7 +133,7 @@ def test_a_full_disk_warns() -> None:
 
 def test_images_without_nuclei() -> None:
     findings = check([0, 30])
-    assert findings[1] == Finding("info", "1 image without a nucleus: seen as background alone.")
+    assert findings[1] == Finding("info", "1 image without a nucleus: used as background only.")
     (only,) = check([0, 0])
     assert only.level == "warning"
     assert "data.root" in only.sentence
