@@ -117,6 +117,8 @@ def _origin(made_by: CheckpointOrigin, predictor: Predictor, summary: Prediction
         long=None if is_by_rule else shown.long,
         preprocessing=shown.to_dict(),
         mpp=predictor.mpp,
+        mask_nms=predictor.settings.mask_nms,
+        mask_nms_inside=predictor.settings.mask_nms_inside,
         precision=predictor.precision,
         images=summary.done,
         results=summary.results,

@@ -16,6 +16,7 @@ from torch import Tensor
 from nucleiseg.data.readers.images import decode_image
 from nucleiseg.data.readers.resolution import read_mpp
 from nucleiseg.errors import InputError
+from nucleiseg.inference.mask_nms import CANDIDATES, LOOSE_BOX_NMS, suppress_masks
 from nucleiseg.inference.overflow import head_outputs
 from nucleiseg.inference.scale import ScaleWarnings, override_preprocessing, stored_preprocessing
 from nucleiseg.inference.settings import PredictionSettings
@@ -67,6 +68,8 @@ class Predictor:
         trained: how training showed an image.
         preprocessing: how an image is shown now.
         mpp: micrometers per pixel of the images, from the settings.
+        settings: as given.
+        detections: most detections an image; a prediction of that length was probably truncated.
     """
 
     def __init__(self, network: MaskRCNN, metadata: Metadata, settings: PredictionSettings = DEFAULT_SETTINGS) -> None:
@@ -79,8 +82,10 @@ class Predictor:
         self.trained = stored_preprocessing(metadata)
         self.preprocessing = override_preprocessing(self.trained, settings)
         self.mpp = settings.mpp
+        self.settings = settings
+        self.detections = settings.detections or network.roi_heads.detections_per_img
         self._warnings = ScaleWarnings(self.trained, self.preprocessing)
-        _override_limits(network, settings)
+        _override_limits(network, settings, self.detections)
 
     @classmethod
     def from_checkpoint(cls, path: str | os.PathLike[str], settings: PredictionSettings = DEFAULT_SETTINGS) -> Self:
@@ -104,11 +109,6 @@ class Predictor:
     def score_threshold(self) -> float:
         """Detections have a score above this."""
         return self.network.roi_heads.score_thresh
-
-    @property
-    def detections(self) -> int:
-        """Most detections an image; a prediction of that length was probably truncated."""
-        return self.network.roi_heads.detections_per_img
 
     def predict(self, image: np.ndarray | str | os.PathLike[str], mpp: float | None = None) -> Prediction:
         """Detect the instances of an image.
@@ -164,14 +164,23 @@ class Predictor:
         """
         height, width = image.pixels.shape[:2]
         self._warnings.check(height, width, image.mpp)
-        return self._run(image.tensor).to("cpu").rescaled((height, width))
+        prediction = self._run(image.tensor).to("cpu").rescaled((height, width))
+        if self.settings.mask_nms is not None:
+            kept = suppress_masks(prediction, self.settings.mask_nms, self.settings.mask_nms_inside)
+            prediction = kept[: self.detections]
+        return prediction
 
     @torch.inference_mode()
     def _run(self, image: Tensor) -> Prediction:
-        with precision_context(self.precision, self.device), head_outputs(self.network) as outputs:
-            prediction: Prediction = self.network([image.to(self.device)])[0]
-            if not len(prediction):
-                outputs.require_finite()
+        heads = self.network.roi_heads
+        heads.detections_per_img = self.detections * (1 if self.settings.mask_nms is None else CANDIDATES)
+        try:
+            with precision_context(self.precision, self.device), head_outputs(self.network) as outputs:
+                prediction: Prediction = self.network([image.to(self.device)])[0]
+                if not len(prediction):
+                    outputs.require_finite()
+        finally:
+            heads.detections_per_img = self.detections
         return prediction
 
 
@@ -179,7 +188,7 @@ def _check_image(image: np.ndarray) -> None:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
         raise InputError(
             f"An image to predict is an (H, W, 3) uint8 RGB array, not {image.shape} {image.dtype}: "
-            f"give the path of the file instead, which may be gray, 16-bit and transparent images too."
+            f"give the path of the file instead, which may be gray, 16-bit or transparent, too."
         )
 
 
@@ -196,16 +205,14 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _override_limits(network: MaskRCNN, settings: PredictionSettings) -> None:
+def _override_limits(network: MaskRCNN, settings: PredictionSettings, detections: int) -> None:
     """Set the limits of the network's detections, under torchvision's names for them."""
-    limits = {
-        "score_thresh": settings.score_threshold,
-        "nms_thresh": settings.nms,
-        "detections_per_img": settings.detections,
-    }
-    for name, value in limits.items():
-        if value is not None:
-            setattr(network.roi_heads, name, value)
+    heads = network.roi_heads
+    if settings.score_threshold is not None:
+        heads.score_thresh = settings.score_threshold
+    if settings.nms is not None or settings.mask_nms is not None:
+        heads.nms_thresh = LOOSE_BOX_NMS if settings.nms is None else settings.nms
+    heads.detections_per_img = detections
     if settings.detections is not None:  # a detection comes from a proposal: more of them need as many proposals
         for proposals in (network.rpn._pre_nms_top_n, network.rpn._post_nms_top_n):
             proposals["testing"] = max(proposals["testing"], settings.detections)

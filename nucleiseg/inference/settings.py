@@ -37,7 +37,11 @@ class PredictionSettings(Settings):
             follows. None takes what the file states (`data.readers.resolution`), else the training's.
         bits: the camera's bits per pixel in files that have 16; None takes those of the training.
         score_threshold: keep detections with a score above this; None keeps the network's setting.
-        nms: IoU above which the less confident of two boxes is dropped; None keeps the network's.
+        nms: IoU above which the less confident of two boxes is dropped; None keeps the network's, or takes 0.7 before
+            `mask_nms`.
+        mask_nms: IoU above which the less confident of two masks is dropped, after `nms`; None compares no masks.
+        mask_nms_inside: with `mask_nms`, also drop a mask that shares more than this part of the smaller mask with a
+            more confident one; None compares by IoU alone.
         detections: most detections an image; None keeps the network's. The RPN's limits in prediction are raised
             where they allow fewer proposals.
         device: "auto" takes a CUDA GPU where there is one, else the CPU; or any name that torch knows.
@@ -55,13 +59,17 @@ class PredictionSettings(Settings):
     bits: Literal[8, 10, 12, 14, 16] | None = None
     score_threshold: Share | None = None
     nms: Share | None = None
+    mask_nms: Share | None = None
+    mask_nms_inside: Share | None = None
     detections: Detections | None = None
     device: str = "auto"
     precision: Annotated[Precision, AsText] = "32"
 
     def contradictions(self, at: str) -> Iterable[str]:
-        """Refuse two settings that both set the scale."""
+        """Refuse two settings that both set the scale, and a part of mask NMS without the whole."""
         given = {name: getattr(self, name) for name in ("scale", "short", "mpp")}
         names = [f"{at}{name} ({value:g})" for name, value in given.items() if value is not None]
         if len(names) > 1:
             yield f"{' and '.join(names)} all set the scale: give one of them."
+        if self.mask_nms_inside is not None and self.mask_nms is None:
+            yield f"{at}mask_nms_inside has no effect without {at}mask_nms: give both, or leave it out."

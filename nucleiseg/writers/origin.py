@@ -85,6 +85,8 @@ class Origin(CheckpointOrigin):
         preprocessing: how each image was decoded and scaled (`transforms.preprocessing.Preprocessing.to_dict`); None
             in sidecars of versions that had `scale` and `short` alone.
         mpp: micrometers per pixel of the images, where the scale followed a number that was given; else None.
+        mask_nms: IoU above which the less confident of two masks was dropped; None: none.
+        mask_nms_inside: the same for the shared part of the smaller mask.
         precision: of the network's computations; None in sidecars of older versions, which did not record it.
         images: number of images in the answer, those without results too.
         results: number of results in it.
@@ -102,6 +104,8 @@ class Origin(CheckpointOrigin):
     long: int | None
     preprocessing: dict[str, Any] | None = None
     mpp: float | None = None
+    mask_nms: float | None = None
+    mask_nms_inside: float | None = None
     precision: str | None = None
     images: int
     results: int

@@ -21,7 +21,8 @@ class Shape(NamedTuple):
             within 5 % of 2 pi r from a radius of 10 pixels on, and some 10 % above it at 3 to 5.
         circularity: 4 pi area / perimeter^2, 1 for a disc; at most 1, which few pixels would exceed.
         eccentricity: of the ellipse with the same second moments, 0 (circle) .. 1 (line).
-        solidity: area / area of the convex hull of the pixels, 0 .. 1.
+        solidity: area / area of the convex hull of the pixels as squares, 0 .. 1. The corners of pixels count, so that
+            small masks have less than smooth outlines would: some 0.8 for a disc of radius 3.
         x: column of the center of mass in pixels of the mask, 0.5 for a mask of one pixel.
         y: row of the center of mass.
     """

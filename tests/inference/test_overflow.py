@@ -25,7 +25,7 @@ PREDICTION = PredictionSettings(device="cpu")
 @pytest.fixture
 def network() -> MaskRCNN:
     """A small network of random weights that keeps every detection."""
-    config = ModelConfig("tiny", backbone="resnet18", norm="gn", fpn_channels=32)
+    config = ModelConfig(name="tiny", backbone="resnet18", norm="gn", fpn_channels=32)
     config = replace(config, roi=replace(config.roi, fc_dim=16), mask=replace(config.mask, convs=1, channels=8))
     config = replace(config, detection=replace(config.detection, score_threshold=0.0))
     torch.manual_seed(0)
