@@ -1,28 +1,12 @@
 """Score anybody's results: `python evaluate.py predictions=FILE truth=FILE_OR_FOLDER [key=value ...]`.
 
 Or a checkpoint on a data set: `python evaluate.py checkpoint=FILE_OR_RUN data=folders data.root=DIR [key=value ...]`.
-`python evaluate.py --help` lists every key.
+`--help` lists every key.
 """
 
-import sys
-from pathlib import Path
-
-import hydra
-from omegaconf import DictConfig
-
-from nucleiseg.cli.containers import to_container
-from nucleiseg.cli.entry import ExitCode, run_door, sentences
-from nucleiseg.cli.evaluate import evaluate
-
-
-@hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
-def main(config: DictConfig) -> None:
-    """Evaluate as the configuration says; exit with 1 if the truth of some images could not be read."""
-    with sentences(Path(str(config.get("output"))).parent):
-        unreadable = evaluate(**to_container(config))
-    if unreadable:
-        sys.exit(ExitCode.SOME_FAILED)
-
-
 if __name__ == "__main__":
-    run_door(main, "evaluate")
+    # Not at the top: spawned workers import this file again. The function decorated with @hydra.main is in that module;
+    # Hydra's completion for the fish shell greps a script for the word.
+    from nucleiseg.commands.evaluate import start
+
+    start()

@@ -1,26 +1,11 @@
 """Rank every checkpoint of runs: `python leaderboard.py runs=RUN_OR_SWEEP_OR_GLOB [key=value ...]`.
 
-`python leaderboard.py --help` lists every key.
+`--help` lists every key.
 """
 
-import sys
-
-import hydra
-from omegaconf import DictConfig
-
-from nucleiseg.cli.containers import to_container
-from nucleiseg.cli.entry import ExitCode, run_door, sentences
-from nucleiseg.cli.leaderboard import leaderboard
-
-
-@hydra.main(version_base="1.3", config_path="conf", config_name="leaderboard")
-def main(config: DictConfig) -> None:
-    """Rank as the configuration says; exit with 1 if some runs or checkpoints could not be evaluated."""
-    with sentences(config.get("output")):
-        failed = leaderboard(**to_container(config))
-    if failed:
-        sys.exit(ExitCode.SOME_FAILED)
-
-
 if __name__ == "__main__":
-    run_door(main, "leaderboard")
+    # Not at the top: spawned workers import this file again. The function decorated with @hydra.main is in that module;
+    # Hydra's completion for the fish shell greps a script for the word.
+    from nucleiseg.commands.leaderboard import start
+
+    start()

@@ -3,20 +3,9 @@
 Writes a sheet of raw images, a sheet of augmented crops with their outlines, and the nuclei per image.
 """
 
-import hydra
-from omegaconf import DictConfig
-
-from nucleiseg.cli.containers import to_container
-from nucleiseg.cli.entry import run_door, sentences
-from nucleiseg.cli.preview import preview
-
-
-@hydra.main(version_base="1.3", config_path="conf", config_name="preview")
-def main(config: DictConfig) -> None:
-    """Draw the figures that the configuration asks for."""
-    with sentences(config.get("output")):
-        preview(to_container(config))
-
-
 if __name__ == "__main__":
-    run_door(main, "preview")
+    # Not at the top: spawned workers import this file again. The function decorated with @hydra.main is in that module;
+    # Hydra's completion for the fish shell greps a script for the word.
+    from nucleiseg.commands.preview import start
+
+    start()

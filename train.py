@@ -1,45 +1,11 @@
 """Train a Mask R-CNN: `python train.py [-m] [key=value ...]`, or `python train.py resume=RUN_DIR`.
 
-`python train.py --help` lists the configuration groups and every key.
+`--help` lists the configuration groups and every key.
 """
 
-import sys
-from pathlib import Path
-
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
-
-from nucleiseg.cli.containers import to_container
-from nucleiseg.cli.entry import run_door, sentences
-
-
-@hydra.main(version_base="1.3", config_path="conf", config_name="train")
-def main(config: DictConfig) -> None:
-    """Train as the composed configuration says, into Hydra's run folder."""
-    # Imported here: spawned workers import this file again, and need no training.
-    from nucleiseg.cli.hydra_files import hydra_files
-    from nucleiseg.cli.train import train
-    from nucleiseg.sweeps.keys import refuse_ddp_in_sweep, refuse_sweep_keys_alone
-
-    run_dir = Path(HydraConfig.get().runtime.output_dir)
-    with sentences(run_dir):
-        refuse_sweep_keys_alone()
-        refuse_ddp_in_sweep(config.get("trainer") or {})
-        train(to_container(config), run_dir, hydra_files=hydra_files(config))
-
-
-def go_on() -> None:
-    """Go on with the run that `resume=` names."""
-    from nucleiseg.cli.resume import resume, resume_arguments
-
-    arguments = resume_arguments(sys.argv[1:])
-    run_dir = next(text for text in arguments if text.startswith("resume=")).removeprefix("resume=")
-    with sentences(run_dir):
-        resume(arguments)
-
-
 if __name__ == "__main__":
-    if any(argument.startswith("resume=") for argument in sys.argv[1:]):
-        run_door(go_on)
-    run_door(main, "train")
+    # Not at the top: spawned workers import this file again. The function decorated with @hydra.main is in that module;
+    # Hydra's completion for the fish shell greps a script for the word.
+    from nucleiseg.commands.train import start
+
+    start()

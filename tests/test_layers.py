@@ -12,7 +12,7 @@ LAYERS = (
     {
         *("structures", "errors", "failures", "settings", "files", "foreign_files", "progress", "pipelining"),
         *("label_maps", "renamed_keys", "rle", "run_folder", "run_tables", "runs", "devices", "version"),
-        *("trusted_targets", "segmentations"),
+        *("trusted_targets", "segmentations", "invocation"),
     },
     {"data", "transforms", "models"},
     {"inference"},
@@ -21,13 +21,14 @@ LAYERS = (
     {"report"},
     {"cli"},
     {"sweeps"},
+    {"commands", "__main__"},
 )
 """From left to right: a package may import from the layers to its left."""
 
 FRAMEWORKS = {
     "pytorch_lightning": {"data", "training", "cli"},
-    "hydra": {"cli", "sweeps"},
-    "omegaconf": {"cli", "sweeps"},
+    "hydra": {"cli", "sweeps", "commands"},
+    "omegaconf": {"cli", "sweeps", "commands"},
     "albumentations": {"transforms"},
 }
 """Which rooms may know a framework."""
@@ -116,7 +117,7 @@ def test_no_circles_between_modules() -> None:
         visit(name, ())
 
 
-SCRIPTS = sorted(ROOT.glob("*.py"))
+SCRIPTS = sorted({*ROOT.glob("*.py"), *(PACKAGE / "commands").glob("*.py")})
 
 
 def test_the_scripts_are_found() -> None:

@@ -19,6 +19,7 @@ from nucleiseg.cli.refit import refit
 from nucleiseg.errors import InputError
 from nucleiseg.files import cache_folder
 from nucleiseg.inference.settings import PredictionSettings
+from nucleiseg.invocation import invocation
 from nucleiseg.leaderboard.averages import average_best
 from nucleiseg.leaderboard.best import BEST, best_caveats, best_of, write_best
 from nucleiseg.leaderboard.board import Leaderboard, Table, rank
@@ -165,7 +166,7 @@ def leaderboard(**keys: Any) -> int:  # noqa: ANN401
     names = write_files(output, written, runs, best, cache, banner=banner, figures=settings.figures)
     print_leaderboard(replace(board, notes=tuple(caveats)))
     say(f"Written to {output}: {', '.join(names)}, {BEST} ({board.best.name}).")
-    say(f"python predict.py {override('checkpoint', output / BEST)} input=FILE_OR_FOLDER")
+    say(f"{invocation('predict')} {override('checkpoint', output / BEST)} input=FILE_OR_FOLDER")
     if settings.refit:
         try:
             refit(best.job, output / REFIT, run=settings.refit == "run")

@@ -17,6 +17,7 @@ from nucleiseg.data.build import build_datamodule
 from nucleiseg.data.datamodule import NucleiDataModule
 from nucleiseg.errors import InputError
 from nucleiseg.files import write_json, write_text
+from nucleiseg.invocation import invocation
 from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.models.mask_rcnn import MaskRCNN, build
 from nucleiseg.models.norm import resolve_norm_and_freeze
@@ -95,7 +96,7 @@ def _train(config: dict[str, Any], run_dir: Path, *, resume: bool, hydra_files: 
         tracker=make_tracker(settings.logger, run_dir, config) if settings.logger else None,
     )
     checkpoint = override("checkpoint", run_dir)
-    say(f"Done: python predict.py {checkpoint} input=FILE_OR_FOLDER")
+    say(f"Done: {invocation('predict')} {checkpoint} input=FILE_OR_FOLDER")
 
 
 def _fix_what_a_resume_must_find(config: dict[str, Any]) -> None:

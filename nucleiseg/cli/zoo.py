@@ -10,6 +10,7 @@ from rich.table import Table
 
 from nucleiseg.errors import InputError
 from nucleiseg.files import write_text
+from nucleiseg.invocation import invocation
 from nucleiseg.models import checkpoint
 from nucleiseg.models.download import fetch as fetch_file
 from nucleiseg.models.download import path_in_cache
@@ -104,7 +105,7 @@ def fetch_ahead(names: Sequence[str]) -> int:
 def _not_in_zoo(name: str) -> str:
     close = close_names(name)
     meant = f"Did you mean {' or '.join(close)}? " if close else ""
-    return f"fetch={name} is not in the zoo. {meant}python zoo.py lists all names."
+    return f"fetch={name} is not in the zoo. {meant}{invocation('zoo')} lists all names."
 
 
 def export_checkpoint(path: Path, output: Path) -> None:
@@ -133,7 +134,7 @@ def list_zoo() -> None:
     some_entry = next(iter(ZOO.values()))
     say(
         f"They are kept in {path_in_cache(some_entry).parent} (the environment variable NUCLEISEG_CACHE moves it). "
-        "python zoo.py fetch=NAME,NAME downloads ahead; model.weights=auto takes the 3x weights of the model.\n"
+        f"{invocation('zoo')} fetch=NAME,NAME downloads ahead; model.weights=auto takes the 3x weights of the model.\n"
         f"Licences: coco/*: {some_entry.licence}; torchvision/*: {ZOO['torchvision/imagenet_resnet50'].licence}."
     )
 

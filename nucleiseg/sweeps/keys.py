@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from nucleiseg.cli.hydra_files import typed_overrides
 from nucleiseg.errors import InputError
+from nucleiseg.invocation import invocation
 
 SEARCHPATH = "hydra.searchpath"
 """More folders of configuration: the one key of Hydra's that goes on to the jobs."""
@@ -61,7 +62,9 @@ def refuse_sweep_keys_alone() -> None:
     hydra = HydraConfig.get()
     given = [override for override in typed_overrides(hydra) if _key(override).startswith("sweep.")]
     if given and hydra.mode != RunMode.MULTIRUN:
-        raise InputError(f"{given[0]} is a sweep's: add -m (python train.py -m ...), or leave it out for a single run.")
+        raise InputError(
+            f"{given[0]} is a sweep's: add -m ({invocation('train')} -m ...), or leave it out for a single run."
+        )
 
 
 def refuse_ddp_in_sweep(trainer: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from nucleiseg.errors import InputError
+from nucleiseg.invocation import invocation
 from nucleiseg.run_folder import METRICS
 from nucleiseg.training.callbacks.step import StepCallback
 
@@ -39,7 +40,7 @@ class FolderWatch(StepCallback):
         if not self.run_dir.is_dir() or (self._has_metrics and not has_metrics):
             raise FolderLostError(
                 f"The run's folder {self.run_dir} was deleted or moved while the run was writing to it (noticed after "
-                f"step {step}), so training stopped. If it was moved, python train.py resume=ITS_NEW_PLACE continues "
-                "from its last checkpoint; if it was deleted, start the run again."
+                f"step {step}), so training stopped. If it was moved, {invocation('train')} "
+                "resume=ITS_NEW_PLACE continues from its last checkpoint; if it was deleted, start the run again."
             )
         self._has_metrics = has_metrics

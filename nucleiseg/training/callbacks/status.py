@@ -14,6 +14,7 @@ import torch
 from nucleiseg.devices import device_name, peak_memory_mb
 from nucleiseg.failures import explained
 from nucleiseg.files import write_json
+from nucleiseg.invocation import invocation
 from nucleiseg.run_folder import STATUS, known_status
 from nucleiseg.training.callbacks.step import StepCallback
 from nucleiseg.training.callbacks.timing import Timing
@@ -120,7 +121,7 @@ class Status(StepCallback):
 
 def how_to_go_on(run_dir: Path) -> str:
     """Return the command that resumes a run, as a sentence to be typed."""
-    return f"python train.py {shlex.quote(f'resume={run_dir}')} goes on."
+    return f"{invocation('train')} {shlex.quote(f'resume={run_dir}')} goes on."
 
 
 def _now() -> str:
