@@ -65,6 +65,11 @@ def resume(arguments: Sequence[str]) -> None:
     assert isinstance(merged, dict)
     if "data.root" in given:
         merged["data"]["root"] = str(_typed_path(given["data.root"]))
+    root = merged["data"].get("root") if isinstance(merged["data"], dict) else None
+    if root and not Path(str(root)).exists():
+        raise InputError(
+            f"The data of this run are not at {root}: if they were moved, data.root=FOLDER names their new place."
+        )
     train({str(key): value for key, value in merged.items()}, run_dir, resume=True)
 
 

@@ -1,16 +1,24 @@
 """A full disk in each file of a run and of its results: a sentence that names the file, and nothing half-written."""
 
 import errno
+import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tiny import TinyNetwork, read, train_tiny, what_was_computed
 
 from nucleiseg import files
+from nucleiseg.cli.evaluate import evaluate
+from nucleiseg.cli.leaderboard import leaderboard
+from nucleiseg.cli.train import train
+from nucleiseg.data.cache import SampleCache, load_all
+from nucleiseg.data.readers.demo import DemoReader, write_folders
 from nucleiseg.errors import InputError
 from nucleiseg.failures import explained
 from nucleiseg.files import atomic_path
@@ -132,3 +140,86 @@ def test_failures_are_sentences(error: Exception, sentence: str) -> None:
 def test_other_errors_are_not_explained() -> None:
     assert explained(ValueError("of ours")) is None
     assert explained(RuntimeError("shapes do not fit")) is None
+
+
+def fill(folder: Path) -> Path:
+    """Take all the space that is left in a small file system; return the file that holds it."""
+    file = folder / "filler"
+    with file.open("wb", buffering=0) as handle, suppress(OSError):
+        while True:
+            handle.write(bytes(4096))
+    return file
+
+
+def test_a_cache_on_a_full_disk_is_named_once_and_keeps_what_fitted(small_disk: Path) -> None:
+    """Eight samples of some 100 kB, of which the first few fit into 400."""
+    reader, folder = DemoReader(images=8, size=128, seed=1), small_disk / "cache"
+    with pytest.raises(InputError) as caught:
+        load_all(reader, SampleCache(folder))
+    [problem] = caught.value.problems
+    assert f"{folder} cannot be written (No space left on device)" in problem
+    assert "cache_dir" in problem
+    kept = list(folder.iterdir())
+    assert 0 < len(kept) < 8
+    assert all(file.suffix == ".sample" and not file.name.startswith(".") for file in kept)
+    again = SampleCache(folder)
+    for record in reader.records()[: len(kept)]:
+        again.prepare(reader, record)
+    assert again.written == 0
+
+
+def test_an_evaluation_names_its_file_and_keeps_the_old_one(small_disk: Path, tmp_path: Path) -> None:
+    write_folders(DemoReader(images=1, size=64, seed=1), tmp_path / "truth")
+    (tmp_path / "answer.json").write_text("[]")
+    (tmp_path / "images.json").write_text(
+        json.dumps([{"file_name": "demo_000.png", "id": 1, "height": 64, "width": 64}])
+    )
+    keys = {"predictions": tmp_path / "answer.json", "truth": tmp_path / "truth", "cache_dir": tmp_path / "cache"}
+    output = small_disk / "metrics.json"
+    output.write_text("of an earlier evaluation")
+    filler = fill(small_disk)
+    with pytest.raises(OSError, match="No space left") as caught:
+        evaluate(**keys, output=output)
+    assert explained(caught.value) == [
+        f"{output}: No space left on device. Free some space there, or write to another disk."
+    ]
+    assert output.read_text() == "of an earlier evaluation"
+    assert {path.name for path in small_disk.iterdir()} == {"metrics.json", "filler"}
+    filler.unlink()
+    evaluate(**keys, output=output)
+    assert json.loads(output.read_text())["ap"] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("full", ["output", "cache"])
+def test_a_leaderboard_names_its_file_or_does_without_its_cache(
+    small_disk: Path,
+    tmp_path: Path,
+    composed: Callable[..., dict[str, Any]],
+    tiny: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    full: str,
+) -> None:
+    monkeypatch.setenv("NUCLEISEG_CACHE", str(small_disk if full == "cache" else tmp_path / "cache"))
+    short = ["trainer.max_steps=1", "checkpoint.every=1", "validation.losses=false"]
+    train(composed("train", *tiny, *short), tmp_path / "run")
+    output = small_disk if full == "output" else tmp_path / "board"
+    keys = composed("leaderboard", f"runs='{tmp_path / 'run'}'", f"output='{output}'", "figures=false")
+    filler = fill(small_disk)
+    capsys.readouterr()
+    if full == "cache":
+        assert leaderboard(**keys) == 0
+        assert capsys.readouterr().err.count("No space left on device") == 1
+        assert {"leaderboard.csv", "best.ckpt"} <= {path.name for path in output.iterdir()}
+        return
+    with pytest.raises(OSError, match="No space left") as caught:
+        leaderboard(**keys)
+    [problem] = explained(caught.value) or []
+    assert problem.startswith(str(output))
+    assert {path.name for path in output.iterdir()} == {"filler"}
+    filler.unlink()
+    with pytest.raises(OSError, match="No space left") as caught:
+        leaderboard(**keys)
+    assert f"{output / 'best.ckpt'}: No space left" in str(explained(caught.value)), "of 45 MB"
+    assert not [path for path in output.iterdir() if path.name.startswith(".")]
