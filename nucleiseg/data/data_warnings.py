@@ -37,6 +37,10 @@ SENTENCES = {
         "Skipped 1 annotation that is not an area (a point or a line): {where}.",
         "Skipped {count} annotations that are not areas (points or lines): {where}.",
     ),
+    "regions": (
+        "Skipped 1 annotation beside detections, read as a region: {where}.",
+        "Skipped {count} annotations beside detections, read as regions: {where}.",
+    ),
     "cut": (
         "Warning: 1 annotation reaches beyond its image and is cut at the border: {where}.",
         "Warning: {count} annotations reach beyond their image and are cut at the border: {where}.",

@@ -40,10 +40,41 @@ def cellpose(root: Path) -> None:
     write_labels(root / "a_masks.png", LABELS)
 
 
+def aperio(root: Path) -> None:
+    write_image(root / "Tissue Images/a.tif")
+    vertices = "".join(f"<Vertex X='{x}' Y='{y}'/>" for x, y in corners(2, 3, 8, 9))
+    regions = f"<Regions><Region><Vertices>{vertices}</Vertices></Region></Regions>"
+    (root / "Annotations").mkdir()
+    (root / "Annotations/a.xml").write_text(f"<Annotations><Annotation>{regions}</Annotation></Annotations>")
+
+
+def geojson(root: Path) -> None:
+    write_image(root / "a.tif")
+    geometry = {"type": "Polygon", "coordinates": [corners(2, 3, 8, 9)]}
+    (root / "a_nuclei.geojson").write_text(json.dumps([{"type": "Feature", "geometry": geometry, "properties": {}}]))
+
+
+def labelme(root: Path) -> None:
+    write_image(root / "a.png")
+    shape = {"label": "x", "points": corners(2, 3, 8, 9), "shape_type": "polygon"}
+    (root / "a.json").write_text(json.dumps({"shapes": [shape], "imagePath": "a.png"}))
+
+
+def via(root: Path) -> None:
+    write_image(root / "a.png")
+    shape = {"name": "rect", "x": 2, "y": 2, "width": 5, "height": 5}
+    regions = [{"shape_attributes": shape, "region_attributes": {}}]
+    (root / "via_region_data.json").write_text(json.dumps({"a.png1": {"filename": "a.png", "regions": regions}}))
+
+
 LAYOUTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "folders": (folders, r"one folder per image: 2 images, \d+ mask files"),
     "coco": (coco, "COCO JSON: 1 image, 1 annotation"),
     "label_maps": (label_maps, "label maps: 2 images, 2 label maps"),
+    "aperio": (aperio, "MoNuSeg or MoNuSAC: 1 image, 1 XML file"),
+    "geojson": (geojson, "QuPath GeoJSON: 1 image, 1 GeoJSON file"),
+    "labelme": (labelme, "LabelMe: 1 image, 1 JSON file"),
+    "via": (via, "VGG Image Annotator: 1 image, 1 JSON file"),
     "cellpose": (cellpose, "Cellpose: 1 image, 1 mask file"),
 }
 
@@ -95,10 +126,26 @@ def masks_alone(root: Path) -> None:
     write_labels(root / "a_masks.png", LABELS)
 
 
+def without_images(layout: Callable[[Path], None]) -> Callable[[Path], None]:
+    def write(root: Path) -> None:
+        layout(root)
+        for path in Tree.of(root).images():
+            path.unlink()
+
+    return write
+
+
 NEAR_MISSES: list[tuple[Callable[[Path], None], str]] = [
     (no_masks, "one folder per image: 2 images, 0 mask files, but without mask files in NAME/masks"),
     (no_images, "COCO JSON: 1 image, 1 annotation, but without image files beside the JSON file"),
     (no_pairs, "label maps: 2 images, 0 label maps, but without label maps of the images' names"),
+    (without_images(aperio), "MoNuSeg or MoNuSAC: 0 images, 1 XML file, but without images of the XML files' names"),
+    (
+        without_images(geojson),
+        "QuPath GeoJSON: 0 images, 1 GeoJSON file, but without images of the GeoJSON",
+    ),
+    (without_images(labelme), "LabelMe: 0 images, 1 JSON file, but without images of the JSON files' names"),
+    (without_images(via), "VGG Image Annotator: 1 image, 1 JSON file, but without image files of the names that the"),
     (masks_alone, "Cellpose: 0 images, 1 mask file, but without images of the masks' names"),
 ]
 
@@ -113,7 +160,7 @@ def test_near_misses_are_named(write: Callable[[Path], None], sentence: str, tmp
 
 def test_nothing_and_several_layouts(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(InputError, match=r"1 file is not in a known layout\. Known are cellpose, coco,"):
+    with pytest.raises(InputError, match=r"1 file is not in a known layout\. Known are aperio, cellpose, coco,"):
         AutoReader(root=tmp_path).resolve()
     with pytest.raises(InputError, match="does not exist"):
         AutoReader(root=tmp_path / "absent").resolve()

@@ -36,7 +36,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"preprocessing": {"scale": math.inf}}, "scale is inf"),
         ({"preprocessing": {"short": 0, "long": 5}}, "short is 0"),
         ({"preprocessing": {"mpp": -0.5}}, "mpp is -0.5"),
-        ({"preprocessing": {"crop": [math.nan, 1.0], "short": 5}}, "crop is (nan, 1.0)"),
+        ({"preprocessing": {"crop": [math.nan, 1.0], "short": 5}}, "crop is [nan, 1.0]"),
     ],
 )
 def test_numbers_out_of_range_are_refused(

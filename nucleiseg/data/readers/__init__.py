@@ -1,18 +1,26 @@
 """Readers by the name that `reader` gives them; a new format is a file here and a line below."""
 
+from nucleiseg.data.readers.aperio import AperioReader
 from nucleiseg.data.readers.auto import AutoReader
 from nucleiseg.data.readers.base import Reader
 from nucleiseg.data.readers.cellpose import CellposeReader
 from nucleiseg.data.readers.coco import CocoReader
 from nucleiseg.data.readers.demo import DemoReader
 from nucleiseg.data.readers.folders import FoldersReader
+from nucleiseg.data.readers.geojson import GeoJsonReader
 from nucleiseg.data.readers.label_maps import LabelMapsReader
+from nucleiseg.data.readers.labelme import LabelMeReader
+from nucleiseg.data.readers.via import ViaReader
 
 READERS: dict[str, type[Reader]] = {
+    "aperio": AperioReader,
     "auto": AutoReader,
     "cellpose": CellposeReader,
     "coco": CocoReader,
     "demo": DemoReader,
     "folders": FoldersReader,
+    "geojson": GeoJsonReader,
     "label_maps": LabelMapsReader,
+    "labelme": LabelMeReader,
+    "via": ViaReader,
 }
