@@ -5,8 +5,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from reader_files import SHAPE, box, corners, label_map, write_image, write_labels
+from scipy.io import savemat
 
 from nucleiseg.data.readers import READERS
 from nucleiseg.data.readers.auto import AutoReader
@@ -67,6 +69,50 @@ def via(root: Path) -> None:
     (root / "via_region_data.json").write_text(json.dumps({"a.png1": {"filename": "a.png", "regions": regions}}))
 
 
+def pannuke(root: Path) -> None:
+    for name, channels in (("images", 3), ("masks", 6)):
+        folder = root / f"Fold 1/{name}/fold1"
+        folder.mkdir(parents=True)
+        array = np.zeros((2, *SHAPE, channels))
+        array[..., 0] = LABELS
+        np.save(folder / f"{name}.npy", array)
+
+
+def conic(root: Path) -> None:
+    for name, channels in (("images", 3), ("labels", 2)):
+        array = np.zeros((2, *SHAPE, channels), np.uint8)
+        array[..., 0] = LABELS
+        np.save(root / f"{name}.npy", array)
+    (root / "patch_info.csv").write_text("patch_info\na-0\na-1\n")
+
+
+def matlab(root: Path) -> None:
+    write_image(root / "Images/a.png")
+    (root / "Labels").mkdir()
+    savemat(root / "Labels/a.mat", {"inst_map": LABELS})
+
+
+def nuinsseg(root: Path) -> None:
+    write_image(root / "human liver/tissue images/a.png")
+    write_labels(root / "human liver/label masks modify/a.tif", LABELS)
+    write_labels(root / "human liver/label masks/a.tif", LABELS)
+
+
+def cryonuseg(root: Path) -> None:
+    write_image(root / "tissue images/a.tif")
+    write_labels(root / "Annotator 1 (biologist)/label masks modify/a.tif", LABELS)
+
+
+def tnbc(root: Path) -> None:
+    write_image(root / "Slide_01/01_1.png")
+    write_labels(root / "GT_01/01_1.png", (LABELS > 0).astype(np.uint8) * 255)
+
+
+def vrdl2025(root: Path) -> None:
+    write_image(root / "train/0a1b/image.tif")
+    write_labels(root / "train/0a1b/class2.tif", LABELS)
+
+
 LAYOUTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "folders": (folders, r"one folder per image: 2 images, \d+ mask files"),
     "coco": (coco, "COCO JSON: 1 image, 1 annotation"),
@@ -75,6 +121,13 @@ LAYOUTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "geojson": (geojson, "QuPath GeoJSON: 1 image, 1 GeoJSON file"),
     "labelme": (labelme, "LabelMe: 1 image, 1 JSON file"),
     "via": (via, "VGG Image Annotator: 1 image, 1 JSON file"),
+    "pannuke": (pannuke, "PanNuke: 2 images, 1 array of masks"),
+    "conic": (conic, "CoNIC: 2 images"),
+    "matlab": (matlab, "CoNSeP, Kumar or CPM: 1 image, 1 MATLAB file"),
+    "nuinsseg": (nuinsseg, "NuInsSeg: 1 image, 1 label map"),
+    "cryonuseg": (cryonuseg, "CryoNuSeg: 1 image, 1 rater"),
+    "tnbc": (tnbc, "TNBC: 1 image, 1 semantic mask"),
+    "vrdl2025": (vrdl2025, "VRDL homework 2025: 1 image, 1 label map"),
     "cellpose": (cellpose, "Cellpose: 1 image, 1 mask file"),
 }
 
@@ -126,6 +179,14 @@ def masks_alone(root: Path) -> None:
     write_labels(root / "a_masks.png", LABELS)
 
 
+def without(layout: Callable[[Path], None], name: str) -> Callable[[Path], None]:
+    def write(root: Path) -> None:
+        layout(root)
+        next(path for path in Tree.of(root).files if path.as_posix().endswith(name)).unlink()
+
+    return write
+
+
 def without_images(layout: Callable[[Path], None]) -> Callable[[Path], None]:
     def write(root: Path) -> None:
         layout(root)
@@ -146,6 +207,12 @@ NEAR_MISSES: list[tuple[Callable[[Path], None], str]] = [
     ),
     (without_images(labelme), "LabelMe: 0 images, 1 JSON file, but without images of the JSON files' names"),
     (without_images(via), "VGG Image Annotator: 1 image, 1 JSON file, but without image files of the names that the"),
+    (without(pannuke, "images.npy"), "PanNuke: 2 images, 1 array of masks (the number of images is the first's), but"),
+    (without(conic, "images.npy"), "CoNIC: 2 images, but without images.npy beside labels.npy"),
+    (without_images(matlab), "CoNSeP, Kumar or CPM: 0 images, 1 MATLAB file, but without images of the MATLAB files'"),
+    (without(nuinsseg, "a.png"), "NuInsSeg: 0 images, 1 label map, but without images in ORGAN/tissue images"),
+    (without(tnbc, "Slide_01/01_1.png"), "TNBC: 0 images, 1 semantic mask, but without images in Slide_NN"),
+    (without(vrdl2025, "image.tif"), "VRDL homework 2025: 0 images, 1 label map, but without image.tif beside"),
     (masks_alone, "Cellpose: 0 images, 1 mask file, but without images of the masks' names"),
 ]
 

@@ -118,7 +118,8 @@ def check_labels(values: np.ndarray, path: Path) -> np.ndarray:
     Raises:
         InputError: if they are not whole numbers from 0.
     """
-    is_whole = values.dtype.kind in "bui" or (np.isfinite(values).all() and (values == np.rint(values)).all())
+    kind = values.dtype.kind
+    is_whole = kind in "bui" or (kind == "f" and np.isfinite(values).all() and (values == np.rint(values)).all())
     if values.ndim != 2 or not is_whole or values.min(initial=0) < 0 or values.max(initial=0) > np.iinfo(np.int32).max:
         raise InputError(f"{path} is not a label map: it accepts a plane of whole numbers from 0, the background.")
     return values.astype(np.int64)
