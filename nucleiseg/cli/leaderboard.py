@@ -37,9 +37,6 @@ from nucleiseg.writers.origin import read_origin
 WIDTH = 200
 """Width of the printed table where the output is not a terminal, whose width rich assumes to be 80."""
 
-REFIT = "refit"
-"""Folder of the run on all images, in the output folder."""
-
 HEADING_WIDTH = 10
 """Characters in a line of a heading, so that headings are no wider than their numbers."""
 
@@ -169,7 +166,8 @@ def leaderboard(**keys: Any) -> int:  # noqa: ANN401
     say(f"{invocation('predict')} {override('checkpoint', output / BEST)} input=FILE_OR_FOLDER")
     if settings.refit:
         try:
-            refit(best.job, output / REFIT, run=settings.refit == "run")
+            folder = output.resolve()  # beside it: a run inside would be ranked by the next call
+            refit(best.job, folder.with_name(f"{folder.name}_refit"), run=settings.refit == "run")
         except InputError as error:
             fail(f"Refit: {error}")
     if failures:

@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from nucleiseg.cli.explanations import CONF
-from nucleiseg.cli.overrides import quoted
+from nucleiseg.cli.overrides import PLAIN, quoted
 from nucleiseg.errors import InputError
 from nucleiseg.files import require_regular_file
 from nucleiseg.leaderboard.candidates import EvaluationJob
@@ -54,7 +54,8 @@ def refit_arguments(best: EvaluationJob, folder: Path) -> list[str]:
     total = (config.get("optim") or {}).get("total_steps") or (config.get("trainer") or {}).get("max_steps")
     schedule = [f"optim.total_steps={total}"] if total else []
     images = ["data.val=none", "data.fold=null"]
-    return [*kept, *images, f"trainer.max_steps={best.step}", *schedule, f"hydra.run.dir={quoted(folder)}"]
+    place = str(folder) if PLAIN.fullmatch(str(folder)) else quoted(folder)
+    return [*kept, *images, f"trainer.max_steps={best.step}", *schedule, f"hydra.run.dir={place}"]
 
 
 def refit(best: EvaluationJob, folder: Path, *, run: bool) -> None:

@@ -475,7 +475,7 @@ def test_a_refit_trains_the_winner_on_all_images(
     (run / ".hydra" / "overrides.yaml").write_text(json.dumps(overrides))
     assert call(f"runs='{run}'", "refit=true") == 0
     arguments = ["data=demo", "++optim.lr=0.1", "data.val=none", "data.fold=null"]
-    arguments += ["trainer.max_steps=4", "optim.total_steps=9", f"hydra.run.dir='{run / 'refit'}'"]
+    arguments += ["trainer.max_steps=4", "optim.total_steps=9", f"hydra.run.dir={run}_refit"]
     assert f"python train.py {shlex.join(arguments)}" in capsys.readouterr().err
     assert started == []
     assert call(f"runs='{run}'", "refit=run") == 1
