@@ -15,7 +15,7 @@ INDISTINGUISHABLE = "statistically indistinguishable from the best row"
 
 TIED = f"† {INDISTINGUISHABLE}: 0 lies in the 95 % interval of their difference (paired bootstrap)."
 
-UNKNOWN = f"† {INDISTINGUISHABLE}: no interval of their difference could be computed, or 0 lies in it."
+UNKNOWN = "† not distinguished from the best row: no interval of their difference could be computed, or 0 lies in it."
 
 LATEX_SPECIAL = {
     "\\": r"\textbackslash{}",

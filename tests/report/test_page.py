@@ -77,7 +77,7 @@ def test_a_page_says_what_there_is(tmp_path: Path) -> None:
         "1 more image is not shown",
         "Predictions of run, step 100, on the images",
         "score 0.50 or more</figcaption>",
-        "1 row is statistically indistinguishable from it.",
+        "1 row is tied with it.",
         "<dt>95 % interval</dt>",
         "<dt>minus the best</dt>",
         "<code>seed</code>",
