@@ -119,7 +119,7 @@ def leaderboard(**keys: Any) -> int:  # noqa: ANN401
         The number of runs, checkpoints and averages that could not be evaluated, and of failed refits.
 
     Raises:
-        InputError: if a key isn't accepted, there is no run, no checkpoint can be evaluated, or the output cannot be
+        InputError: if a key isn't accepted, no run is found, no checkpoint can be evaluated, or the output cannot be
             written.
     """
     from nucleiseg.report import submissions  # hash files; the rest of the report is imported when it is written
@@ -147,21 +147,16 @@ def leaderboard(**keys: Any) -> int:  # noqa: ANN401
     if not scored:
         raise InputError([*failures, *hints(failures)] or "The runs have no checkpoint yet: try again later.")
     best = best_of(board.best, scored, metric)
-    caveats = [
-        *board.notes,
-        *scored_caveats(scored, metric),
-        *best_caveats(board, best.candidate),
-        *run_caveats(runs, settings.images, settings.precision),
-    ]
     write_best(best, output / BEST, cache)
     if answer is not None:
         submissions.record_scored(ledger, answer, settings.board_score, settings.note, scored, metric, cache)
     from nucleiseg.report.leaderboard_files import write_files
 
-    written = replace(board, notes=(*caveats, *failures))
+    board = replace(board, notes=_caveats(settings, board, scored, best, runs))
+    written = replace(board, notes=(*board.notes, *failures))
     banner = synthetic_note(runs, settings.images)
     names = write_files(output, written, runs, best, cache, banner=banner, figures=settings.figures)
-    print_leaderboard(replace(board, notes=tuple(caveats)))
+    print_leaderboard(board)
     say(f"Written to {output}: {', '.join(names)}, {BEST} ({board.best.name}).")
     say(f"{invocation('predict')} {override('checkpoint', output / BEST)} input=FILE_OR_FOLDER")
     if settings.refit:
@@ -173,6 +168,15 @@ def leaderboard(**keys: Any) -> int:  # noqa: ANN401
     if failures:
         say(" ".join([f"{counted(len(failures), 'problem')}; the rest is ranked.", *hints(failures)]))
     return len(failures)
+
+
+def _caveats(
+    settings: LeaderboardSettings, board: Leaderboard, scored: Sequence[Scored], best: Scored, runs: Sequence[Run]
+) -> tuple[str, ...]:
+    """Return the notes of the leaderboard with those on checkpoints, choice of the best and runs."""
+    of_checkpoints = scored_caveats(scored, find_metric(settings.rank_by))
+    of_runs = run_caveats(runs, settings.images, settings.precision)
+    return (*board.notes, *of_checkpoints, *best_caveats(board, best.candidate), *of_runs)
 
 
 def hints(failures: Iterable[str]) -> list[str]:

@@ -123,7 +123,7 @@ def rank(
         seed: of the resamples: the same call gives the same leaderboard.
 
     Raises:
-        InputError: if there is no candidate, or no such metric; the sentence names the accepted ones.
+        InputError: for an empty list, or an unknown metric; the sentence names the accepted ones.
     """
     metric = find_metric(rank_by)
     if not candidates:

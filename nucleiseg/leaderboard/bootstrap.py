@@ -96,7 +96,7 @@ def interval(values: np.ndarray, value: float, images: Sequence[int]) -> Interva
         images: number of images of each image set that the value is the mean of.
 
     Returns:
-        Its two ends; NaN if there is no image set, one of them has a single image, or no value is defined.
+        Its two ends; NaN without an image set, if one of them has a single image, or if no value is defined.
     """
     defined = values[~np.isnan(values)]
     if min(images, default=0) < 2 or not len(defined):

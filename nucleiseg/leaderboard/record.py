@@ -105,7 +105,7 @@ class EvaluationRecord:
             categories: label -> name of the class, for the metrics of each class.
 
         Raises:
-            ValueError: if there is no image.
+            ValueError: without any image.
         """
         report = evaluate(truths, results, count_threshold, categories)
         images = []

@@ -49,7 +49,9 @@ def name_settings(runs: Sequence[Run]) -> list[Setting]:
         One setting for each run, in their order; runs that differ only in seed or fold share one.
     """
     flat = [_result_changing_values(run) for run in runs]
-    shown = _differing_keys(flat)
+    keys = list(dict.fromkeys(key for values in flat for key in values if key not in FOLLOWS))
+    keys += [key for key, other in FOLLOWS.items() if any(values.get(key) != values.get(other) for values in flat)]
+    shown = [key for key in keys if key != "model.name" and _differs(key, flat)]
     # the last part of each key is enough where no other key ends alike: `saturation`; a group's `name`: `optim`
     lasts = [key.rsplit(".", 1)[-1] for key in shown]
     short = {
@@ -102,13 +104,6 @@ def _data_names(runs: Sequence[Run], flat: Sequence[Mapping[str, Any]]) -> dict[
         names.setdefault(values["data.set"], PurePath(str(data.get("root") or data.get("reader"))).name)
     found = list(names.values())
     return {digest: name if found.count(name) == 1 else f"{name} {digest[:4]}" for digest, name in names.items()}
-
-
-def _differing_keys(flat: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the keys that a name has to mention, in the order of the configuration."""
-    keys = list(dict.fromkeys(key for values in flat for key in values if key not in FOLLOWS))
-    keys += [key for key, other in FOLLOWS.items() if any(values.get(key) != values.get(other) for values in flat)]
-    return [key for key in keys if key != "model.name" and _differs(key, flat)]
 
 
 def _differs(key: str, flat: Sequence[Mapping[str, Any]]) -> bool:

@@ -171,7 +171,7 @@ def draw_sizes(summaries: Sequence[ImageSummary]) -> Figure:
     shown = sizes[sizes <= np.percentile(sizes, 99.5)] if len(sizes) else sizes
     axis.hist(shown, bins=min(40, max(len(np.unique(shown.round())), 1)), color=BLUE)
     if len(sizes):
-        axis.margins(y=0.14)  # room for the median above the bars
+        axis.margins(y=0.14)  # space for the median above the bars
         median = float(np.median(sizes))
         axis.axvline(median, color=VERMILLION, linestyle="--", linewidth=1.4)
         axis.annotate(

@@ -107,16 +107,12 @@ def data_check(
         sentence = f"None of the {len(counts)} images has a nucleus, so nothing can be learned: check data.root."
         return [Finding("warning", sentence)]
     scales = np.array([recipe.nominal_scale(summary.height, summary.width) for summary in summaries])
-    boxes = _boxes_at_training_scale(summaries, scales)
+    scaled = [summary.boxes * scale for summary, scale in zip(summaries, scales, strict=True)]
+    boxes = np.concatenate([of_image.reshape(-1, 4) for of_image in scaled])
     findings = [*_describe_counts(counts), _describe_sizes(boxes, scales), *_check_scales(summaries, scales)]
     findings += [_check_anchors(boxes, anchors)]
     findings += _check_limits(summaries, counts, limits, recipe)
     return findings + (_describe_plan(plan) if plan is not None else [])
-
-
-def _boxes_at_training_scale(summaries: Sequence[ImageSummary], scales: np.ndarray) -> np.ndarray:
-    scaled = [summary.boxes * scale for summary, scale in zip(summaries, scales, strict=True)]
-    return np.concatenate([boxes.reshape(-1, 4) for boxes in scaled])
 
 
 def _describe_counts(counts: np.ndarray) -> list[Finding]:
@@ -228,7 +224,9 @@ def _describe_plan(plan: RunPlan) -> list[Finding]:
     names = "last.ckpt and previous.ckpt of" if states == 2 else "last.ckpt of"
     disk = f"{checkpoints}, {names} {_size(plan.last_bytes)}{' each' * (states == 2)}: {_size(total)} on the disk"
     if plan.free_bytes is not None and plan.free_bytes < total:
-        advice = f"but {_size(plan.free_bytes)} are free: make room, raise checkpoint.every, or set checkpoint.keep"
+        advice = (
+            f"but {_size(plan.free_bytes)} are free: delete files, raise checkpoint.every, or set checkpoint.keep"
+        )
         findings = [Finding("warning", f"{disk}, {advice}.")]
     else:
         findings = [Finding("info", f"{disk}.")]

@@ -103,6 +103,7 @@ def _context(page: Page) -> dict[str, Any]:
     for chart in charts(page.leaderboard, page.runs, page.summaries, page.submissions):
         svg = themed_svg(chart.draw(False), chart.name, f"{chart.title}. {chart.description}")
         figures[chart.group].append(PageFigure(chart, svg))
+    shown = {image.name for image in page.shown.record.images} if page.shown else set()
     tables = [leaderboard_table(table) for table in page.leaderboard.tables]
     return {
         "page": page,
@@ -118,7 +119,7 @@ def _context(page: Page) -> dict[str, Any]:
         "run_keys": _keys([run.name for run in page.runs]),
         "setting_keys": [_keys(settings_of(table)) for table in page.leaderboard.tables],
         "styles": STYLES,
-        "hidden_images": _hidden_images(page),
+        "hidden_images": len(shown - {image.name for image in page.gallery}),
         "differences": differences(page.runs),
         "correlations": [correlation.sentence for correlation in correlations(page.submissions)],
         "counted": counted,
@@ -146,12 +147,6 @@ def _keys(names: Sequence[str]) -> list[LegendKey]:
         color, style = line_of(number)
         keys.append(LegendKey(number, name, f"var(--{VARIABLES[color.lower()]})", DASHES[style]))
     return keys
-
-
-def _hidden_images(page: Page) -> int:
-    """Return the number of images of its checkpoint that the gallery doesn't show."""
-    images = page.shown.record.images if page.shown else ()
-    return len({image.name for image in images} - {image.name for image in page.gallery})
 
 
 def _definitions(tables: Sequence[LeaderboardTable]) -> dict[str, str]:

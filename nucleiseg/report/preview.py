@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -139,8 +140,10 @@ def draw_counts(summaries: Sequence[ImageSummary], limits: Mapping[str, int]) ->
     axis = figure.add_subplot()
     axis.plot(counts, color=BLUE, marker="o", markersize=4, linewidth=1.4, label="nuclei in the image")
     ceiling = 2 * max(int(counts.max()), 1)
-    for (name, limit), (color, style) in zip(limits.items(), _cycle(LIMIT_STYLES, len(limits)), strict=True):
-        label = f"limit of {limit:,} {name}: {_cut(counts, limit)}"
+    for (name, limit), (color, style) in zip(limits.items(), cycle(LIMIT_STYLES), strict=False):
+        lost = int((counts - limit).clip(min=0).sum())
+        cut = f"cuts {int((counts > limit).sum())} of {len(counts)} images, {lost:,} nuclei" if lost else "cuts nothing"
+        label = f"limit of {limit:,} {name}: {cut}"
         if limit <= ceiling:
             axis.axhline(limit, color=color, linestyle=style, linewidth=1.4, label=label)
         else:  # a line there would compress the counts
@@ -163,17 +166,6 @@ def _label_images(axis: Axes, names: Sequence[str]) -> None:
     else:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set_xlabel("image (number in the order of names)")
-
-
-def _cut(counts: np.ndarray, limit: int) -> str:
-    lost = int((counts - limit).clip(min=0).sum())
-    if lost == 0:
-        return "cuts nothing"
-    return f"cuts {int((counts > limit).sum())} of {len(counts)} images, {lost:,} nuclei"
-
-
-def _cycle(styles: Sequence[tuple[str, str]], count: int) -> list[tuple[str, str]]:
-    return [styles[index % len(styles)] for index in range(count)]
 
 
 def _sheet(count: int, title: str, columns: int, inches: float) -> tuple[Figure, list[Axes]]:

@@ -193,7 +193,7 @@ def record_submission(
 
 
 def read_submissions(path: Path) -> list[Submission]:
-    """Read the rows of a ledger; none if there is no file.
+    """Read the rows of a ledger; none if the file is missing.
 
     Raises:
         InputError: naming every line that cannot be read.
@@ -202,7 +202,7 @@ def read_submissions(path: Path) -> list[Submission]:
 
 
 def read_ledger(path: Path) -> tuple[list[Submission], CsvForm]:
-    """Read the rows of a ledger and its form; no rows and the default form if there is no file.
+    """Read the rows of a ledger and its form; no rows and the default form if the file is missing.
 
     Raises:
         InputError: naming every line that cannot be read.
