@@ -1,5 +1,6 @@
 """The command that trains the setting of the best checkpoint again, on all images of its data."""
 
+import os
 import shlex
 import subprocess
 import sys
@@ -7,10 +8,11 @@ from pathlib import Path
 
 import yaml
 
-from nucleiseg.cli.explanations import CONF
+import nucleiseg
 from nucleiseg.cli.overrides import PLAIN, quoted
 from nucleiseg.errors import InputError
 from nucleiseg.files import require_regular_file
+from nucleiseg.invocation import invocation
 from nucleiseg.leaderboard.candidates import EvaluationJob
 from nucleiseg.progress import say
 
@@ -70,11 +72,15 @@ def refit(best: EvaluationJob, folder: Path, *, run: bool) -> None:
         InputError: if the run's command line is missing or damaged, names classes to import, or the training fails.
     """
     arguments = refit_arguments(best, folder)
-    say(f"To train {best.setting.name} on all images: python train.py {shlex.join(arguments)}")
+    say(f"To train {best.setting.name} on all images: {invocation('train')} {shlex.join(arguments)}")
     if not run:
         return
     if any("_target_" in item for item in arguments):  # it comes from a file, which must not choose code to run
         raise InputError(f"{best.run.name} names classes on its command line (_target_): run the command yourself.")
-    code = subprocess.run([sys.executable, str(CONF.parent / "train.py"), *arguments], check=False).returncode
+    # the package may not be installed, and lie elsewhere than the working directory
+    paths = [str(Path(nucleiseg.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    command = [sys.executable, "-m", "nucleiseg", "train", *arguments]
+    code = subprocess.run(command, check=False, env=environment).returncode
     if code:
         raise InputError(f"The training on all images in {folder} ended with exit code {code}: see the messages above.")

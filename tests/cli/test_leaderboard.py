@@ -463,7 +463,7 @@ def test_a_refit_trains_the_winner_on_all_images(
     run = make_run("one", "trainer.max_steps=9", steps=(4,))
     started: list[list[str]] = []
 
-    def start(command: list[str], check: bool) -> SimpleNamespace:
+    def start(command: list[str], check: bool, env: dict[str, str]) -> SimpleNamespace:
         started.append(command)
         return SimpleNamespace(returncode=3)
 
@@ -480,7 +480,7 @@ def test_a_refit_trains_the_winner_on_all_images(
     assert started == []
     assert call(f"runs='{run}'", "refit=run") == 1
     assert "exit code 3" in capsys.readouterr().err
-    assert started[0][2:] == arguments
+    assert started[0][1:] == ["-m", "nucleiseg", "train", *arguments]
     (run / ".hydra" / "overrides.yaml").write_text(json.dumps(["+callbacks.mine={_target_: os.system}"]))
     assert call(f"runs='{run}'", "refit=run") == 1
     assert "names classes on its command line" in capsys.readouterr().err
