@@ -224,9 +224,7 @@ def _describe_plan(plan: RunPlan) -> list[Finding]:
     names = "last.ckpt and previous.ckpt of" if states == 2 else "last.ckpt of"
     disk = f"{checkpoints}, {names} {_size(plan.last_bytes)}{' each' * (states == 2)}: {_size(total)} on the disk"
     if plan.free_bytes is not None and plan.free_bytes < total:
-        advice = (
-            f"but {_size(plan.free_bytes)} are free: delete files, raise checkpoint.every, or set checkpoint.keep"
-        )
+        advice = f"but {_size(plan.free_bytes)} are free: delete files, raise checkpoint.every, or set checkpoint.keep"
         findings = [Finding("warning", f"{disk}, {advice}.")]
     else:
         findings = [Finding("info", f"{disk}.")]

@@ -328,7 +328,7 @@ def test_runs_whose_data_were_moved(
     old.rename(new)
     with pytest.raises(InputError, match="old does not exist"):
         call(f"runs='{tmp_path / 'runs'}'")
-    with pytest.raises(InputError, match=r"(?s)not those that the run was trained with.*data\.root=FOLDER"):
+    with pytest.raises(InputError, match=r"(?s)not those that the run was trained with.*data\.root=DIR"):
         call(f"runs='{tmp_path / 'runs'}'", f"data.root='{other}'")
     monkeypatch.chdir(tmp_path)
     assert call(f"runs='{tmp_path / 'runs'}'", "data.root=new") == 0

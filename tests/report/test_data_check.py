@@ -108,7 +108,7 @@ def test_candidates_are_named_where_they_limit_as_well() -> None:
     (both,) = warnings(check([40, 120], limits=replace(WIDE, test_candidates=100, test_proposals=100)))
     assert "raise model.rpn.post_nms_test and model.rpn.pre_nms_test (candidates on each map) above 120" in both
     (alone,) = warnings(check([40, 120], limits=replace(WIDE, test_candidates=100)))
-    assert "100 candidates on each map may cut" in alone
+    assert "100 candidates on each map may still cut" in alone
     assert "raise model.rpn.pre_nms_test above 120" in alone
     (crop,) = warnings(check([40, 120], limits=replace(WIDE, train_candidates=29)))
     assert "raise model.rpn.pre_nms_train above 30" in crop
