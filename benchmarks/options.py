@@ -4,11 +4,13 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from typing import Any, TypeVar, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, get_origin, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from benchmarks.result import Result, publish
 from nucleiseg.errors import InputError
-from nucleiseg.models.plain import from_mapping
+from nucleiseg.settings import AsTuple, describe, shown, unknown_key
 
 Options = TypeVar("Options")
 
@@ -31,11 +33,20 @@ def parse(options: type[Options], arguments: Sequence[str]) -> Options:
             known = ", ".join(field.name for field in fields(options))  # type: ignore[arg-type]
             raise InputError(f"{argument} has no value: give KEY=VALUE; the keys are {known}.")
         given[key] = _read(value, hints.get(key))
-    return from_mapping(options, given, "")
+    problems = [unknown_key(key, hints) for key in given if key not in hints]
+    for key in given.keys() & hints.keys():
+        try:
+            accepted: Any = Annotated[hints[key], AsTuple]
+            given[key] = TypeAdapter(accepted).validate_python(given[key], strict=True)
+        except ValidationError:
+            problems.append(f"{key} is {shown(given[key])}; it accepts {describe(hints[key])}.")
+    if problems:
+        raise InputError(problems)
+    return options(**given)
 
 
 def _read(text: str, hint: Any) -> Any:  # noqa: ANN401
-    """Parse a value for the type of its field; `from_mapping` checks the result."""
+    """Parse a value for the type of its field; `parse` checks the result."""
     if get_origin(hint) is tuple:
         return [_read(part, None) for part in text.split(",")]
     if hint is str:
