@@ -17,8 +17,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field
 
 from nucleiseg.errors import InputError
-from nucleiseg.models.backbones.families import require_family
-from nucleiseg.models.backbones.registry import BackboneSource, find_backbone
+from nucleiseg.models.backbones.families import find_backbone, require_family
+from nucleiseg.models.backbones.registry import BackboneSource
 from nucleiseg.models.norm import NormName
 from nucleiseg.renamed_keys import WITHOUT_EFFECT, with_current_model_keys
 from nucleiseg.settings import Accepts, AsTuple, Settings, Share, settings

@@ -6,7 +6,8 @@ So these settings follow the weights wherever the configuration leaves them open
 
 from dataclasses import dataclass, replace
 
-from nucleiseg.models.backbones.registry import BackboneSource, find_backbone
+from nucleiseg.models.backbones.families import find_backbone
+from nucleiseg.models.backbones.registry import BackboneSource
 from nucleiseg.models.config import AUTO, ModelConfig
 from nucleiseg.models.norm import NormName, resolve_norm_and_freeze
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Literal
 
-from nucleiseg.models.backbones.registry import find_backbone
+from nucleiseg.models.backbones.families import find_backbone
 from nucleiseg.models.config import Family, ModelConfig, NumericsName
 
 Kind = Literal["detectron2", "torchvision", "torchvision_backbone"]

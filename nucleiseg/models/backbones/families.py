@@ -9,6 +9,7 @@ The pyramid's convolutions start from a Kaiming-uniform distribution with a = 1,
 (`c2_xavier_fill`).
 """
 
+from difflib import get_close_matches
 from typing import NamedTuple, get_args
 
 from torch import Tensor, nn
@@ -25,9 +26,9 @@ from nucleiseg.models.backbones.registry import (
     BackboneFamily,
     BackboneOptions,
     BackboneSource,
-    find_backbone,
 )
 from nucleiseg.models.backbones.resnet import ResNetSpec, build_resnet
+from nucleiseg.models.backbones.timm_models import timm_entry
 from nucleiseg.models.norm import make_norm_layer
 
 FAMILIES: tuple[BackboneFamily, ...] = get_args(BackboneFamily)
@@ -145,6 +146,24 @@ def build_backbone(
     if family == "fpn":
         return BackboneParts(PyramidBackbone(parts, fpn_channels, norm), None, parts.head_channels)
     return BackboneParts(SingleMapBackbone(parts), parts.head, parts.head_channels)
+
+
+def find_backbone(name: str, source: BackboneSource = "registry") -> BackboneEntry:
+    """Return the entry of a registered backbone, or of a model of timm.
+
+    Raises:
+        InputError: no such name; or timm is needed and not installed.
+    """
+    if source == "timm":
+        return timm_entry(name)
+    if name not in BACKBONES:
+        close = get_close_matches(name, BACKBONES, n=1, cutoff=0.7)
+        meant = f"Did you mean {close[0]}? " if close else ""
+        raise InputError(
+            f"backbone is {name!r}; it accepts one of {', '.join(BACKBONES)}. {meant}For a model of timm set "
+            "backbone_source=timm; a backbone of your own is registered by importing its module first."
+        )
+    return BACKBONES[name]
 
 
 def require_family(entry: BackboneEntry, family: BackboneFamily) -> None:

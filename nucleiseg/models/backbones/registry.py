@@ -15,12 +15,9 @@ network = build(ModelConfig(name="mine", backbone="my_net"), num_classes=1)
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Literal
 
 from torch import nn
-
-from nucleiseg.errors import InputError
 
 PYRAMID_STRIDES = (4, 8, 16, 32)
 """Strides of the maps that FPN needs, the finest first."""
@@ -104,25 +101,3 @@ def register_backbone(
         return build
 
     return register
-
-
-def find_backbone(name: str, source: BackboneSource = "registry") -> BackboneEntry:
-    """Return the entry of a registered backbone, or of a model of timm.
-
-    Raises:
-        InputError: no such name; or timm is needed and not installed.
-    """
-    if source == "timm":
-        from nucleiseg.models.backbones.timm_models import (
-            timm_entry,  # registers nothing; timm takes a second to import
-        )
-
-        return timm_entry(name)
-    if name not in BACKBONES:
-        close = get_close_matches(name, BACKBONES, n=1, cutoff=0.7)
-        meant = f"Did you mean {close[0]}? " if close else ""
-        raise InputError(
-            f"backbone is {name!r}; it accepts one of {', '.join(BACKBONES)}. {meant}For a model of timm set "
-            "backbone_source=timm; a backbone of your own is registered by importing its module first."
-        )
-    return BACKBONES[name]

@@ -8,7 +8,7 @@ import numpy as np
 
 from nucleiseg.errors import InputError
 from nucleiseg.files import atomic_path
-from nucleiseg.models.backbones.registry import find_backbone
+from nucleiseg.models.backbones.families import find_backbone
 from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.models.weights.layout import to_detectron2
 from nucleiseg.models.weights.names import detectron2_name
