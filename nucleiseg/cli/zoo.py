@@ -133,9 +133,9 @@ def list_zoo() -> None:
     Console().print(table)
     some_entry = next(iter(ZOO.values()))
     say(
-        f"They are kept in {path_in_cache(some_entry).parent} (the environment variable NUCLEISEG_CACHE moves it). "
+        f"They are stored in {path_in_cache(some_entry).parent} (the environment variable NUCLEISEG_CACHE moves it). "
         f"{invocation('zoo')} fetch=NAME,NAME downloads ahead; model.weights=auto takes the 3x weights of the model.\n"
-        f"Licences: coco/*: {some_entry.licence}; torchvision/*: {ZOO['torchvision/imagenet_resnet50'].licence}."
+        f"Licenses: coco/*: {some_entry.license}; torchvision/*: {ZOO['torchvision/imagenet_resnet50'].license}."
     )
 
 

@@ -1,6 +1,6 @@
-"""Where the anchors of an input lie, in numbers rather than boxes.
+"""The grid of anchors of an input, described by a few numbers instead of all boxes.
 
-Apart from the generator, which is torchvision's: a loader's workers need the grid, and should not wait for torchvision.
+Separate from the generator, so that a loader's workers need not import torchvision.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 Anchor = tuple[float, ...]
-"""x1, y1, x2, y2 around the origin, in pixels of the input: plain numbers."""
+"""x1, y1, x2, y2 around the origin, in pixels of the input."""
 
 Cells = tuple[tuple[Anchor, ...], ...]
 """The anchors of a cell, for each level."""
@@ -18,7 +18,7 @@ Cells = tuple[tuple[Anchor, ...], ...]
 
 @dataclass(frozen=True)
 class AnchorGrid:
-    """Where the anchors of one input lie, level by level.
+    """Positions of the anchors of one input, level by level.
 
     The anchor of level l, cell (row i, column j) and cell anchor a is `cell_anchors[l][a]` moved by
     (j * stride_x, i * stride_y). Anchors are numbered level by level, row by row, column by column, and the
@@ -28,7 +28,7 @@ class AnchorGrid:
         cell_anchors: for each level (A, 4) float32 x1, y1, x2, y2 around the origin, in pixels of the input.
         strides: (vertical, horizontal) pixels of the input between two cells of each level.
         shapes: (height, width) of each level's map, in cells.
-        cells: `cell_anchors` once more, so that comparing two grids need not wait for a GPU.
+        cells: `cell_anchors` as Python numbers, to compare grids without waiting for a GPU.
     """
 
     cell_anchors: tuple[Tensor, ...]
@@ -49,8 +49,8 @@ class AnchorGrid:
         return torch.cat([_spread(cell, stride, shape) for cell, stride, shape in levels])
 
 
-def plain_cells(cell_anchors: Iterable[Tensor]) -> Cells:
-    """Return (A, 4) cell anchors of each level as plain numbers."""
+def cell_numbers(cell_anchors: Iterable[Tensor]) -> Cells:
+    """Return (A, 4) cell anchors of each level as Python numbers."""
     return tuple(tuple(tuple(anchor) for anchor in level.tolist()) for level in cell_anchors)
 
 
@@ -60,7 +60,7 @@ def strides_between(
     """Return the (vertical, horizontal) pixels between two anchors of each level.
 
     Args:
-        nominal: stride of each level; None, as in torchvision: what the shapes say, rounded down.
+        nominal: stride of each level; None derives it from the shapes, rounded down, as torchvision does.
         input_size: (height, width) of the padded input.
         shapes: (height, width) of each level's map.
     """

@@ -1,9 +1,9 @@
-"""Which anchors the RPN's losses look at: known from an image's instances alone, so the loader can find it out.
+"""Sample the anchors of the RPN's losses in the loader's workers.
 
-Matching anchors with instances takes hundreds of small operators, and on a GPU each of them is a launch. None needs
-the network: boxes, seed and padded size decide. A loader's worker does it while the device is busy with other steps.
+Matching anchors with instances takes hundreds of small operators, and on a GPU each of them is a launch. The result
+depends on boxes, seed and padded size only, so a worker computes it while the device trains on earlier batches.
 
-What a worker imports with this file is light: torch, but neither torchvision nor the network.
+Imports torch only: a spawned worker should not wait for torchvision or the network.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from nucleiseg.structures import AnchorSample, Target
 
 
 class SamplingRule(NamedTuple):
-    """Which anchors are positive and negative, and how many of each are drawn; see `ProposalNetwork`."""
+    """IoU thresholds and numbers of the sampled anchors; see `ProposalNetwork`."""
 
     batch_size: int
     positive_fraction: float
@@ -29,7 +29,7 @@ class SamplingRule(NamedTuple):
 
 
 class AnchorOrigin(NamedTuple):
-    """What, beside the target, decides which anchors are drawn: the plain fields of `AnchorGrid`, and the rule."""
+    """Everything beside the target that determines a sample: the Python numbers of `AnchorGrid`, and the rule."""
 
     cells: Cells
     strides: tuple[tuple[int, int], ...]
@@ -38,12 +38,12 @@ class AnchorOrigin(NamedTuple):
 
     @classmethod
     def of(cls, grid: AnchorGrid, rule: SamplingRule) -> Self:
-        """Return the origin of what `sample_anchors` draws from this grid with this rule."""
+        """Return the origin of a sample of `sample_anchors` with this grid and rule."""
         return cls(grid.cells, grid.strides, grid.shapes, rule)
 
 
 def sample_anchors(grid: AnchorGrid, anchors: Tensor, target: Target, rule: SamplingRule) -> AnchorSample:
-    """Match the anchors of an image with its instances, and draw some by its seed.
+    """Match the anchors of an image with its instances, and sample some with its seed.
 
     Args:
         grid: where the anchors lie.
@@ -61,13 +61,13 @@ def sample_anchors(grid: AnchorGrid, anchors: Tensor, target: Target, rule: Samp
 class AnchorSampler:
     """Samples the anchors of a batch as the network would: `MaskRCNN.anchor_sampler` makes it.
 
-    It holds plain numbers, so it can be pickled for spawned workers, and it has no state.
+    It has no state and holds Python numbers only, so it can be pickled for spawned workers.
 
     Attributes:
         cells: as in `AnchorGrid`.
         strides: nominal stride of each level, in pixels of the input. A map has ceil(side / stride) cells along an
             axis in every family: each halving, by convolution or pooling, rounds up.
-        has_nominal_strides: anchors lie at multiples of `strides`; else as `strides_between` says.
+        has_nominal_strides: anchors lie at multiples of `strides`; else as `strides_between` computes.
         size_divisibility: sides of the padded input are multiples of this.
         rule: which anchors, and how many.
     """
@@ -79,10 +79,10 @@ class AnchorSampler:
     rule: SamplingRule
 
     def __call__(self, images: Sequence[Tensor], targets: Sequence[Target]) -> list[Target]:
-        """Return the targets with `anchors`; one without a seed is left as it is, for the network to draw.
+        """Return the targets with `anchors`; one without a seed is returned unchanged, and the network samples for it.
 
         Args:
-            images: (3, h, w) of any sizes: all of the batch, since the largest sides decide on the padding.
+            images: (3, h, w) of any sizes: the whole batch, since the largest sides determine the padding.
             targets: one for each image, on the CPU.
         """
         grid = self.grid([(image.shape[1], image.shape[2]) for image in images])

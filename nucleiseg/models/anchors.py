@@ -13,7 +13,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
 from nucleiseg.errors import InputError
-from nucleiseg.models.anchor_grid import Anchor, AnchorGrid, plain_cells, strides_between
+from nucleiseg.models.anchor_grid import Anchor, AnchorGrid, cell_numbers, strides_between
 from nucleiseg.models.numerics import DETECTRON2, Numerics
 
 RATIOS = (0.5, 1.0, 2.0)
@@ -24,7 +24,7 @@ class GridAnchorGenerator(AnchorGenerator):
     """torchvision's anchor generator with detectron2's anchors, or its own.
 
     detectron2's are neither rounded nor ordered as torchvision's (see `Numerics.round_anchors`) and lie at
-    multiples of the nominal stride. The centre of the first anchor is (0, 0) in both, the corner of the image.
+    multiples of the nominal stride. The center of the first anchor is (0, 0) in both, the corner of the image.
 
     Args:
         sizes: for each level, the square roots of the anchors' areas, in pixels of the network's input.
@@ -33,7 +33,7 @@ class GridAnchorGenerator(AnchorGenerator):
         numerics: the conventions to follow.
 
     Attributes:
-        cells: the anchors of a cell, as plain numbers.
+        cells: the anchors of a cell, as Python numbers.
 
     Example:
         >>> generator = GridAnchorGenerator(sizes=[[8.0]], strides=[16], ratios=[1.0])
@@ -55,7 +55,7 @@ class GridAnchorGenerator(AnchorGenerator):
             raise ValueError(f"{len(sizes)} levels of anchor sizes, but {len(strides)} strides")
         super().__init__(tuple(tuple(level) for level in sizes), (tuple(ratios),) * len(sizes))
         if numerics.round_anchors:
-            self.cells = plain_cells(self.cell_anchors)
+            self.cells = cell_numbers(self.cell_anchors)
         else:
             self.cells = tuple(exact_cells(level, ratios) for level in sizes)
             self.cell_anchors = [torch.tensor(level) for level in self.cells]
@@ -69,7 +69,7 @@ class GridAnchorGenerator(AnchorGenerator):
             image_shape: (height, width) of the padded batch.
             feature_maps: one (N, C, H, W) map for each level; shapes and device are read.
         """
-        # float32 also under autocast: half precision cannot tell neighbouring anchors apart
+        # float32 also under autocast: half precision cannot tell neighboring anchors apart
         self.set_cell_anchors(torch.float32, feature_maps[0].device)
         shapes = tuple((int(level.shape[-2]), int(level.shape[-1])) for level in feature_maps)
         strides = strides_between(self.strides if self.nominal_strides else None, image_shape, shapes)

@@ -1,4 +1,4 @@
-"""The mean of the weights of several checkpoints of one network, as one more checkpoint.
+"""Average the weights of several checkpoints of one network.
 
 Averaging weights along the last part of a run often generalises better than any one of them (Izmailov et al. 2018,
 "Averaging Weights Leads to Wider Optima and Better Generalization", https://arxiv.org/abs/1803.05407).
@@ -24,17 +24,19 @@ def average_checkpoints(paths: Sequence[str | os.PathLike[str]]) -> tuple[Weight
         paths: the files, each with the same weight; one file is held in memory at a time.
 
     Returns:
-        The mean weights, and the metadata of the checkpoint with the most steps, which say in `weights` that they are a
-        mean, and of which steps. They hold no score threshold: that of a mean is to be chosen anew.
+        The mean weights, and the metadata of the checkpoint with the most steps, whose `weights` names the
+        averaged steps. They hold no score threshold, since it must be chosen for the averaged network.
 
     Raises:
-        ValueError: if there is no path.
-        InputError: if a file is no checkpoint, or they differ in architecture or classes.
+        ValueError: if `paths` is empty.
+        InputError: if a file is not a checkpoint, or they differ in architecture or classes.
     """
     if not paths:
         raise ValueError("an average needs at least one checkpoint")
     first, latest = read(paths[0])
-    latest_weights, total, steps = first, _sums(first), [latest.step]
+    # sums in float64, where those of some float32 are exact to their last bit
+    total = {name: value.to(torch.float64) for name, value in first.items() if value.is_floating_point()}
+    latest_weights, steps = first, [latest.step]
     for path in paths[1:]:
         weights, metadata = read(path)
         _refuse_other_network(paths[0], (first, latest), path, (weights, metadata))
@@ -52,17 +54,12 @@ def average_checkpoints(paths: Sequence[str | os.PathLike[str]]) -> tuple[Weight
 
 
 def averages_statistics(weights: Weights) -> bool:
-    """Tell whether there are running statistics of batch normalisation among the weights that an average averages.
+    """Return whether the weights hold running statistics of batch normalization, which an average would average too.
 
     A mean of running variances leaves out the variance between the means, so that such an average may do worse than
     each of its parts. The statistics of FrozenBatchNorm are the same in all checkpoints of a run.
     """
     return any(name.endswith("num_batches_tracked") for name in weights)
-
-
-def _sums(weights: Weights) -> Weights:
-    """Return the floating tensors in float64, where a sum of some float32 is exact to their last bit."""
-    return {name: value.to(torch.float64) for name, value in weights.items() if value.is_floating_point()}
 
 
 def _refuse_other_network(

@@ -1,4 +1,4 @@
-"""Checkpoints that rebuild themselves: weights, what the network is made of, and what it learned from."""
+"""Checkpoints that rebuild their network: weights, settings, preprocessing and a fingerprint of the data."""
 
 import os
 from collections.abc import Mapping
@@ -18,10 +18,10 @@ from nucleiseg.settings import AsTuple, Settings, Share, settings
 from nucleiseg.version import __version__
 
 KEY = "nucleiseg"
-"""Where a checkpoint file, ours or Lightning's, holds the metadata."""
+"""Key of the metadata in a checkpoint file, ours or Lightning's."""
 
 LIGHTNING_PREFIX = "network."
-"""How the network's weights are named in Lightning's `last.ckpt`, as an attribute of the module."""
+"""Prefix of the network's weights in Lightning's `last.ckpt`."""
 
 
 @settings
@@ -57,12 +57,12 @@ class Metadata(Settings):
 
 
 def save(path: str | os.PathLike[str], network: MaskRCNN, metadata: Metadata) -> None:
-    """Write weights and metadata, whole or not at all; no optimiser, so a file can be used but not resumed."""
+    """Write weights and metadata, whole or not at all; without the optimizer, so that it can predict but not resume."""
     write(path, network.state_dict(), metadata)
 
 
 def write(path: str | os.PathLike[str], weights: Mapping[str, Tensor], metadata: Metadata) -> None:
-    """Write what `read` returns with its SHA-256, whole or not at all."""
+    """Write weights and metadata with their SHA-256, whole or not at all."""
     state = {name: value.detach().cpu() for name, value in weights.items()}
     write_torch(path, {"state_dict": state, KEY: metadata.to_dict()})
 
@@ -77,7 +77,7 @@ def load(path: str | os.PathLike[str]) -> tuple[MaskRCNN, Metadata]:
         The network on the CPU in eval mode, and the metadata.
 
     Raises:
-        InputError: if there is no such file, it is damaged or not a checkpoint of ours, or weights are not finite.
+        InputError: if the file is missing, damaged or not a checkpoint of nucleiseg, or weights are not finite.
     """
     weights, metadata = read(path)
     try:
@@ -108,10 +108,10 @@ def of_content(path: str | os.PathLike[str], content: Mapping[str, Any]) -> tupl
 
     Args:
         path: the file, for messages.
-        content: what `torch.load` returned, with the keys `state_dict` and `KEY`.
+        content: the return value of `torch.load`, with the keys `state_dict` and `KEY`.
 
     Raises:
-        InputError: if the content is none of a checkpoint of ours, or weights are not finite.
+        InputError: if the content is not that of a checkpoint of nucleiseg, or weights are not finite.
     """
     try:
         weights = _network_weights(content["state_dict"])
@@ -131,7 +131,7 @@ def of_content(path: str | os.PathLike[str], content: Mapping[str, Any]) -> tupl
 
 
 def is_checkpoint(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a file is one that `load` should be asked about, from its contents alone."""
+    """Return whether a file is a checkpoint of nucleiseg, judged by its content."""
     try:
         content = read_torch(path, what="a checkpoint", mmap=True)
     except InputError:
@@ -154,7 +154,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _network_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the network's own names: Lightning's carry a prefix, and beside them may lie metrics and the like."""
+    """Return the weights under the network's own names; Lightning's have a prefix, and metrics beside them."""
     if not any(name.startswith(LIGHTNING_PREFIX) for name in state):
         return state
     return {

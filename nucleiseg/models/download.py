@@ -1,4 +1,4 @@
-"""Files of the zoo on this computer: fetched once, verified whenever they are used."""
+"""Download files of the zoo once, and verify them on every use."""
 
 import hashlib
 import os
@@ -23,11 +23,11 @@ CHUNK = 1_000_000
 
 
 class UnavailableError(InputError):
-    """Weights that are not on this computer and cannot be fetched: no network, nothing at the address, or no place."""
+    """Weights are not on this computer and cannot be downloaded: no network, a wrong address, or no space."""
 
 
 def path_in_cache(entry: ZooEntry, folder: str | os.PathLike[str] | None = None) -> Path:
-    """Return where the file of an entry lies, or would lie; a file put there by hand is as good as a fetched one.
+    """Return the path of an entry's file in the cache, whether it exists or not; users may place a file there.
 
     Args:
         entry: of the zoo.
@@ -40,7 +40,7 @@ def fetch(entry: ZooEntry, folder: str | os.PathLike[str] | None = None) -> Path
     """Return the verified file of an entry, downloaded if it is not in the cache yet.
 
     Of several processes that ask at once (the ranks of a training, the jobs of a sweep), one downloads and the
-    others wait for it. A download that is interrupted leaves nothing behind that could be taken for the file.
+    others wait for it. An interrupted download leaves no partial file under that name.
 
     Args:
         entry: of the zoo.
@@ -56,7 +56,7 @@ def fetch(entry: ZooEntry, folder: str | os.PathLike[str] | None = None) -> Path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(path.with_name(f".{path.name}.lock")):
-                if not path.exists():  # nobody else was faster
+                if not path.exists():  # no other process was faster
                     _download(entry, path)
                     return path
         except OSError as error:
@@ -72,7 +72,7 @@ def fetch(entry: ZooEntry, folder: str | os.PathLike[str] | None = None) -> Path
 def _download(entry: ZooEntry, path: Path) -> None:
     for rest in path.parent.glob(f".{path.stem}.*.part{path.suffix}"):  # of a process that was killed
         rest.unlink()
-    say(f"Downloading {entry.name} ({entry.megabytes} MB, licence {entry.licence}) from {entry.address}.")
+    say(f"Downloading {entry.name} ({entry.megabytes} MB, license {entry.license}) from {entry.address}.")
     with atomic_path(path) as temporary:
         with temporary.open("wb") as file:
             for chunk in track(_body(entry, path), f"{entry.name} (MB)", total=entry.megabytes):
@@ -82,11 +82,11 @@ def _download(entry: ZooEntry, path: Path) -> None:
 
 
 def _body(entry: ZooEntry, path: Path) -> Iterator[bytes]:
-    """Yield what lies at the address.
+    """Yield the content at the address in chunks.
 
     Raises:
-        UnavailableError: whatever the network's trouble is: unknown host, refused, timeout, certificates, HTTP status,
-            or an end before the announced length, of which urllib says nothing.
+        UnavailableError: unknown host, refused connection, timeout, certificates, HTTP status, or an end before the
+            announced length, which urllib does not report.
     """
     try:
         with urlopen(entry.address, timeout=TIMEOUT) as response:
@@ -101,7 +101,7 @@ def _body(entry: ZooEntry, path: Path) -> Iterator[bytes]:
 
 
 def _reason(error: Exception) -> str:
-    """Return what went wrong in the network's own words, without Python's around them."""
+    """Return the network's own message of an error, without Python's wrapping."""
     cause = error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
     return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
 
@@ -118,15 +118,15 @@ def digest(path: str | os.PathLike[str], algorithm: str = "sha256") -> str:
 
     Args:
         path: the file.
-        algorithm: `sha256`, or `md5` for what detectron2's file names promise; neither is a proof against forgery
-            here (the names hold 6 or 8 digits), it tells whole files from broken ones.
+        algorithm: `sha256`, or `md5` for detectron2's file names. The 6 or 8 digits in the names detect damage, not
+            forgery.
     """
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
 def _wrong_digest(entry: ZooEntry, path: Path) -> str | None:
-    """Return what is wrong with a file, or None if its digest begins as its name says."""
+    """Return a clause if a file's digest does not begin as its name does, else None."""
     algorithm, _, expected = entry.digest.partition(":")
     found = digest(path, algorithm)[: len(expected)]
     return None if found == expected else f"its {algorithm} begins with {found} instead of {expected}"

@@ -1,4 +1,4 @@
-"""The layers that work on pooled RoIs: torchvision's modules, initialised as detectron2 does.
+"""Layers on pooled RoIs: torchvision's modules, initialized as in detectron2.
 
                  pooled            features                 outputs
     DC5, FPN     C x 7 x 7    ->   fc, fc              ->   K + 1 class logits, 4K box deltas

@@ -1,4 +1,4 @@
-"""From images to the network's input: one normalised and padded batch."""
+"""Normalize images and pad them to a batch."""
 
 from collections.abc import Sequence
 
@@ -11,9 +11,9 @@ from nucleiseg.structures import Target
 
 
 class InputTransform(GeneralizedRCNNTransform):
-    """Normalise, then pad to a batch. Nothing is resized: that is the augmentation's and the predictor's business.
+    """Normalize, then pad to a batch. Resizing belongs to the augmentation and the predictor.
 
-    torchvision resizes here, after normalising, without antialiasing; detectron2 resizes the uint8 image before.
+    torchvision resizes here, after normalizing, without antialiasing; detectron2 resizes the uint8 image before.
 
     Args:
         pixel_mean: RGB, 0 to 255.
@@ -55,11 +55,11 @@ class InputTransform(GeneralizedRCNNTransform):
         sizes = [(image.shape[1], image.shape[2]) for image in images]
         floats = [image if image.is_floating_point() else image.float() for image in images]
         scaled = floats if self.white == 1 else [image / self.white for image in floats]
-        normalised = [self.normalize(image) for image in scaled]
-        return ImageList(self.batch_images(normalised, self.size_divisible), sizes), targets
+        normalized = [self.normalize(image) for image in scaled]
+        return ImageList(self.batch_images(normalized, self.size_divisible), sizes), targets
 
     def normalize(self, image: Tensor) -> Tensor:
-        """Return torchvision's, which copies mean and spread to the device each time: the host would wait for it."""
+        """Normalize with buffers: torchvision copies mean and deviation to the device each time, and waits for it."""
         return (image - self.mean) / self.std
 
     def __repr__(self) -> str:

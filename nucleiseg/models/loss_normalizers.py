@@ -1,4 +1,4 @@
-"""What the losses of a step are divided by, when several processes (ranks) share the step.
+"""Divisors of a step's losses when several processes (ranks) share the step.
 
 DDP averages the gradients of the ranks. A loss that every rank divides by a count of its own (sampled RoIs, foreground)
 would weigh a RoI by how many others its rank has, and the step would not be that of one process with the whole batch.
@@ -16,11 +16,11 @@ from torch import Tensor
 
 
 def loss_normalizers(counts: Sequence[int], device: torch.device, *, training: bool) -> list[Tensor] | list[int]:
-    """Return the divisor of each loss: its count, in training averaged over the ranks, whose sum counts as 1 at least.
+    """Return the divisor of each loss: its count, in training averaged over the ranks; at least 1 in all.
 
-    One all-reduce for all the counts, and no wait of the host for the device. In training every rank must come here
-    in every step, also with counts of 0. Outside of training ranks validate different numbers of images, and each
-    keeps its own counts.
+    One all-reduce for all counts, without synchronizing host and device. In training every rank must call it in every
+    step, also with counts of 0. In validation ranks see different numbers of images, and each keeps
+    its own counts.
 
     Args:
         counts: what this rank's losses are sums over.
@@ -28,7 +28,7 @@ def loss_normalizers(counts: Sequence[int], device: torch.device, *, training: b
         training: the step's gradients are averaged over ranks.
 
     Returns:
-        Scalars, float32 on `device` where ranks have been asked.
+        Scalars; float32 tensors on `device` if there are several ranks in training.
     """
     ranks = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
     if ranks == 1 or not training:

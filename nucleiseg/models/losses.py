@@ -1,6 +1,6 @@
-"""The losses of the RoI heads, normalised as in detectron2 (torchvision differs in smooth-L1's beta alone).
+"""Losses of the RoI heads, normalized as in detectron2 (torchvision differs in smooth-L1's beta only).
 
-Each is a sum over this process's RoIs and takes its divisor: `loss_normalizers` of their number.
+Each is a sum over this process's RoIs, divided by what `loss_normalizers` returns for their number.
 """
 
 import torch.nn.functional as F
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def classification_loss(class_logits: Tensor, labels: Tensor, sampled: Tensor | int) -> Tensor:
-    """Cross-entropy, averaged over all sampled RoIs; 0, with a graph, where there are none.
+    """Cross-entropy, averaged over all sampled RoIs; 0 without RoIs, still connected to the parameters.
 
     Args:
         class_logits: (S, K + 1), background first.
@@ -41,7 +41,7 @@ def mask_loss(logits: Tensor, targets: Tensor, foreground: Tensor | int) -> Tens
         foreground: F as a divisor.
 
     Returns:
-        A scalar; 0, with a graph to every parameter of the mask head, where there is no foreground.
+        A scalar; 0 without foreground, still connected to every parameter of the mask head.
     """
     total = F.binary_cross_entropy_with_logits(logits.float(), targets, reduction="sum")
     return total / (foreground * logits.shape[-2] * logits.shape[-1])

@@ -1,4 +1,4 @@
-"""Mask R-CNN: backbone, region proposals and RoI heads put together."""
+"""Mask R-CNN: backbone, region proposals and RoI heads assembled."""
 
 from dataclasses import asdict, fields, replace
 
@@ -28,18 +28,18 @@ POOL_LEVELS = ("0", "1", "2", "3")
 
 
 class MaskRCNN(TorchvisionMaskRCNN):
-    """torchvision's Mask R-CNN, assembled from parts that take layers and keep masks in their boxes.
+    """torchvision's Mask R-CNN, assembled from parts that take label-map layers and return masks inside their boxes.
 
-    The constructors of torchvision's MaskRCNN and FasterRCNN make the RPN, the RoI heads and the transform themselves,
-    from classes that cannot be chosen; theirs are therefore passed over for GeneralizedRCNN's, which takes the parts.
+    The constructors of torchvision's MaskRCNN and FasterRCNN build RPN, RoI heads and transform from fixed classes;
+    they are skipped for GeneralizedRCNN's, which takes the parts.
 
     Args:
-        config: what the network is made of.
+        config: settings of the network.
         num_classes: K, foreground classes; labels are 1 .. K.
         backbone: widths and depths, if they are not those of `config.backbone` (for small networks in tests).
 
     Attributes:
-        config: as given, with nothing left open that follows the weights: it rebuilds this network anywhere.
+        config: as given, with every setting that follows the weights resolved, so that it rebuilds this network.
         num_classes: as given.
 
     Raises:
@@ -107,15 +107,15 @@ class MaskRCNN(TorchvisionMaskRCNN):
         return {name: loss * weights[name.removeprefix("loss_")] for name, loss in {**rpn_losses, **roi_losses}.items()}
 
     def anchor_sampler(self) -> AnchorSampler:
-        """Return what a loader needs to sample anchors for this network's RPN: the losses stay the same to the bit."""
+        """Return a sampler of anchors for the loader's workers; the losses stay equal to the bit."""
         return self.rpn.anchor_sampler(self.backbone.size_divisibility)
 
     @torch.no_grad()
     def validation_losses(self, images: list[Tensor], targets: list[Target]) -> dict[str, Tensor]:
         """Return the losses of `forward` as in evaluation: no gradient, no running statistic touched.
 
-        Targets without a seed get one, so that two checkpoints are compared on the same anchors and RoIs. The
-        mode of every module is as before afterwards.
+        Targets without a seed get one, so that checkpoints are compared on the same anchors and RoIs. The mode of every
+        module is restored.
         """
         modes = {module: module.training for module in self.modules()}
         self.eval()
@@ -134,7 +134,7 @@ def build(config: ModelConfig, num_classes: int, *, backbone: ResNetSpec | None 
 
 
 def _in_fast_layout(images: Tensor) -> Tensor:
-    """Return (N, 3, H, W) images in the memory layout in which convolutions are fastest; features keep it.
+    """Return (N, 3, H, W) images in the memory layout that is fastest for convolutions; features keep it.
 
     On a CPU without gradients that is channels-last: an R50-FPN backbone takes 0.74 of the time. With gradients the
     backward pass loses more than the forward pass gains, and in torch 2.15 that of a small strided 1x1 convolution

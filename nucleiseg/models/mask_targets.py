@@ -1,8 +1,8 @@
-"""What the mask head should draw for a RoI, sampled straight from the label-map layers.
+"""Targets of the mask head, sampled directly from the label-map layers.
 
-Both libraries crop the target out of each instance's full-size binary mask with RoIAlign. That needs the masks:
-N x H x W. But RoIAlign of "label == id" looks at four pixels a sample, and these can be read from the layer on which
-the instance lies. The arithmetic below is RoIAlign's, operation for operation, so the result is the same to the bit.
+Both libraries crop the target out of each instance's full-size binary mask with RoIAlign, which needs N x H x W masks.
+But RoIAlign of "label == id" reads four pixels per sample, and the instance's layer holds them. The operations below
+are RoIAlign's in the same order, so the result is equal to the bit.
 """
 
 import torch
@@ -30,9 +30,9 @@ def mask_targets(
     """
     boxes = boxes.float()
     grids = samples_per_bin(boxes, size, aligned)
-    most = grids.amax(dim=1).cpu()  # the one wait for the device
+    most = grids.amax(dim=1).cpu()  # the only synchronization
     result = boxes.new_zeros(len(boxes), size, size)
-    # RoIs with as many samples a bin go together: their number, not the largest RoI's, sets the cost of small ones.
+    # group RoIs by their samples per bin, so that small RoIs do not pay for the largest one
     for samples in most.unique().tolist():
         chosen = torch.where(most == samples)[0].to(boxes.device, non_blocking=True)
         result[chosen] = _align(target, boxes[chosen], instances[chosen], grids[chosen], samples, size, aligned)

@@ -1,4 +1,4 @@
-"""Which box belongs to which instance: torchvision's matcher, to the bit, from the overlapping pairs alone.
+"""Match boxes with instances as torchvision does, to the bit, from the overlapping pairs only.
 
 A dense matcher fills an array of (instances x boxes) IoUs: 2,000 nuclei and the 92,355 anchors of a 608 x 608 input
 make 185 million, nearly all of them 0. Here the pairs that matter are enumerated (see `overlaps`), and everything
@@ -44,15 +44,15 @@ def match_anchors(
 ) -> Matches:
     """Match the anchors of an input with instances; see `match`.
 
-    Only pairs that decide something are looked at: `gt` and `iou` of background anchors say nothing.
+    Only pairs that can decide a label are compared: `gt` and `iou` of background anchors are undefined.
 
     Args:
         grid: where the anchors lie.
         anchors: `grid.boxes()`, (B, 4) float32.
         gt_boxes: (G, 4) float32 x1, y1, x2, y2 in pixels of the network's input.
-        high: label 1 from this IoU on.
+        high: label 1 at this IoU or above.
         low: label 0 below this IoU.
-        low_quality: each instance also gets the anchors that overlap it most, however little that is.
+        low_quality: each instance also gets the anchors that overlap it most, however small the overlap.
     """
     pairs = anchor_pairs(grid, gt_boxes, min_iou=low)
     if low_quality and len(gt_boxes):
@@ -75,13 +75,13 @@ def match(
 ) -> Matches:
     """Match boxes with instances as torchvision's `box_iou` and `Matcher` (and detectron2's) do.
 
-    The one difference: two boxes without area have IoU 0 here, where the dense formula divides 0 by 0.
+    One difference: two boxes without area have IoU 0 here, where the dense formula divides 0 by 0.
 
     Args:
         boxes: (B, 4) float32 x1, y1, x2, y2.
         gt_boxes: (G, 4) float32; G may be 0: then all boxes are background.
         pairs: candidates, a superset of the overlapping pairs; duplicates do no harm.
-        high: label 1 from this IoU on.
+        high: label 1 at this IoU or above.
         low: label 0 below this IoU; -1 from `low` to `high`.
         low_quality: label 1 also for boxes that attain the largest IoU of any instance (ties included). Their
             match remains the instance that *they* overlap most, which may be another.
@@ -105,7 +105,7 @@ def match_densely(boxes: Tensor, gt_boxes: Tensor, *, high: float, low: float, l
     a, b = boxes[None], gt_boxes[:, None]
     intersection = _intersection(a, b)
     iou = torch.where(intersection > 0, _iou(a, b, intersection), 0.0)  # (G, B)
-    best, gt = iou.max(dim=0)  # the first of equals, as torch promises
+    best, gt = iou.max(dim=0)  # the first of equals, as torch documents
     label = _label(best, high, low)
     if low_quality:
         label.masked_fill_((iou == iou.amax(dim=1, keepdim=True)).any(dim=0), 1)

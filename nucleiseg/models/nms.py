@@ -5,7 +5,7 @@ from torch import Tensor
 from torchvision.ops import batched_nms, nms
 
 CHUNK = 1000
-"""Boxes that are looked at in one go: their mutual IoUs fit into the cache."""
+"""Boxes compared at a time: their mutual IoUs fit into the cache."""
 
 FEW = 2000
 """Up to so many boxes a level torchvision's operator, quadratic in their number, takes less than 20 ms."""
@@ -14,9 +14,10 @@ FEW = 2000
 def best_of_each(boxes: Tensor, scores: Tensor, groups: Tensor, iou: float, limit: int) -> Tensor:
     """Suppress boxes within their groups and keep the best: `batched_nms(...)[:limit]`.
 
-    To the bit; on a GPU up to 25,000 boxes, from where on torchvision suppresses group by group and rounds otherwise.
+    Equal to the bit; on a GPU up to 25,000 boxes, above which torchvision suppresses group by group and rounds
+    otherwise.
 
-    Suppression is greedy in descending score, so a group needs no look beyond its first `limit` survivors. On the CPU
+    Suppression is greedy in descending score, so a group is done after its first `limit` survivors. On the CPU
     torchvision compares all pairs, one after the other (12,000 proposals of C4: 0.5 s). On a GPU all groups go into
     one call, as torchvision does it up to 25,000 boxes: each call makes the host wait.
 
@@ -25,7 +26,7 @@ def best_of_each(boxes: Tensor, scores: Tensor, groups: Tensor, iou: float, limi
         scores: (N,) in which order boxes are preferred.
         groups: (N,) int64; boxes of different groups do not suppress one another.
         iou: of two boxes with a greater IoU the one of lower score is dropped.
-        limit: how many are wanted of all groups together.
+        limit: boxes to keep over all groups.
 
     Returns:
         Indices of the kept, at most `limit`, in descending score.
@@ -50,7 +51,7 @@ def best_of_each(boxes: Tensor, scores: Tensor, groups: Tensor, iou: float, limi
 
 
 def apart(boxes: Tensor, groups: Tensor) -> Tensor:
-    """Shift (N, 4) boxes by their groups, so far that boxes of two groups never overlap: one suppression serves all.
+    """Shift (N, 4) boxes by their groups, so that boxes of different groups never overlap: one suppression for all.
 
     Coordinates are not negative, as those of boxes that were clipped to an image.
 
@@ -72,7 +73,7 @@ def _survivors(boxes: Tensor, iou: float, limit: int) -> Tensor:
 
 
 def _is_suppressed(boxes: Tensor, by: Tensor, iou: float) -> Tensor:
-    """Tell of (N, 4) boxes which have a greater IoU than `iou` with any of (M, 4), in torchvision's arithmetic."""
+    """Return which of (N, 4) boxes have an IoU above `iou` with any of (M, 4), rounded as in torchvision."""
     x1, y1, x2, y2 = (boxes[:, None, side] for side in range(4))
     left, top, right, bottom = (by[None, :, side] for side in range(4))
     width = (torch.minimum(x2, right) - torch.maximum(x1, left)).clamp_(min=0)

@@ -1,4 +1,4 @@
-"""Normalisation layers of the backbones, and what may be frozen: both follow from where the weights come from."""
+"""Normalization layers of backbones, and defaults of normalization and freezing by the weights."""
 
 import math
 from collections.abc import Callable
@@ -20,7 +20,7 @@ MAX_FREEZE_AT = 5
 """`model.freeze_at` counts as detectron2: 1 the stem, 2 stem and res2, ... 5 all stages up to res5."""
 
 NormLayer = Callable[[int], nn.Module]
-"""Makes the normalisation of a feature map with so many channels."""
+"""Makes the normalization of a feature map with so many channels."""
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
@@ -29,7 +29,7 @@ def group_norm(channels: int) -> nn.GroupNorm:
 
 
 def make_norm_layer(norm: str, bn_eps: float = 1e-5) -> NormLayer:
-    """Return the constructor of a kind of normalisation.
+    """Return the constructor of a kind of normalization.
 
     Args:
         norm: `frozen_bn` (four constant buffers, as pretrained detection weights have), `bn` or `gn`.
@@ -47,7 +47,7 @@ def make_norm_layer(norm: str, bn_eps: float = 1e-5) -> NormLayer:
 def convolve(inputs: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
     """Return `norm(conv(inputs))`.
 
-    Frozen batch normalisation is a constant factor and summand of each channel: they go into the (small) weights, so
+    Frozen batch normalization is a constant factor and summand of each channel: they go into the (small) weights, so
     that the (large) feature map is written once instead of three times. The convolution has no bias.
     """
     if not isinstance(norm, FrozenBatchNorm2d):
@@ -61,22 +61,22 @@ def convolve(inputs: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
 def resolve_norm_and_freeze(
     weights: str | None, norm: NormName | None, freeze_at: int | None
 ) -> tuple[NormName, int, str]:
-    """Choose what was left open of `model.norm` and `model.freeze_at`, and refuse contradictions.
+    """Resolve `norm` and `freeze_at` where they are None, and refuse contradictions.
 
-    Batch statistics that are frozen at their initial values (mean 0, variance 1) normalise nothing: activations of a
+    Batch statistics that are frozen at their initial values (mean 0, variance 1) normalize nothing: activations of a
     random 101-layer network then grow to a standard deviation of 14,000. And random filters that are frozen stay
-    random. Both belong to pretrained weights; without, GroupNorm works at one or two images a step.
+    random. Both need pretrained weights; without them, GroupNorm works at one or two images per step.
 
     Args:
-        weights: what the network starts from; None is a random initialisation.
+        weights: initial weights; None is a random initialization.
         norm: one of `NORMS`, or None to choose by `weights`.
         freeze_at: 0 .. 5 (see `MAX_FREEZE_AT`), or None to choose by `weights`.
 
     Returns:
-        The norm, the number of frozen stages, and a sentence that says what was chosen and why.
+        The norm, the number of frozen stages, and a sentence with the choice and its reason.
 
     Raises:
-        InputError: an unknown value, or something frozen that is random.
+        InputError: an unknown value, or random weights that would be frozen.
     """
     if norm is not None:
         _check_norm(norm)
@@ -88,7 +88,7 @@ def resolve_norm_and_freeze(
         return norm, 0, f"No pretrained weights: norm {norm}, nothing is frozen."
     norm = norm or "frozen_bn"
     if freeze_at is None:
-        freeze_at = 0 if norm in ("gn", "own") else 2  # filters trained under another normalisation have to adapt
+        freeze_at = 0 if norm in ("gn", "own") else 2  # filters trained under another normalization have to adapt
     return norm, freeze_at, f"Pretrained weights ({weights}): norm {norm}, {_FROZEN[freeze_at]} frozen."
 
 
@@ -105,7 +105,7 @@ def _refuse_frozen_random(norm: str | None, freeze_at: int | None) -> None:
     if norm == "frozen_bn":
         problems.append(
             "model.norm=frozen_bn needs pretrained weights, but model.weights is null: frozen statistics of a random "
-            "network normalise nothing. Take model.norm=gn (or bn), or name the weights in model.weights."
+            "network normalize nothing. Take model.norm=gn (or bn), or name the weights in model.weights."
         )
     if freeze_at:
         problems.append(

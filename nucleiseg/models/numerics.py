@@ -1,8 +1,8 @@
-"""Where detectron2's and torchvision's Mask R-CNN compute different numbers: one named knob a difference.
+"""Differences between detectron2's and torchvision's Mask R-CNN: one named knob each, with its reason.
 
-The two share architecture and papers but not arithmetic. Weights trained under one set of conventions lose accuracy
-under the other, mostly on small objects (half a pixel is much of a nucleus). Every part of the network takes a
-`Numerics` and asks it, so that a convention is written down once, here.
+Both share architecture and papers, but weights trained under one set of conventions lose accuracy under the other,
+mostly on small objects (half a pixel matters for a nucleus). Every part of the network takes a `Numerics`, so each
+convention is defined once, here.
 """
 
 from dataclasses import dataclass
@@ -24,16 +24,16 @@ class Numerics:
         nominal_strides: anchors lie at multiples of the level's stride (4, 8, 16, ...) and RoIs are scaled by its
             inverse. torchvision derives both from shapes (image side // map side): on a map whose side was
             rounded up, its stride is smaller than the network's (224 // 4 = 56 instead of 64).
-        bn_eps: epsilon of frozen batch normalisation. torchvision's module has 1e-5 too, but its COCO detection
-            weights were trained without and it sets 0 whenever it loads them. Frozen normalisation makes sense
-            with such weights alone, so 0 is what its numerics mean here.
+        bn_eps: epsilon of frozen batch normalization. torchvision's module has 1e-5 too, but its COCO detection
+            weights were trained without and it sets 0 whenever it loads them. Frozen normalization makes sense
+            with such weights alone, so its numerics use 0.
         rpn_nms_on_probabilities: proposals are ranked by sigmoid(logit), where saturated ones tie, or by the logit.
         rpn_min_size: proposals need sides above this, in pixels of the network's input.
         rpn_min_size_inclusive: sides equal to `rpn_min_size` pass as well.
         rpn_smooth_l1_beta: where the RPN's box loss turns from square to absolute; 0 is pure L1.
         rpn_loss_over_constant: the RPN's losses are divided by (anchors to sample) x (images), a constant; else by
             the number of anchors that were really sampled.
-        roi_align_aligned: RoIAlign shifts by half a pixel, so that pixel centres lie at .5, and does not
+        roi_align_aligned: RoIAlign shifts by half a pixel, so that pixel centers lie at .5, and does not
             enlarge RoIs to one cell.
         roi_align_sampling_ratio: sampling points per bin and direction; 0 takes ceil(bin size), so that none of the
             features under a large RoI is left out.
@@ -44,7 +44,7 @@ class Numerics:
         soft_mask_targets: mask targets keep the fractions that resampling gives; else they are 1 where >= 0.5.
         detection_min_size: detections need sides of at least this many pixels; 0 keeps all.
         pasting: predicted masks are resized, with a border of zeros, to a box of whole pixels (torchvision) or
-            sampled at pixel centres in the exact box (detectron2); both are then cut at 0.5.
+            sampled at pixel centers in the exact box (detectron2); both are then cut at 0.5.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Enumerating the pairs of boxes and instances that overlap, without looking at the others.
+"""Enumerate the pairs of boxes and instances that overlap, without visiting the others.
 
 Anchors lie on grids, so the anchors that overlap an instance fill rectangles of cells, and the corners of such a
 rectangle are a formula. Any other boxes are sorted into horizontal bands. There is no loop over instances and no
@@ -136,7 +136,7 @@ def overlapping_pairs(boxes: Tensor, gt_boxes: Tensor) -> Pairs:
     The image is cut into horizontal bands as high as an average instance, and boxes are listed in each band that
     they touch. Within a band, two boxes overlap horizontally either if the instance starts inside the box or if
     the box starts inside the instance: two ranges in lists that are sorted by x. A pair that shares several bands
-    is taken in the first of them alone.
+    is taken in the first of them only.
 
     Args:
         boxes: (B, 4) float32 x1, y1, x2, y2.

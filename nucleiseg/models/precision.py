@@ -1,10 +1,10 @@
-"""The words for the arithmetic of a network's convolutions and matrix products; `arithmetic` computes by them."""
+"""Names of the precisions of convolutions and matrix products; `precision_context` applies them."""
 
 from typing import Literal, get_args
 
 Precision = Literal["32", "tf32", "16-mixed", "bf16-mixed"]
-"""How convolutions and matrix products are computed. Weights, gradients, losses, boxes, scores and what a prediction
-holds are float32 in all of them; so are the operations in between that need it (softmax, sums of losses, NMS).
+"""Precision of convolutions and matrix products. Weights, gradients, losses, boxes, scores and predictions are float32
+in all of them, and so are the operations that need it (softmax, sums of losses, NMS).
 
 - `32`: float32, exactly (24 bits of significand), on GPUs too. PyTorch's own default lets cuDNN round the inputs of
   convolutions to TF32 on NVIDIA's GPUs from Ampere on.
@@ -19,12 +19,12 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 def precision_problems(precision: str, device_type: str | None = None, key: str = "precision") -> list[str]:
-    """Say in a sentence why a precision cannot be used, if so.
+    """Return a sentence if a precision cannot be used.
 
     Args:
-        precision: what was asked for.
+        precision: the value to check.
         device_type: `cpu`, `cuda` ...; None where it is not known yet.
-        key: under which the user knows it.
+        key: its name in the messages.
     """
     if precision not in PRECISIONS:
         return [f"{key} is {precision!r}; it accepts one of {', '.join(PRECISIONS)}."]

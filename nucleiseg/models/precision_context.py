@@ -1,9 +1,9 @@
-"""The arithmetic of convolutions and matrix products, set for a while and put back.
+"""Context managers for the precision of convolutions and matrix products.
 
-PyTorch keeps it in settings of the process: one thread at a time can set it. There are two interfaces: the old one
-(`set_float32_matmul_precision`, `allow_tf32`), which Lightning reads, and `fp32_precision` since torch 2.9, which wins
-where the two differ, and then lets the old one raise when it is read. Here both are set, to the same: `32` is exact
-whichever a notebook has used before, and nothing raises.
+PyTorch keeps the precision in settings of the process, so only one thread at a time can set it. There are two
+interfaces: the old one (`set_float32_matmul_precision`, `allow_tf32`), which Lightning reads, and `fp32_precision`
+since torch 2.9, which wins where the two differ, and makes reading the old one raise. Both are set here to the same
+value, so that `32` is exact whichever a notebook has used before, and nothing raises.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,17 +16,17 @@ from nucleiseg.errors import InputError
 from nucleiseg.models.precision import Precision, precision_problems
 
 AUTOCAST = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
-"""What convolutions and matrix products are cast to."""
+"""Type that convolutions and matrix products are cast to."""
 
 Value = TypeVar("Value")
 
 
 @contextmanager
 def precision_context(precision: Precision, device: torch.device | str) -> Iterator[None]:
-    """Compute in a precision inside a `with` block, autocast included; what was set before returns afterwards.
+    """Compute in a precision inside a `with` block, autocast included, and restore the previous settings afterwards.
 
-    Where only PyTorch's general setting was made (`torch.backends.fp32_precision`), each kind of operation has that
-    value of its own afterwards. Not for two threads at once: the settings are the process's.
+    Where only PyTorch's general setting was made (`torch.backends.fp32_precision`), each kind of operation holds that
+    value afterwards. Not thread-safe: the settings belong to the process.
 
     A backward pass belongs outside of autocast, but inside of `float32_context`.
 
@@ -45,7 +45,7 @@ def precision_context(precision: Precision, device: torch.device | str) -> Itera
 
 @contextmanager
 def float32_context(precision: Precision, device: torch.device | str) -> Iterator[None]:
-    """Do the same without autocast: for what stays float32, and where something else casts (Lightning).
+    """Set the precision of float32 without autocast, for backward passes and where Lightning casts.
 
     Args:
         precision: see `Precision`; `tf32` allows TF32 on a CUDA device, all others are exact.
@@ -57,7 +57,7 @@ def float32_context(precision: Precision, device: torch.device | str) -> Iterato
     kind = torch.device(device).type
     if problems := precision_problems(precision, kind):
         raise InputError(problems)
-    before = _new_settings()
+    before = [operation.fp32_precision for operation in _operations()]
     old = (
         _readable(torch.get_float32_matmul_precision, "highest"),
         _readable(lambda: torch.backends.cudnn.allow_tf32, default=True),
@@ -71,14 +71,10 @@ def float32_context(precision: Precision, device: torch.device | str) -> Iterato
 
 
 def _operations() -> tuple[Any, ...]:
-    """Return what has an `fp32_precision` of its own; cuDNN's RNNs because the old interface sets them too."""
+    """Return the backends with an `fp32_precision`; cuDNN's RNNs because the old interface sets them too."""
     backends: Any = torch.backends  # whose submodules' attributes are made at run time
     gpu, cpu = backends.cudnn, backends.mkldnn
     return backends.cuda.matmul, gpu.conv, gpu.rnn, cpu.matmul, cpu.conv
-
-
-def _new_settings() -> list[str]:
-    return [operation.fp32_precision for operation in _operations()]
 
 
 def _set(products: str, convolutions: bool, new: Sequence[str]) -> None:

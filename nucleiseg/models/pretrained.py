@@ -1,11 +1,11 @@
-"""`model.weights`: what a network starts from, decided before it is built, loaded after, and told in words.
+"""Resolve and load a network's initial weights.
 
     start = resolve_weights(config)                  # may download; says where the file has to be if it cannot
     network = build(start.config, num_classes=1)     # norm, freezing, stride and pixel statistics are the weights'
-    report = start.load(network)                     # every layer accounted for
+    report = start.load(network)                     # lists every layer
     Metadata(model=network.config.to_dict(), weights=start.words)
 
-| `model.weights` | starts from |
+| `weights` | starts from |
 |---|---|
 | `auto` | the model's COCO weights of the 3x schedule, from the cache or the network; else random ones |
 | a name of `models.zoo` | these, or not at all |
@@ -30,12 +30,12 @@ from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.models.pretrained_defaults import PretrainedDefaults, defaults_of, expected_by, resolved
 from nucleiseg.models.weights.detectron2_plan import backbone_notes
 from nucleiseg.models.weights.files import WeightsFile, read_weights
+from nucleiseg.models.weights.implied_settings import implied_settings
 from nucleiseg.models.weights.importer import (
     Source,
     load_detectron2,
     load_torchvision,
     load_torchvision_backbone,
-    normalisation,
 )
 from nucleiseg.models.weights.placement import Offer, Plan, place
 from nucleiseg.models.weights.report import ImportReport
@@ -52,21 +52,21 @@ TIMM = "timm/"
 """Start of the names of timm's weights: `timm/convnext_tiny`."""
 
 RANDOM = "random"
-"""What `Metadata.weights` says of a network that started from random weights."""
+"""`Metadata.weights` of a network that started from random weights."""
 
 DIGITS = 12
-"""Of the SHA-256 of a file that is nobody's but the user's: enough to tell it from any other of theirs."""
+"""Digits shown of the SHA-256 of a user's file: enough to distinguish it from their others."""
 
 
 @dataclass(frozen=True)
 class Initialization:
-    """What a network starts from.
+    """Initial weights of a network, resolved but not loaded.
 
     Attributes:
-        config: of the network to build: nothing is left open, `weights` is a name, a file or None, never `auto`.
-        words: what was used, with its digest, for `Metadata.weights`.
-        sentences: what a user should know before training.
-        loader: puts the weights into the network that was built with `config`; None for random ones.
+        config: of the network to build, completely resolved: `weights` is a name, a file or None, never `auto`.
+        words: description of the weights with their digest, for `Metadata.weights`.
+        sentences: messages for the user.
+        loader: loads the weights into the network that was built with `config`; None for random ones.
     """
 
     config: ModelConfig
@@ -75,19 +75,19 @@ class Initialization:
     loader: Callable[[MaskRCNN], ImportReport] | None = None
 
     def load(self, network: MaskRCNN) -> ImportReport:
-        """Load the weights into a new network, in place, and return what became of each layer.
+        """Load the weights into a new network, in place, and report each layer.
 
         Raises:
-            InputError: if the file is refused or does not fit; the network is then as it was.
+            InputError: if the file is refused or does not fit; the network is then unchanged.
         """
         return ImportReport() if self.loader is None else self.loader(network)
 
 
 def resolve_weights(config: ModelConfig, folder: str | os.PathLike[str] | None = None) -> Initialization:
-    """Decide what a network starts from; afterwards, everything that can be missing is there.
+    """Resolve a network's initial weights; download or open files, so that a missing one is found here.
 
     Args:
-        config: as the user gave it.
+        config: as given by the user.
         folder: of downloaded weights; None takes the user's cache (see `models.download`).
 
     Raises:
@@ -156,7 +156,7 @@ def _from_zoo(entry: zoo.ZooEntry, config: ModelConfig, folder: str | os.PathLik
 
 def _from_file(path: Path, config: ModelConfig) -> Initialization:
     file = read_weights(path)
-    implied = {key: value for key, value in vars(normalisation(file)).items() if value is not None}
+    implied = {key: value for key, value in vars(implied_settings(file)).items() if value is not None}
     known = {field.name: implied[field.name] for field in fields(PretrainedDefaults) if field.name in implied}
     expected = replace(expected_by(config.weights, config.backbone, config.backbone_source), **known)
     words = f"{path} (sha256 {digest(path)[:DIGITS]}...)"
@@ -198,7 +198,7 @@ def _load_backbone(network: MaskRCNN, source: str, weights: dict[str, Tensor]) -
 
 
 def _kind(file: WeightsFile) -> zoo.Kind:
-    """Tell by its names whose weights a file holds."""
+    """Return the kind of a file of weights, from the names in it."""
     if any(name.startswith("backbone.body.") for name in file.arrays):
         return "torchvision"
     is_classifier = any(name.startswith(("layer1.", "features.")) for name in file.arrays)
@@ -206,7 +206,7 @@ def _kind(file: WeightsFile) -> zoo.Kind:
 
 
 def _from_checkpoint(path: Path, config: ModelConfig) -> Initialization:
-    """Fine-tune: normalisation, freezing and pixel statistics go on as they were."""
+    """Fine-tune a checkpoint: normalization, freezing and pixel statistics are kept."""
     weights, metadata = checkpoint.read(path)
     theirs = ModelConfig.from_dict(metadata.model, "model")
     _refuse_other_model(path, theirs, config)
@@ -231,7 +231,7 @@ def _refuse_other_model(path: Path, theirs: ModelConfig, ours: ModelConfig) -> N
 
 
 def _load_checkpoint(network: MaskRCNN, path: Path, weights: dict[str, Tensor]) -> ImportReport:
-    """Load by name; layers for other classes or anchors keep the values they have."""
+    """Load by name; layers for other classes or anchors keep their values."""
     offers = {name: Offer(name, tuple(tensor.shape), tensor.detach) for name, tensor in weights.items()}
     return place(network, Plan(WeightsFile(str(path), weights), offers, found="a checkpoint of ours"))
 

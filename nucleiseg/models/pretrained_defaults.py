@@ -1,7 +1,7 @@
-"""What pretrained weights expect of the network around them, and what a network without any has instead.
+"""Default settings that depend on the pretrained weights.
 
-Weights fit a network by their shapes alone, whatever its input's scale and its stride are, and then predict badly.
-So these settings follow the weights wherever the configuration leaves them open.
+Weights load into any network of the same shapes, but predict badly if normalization, strides or input scaling differ
+from their training. These settings therefore follow the weights where the configuration leaves them open.
 """
 
 from dataclasses import dataclass, replace
@@ -20,10 +20,10 @@ PIXEL_STD = (58.395, 57.12, 57.375)
 
 @dataclass(frozen=True)
 class PretrainedDefaults:
-    """The settings of a network that its weights decide.
+    """Settings of a network that follow its weights.
 
     Attributes:
-        norm: normalisation of the backbone.
+        norm: normalization of the backbone.
         freeze_at: backbone stages that are not trained, from the stem.
         stride_in_1x1: bottlenecks subsample in the first 1x1 convolution, not in the 3x3.
         pixel_mean: RGB, 0 to 255.
@@ -45,15 +45,15 @@ UNIT_VARIANCE = PretrainedDefaults(norm="frozen_bn", freeze_at=2, stride_in_1x1=
 """torchvision's ResNets ("V1.5"), and detectron2's ResNeXt-101."""
 
 SCRATCH = PretrainedDefaults(norm="gn", freeze_at=0, stride_in_1x1=False)
-"""Random weights: inputs of unit variance, since initial weights are made for these; the stride in the 3x3, since in
-the 1x1 it drops three quarters of what the stage below has computed."""
+"""Random weights: inputs of unit variance, which weight initialization assumes; the stride in the 3x3, since in
+the 1x1 it drops three quarters of the features below."""
 
 
 def expected_by(weights: str | None, backbone: str, source: BackboneSource = "registry") -> PretrainedDefaults:
-    """Return what weights of this name expect.
+    """Return the settings that weights of this name were trained with.
 
     Args:
-        weights: a name of the zoo, or a file: one that says nothing else of itself is taken for detectron2's.
+        weights: a name of the zoo, or a file, which is assumed to be detectron2's.
             None and `auto` stand for random weights.
         backbone: that they belong to.
         source: of its name.
@@ -72,14 +72,14 @@ def expected_by(weights: str | None, backbone: str, source: BackboneSource = "re
 
 
 def defaults_of(config: ModelConfig, expected: PretrainedDefaults | None = None) -> PretrainedDefaults:
-    """Return what a network of this configuration has: its own settings, and for those left open the weights'.
+    """Return the settings of a network: those given, and the weights' for those left open.
 
     Args:
         config: None in `norm`, `freeze_at`, `stride_in_1x1`, `pixel_mean` and `pixel_std` leaves them open.
-        expected: what the weights expect, where more is known of them than their name (see `expected_by`).
+        expected: settings of the weights, if more is known than their name (see `expected_by`).
 
     Raises:
-        InputError: if something random would be frozen.
+        InputError: if random weights would be frozen.
     """
     expected = expected or expected_by(config.weights, config.backbone, config.backbone_source)
     freeze_at = config.freeze_at
@@ -93,6 +93,6 @@ def defaults_of(config: ModelConfig, expected: PretrainedDefaults | None = None)
 
 
 def resolved(config: ModelConfig, expected: PretrainedDefaults | None = None) -> ModelConfig:
-    """Return the configuration with nothing left open, as checkpoints store it: see `defaults_of`."""
+    """Return the configuration with every open setting resolved, as checkpoints store it; see `defaults_of`."""
     weights = None if config.weights == AUTO else config.weights
     return replace(config, weights=weights, **vars(defaults_of(config, expected)))

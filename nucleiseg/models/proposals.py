@@ -1,4 +1,4 @@
-"""What becomes of the RPN head's outputs on their way to proposals: the steps that know no threshold of the network."""
+"""Steps from the RPN head's outputs to proposals that depend on no threshold of the network."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -59,7 +59,7 @@ def usable_of_image(
         logits: (K,).
         levels: (K,) int64.
         usable: (K,) bool.
-        count: how many of `usable` are true: who knows need not wait for the device to count them.
+        count: number of true elements of `usable`; passing it saves a synchronization with the device.
 
     Returns:
         Boxes (count, 4), logits (count,) and levels (count,).

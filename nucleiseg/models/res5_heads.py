@@ -1,4 +1,4 @@
-"""The second stage of C4: the backbone's last stage, res5, runs on every RoI."""
+"""RoI heads of C4: the backbone's last stage, res5, runs on every RoI."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ class Res5RoIHeads(RoIHeads):
     res5. In prediction it makes a second one, on the final boxes.
 
     `box_head` is res5; `mask_head` does nothing; both pools are the same. Where res5 begins by subsampling in 1x1
-    convolutions (MSRA's weights), three of four pooled bins would be thrown away: they are not pooled at all.
+    convolutions (MSRA's weights), three of four pooled bins would be discarded, so they are not pooled.
     """
 
     def __init__(self, **parts: Any) -> None:  # noqa: ANN401
@@ -34,9 +34,9 @@ class Res5RoIHeads(RoIHeads):
 
 
 def _take_stride(block: nn.Module) -> int:
-    """Let a block whose first convolutions are 1x1 with a stride read every pixel instead; return that stride.
+    """Remove the stride of a block whose first convolutions are 1x1, and return it.
 
-    A block that subsamples later, in its 3x3, reads all pixels: 1, and it stays as it is.
+    A block that subsamples in its 3x3 reads all pixels: it is unchanged, and 1 is returned.
     """
     if not isinstance(block, Bottleneck):  # of a backbone other than a ResNet
         return 1

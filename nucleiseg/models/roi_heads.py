@@ -1,4 +1,4 @@
-"""The second stage: classes, refined boxes and masks of the proposals."""
+"""RoI heads: classes, refined boxes and masks of the proposals."""
 
 from collections.abc import Mapping
 
@@ -25,11 +25,11 @@ BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 """Scale of dx, dy, dw, dh in the box head's deltas: brings their spread near 1 (Girshick 2015)."""
 
 CHUNK = 128
-"""RoIs that go through the heads together in prediction: 100 MB of res4 features in C4, however many proposals."""
+"""RoIs that pass the heads together in prediction: 100 MB of res4 features in C4, however many proposals."""
 
 
 class RoIHeads(TorchvisionRoIHeads):
-    """torchvision's RoI heads with `Target`s and `Prediction`s, sparse matching and detectron2's arithmetic.
+    """torchvision's RoI heads with `Target`s and `Prediction`s, sparse matching and detectron2's numerics.
 
     Differences from torchvision: instances come as label-map layers, masks stay in their boxes, losses are computed
     wherever targets are given (so that there is a validation loss), deltas are decoded only for candidates above
@@ -43,8 +43,8 @@ class RoIHeads(TorchvisionRoIHeads):
         mask_head: pooled RoIs to features.
         mask_predictor: features to (N, K, M, M) logits.
         roi: sampling, and the box loss.
-        detection: what a prediction keeps; `score_thresh`, `nms_thresh` and `detections_per_img` may be set later.
-        numerics: whose conventions to follow.
+        detection: limits of a prediction; `score_thresh`, `nms_thresh` and `detections_per_img` may be set later.
+        numerics: numerical conventions to follow.
     """
 
     def __init__(
@@ -101,7 +101,11 @@ class RoIHeads(TorchvisionRoIHeads):
         """
         if targets is None:
             images = enumerate(zip(proposals, image_sizes, strict=True))
-            return [self._detect(_one(features, index), boxes, size) for index, (boxes, size) in images], {}
+            # one image at a time: (1, C, h, w) maps, so that memory does not grow with the batch
+            return [
+                self._detect({name: maps[index : index + 1] for name, maps in features.items()}, boxes, size)
+                for index, (boxes, size) in images
+            ], {}
         samples = [self.sample(boxes, target) for boxes, target in zip(proposals, targets, strict=True)]
         return [], self._losses(features, samples, targets)
 
@@ -149,7 +153,7 @@ class RoIHeads(TorchvisionRoIHeads):
         return encode_boxes(boxes.to(rois.dtype), rois, *BOX_WEIGHTS[::2])
 
     def _mask_targets(self, samples: list[RoISamples], targets: list[Target], size: int) -> Tensor:
-        """Return (F, size, size): what the mask head should draw for each foreground RoI."""
+        """Return (F, size, size): targets of the mask head for each foreground RoI."""
         return torch.cat(
             [
                 mask_targets(
@@ -165,7 +169,7 @@ class RoIHeads(TorchvisionRoIHeads):
         )
 
     def _columns(self, labels: Tensor) -> Tensor:
-        """Return the column of each foreground label in deltas and masks, where the background may have none."""
+        """Return the column of each foreground label in deltas and masks; the background may have one too."""
         return labels if self.numerics.background_deltas else labels - 1
 
     def _detect(self, features: Features, proposals: Tensor, size: tuple[int, int]) -> Prediction:
@@ -234,8 +238,3 @@ class RoIHeads(TorchvisionRoIHeads):
 def _by_class(deltas: Tensor) -> Tensor:
     """Return deltas (P, 4 C) as (P, C, 4); P may be 0, with which no -1 can be inferred."""
     return deltas.reshape(len(deltas), deltas.shape[1] // 4, 4)
-
-
-def _one(features: Features, index: int) -> dict[str, Tensor]:
-    """Return one image's feature maps, (1, C, h, w) each."""
-    return {name: maps[index : index + 1] for name, maps in features.items()}

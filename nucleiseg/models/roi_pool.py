@@ -44,7 +44,7 @@ def assign_levels(boxes: Tensor, lowest: int, highest: int, numerics: Numerics =
 class RoIPool(MultiScaleRoIAlign):
     """torchvision's pooler with what detectron2's "ROIAlignV2" does otherwise.
 
-    - RoIs are shifted by half a pixel (`aligned`), so that a RoI's corner lies between pixel centres, and very
+    - RoIs are shifted by half a pixel (`aligned`), so that a RoI's corner lies between pixel centers, and very
       small RoIs keep their size; torchvision's networks round them up to one cell of the map.
     - Each bin averages as many samples as it covers cells (sampling ratio 0); torchvision's networks take 2 x 2.
     - The scale is 1 / nominal stride, under both numerics: torchvision guesses the power of two from the shapes of

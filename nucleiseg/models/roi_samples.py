@@ -1,4 +1,4 @@
-"""The RoIs of a training step, and which rows of what is computed for them are no background."""
+"""RoIs sampled for a training step."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ class RoISamples(NamedTuple):
         boxes: (S, 4) in network pixels.
         labels: (S,) int64, 0 for background.
         instances: (S,) int64, the instance in the image's target that each overlaps most (background: arbitrary).
-        foreground: F, so many of the first rows are no background: nobody needs to ask the device for them.
+        foreground: F: the first F rows are foreground. Known on the host, so counting needs no synchronization.
     """
 
     boxes: Tensor
@@ -23,6 +23,6 @@ class RoISamples(NamedTuple):
 
 
 def foreground_of(values: Tensor, samples: list[RoISamples]) -> Tensor:
-    """Return the foreground's rows of (sum of S, ...) values of all images' RoIs: (sum of F, ...)."""
+    """Select the foreground rows of values of all images' RoIs: (sum of S, ...) to (sum of F, ...)."""
     images = values.split([len(sample.labels) for sample in samples])
     return torch.cat([rows[: sample.foreground] for rows, sample in zip(images, samples, strict=True)])

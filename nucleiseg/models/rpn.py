@@ -21,27 +21,27 @@ from nucleiseg.structures import AnchorSample, Target
 
 
 class ProposalNetwork(RegionProposalNetwork):
-    """torchvision's RPN (its modules, its weights' names) with another way from the head's outputs to numbers.
+    """torchvision's RPN with detectron2's proposals, sparse matching and seeded sampling; weights keep their names.
 
     - Candidates are chosen by logit first and decoded afterwards: the same boxes, a fraction of the work.
     - Ranking, smallest boxes and the losses' divisors follow `numerics`.
     - Anchors are matched sparsely, and only sampled positives get regression targets.
-    - Random draws depend on each target's seed alone, so they can be made beforehand (`AnchorSampler`).
+    - Random draws depend on each target's seed alone, so a loader's worker can do them (`AnchorSampler`).
 
     Args:
         anchor_generator: the anchors.
         head: torchvision's RPNHead (3x3 convolution, then two 1x1), weights from N(0, 0.01), biases 0.
-        numerics: the conventions to follow.
+        numerics: numerical conventions to follow.
         batch_size: anchors sampled an image for the losses.
         positive_fraction: largest share of positives among them.
-        positive_iou: anchors are positive from this IoU with an instance on.
+        positive_iou: anchors with at least this IoU with an instance are positive.
         negative_iou: anchors are negative below this IoU with all instances.
         nms: of two proposals of a level with a larger IoU, the one of lower logit is dropped.
         pre_nms_train: candidates of each level before suppression, in training.
         pre_nms_test: the same in prediction.
         post_nms_train: proposals of an image after it, in training.
         post_nms_test: the same in prediction.
-        smooth_l1_beta: where the box loss turns from square to absolute; None is the numerics' own.
+        smooth_l1_beta: where the box loss turns from square to absolute; None takes the value of `numerics`.
     """
 
     def __init__(
@@ -81,8 +81,8 @@ class ProposalNetwork(RegionProposalNetwork):
     ) -> tuple[list[Tensor], dict[str, Tensor]]:
         """Propose boxes, and compute the losses where targets are given.
 
-        Targets, not the module's mode, tell training from prediction: with them the limits of training hold, also
-        in eval mode, so that validation losses mean what training losses mean.
+        With targets the limits of training hold in eval mode too, so that validation losses are comparable with
+        training losses.
 
         Args:
             images: the padded batch (N, 3, H, W) with the unpadded sizes.
@@ -94,7 +94,7 @@ class ProposalNetwork(RegionProposalNetwork):
             `loss_rpn_cls` and `loss_rpn_loc` (empty without targets).
 
         Raises:
-            FloatingPointError: proposals are not finite, and there are targets. Without, they are dropped.
+            FloatingPointError: with targets, if proposals are not finite; without targets they are dropped.
         """
         height, width = images.tensors.shape[-2:]
         maps = list(features.values())
@@ -148,11 +148,11 @@ class ProposalNetwork(RegionProposalNetwork):
             [clip_boxes_to_image(of_image, size) for of_image, size in zip(boxes, image_sizes, strict=True)]
         )
         usable = finite & self._are_large(boxes)
-        finites, *usables = torch.cat([finite.sum()[None], usable.sum(dim=1)]).tolist()  # this method's one wait
+        finites, *usables = torch.cat([finite.sum()[None], usable.sum(dim=1)]).tolist()  # the only synchronization
         if training and finites < finite.numel():
             raise FloatingPointError(
                 f"{finite.numel() - finites} of {finite.numel()} proposals are not finite: training has diverged. "
-                "Lower the learning rate or lengthen the warm-up (optim), and go on from the last good checkpoint."
+                "Lower the learning rate or lengthen the warm-up (optim), and resume from the last good checkpoint."
             )
         return [
             self._suppress(*usable_of_image(boxes[i], logits[i], levels, usable[i], count), mode)
@@ -160,7 +160,7 @@ class ProposalNetwork(RegionProposalNetwork):
         ]
 
     def _are_large(self, boxes: Tensor) -> Tensor:
-        """Tell which of (..., 4) boxes have sides that `numerics` accepts: (...) bool."""
+        """Return which of (..., 4) boxes have sides that `numerics` accepts, (...) bool."""
         shorter = (boxes[..., 2:] - boxes[..., :2]).amin(dim=-1)
         least = self.numerics.rpn_min_size
         return shorter >= least if self.numerics.rpn_min_size_inclusive else shorter > least
@@ -184,7 +184,7 @@ class ProposalNetwork(RegionProposalNetwork):
             targets: one for each image.
 
         Returns:
-            Scalars `loss_rpn_cls` and `loss_rpn_loc`: sums divided as `Numerics.rpn_loss_over_constant` says.
+            Scalars `loss_rpn_cls` and `loss_rpn_loc`: sums divided by what `Numerics.rpn_loss_over_constant` selects.
         """
         sampled_logits, classes, sampled_deltas, wanted_deltas = [], [], [], []
         for image_logits, image_deltas, target in zip(logits, deltas, targets, strict=True):
@@ -205,7 +205,7 @@ class ProposalNetwork(RegionProposalNetwork):
         return {"loss_rpn_cls": cls / divisor, "loss_rpn_loc": loc / divisor}
 
     def sample(self, grid: AnchorGrid, anchors: Tensor, target: Target) -> AnchorSample:
-        """Choose the anchors of one image to train on: those that its target brings, if they fit, or new ones.
+        """Choose the anchors of one image to train on: those that its target holds, if they fit, or new ones.
 
         Args:
             grid: where the anchors lie.
@@ -218,7 +218,7 @@ class ProposalNetwork(RegionProposalNetwork):
         return sample_anchors(grid, anchors, target, self.rule)
 
     def anchor_sampler(self, size_divisibility: int) -> AnchorSampler:
-        """Return what samples anchors as this network does, but without it.
+        """Return a sampler for the loader that samples anchors as this network does.
 
         Args:
             size_divisibility: sides of the padded input are multiples of this.

@@ -1,8 +1,8 @@
-"""Where RoIAlign looks: the samples of each RoI along one axis, and the two pixels around each of them.
+"""Sampling points of RoIAlign along one axis, and the two pixels around each of them.
 
 RoIAlign (He et al. 2017, section 3) divides a RoI into size x size bins and averages bilinear samples in each.
-Bilinear interpolation is a product of two interpolations along the axes, and so are the samples' places, so that an
-axis at a time says everything.
+Bilinear interpolation is a product of two interpolations along the axes, and the samples form a grid, so
+each axis is treated separately.
 """
 
 from typing import NamedTuple
@@ -12,10 +12,10 @@ from torch import Tensor
 
 
 class Axis(NamedTuple):
-    """Where the samples of some RoIs lie along one axis: (R, bins, g) each, g samples a bin.
+    """Samples of R RoIs along one axis, (R, bins, g) each, with g samples per bin.
 
-    `low` and `high` are the pixels before and after the sample (int64), `low_weight` and `high_weight` what they
-    count (float32), both 0 for samples that the RoI does not have or that lie outside the image.
+    `low` and `high` are the pixels before and after the sample (int64), `low_weight` and `high_weight` their
+    weights (float32), both 0 for samples that the RoI does not have or that lie outside the image.
     """
 
     low: Tensor
@@ -25,7 +25,7 @@ class Axis(NamedTuple):
 
 
 def sides(boxes: Tensor, aligned: bool) -> tuple[Tensor, Tensor]:
-    """Return (R, 2) start (x, y) and width, height of RoIs in the coordinates of pixel centres.
+    """Return (R, 2) start (x, y) and width, height of RoIs in the coordinates of pixel centers.
 
     Args:
         boxes: (R, 4) float32 x1, y1, x2, y2 in pixels of what is sampled.
@@ -57,13 +57,13 @@ def sample_axis(
     """Place the samples of RoIs along one axis of `length` pixels.
 
     Args:
-        start: (R,) where each RoI starts, in coordinates of pixel centres.
+        start: (R,) where each RoI starts, in coordinates of pixel centers.
         side: (R,) its extent in pixels.
         grid: (R,) samples a bin along this axis.
         most: width g of the returned arrays, at least the largest of `grid`.
         size: bins of a RoI.
         length: pixels along the axis.
-        every: take each so-manieth bin alone, from the first on.
+        every: step between the bins to sample, from the first.
     """
     bin_side = (side / size)[:, None, None]
     number = torch.arange(most, device=start.device)

@@ -1,7 +1,7 @@
-"""The zoo: pretrained weights that can be started from by name, and what their makers measured.
+"""The zoo: pretrained weights by name, with their published measurements.
 
 Sources: detectron2's `MODEL_ZOO.md` (addresses, digests, measurements; file sizes follow from the number of
-parameters), torchvision's weight enumerations. Nothing here opens a file or a connection; `models.download` does.
+parameters), torchvision's weight enumerations. `models.download` fetches the files.
 """
 
 import difflib
@@ -18,16 +18,16 @@ Kind = Literal["detectron2", "torchvision", "torchvision_backbone"]
 CC_BY_SA = "CC BY-SA 3.0"
 """Of everything in detectron2's model zoo."""
 
-TORCHVISION_LICENCE = "BSD-3-Clause (code); weights: terms of their training data"
-"""torchvision leaves it to its users whether a data set's terms permit what they do with the weights."""
+TORCHVISION_LICENSE = "BSD-3-Clause (code); weights: terms of their training data"
+"""torchvision refers to the terms of the data sets."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What the makers of a detector measured: training on 8 V100s, 16 images a step; inference on one, by one image.
+    """Published measurements of a detector: training on 8 V100s with 16 images per step, inference on one V100.
 
     Attributes:
-        train_seconds: of a training step; None where they do not tell.
+        train_seconds: of a training step; None if not published.
         inference_seconds: of an image of COCO.
         memory: GB of each GPU in training.
         box_ap: average precision of boxes on COCO val2017, in per cent.
@@ -47,15 +47,15 @@ class ZooEntry:
 
     Attributes:
         name: the value of `model.weights` that asks for it.
-        kind: how it is to be read: `detectron2`, `torchvision` (Mask R-CNN) or `torchvision_backbone` (ResNet).
+        kind: format of the file: `detectron2`, `torchvision` (Mask R-CNN) or `torchvision_backbone` (ResNet).
         backbone: its registered name.
         family: of the whole detector; None for a backbone alone, which fits any.
         schedule: of the training, `1x` being 12 epochs of COCO and `3x` 37; for a backbone, its data.
-        address: where the file lies.
-        digest: how the file's digest begins, as its name says: `md5:` or `sha256:` and hexadecimal digits.
+        address: URL of the file.
+        digest: start of the file's digest, from its name: `md5:` or `sha256:` and hexadecimal digits.
         megabytes: size of the file, in 10^6 bytes, rounded.
         parameters: of the network as its makers trained it (COCO's 80 classes; ImageNet's 1000).
-        licence: in words.
+        license: in words.
         measured: None for a backbone alone.
         model_id: detectron2's number of the model.
     """
@@ -69,7 +69,7 @@ class ZooEntry:
     digest: str
     megabytes: int
     parameters: int
-    licence: str
+    license: str
     measured: Measured | None = None
     model_id: int | None = None
 
@@ -85,7 +85,7 @@ class ZooEntry:
 
     @property
     def model(self) -> str | None:
-        """The file of `conf/model` that is made like this detector; None for a backbone alone."""
+        """The file of `conf/model` with this architecture; None for a backbone alone."""
         return None if self.family is None else f"{SHORT[self.backbone]}_{self.family}"
 
 
@@ -95,7 +95,7 @@ SHORT: dict[str, str] = {
     "resnet101": "r101",
     "resnext101_32x8d": "x101",
 }
-"""Backbones as names of models say them."""
+"""Abbreviations of backbones in names of models."""
 
 _SIZES: dict[str, tuple[str, Family, int, int]] = {
     "R_50_C4": ("resnet50", "c4", 144, 35_909_612),
@@ -122,7 +122,7 @@ def _detectron2(model: str, schedule: str, model_id: int, digest: str, measured:
         digest=f"md5:{digest}",
         megabytes=megabytes,
         parameters=parameters,
-        licence=CC_BY_SA,
+        license=CC_BY_SA,
         measured=measured,
         model_id=model_id,
     )
@@ -139,7 +139,7 @@ def _backbone(backbone: str, digest: str, megabytes: int, parameters: int) -> Zo
         digest=f"sha256:{digest}",
         megabytes=megabytes,
         parameters=parameters,
-        licence=TORCHVISION_LICENCE,
+        license=TORCHVISION_LICENSE,
     )
 
 
@@ -164,7 +164,7 @@ _ENTRIES = (
         digest="sha256:bf2d0c1e",
         megabytes=178,
         parameters=44_401_393,
-        licence=TORCHVISION_LICENCE,
+        license=TORCHVISION_LICENSE,
         measured=Measured(None, None, None, 37.9, 34.6),
     ),
     _backbone("resnet18", "f37072fd", 47, 11_689_512),
@@ -176,7 +176,7 @@ _ENTRIES = (
 )
 
 ZOO: dict[str, ZooEntry] = {entry.name: entry for entry in _ENTRIES}
-"""Everything, by name."""
+"""All entries by name."""
 
 
 def automatic(config: ModelConfig) -> ZooEntry | None:
@@ -201,7 +201,7 @@ def automatic(config: ModelConfig) -> ZooEntry | None:
 
 
 def close_names(name: str, names: Iterable[str] = tuple(ZOO)) -> list[str]:
-    """Return up to three names that somebody may have meant: those that contain what was typed, else similar ones."""
+    """Return up to three names that contain what was typed, else similar ones."""
     names = list(names)
     containing = [known for known in names if name in known]
     return containing[:3] or difflib.get_close_matches(name, names, n=3, cutoff=0.5)
@@ -217,9 +217,9 @@ _WIDTHS: dict[Family | None, dict[str, int]] = {
 
 
 def misfits(entry: ZooEntry, config: ModelConfig) -> list[str]:
-    """Say which settings of a model do not go with weights, so that nothing is downloaded in vain.
+    """Return a sentence for each setting of a model that does not fit weights, before they are downloaded.
 
-    Anchors and classes may be others in number: the layers that predict them start anew.
+    The numbers of anchors and classes may differ: the layers that predict them start from random values.
 
     Returns:
         A sentence for each setting; none if the weights fit.

@@ -100,7 +100,7 @@ def test_a_checkpoint_becomes_a_file_of_detectron2(
 ) -> None:
     config = ModelConfig.from_dict(composed("train", *tiny)["model"])
     network = build(config, 2)
-    metadata = Metadata(model=network.config.to_dict(), class_names=("tumour", "stroma"), step=400, scale=1.216)
+    metadata = Metadata(model=network.config.to_dict(), class_names=("tumor", "stroma"), step=400, scale=1.216)
     checkpoint.save(tmp_path / "step_000400.ckpt", network, metadata)
     assert zoo(export=tmp_path / "step_000400.ckpt", output=tmp_path / "out" / "mine.pkl") == 0
     again = build(network.config, 2)

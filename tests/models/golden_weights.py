@@ -7,7 +7,7 @@
     family.network()                                    # ours, with its weights imported from `family.path`
     build_backbone(**family.backbone_arguments())             # the narrow backbone
     family.part("backbone.")                            # the imported weights of one module, prefix cut off
-    family.network_input()                              # (1, 3, H, W) normalised RGB, padded as detectron2 pads
+    family.network_input()                              # (1, 3, H, W) normalized RGB, padded as detectron2 pads
 
 `raw` holds the file's own keys and arrays.
 """
@@ -114,7 +114,7 @@ class GoldenFamily:
         return ModelConfig(
             name=self.name,
             family=self.family,
-            weights=self.name,  # frozen normalisation and stages belong to weights
+            weights=self.name,  # frozen normalization and stages belong to weights
             stride_in_1x1="x101" not in self.name,
             pixel_mean=PIXEL_MEAN,
             pixel_std=self.pixel_std,

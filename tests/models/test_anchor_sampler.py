@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from small_networks import image, small_network, target
 
 from nucleiseg.models import rpn
-from nucleiseg.models.anchor_grid import plain_cells
+from nucleiseg.models.anchor_grid import cell_numbers
 from nucleiseg.models.anchor_sampler import AnchorSampler
 from nucleiseg.models.config import AnchorConfig, RPNConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN
@@ -55,7 +55,7 @@ def test_maps_have_the_shapes_that_were_foreseen(
     assert foreseen.shapes == seen.shapes
     assert foreseen.strides == seen.strides
     assert all(mine.equal(theirs) for mine, theirs in zip(foreseen.cell_anchors, seen.cell_anchors, strict=True))
-    assert foreseen.cells == seen.cells == plain_cells(seen.cell_anchors)
+    assert foreseen.cells == seen.cells == cell_numbers(seen.cell_anchors)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

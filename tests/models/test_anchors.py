@@ -10,7 +10,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
 from nucleiseg.errors import InputError
-from nucleiseg.models.anchor_grid import plain_cells
+from nucleiseg.models.anchor_grid import cell_numbers
 from nucleiseg.models.anchors import GridAnchorGenerator, exact_cells, sizes_per_level
 from nucleiseg.models.numerics import DETECTRON2, TORCHVISION, Numerics
 
@@ -59,11 +59,11 @@ def test_anchors_stay_float32_on_half_precision_maps() -> None:
     assert GridAnchorGenerator(sizes=[SIZES], strides=[16])(images, maps)[0].dtype == torch.float32
 
 
-def test_the_first_anchor_is_centred_on_the_image_corner() -> None:
+def test_the_first_anchor_is_centerd_on_the_image_corner() -> None:
     generator = GridAnchorGenerator(sizes=[(10,)], ratios=[1.0], strides=[8])
     boxes = generator.grid((16, 24), [torch.zeros(1, 1, 2, 3)]).boxes()
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    assert centres.tolist() == [[0, 0], [8, 0], [16, 0], [0, 8], [8, 8], [16, 8]]
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+    assert centers.tolist() == [[0, 0], [8, 0], [16, 0], [0, 8], [8, 8], [16, 8]]
     assert generator.num_anchors_per_location() == [1]
 
 
@@ -85,4 +85,4 @@ def test_cells_are_known_without_data(numerics: Numerics) -> None:
     here = GridAnchorGenerator(sizes=[[8], [16]], strides=[4, 8], numerics=numerics)
     with torch.device("meta"):
         there = GridAnchorGenerator(sizes=[[8], [16]], strides=[4, 8], numerics=numerics)
-    assert there.cells == here.cells == plain_cells(here.cell_anchors)
+    assert there.cells == here.cells == cell_numbers(here.cell_anchors)

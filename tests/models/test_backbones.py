@@ -1,4 +1,4 @@
-"""Backbones: detectron2's feature maps, torchvision's modules, widths, strides, freezing, normalisation."""
+"""Backbones: detectron2's feature maps, torchvision's modules, widths, strides, freezing, normalization."""
 
 from pathlib import Path
 
@@ -166,12 +166,12 @@ def test_c4_never_freezes_the_res5_of_its_head() -> None:
     assert count(parts.backbone)[0] == count(parts.backbone)[1]
 
 
-def test_group_norm_also_normalises_the_pyramid() -> None:
-    plain, normalised = (build_backbone(backbone=TINY, norm=norm).backbone for norm in ("frozen_bn", "gn"))
+def test_group_norm_also_normalizes_the_pyramid() -> None:
+    plain, normalized = (build_backbone(backbone=TINY, norm=norm).backbone for norm in ("frozen_bn", "gn"))
     assert isinstance(plain, BackboneWithFPN)
     assert plain.fpn.inner_blocks[0][0].bias is not None
-    assert normalised.fpn.inner_blocks[0][0].bias is None
-    assert isinstance(normalised.fpn.layer_blocks[0][1], nn.GroupNorm)
+    assert normalized.fpn.inner_blocks[0][0].bias is None
+    assert isinstance(normalized.fpn.layer_blocks[0][1], nn.GroupNorm)
 
 
 @pytest.mark.parametrize(("channels", "groups"), [(64, 32), (96, 32), (48, 16), (4, 4), (7, 1)])
@@ -260,8 +260,8 @@ def test_the_two_numerics_differ_in_every_knob() -> None:
 
 
 @pytest.mark.parametrize("basic", [False, True])
-def test_frozen_normalisation_is_folded_into_convolutions_exactly(basic: bool) -> None:
-    """The same values and gradients as torchvision's forward, which normalises after each convolution."""
+def test_frozen_normalization_is_folded_into_convolutions_exactly(basic: bool) -> None:
+    """The same values and gradients as torchvision's forward, which normalizes after each convolution."""
     spec = ResNetSpec(depths=(1, 1, 1, 1), width_per_group=16, stem_channels=8, res2_channels=16, basic=basic)
     stage = StageBuilder(spec, "frozen_bn", 1e-5, stride_in_1x1=False).stage(1).double()
     for module in stage.modules():

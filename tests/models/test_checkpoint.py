@@ -35,7 +35,7 @@ def network() -> MaskRCNN:
 def metadata() -> Metadata:
     return Metadata(
         model=CONFIG.to_dict(),
-        class_names=("tumour", "stroma"),
+        class_names=("tumor", "stroma"),
         step=200,
         scale=1.216,
         score_threshold=0.4,
@@ -63,7 +63,7 @@ def test_a_file_holds_weights_and_plain_python_alone(tmp_path: Path, network: Ma
     content = torch.load(tmp_path / "a.ckpt", weights_only=True)
     assert content.keys() == {"state_dict", "nucleiseg"}
     assert content["nucleiseg"]["model"] == CONFIG.to_dict()
-    assert content["nucleiseg"]["class_names"] == ["tumour", "stroma"]
+    assert content["nucleiseg"]["class_names"] == ["tumor", "stroma"]
 
 
 def test_lightnings_last_checkpoint_loads_too(tmp_path: Path, network: MaskRCNN, metadata: Metadata) -> None:

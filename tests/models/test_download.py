@@ -44,7 +44,7 @@ def test_a_file_is_downloaded_once(
     assert server.requests == ["/model_final_4ce675.pkl"]
     assert visible(path.parent) == [path.name]
     said = capsys.readouterr().err
-    assert said.count(f"Downloading {NAME} (144 MB, licence CC BY-SA 3.0) from {entry.address}.") == 1
+    assert said.count(f"Downloading {NAME} (144 MB, license CC BY-SA 3.0) from {entry.address}.") == 1
 
 
 def test_the_cache_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -98,13 +98,13 @@ def test_every_model_takes_a_training_step_and_predicts(name: str) -> None:
 
 def test_losses_fall_when_trained_on_one_image() -> None:
     network = small_network().train()
-    optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
     history = []
     for step in range(25):
         losses = network([image()], [target(9, seed=step)])
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         total(losses).backward()
-        optimiser.step()
+        optimizer.step()
         history.append(total(losses).item())
     assert sum(history[-5:]) < 0.8 * sum(history[:5])
 
@@ -169,7 +169,7 @@ def test_integers_and_floats_are_the_same_image() -> None:
 
 
 @pytest.mark.parametrize(("family", "shape"), [("fpn", (128, 96)), ("dc5", (100, 90)), ("c4", (100, 90))])
-def test_a_batch_is_normalised_and_padded_with_zeros(family: str, shape: tuple[int, int]) -> None:
+def test_a_batch_is_normalized_and_padded_with_zeros(family: str, shape: tuple[int, int]) -> None:
     network = small_network(family, pixel_std=(2.0, 4.0, 8.0))
     images = [image(100, 70), image(60, 90)]
     batch, _ = network.transform(images)

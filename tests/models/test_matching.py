@@ -184,7 +184,7 @@ def test_a_low_quality_match_belongs_to_the_instance_it_overlaps_most() -> None:
         # by itself), and has its own match in the next cell: the anchor becomes positive, and belongs to the second.
         ([16], [[12, 12, 16, 16], [17, 8, 33, 24]], {(1, 1, 0): 1, (1, 2, 0): 1}),
         # Four small anchors are near enough to be looked at (IoU 0.14), but it is one of the large ones (0.24), which
-        # cannot reach 0.3 anywhere, that overlaps the instance most; so do its three neighbours.
+        # cannot reach 0.3 anywhere, that overlaps the instance most; so do its three neighbors.
         ([16, 30], [[16, 16, 32, 32]], {(1, 1, 1): 0, (1, 2, 1): 0, (2, 1, 1): 0, (2, 2, 1): 0}),
     ],
 )

@@ -90,7 +90,7 @@ def test_coco_weights_come_from_the_network_then_from_the_cache(
     assert start.config.pixel_std == (1.0, 1.0, 1.0)
     network, report = started(start)
     assert same(backbone(network), backbone(coco))
-    assert {note.name for note in report.reinitialised} == {
+    assert {note.name for note in report.reinitialized} == {
         *("roi_heads.box_predictor.cls_score", "roi_heads.box_predictor.bbox_pred"),
         "roi_heads.mask_predictor.mask_fcn_logits",
     }
@@ -205,7 +205,7 @@ def test_a_file_of_torchvisions_backbone(tmp_path: Path) -> None:
     network, report = started(start)
     assert torch.equal(network.backbone.body.conv1.weight, theirs.backbone.body.conv1.weight)
     assert torch.equal(network.roi_heads.box_head[0].conv2.weight, theirs.backbone.body.layer4[0].conv2.weight)
-    assert any("rpn" in note.name for note in report.reinitialised)
+    assert any("rpn" in note.name for note in report.reinitialized)
 
 
 def test_a_file_of_torchvisions_mask_rcnn(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_a_file_of_torchvisions_mask_rcnn(tmp_path: Path) -> None:
     config = small_config(weights=str(tmp_path / "maskrcnn.pth"), numerics="torchvision")
     network, report = started(resolve_weights(config))
     assert same(network.state_dict(), theirs.state_dict())
-    assert report.reinitialised == []
+    assert report.reinitialized == []
 
 
 def saved(path: Path, **changes: Any) -> MaskRCNN:  # noqa: ANN401
@@ -242,14 +242,14 @@ def test_fine_tuning_goes_on_as_the_checkpoint_was(tmp_path: Path, name: str, no
     assert "..., step 600, started from: coco/r50_fpn_3x (md5 f10217...))" in start.words
     network, report = started(start, num_classes=2)
     assert same(network.state_dict(), theirs.state_dict())
-    assert report.reinitialised == []
+    assert report.reinitialized == []
 
 
 def test_fine_tuning_for_other_classes_starts_the_predictors_anew(tmp_path: Path) -> None:
     theirs = saved(tmp_path / "a.ckpt")
     network, report = started(resolve_weights(small_config(weights=str(tmp_path / "a.ckpt"))), num_classes=5)
     assert same(backbone(network), backbone(theirs))
-    assert len(report.reinitialised) == 3
+    assert len(report.reinitialized) == 3
     assert "the file has 2 classes, this network 5" in " ".join(report.sentences())
 
 

@@ -41,7 +41,7 @@ def test_settings_that_are_given_stay() -> None:
     assert defaults_of(config) == PretrainedDefaults("bn", 0, stride_in_1x1=False)
 
 
-def test_filters_of_another_normalisation_are_not_frozen() -> None:
+def test_filters_of_another_normalization_are_not_frozen() -> None:
     assert defaults_of(ModelConfig(name="a", weights="mine.pkl", norm="gn")).freeze_at == 0
     trained_with_gn = PretrainedDefaults("gn", 3, stride_in_1x1=False)
     assert defaults_of(ModelConfig(name="a", weights="mine.ckpt", norm="gn"), trained_with_gn).freeze_at == 3

@@ -57,13 +57,13 @@ def test_torchvisions_numerics_are_its_own_pooler() -> None:
     torch.testing.assert_close(pool(features, boxes), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_linear_ramp_is_reproduced_at_the_bins_centres() -> None:
-    # Bilinear interpolation is exact on x, so a bin's mean is the coordinate of its centre.
+def test_a_linear_ramp_is_reproduced_at_the_bins_centers() -> None:
+    # Bilinear interpolation is exact on x, so a bin's mean is the coordinate of its center.
     ramp = torch.arange(64.0).expand(1, 1, 64, 64)
     box = torch.tensor([[40.0, 80.0, 152.0, 192.0]])
     pooled = RoIPool(feature_names=["0"], strides=[4], output_size=7)({"0": ramp}, [box])
-    centres = 40 / 4 - 0.5 + (torch.arange(7) + 0.5) * (152 - 40) / 4 / 7
-    torch.testing.assert_close(pooled[0, 0], centres.expand(7, 7))
+    centers = 40 / 4 - 0.5 + (torch.arange(7) + 0.5) * (152 - 40) / 4 / 7
+    torch.testing.assert_close(pooled[0, 0], centers.expand(7, 7))
 
 
 def test_every_roi_comes_from_its_own_image_and_in_its_own_order() -> None:

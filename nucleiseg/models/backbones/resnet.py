@@ -25,7 +25,7 @@ STAGES = ("layer1", "layer2", "layer3", "layer4")
 
 @dataclass(frozen=True)
 class ResNetSpec:
-    """The widths and depths of a ResNet or ResNeXt.
+    """Widths and depths of a ResNet or ResNeXt.
 
     Attributes:
         depths: blocks in res2 .. res5.
@@ -59,7 +59,7 @@ RESNETS: dict[str, ResNetSpec] = {
 
 
 class FoldedBasicBlock(BasicBlock):
-    """torchvision's block of two 3x3 convolutions, with frozen normalisation folded into them."""
+    """torchvision's block of two 3x3 convolutions, with frozen normalization folded into them."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, planes, h, w), h and w divided by the stride."""
@@ -69,7 +69,7 @@ class FoldedBasicBlock(BasicBlock):
 
 
 class FoldedBottleneck(Bottleneck):
-    """torchvision's bottleneck, with frozen normalisation folded into its convolutions."""
+    """torchvision's bottleneck, with frozen normalization folded into its convolutions."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, 4 planes, h, w), h and w divided by the stride."""
@@ -91,15 +91,15 @@ class BottleneckStrideIn1x1(FoldedBottleneck):
 
 
 def _shortcut(block: BasicBlock | Bottleneck, x: Tensor) -> Tensor:
-    """Return what a block adds to its last convolution: its input, projected where the shape changes."""
+    """Return the shortcut of a block: its input, projected where the shape changes."""
     return x if block.downsample is None else convolve(x, block.downsample[0], block.downsample[1])
 
 
 class Stages(IntermediateLayerGetter):
-    """The stem and the stages up to the last one that is asked for; returns the chosen ones' maps by name."""
+    """The stem and the stages up to the last requested one; returns the requested maps by name."""
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Return each chosen stage's map for (N, 3, H, W) normalised images."""
+        """Return each chosen stage's map for (N, 3, H, W) normalized images."""
         out = {}
         x = self["maxpool"](self["relu"](convolve(x, self["conv1"], self["bn1"])))
         for name in [name for name in STAGES if name in self]:
@@ -177,10 +177,10 @@ class StageBuilder:
 
 
 def _initialize(module: nn.Module) -> None:
-    """Draw the convolutions, and let bottlenecks with a trained norm begin as the identity (Goyal et al. 2017).
+    """Initialize convolutions, and make bottlenecks with a trained norm start as the identity (Goyal et al. 2017).
 
     From scratch, the last features of R50-C4 otherwise grow with depth, and its losses reach 30 in the first ten
-    steps at the recipe's learning rate; so they stay below 4. ResNet-18 is shallow enough without.
+    steps at the recipe's learning rate; with this they stay below 4. ResNet-18 is shallow enough without.
     """
     for child in module.modules():
         if isinstance(child, nn.Conv2d):

@@ -1,1 +1,1 @@
-"""Other libraries' weights: reading their files without running them, and their names and conventions <-> ours."""
+"""Weights of other libraries: read their files without executing code, and map names and conventions."""

@@ -1,4 +1,4 @@
-"""The settings with which detectron2 computes what a network of ours computes."""
+"""Configuration of detectron2 that reproduces a network of nucleiseg."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ BASES = {
     "dc5": "mask_rcnn_R_50_DC5_3x",
     "fpn": "mask_rcnn_R_50_FPN_3x",
 }
-"""Files of detectron2's `configs/COCO-InstanceSegmentation` that say the rest, whatever the backbone."""
+"""Base files in detectron2's `configs/COCO-InstanceSegmentation`, for every backbone."""
 
 DEPTHS = {"resnet18": 18, "resnet50": 50, "resnet101": 101, "resnext101_32x8d": 101}
 

@@ -1,4 +1,4 @@
-"""Where the arrays of a file of detectron2 or Caffe2 go in one of our networks."""
+"""Assign the arrays of a file of detectron2 or Caffe2 to a network's entries."""
 
 import torch
 from torch import Tensor, nn
@@ -7,9 +7,9 @@ from nucleiseg.errors import InputError
 from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.models.weights import layout, names
 from nucleiseg.models.weights.files import WeightsFile
+from nucleiseg.models.weights.implied_settings import implied_settings
 from nucleiseg.models.weights.placement import Offer, Plan
 from nucleiseg.models.weights.report import Note
-from nucleiseg.models.weights.settings import implied_settings
 
 STATISTICS = (".running_mean", ".running_var")
 
@@ -22,7 +22,7 @@ def detectron2_plan(network: MaskRCNN, file: WeightsFile) -> Plan:
         file: with detectron2's names, or Caffe2's of an ImageNet backbone.
 
     Raises:
-        InputError: the file has GroupNorm and the network batch normalisation; or it is a whole model and the
+        InputError: the file has GroupNorm and the network batch normalization; or it is a whole model and the
             network's numerics are torchvision's.
     """
     caffe2 = names.is_caffe2(file.arrays)
@@ -74,7 +74,7 @@ class _Offers:
             return Offer(key, self._file.shape(key), lambda: self._convert(ours, self._file.tensor(key)))
         weight = self._keys.get(f"{theirs.rpartition('.')[0]}.weight")
         if self._folded and theirs.endswith(STATISTICS) and weight is not None:
-            # an affine map: normalisation with mean 0 and variance + epsilon 1 changes nothing
+            # an affine map: normalization with mean 0 and variance + epsilon 1 changes nothing
             shape = self._file.shape(weight)
             value = 0.0 if theirs.endswith("mean") else 1.0 - layout.epsilon(self._network, ours)
             return Offer(None, shape, lambda: torch.full(shape, value))
@@ -86,7 +86,7 @@ class _Offers:
 
 
 def _has_folded_statistics(file: WeightsFile, keys: dict[str, str]) -> bool:
-    """Tell whether weight and bias are all of the normalisation: Caffe2's ImageNet files fold the statistics in."""
+    """Tell whether weight and bias are all of the normalization: Caffe2's ImageNet files fold the statistics in."""
     return any("_bn_" in key for key in file.arrays) and not any(key.endswith(STATISTICS) for key in keys)
 
 

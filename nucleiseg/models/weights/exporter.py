@@ -1,4 +1,4 @@
-"""Our networks into detectron2's files, so that nobody is locked in."""
+"""Export networks to detectron2's file format."""
 
 import os
 import pickle
@@ -10,9 +10,9 @@ from nucleiseg.errors import InputError
 from nucleiseg.files import atomic_path
 from nucleiseg.models.backbones.families import find_backbone
 from nucleiseg.models.mask_rcnn import MaskRCNN
+from nucleiseg.models.weights.implied_settings import OURS, RECORDED
 from nucleiseg.models.weights.layout import to_detectron2
 from nucleiseg.models.weights.names import detectron2_name
-from nucleiseg.models.weights.settings import OURS, RECORDED
 
 PROTOCOL = 3
 """Of the pickle: any Python 3 reads it, and arrays take no more than their bytes."""
@@ -21,7 +21,7 @@ PROTOCOL = 3
 def detectron2_arrays(network: MaskRCNN) -> dict[str, np.ndarray]:
     """Return a network's weights under detectron2's names, in its order of channels and classes.
 
-    Floating-point arrays are float32. Networks with GroupNorm or batch normalisation, or of ResNet-18, are exported
+    Floating-point arrays are float32. Networks with GroupNorm or batch normalization, or of ResNet-18, are exported
     too: detectron2 has them, though not in its zoo.
 
     Raises:
@@ -48,7 +48,7 @@ def detectron2_arrays(network: MaskRCNN) -> dict[str, np.ndarray]:
 def save_detectron2(network: MaskRCNN, path: str | os.PathLike[str]) -> None:
     """Write a network's weights as detectron2's model zoo does, whole or not at all.
 
-    `DetectionCheckpointer` loads the file; detectron2's configuration has to say the rest (family, classes, anchors,
+    `DetectionCheckpointer` loads the file; detectron2's configuration must provide the rest (family, classes, anchors,
     stride in the 1x1, mean and deviation of pixels in BGR order). Beside the weights the file has `settings`, which
     detectron2 passes over and our importer reads.
 

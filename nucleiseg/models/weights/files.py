@@ -1,4 +1,4 @@
-"""Files of weights: pickles and torch's own, told apart by their first bytes, not by their names."""
+"""Read files of weights: pickles and torch's own formats, distinguished by their first bytes."""
 
 import os
 import warnings
@@ -15,10 +15,10 @@ from nucleiseg.models.weights.restricted_pickle import PickledArray, read_pickle
 from nucleiseg.models.weights.torch_files import read_torch
 
 ZIP = b"PK\x03\x04"
-"""How torch's files begin since version 1.6."""
+"""First bytes of torch's files since version 1.6."""
 
 LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-"""How they began before: a pickle of the number 0x1950a86a20f9469cfc6c (`torch.serialization.MAGIC_NUMBER`)."""
+"""First bytes before: a pickle of the number 0x1950a86a20f9469cfc6c (`torch.serialization.MAGIC_NUMBER`)."""
 
 WRAPPERS = ("model", "state_dict", "blobs")
 """Keys under which the weights may lie: detectron2's, Lightning's and others', Detectron's."""
@@ -32,7 +32,7 @@ class WeightsFile:
         name: the file's, for messages.
         arrays: name -> array, made a tensor on demand.
         author: `__author__` of detectron2's pickles; "" in other files.
-        settings: what files that we exported say beside the weights; empty in other files.
+        settings: settings in files exported by nucleiseg; empty in others.
     """
 
     name: str
@@ -45,7 +45,7 @@ class WeightsFile:
         return tuple(self.arrays[name].shape)
 
     def tensor(self, name: str) -> Tensor:
-        """Return an array as a tensor on the CPU, in the file's precision; it is not to be written to."""
+        """Return an array as a tensor on the CPU, in the file's precision; do not write to it."""
         array = self.arrays[name]
         if isinstance(array, Tensor):
             return array
@@ -55,16 +55,16 @@ class WeightsFile:
 
 
 def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
-    """Read a `.pkl` or `.pth` file of weights; nothing that it names is run.
+    """Read a `.pkl` or `.pth` file of weights without executing code.
 
     The weights are the file's one dictionary of arrays, or lie in it under one of `WRAPPERS`; what lies beside them
-    (an optimiser, a step) is not used. A prefix `module.` on all names, a trace of parallel training, is cut off.
+    (an optimizer, a step) is not used. A prefix `module.` on all names, left by DataParallel, is removed.
 
     Args:
         path: the file.
 
     Raises:
-        InputError: no such file, not readable, refused (see `read_pickle`), or without named arrays.
+        InputError: if the file is missing, unreadable, refused (see `read_pickle`), or has no named arrays.
     """
     path = Path(path)
     if not path.is_file():
@@ -78,24 +78,20 @@ def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
         raise InputError(f"{path} holds a {type(content).__name__}, not a dictionary of named arrays.")
     inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), content)
     arrays = {name: value for name, value in inner.items() if name != "__author__"}
-    wrong = [f"{name} ({type(value).__name__})" for name, value in arrays.items() if not _is_weight(name, value)]
+    wrong = [
+        f"{name} ({type(value).__name__})"
+        for name, value in arrays.items()
+        if not (isinstance(name, str) and isinstance(value, PickledArray | Tensor))
+    ]
     if wrong or not arrays:
         found = f"holds also {', '.join(wrong[:5])}" if wrong else "holds no arrays"
         raise InputError(f"{path} {found}; a file of weights is a dictionary of named arrays, bare or under 'model'.")
+    if all(name.startswith("module.") for name in arrays):  # torch's DataParallel
+        arrays = {name.removeprefix("module."): value for name, value in arrays.items()}
     author, settings = content.get("__author__"), content.get("settings")
     return WeightsFile(
         str(path),
-        _without_prefix(arrays),
+        arrays,
         author if isinstance(author, str) else "",
         settings if isinstance(settings, dict) else {},
     )
-
-
-def _is_weight(name: object, value: object) -> bool:
-    return isinstance(name, str) and isinstance(value, PickledArray | Tensor)
-
-
-def _without_prefix(arrays: dict[str, Any]) -> dict[str, Any]:
-    if not all(name.startswith("module.") for name in arrays):
-        return arrays
-    return {name.removeprefix("module."): value for name, value in arrays.items()}

@@ -1,4 +1,4 @@
-"""Weights of detectron2 and torchvision into our networks."""
+"""Load weights of detectron2 and torchvision into our networks."""
 
 import os
 from collections.abc import Mapping
@@ -8,22 +8,13 @@ from torch import Tensor
 from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.models.weights.detectron2_plan import detectron2_plan
 from nucleiseg.models.weights.files import WeightsFile, read_weights
+from nucleiseg.models.weights.implied_settings import implied_settings
 from nucleiseg.models.weights.placement import Plan, place
 from nucleiseg.models.weights.report import ImportReport
-from nucleiseg.models.weights.settings import Normalisation, implied_settings
 from nucleiseg.models.weights.torchvision_plan import backbone_plan, mask_rcnn_plan
 
 Source = str | os.PathLike[str] | WeightsFile
-"""A file's path; or what `read_weights` made of it, which saves reading it twice."""
-
-
-def normalisation(source: Source) -> Normalisation:
-    """Tell which settings a file of detectron2, Caffe2 or torchvision implies, before a network is built for it.
-
-    Raises:
-        InputError: the file is refused or damaged.
-    """
-    return implied_settings(_open(source))
+"""A file's path, or the result of `read_weights`, to avoid reading it twice."""
 
 
 def load_detectron2(network: MaskRCNN, source: Source) -> ImportReport:
@@ -39,7 +30,7 @@ def load_detectron2(network: MaskRCNN, source: Source) -> ImportReport:
 
     Raises:
         InputError: the file is refused or damaged, or does not fit: an entry is missing, a key unused, a shape other.
-            The network is then as it was.
+            The network is then unchanged.
     """
     file = _open(source)
     return _load(network, detectron2_plan(network, file))
@@ -53,7 +44,7 @@ def load_torchvision(
     Args:
         network: of family `fpn`, in torchvision's numerics.
         weights: a file, or the state dict.
-        bn_eps: epsilon of the normalisation that the weights were trained with; the network's own is 0. None takes
+        bn_eps: epsilon of the normalization that the weights were trained with; the network's own is 0. None takes
             1e-5 where batches were counted (`BatchNorm2d`), 0 where not (the COCO weights, frozen ones).
 
     Raises:

@@ -1,4 +1,4 @@
-"""Order of channels and classes, and the epsilon of batch normalisation: what differs besides names.
+"""Order of channels and classes, and the epsilon of batch normalization, which differ besides names.
 
 Anchors do not: with detectron2's numerics our anchors and the RPN's outputs are in its order, all ratios of the first
 size first (torchvision: all sizes of the first ratio first). Nor do box deltas, which have no columns for the
@@ -16,7 +16,7 @@ CLASS_LOGITS = "roi_heads.box_predictor.cls_score."
 """The background's row: the last in detectron2, the first here."""
 
 BN_EPS = 1e-5
-"""Epsilon that batch normalisation is trained with, torch's default; only torchvision's COCO weights have none."""
+"""Epsilon that batch normalization is trained with, torch's default; only torchvision's COCO weights have none."""
 
 
 def from_detectron2(name: str, tensor: Tensor, *, bgr: bool = True) -> Tensor:
@@ -40,7 +40,7 @@ def to_detectron2(name: str, tensor: Tensor) -> Tensor:
 
 
 def with_our_epsilon(network: nn.Module, name: str, tensor: Tensor, their_eps: float) -> Tensor:
-    """Move a running variance so that variance + epsilon is what it was where the weights were trained.
+    """Shift a running variance so that variance + epsilon stays as in training.
 
     Args:
         network: whose layer has an epsilon of its own (0 in torchvision's numerics).
@@ -55,6 +55,6 @@ def with_our_epsilon(network: nn.Module, name: str, tensor: Tensor, their_eps: f
 
 
 def epsilon(network: nn.Module, name: str) -> float:
-    """Return the epsilon of the normalisation layer that an entry of the state dict belongs to."""
+    """Return the epsilon of the normalization layer that an entry of the state dict belongs to."""
     layer: Any = network.get_submodule(name.rpartition(".")[0])
     return layer.eps

@@ -11,7 +11,7 @@
     roi_heads.mask_head.0.0                      roi_heads.mask_head.mask_fcn1
     roi_heads.mask_predictor.conv5_mask          roi_heads.mask_head.deconv
 
-FPN models say `backbone.bottom_up.` where the others say `backbone.`.
+FPN models have `backbone.bottom_up.` where the others have `backbone.`.
 """
 
 import re
@@ -42,17 +42,17 @@ CAFFE2 = (
     (r"\.rm$", ".running_mean"),
     (r"\.riv$", ".running_var"),
 )
-"""`res2_0_branch2a_w` -> `res2.0.conv1.weight`; `riv` is the variance itself, whatever its name says."""
+"""`res2_0_branch2a_w` -> `res2.0.conv1.weight`; `riv` is the variance itself, despite its name."""
 
 USELESS = (
     (r"^pixel_(mean|std)$", "the configuration says it (model.pixel_mean, model.pixel_std)"),
     (r"anchor_generator\.cell_anchors\.\d+$", "anchors follow from model.anchors"),
     (r"\.num_batches_tracked$", "frozen statistics are not counted"),
     (r"^(?:stem\.)?(?:fc|fc1000|pred|last_out\w*)[._]|^(?:classifier|head|norm)\.", "it classifies ImageNet"),
-    (r"_momentum$", "it belongs to the optimiser"),
-    (r"^(?:stem\.)?conv1[._]b(?:ias)?$", "the stem's convolution has no bias, batch normalisation follows it"),
+    (r"_momentum$", "it belongs to the optimizer"),
+    (r"^(?:stem\.)?conv1[._]b(?:ias)?$", "the stem's convolution has no bias, batch normalization follows it"),
 )
-"""Keys that files hold and no network needs, and why."""
+"""Keys of files that no network needs, with the reason."""
 
 
 MAP_NORMS = "backbone.body.norms."
@@ -95,17 +95,17 @@ def from_caffe2(name: str) -> str:
 
 
 def is_caffe2(names: Iterable[str]) -> bool:
-    """Tell whether names are Caffe2's of a ResNet."""
+    """Return whether names are Caffe2's of a ResNet."""
     return any(re.match(r"res\d_\d+_branch", name) for name in names)
 
 
 def why_useless(name: str) -> str | None:
-    """Return the reason why no network needs a key of a file, or None if there is none."""
+    """Return why no network needs a key of a file, or None."""
     return next((why for pattern, why in USELESS if re.search(pattern, name)), None)
 
 
 def describe(names: Iterable[str]) -> str:
-    """Say in words what detectron2's names belong to, such as "a C4 model with ResNet-50"."""
+    """Describe the model that detectron2's names belong to, such as "a model of family C4 with ResNet-50"."""
     names = list(names)
     blocks = {found[1] for name in names if (found := re.search(r"(?:^|\.)res4\.(\d+)\.", name))}
     backbone = {2: "ResNet-18", 6: "ResNet-50", 23: "ResNet-101"}.get(len(blocks), f"{len(blocks)} blocks in res4")

@@ -1,4 +1,4 @@
-"""Putting arrays into a network, and accounting for every entry of the one and every key of the other."""
+"""Copy arrays into a network, accounting for every entry of the network and every key of the file."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from nucleiseg.models.weights.names import why_useless
 from nucleiseg.models.weights.report import ImportReport, Note
 
 SHOWN = 5
-"""Names that an error lists before it counts the rest."""
+"""Names listed in an error before the rest is counted."""
 
 COUNTER = ".num_batches_tracked"
 """Batches that `BatchNorm2d` has seen: of no effect with a constant momentum, so no file needs to have it."""
@@ -40,14 +40,14 @@ class Offer(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to go where.
+    """Assignment of a file's arrays to a network's entries.
 
     Attributes:
         file: where arrays come from.
         offers: name in the network's state dict -> the file's array.
         excused: entries of the network that keep their values, and why.
         found: what the file is, in words.
-        other_norm: the network has GroupNorm and the file has not: its normalisation is ignored.
+        other_norm: the network has GroupNorm and the file has not: its normalization is ignored.
     """
 
     file: WeightsFile
@@ -58,7 +58,7 @@ class Plan:
 
 
 class Predictor(NamedTuple):
-    """A layer whose number of outputs follows from what is to be found, not from the architecture.
+    """A layer whose number of outputs depends on the classes or anchors.
 
     Attributes:
         outputs: of one class or anchor.
@@ -78,7 +78,7 @@ PREDICTORS = {
     "rpn.head.cls_logits": Predictor(1, False, "anchors a cell"),
     "rpn.head.bbox_pred": Predictor(4, False, "anchors a cell"),
 }
-"""The layers that start anew where the file's classes or anchors are others in number."""
+"""Layers that start from random values where the file has other numbers of classes or anchors."""
 
 
 def place(network: MaskRCNN, plan: Plan) -> ImportReport:
@@ -113,14 +113,14 @@ def place(network: MaskRCNN, plan: Plan) -> ImportReport:
     with torch.no_grad():
         for name, offer in fitting.items():
             state[name].copy_(offer.read())
-    return ImportReport(loaded=list(fitting), reinitialised=list(dict.fromkeys(notes)), ignored=ignored)
+    return ImportReport(loaded=list(fitting), reinitialized=list(dict.fromkeys(notes)), ignored=ignored)
 
 
 def _group_norms(network: nn.Module) -> dict[str, Note]:
-    """Excuse the GroupNorms of a network whose weights were trained with batch normalisation."""
+    """Excuse the GroupNorms of a network whose weights were trained with batch normalization."""
     layers = [name for name, module in network.named_modules() if isinstance(module, nn.GroupNorm)]
-    why = "the file has batch normalisation and the network GroupNorm (model.norm=gn)"
-    note = Note(f"all {len(layers)} normalisation layers", why)
+    why = "the file has batch normalization and the network GroupNorm (model.norm=gn)"
+    note = Note(f"all {len(layers)} normalization layers", why)
     return {f"{layer}.{part}": note for layer in layers for part in ("weight", "bias")}
 
 
@@ -133,7 +133,7 @@ def _why_other(network: MaskRCNN, layer: str, theirs: int, ours: int) -> str:
 
 
 def _leftovers(plan: Plan, excused: dict[str, Note]) -> tuple[list[str], list[Note]]:
-    """Return the file's keys that nothing asks for: those without a good reason, and those with one."""
+    """Return the file's unused keys: those without a known reason, and those with one."""
     used = {offer.key for name, offer in plan.offers.items() if name not in excused}
     unused, ignored = [], []
     for key in plan.file.arrays:

@@ -1,11 +1,11 @@
-"""What became of each layer of a network and each key of a file when weights were loaded."""
+"""Report on loading weights: each layer of the network and each key of the file."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 
 class Note(NamedTuple):
-    """One layer or key, and why it was treated so.
+    """A layer or key with the reason of its treatment.
 
     Attributes:
         name: a layer of the network, or a key of the file.
@@ -18,25 +18,25 @@ class Note(NamedTuple):
 
 @dataclass(frozen=True)
 class ImportReport:
-    """Where every entry of the network and every key of the file went.
+    """Treatment of every entry of the network and every key of the file.
 
     Attributes:
         loaded: entries of the network's state dict that now hold the file's values.
-        reinitialised: layers that keep the random values they had, since the file's do not fit or it has none.
+        reinitialized: layers that keep the random values they had, since the file's do not fit or it has none.
         ignored: keys of the file that no network of ours needs.
         remarks: sentences about settings, such as a standard deviation other than the file's.
     """
 
     loaded: list[str] = field(default_factory=list)
-    reinitialised: list[Note] = field(default_factory=list)
+    reinitialized: list[Note] = field(default_factory=list)
     ignored: list[Note] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
     def sentences(self) -> list[str]:
-        """Say what a user should know: one sentence a reason, which names each layer, then the remarks."""
+        """Return messages for the user: one sentence per reason that lists its layers, then the remarks."""
         layers: dict[str, list[str]] = {}
-        for note in self.reinitialised:
+        for note in self.reinitialized:
             layers.setdefault(note.why, []).append(note.name)
         return [
-            f"Randomly initialised: {', '.join(names)}, since {why}." for why, names in layers.items()
+            f"Randomly initialized: {', '.join(names)}, since {why}." for why, names in layers.items()
         ] + self.remarks

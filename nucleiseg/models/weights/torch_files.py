@@ -1,4 +1,4 @@
-"""Reading and writing files of `torch.save`: nothing in them is run, and damage is noticed.
+"""Read and write files of `torch.save`: no code is executed, and damage is detected.
 
     write_torch("a.ckpt", {"state_dict": network.state_dict()})
     content = read_torch("a.ckpt", what="a checkpoint")
@@ -132,7 +132,7 @@ def _digest(handle: IO[bytes], size: int) -> str:
 def _wrong_entry(handle: IO[bytes], size: int) -> str:
     """Return the first entry of the archive that differs from its CRC-32, in words; empty if there is none.
 
-    torch can be told to write no CRC-32 (`set_crc32_options`): it is 0 then.
+    With `set_crc32_options(False)` torch writes 0 for the CRC-32.
     """
     try:
         with zipfile.ZipFile(handle) as archive:

@@ -1,4 +1,4 @@
-"""Where the arrays of torchvision's files go in one of our networks. Its names are ours."""
+"""Assign the arrays of torchvision's files to a network's entries, whose names are torchvision's."""
 
 import re
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ def mask_rcnn_plan(network: MaskRCNN, file: WeightsFile, bn_eps: float | None) -
     Args:
         network: of family `fpn` in torchvision's numerics.
         file: the weights.
-        bn_eps: epsilon of their normalisation; see `importer.load_torchvision`.
+        bn_eps: epsilon of their normalization; see `importer.load_torchvision`.
 
     Raises:
         InputError: the network's numerics are not torchvision's.

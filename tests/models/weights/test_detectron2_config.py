@@ -45,7 +45,7 @@ def test_what_follows_the_backbone_and_the_norm() -> None:
 
 def test_the_file_is_yaml_that_says_how_to_use_it() -> None:
     config = ModelConfig(name="r50_c4", family="c4", weights="coco/r50_c4_3x")
-    text = config_text(config, "mine.pkl", ("tumour", "stroma"), 1.216)
+    text = config_text(config, "mine.pkl", ("tumor", "stroma"), 1.216)
     tree = yaml.safe_load(text)
     for key, value in detectron2_settings(config, 2).items():
         node = tree
@@ -54,5 +54,5 @@ def test_the_file_is_yaml_that_says_how_to_use_it() -> None:
         assert node == value, key
     assert "mask_rcnn_R_50_C4_3x.yaml" in text
     assert 'merge_from_file("mine.yaml")' in text
-    assert "# Classes, from 0: tumour, stroma." in text
+    assert "# Classes, from 0: tumor, stroma." in text
     assert "1.216 times" in text

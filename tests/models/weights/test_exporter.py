@@ -14,8 +14,9 @@ from nucleiseg.errors import InputError
 from nucleiseg.models.backbones.resnet import ResNetSpec
 from nucleiseg.models.mask_rcnn import build
 from nucleiseg.models.weights.exporter import detectron2_arrays, save_detectron2
-from nucleiseg.models.weights.importer import load_detectron2, normalisation
-from nucleiseg.models.weights.settings import Normalisation
+from nucleiseg.models.weights.files import read_weights
+from nucleiseg.models.weights.implied_settings import ImpliedSettings, implied_settings
+from nucleiseg.models.weights.importer import load_detectron2
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -67,7 +68,7 @@ def test_names_of_group_norm_are_detectron2s() -> None:
         "backbone.fpn_lateral2.norm.bias",
         "backbone.fpn_output5.norm.weight",
     } <= names
-    assert "backbone.fpn_lateral2.bias" not in names  # detectron2's convolutions have none before a normalisation
+    assert "backbone.fpn_lateral2.bias" not in names  # detectron2's convolutions have none before a normalization
 
 
 def test_arrays_are_float32() -> None:
@@ -87,8 +88,8 @@ def test_the_file_tells_what_its_weights_depend_on(tmp_path: Path, stride_in_1x1
         pixel_mean=(1.0, 2.0, 3.0), pixel_std=(4.0, 5.5, 6.0), stride_in_1x1=stride_in_1x1, norm="bn"
     )
     save_detectron2(network, tmp_path / "exported.pkl")
-    told = normalisation(tmp_path / "exported.pkl")
-    assert told == Normalisation((1.0, 2.0, 3.0), (4.0, 5.5, 6.0), stride_in_1x1, bgr=True)
+    told = implied_settings(read_weights(tmp_path / "exported.pkl"))
+    assert told == ImpliedSettings((1.0, 2.0, 3.0), (4.0, 5.5, 6.0), stride_in_1x1, bgr=True)
     assert load_detectron2(network, tmp_path / "exported.pkl").sentences() == []
 
 
@@ -97,4 +98,4 @@ def test_a_file_in_our_name_that_tells_nothing_is_refused(tmp_path: Path, settin
     path = tmp_path / "exported.pkl"
     path.write_bytes(pickle.dumps({"model": {"a": np.ones(1)}, "__author__": "nucleiseg", "settings": settings}))
     with pytest.raises(InputError, match="says nothing sensible of pixel_mean, pixel_std, stride_in_1x1"):
-        normalisation(path)
+        implied_settings(read_weights(path))

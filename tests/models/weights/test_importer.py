@@ -15,7 +15,8 @@ from nucleiseg.errors import InputError
 from nucleiseg.models.config import AnchorConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.models.weights.files import read_weights
-from nucleiseg.models.weights.importer import load_detectron2, normalisation
+from nucleiseg.models.weights.implied_settings import implied_settings
+from nucleiseg.models.weights.importer import load_detectron2
 from nucleiseg.models.weights.layout import from_detectron2, to_detectron2
 
 PREDICTORS = ("box_predictor.cls_score", "box_predictor.bbox_pred", "mask_predictor.mask_fcn_logits")
@@ -112,7 +113,7 @@ def test_other_anchors_start_anew(golden: Path, name: str, anchors: AnchorConfig
     family = GoldenFamily.load(golden, name)
     network = family.random_network(anchors=anchors)
     report = load_detectron2(network, family.path)
-    assert {note.name for note in report.reinitialised} == {"rpn.head.cls_logits", "rpn.head.bbox_pred"}
+    assert {note.name for note in report.reinitialized} == {"rpn.head.cls_logits", "rpn.head.bbox_pred"}
     assert torch.equal(network.rpn.head.conv[0][0].weight, family.weights["rpn.head.conv.0.0.weight"])
     assert counts in report.sentences()[0]
 
@@ -199,7 +200,7 @@ def test_a_backbone_alone(golden: Path, tmp_path: Path, name: str, form: str) ->
     assert set(report.loaded) == backbone
     assert same(family.weights, network.state_dict()) >= backbone
     assert same(before, network.state_dict()) == set(before) - backbone
-    parts = {note.name for note in report.reinitialised}
+    parts = {note.name for note in report.reinitialized}
     assert {"rpn.head", "roi_heads.box_predictor", "roi_heads.mask_predictor"} <= parts
     assert ("backbone.fpn" in parts) == (family.family == "fpn")
     assert ("roi_heads.box_head" in parts) == (not c4)
@@ -235,7 +236,7 @@ def test_group_norm_in_the_network_replaces_batch_norm(golden: Path) -> None:
     network = family.random_network(norm="gn", freeze_at=0)
     report = load_detectron2(network, family.path)
     (sentence,) = report.sentences()
-    assert "normalisation layers, since the file has batch normalisation and the network GroupNorm" in sentence
+    assert "normalization layers, since the file has batch normalization and the network GroupNorm" in sentence
     assert torch.equal(network.backbone.body.conv1.weight, family.weights["backbone.body.conv1.weight"])
     assert bool((network.backbone.body.bn1.weight == 1).all())
     assert all(".norm." in note.name or "fpn_" in note.name for note in report.ignored)
@@ -263,7 +264,7 @@ def test_trainable_batch_norm_counts_from_where_it_was(golden: Path) -> None:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_settings_are_told(golden: Path, name: str) -> None:
     family = GoldenFamily.load(golden, name)
-    found = normalisation(family.path)
+    found = implied_settings(read_weights(family.path))
     config = family.config()
     assert (found.pixel_mean, found.pixel_std, found.stride_in_1x1) == (
         config.pixel_mean,
@@ -304,7 +305,7 @@ def test_what_a_file_says_of_its_pixels_comes_first(
     family = GoldenFamily.load(golden, "c4_r50")
     pixels = {} if mean is None else {"pixel_mean": np.float32(mean).reshape(3, 1, 1), "pixel_std": np.float32(std)}
     path = write(tmp_path / "own.pkl", {**family.raw, **pixels}, __author__=author)
-    found = normalisation(path)
+    found = implied_settings(read_weights(path))
     assert (found.bgr, found.stride_in_1x1, found.pixel_mean) == (bgr, stride, (123.675, 116.28, 103.53))
     network = family.random_network()
     load_detectron2(network, read_weights(path))
@@ -330,11 +331,11 @@ def test_what_is_assumed_of_a_file_that_says_nothing_is_said(
     assert "does not say how it was trained" in sentence
     assert taken in sentence
     torch.save({"model": {**weights, "pixel_mean": torch.tensor([123.675, 116.28, 103.53])}}, path)
-    assert not normalisation(path).assumed
-    assert not normalisation(path).bgr
+    assert not implied_settings(read_weights(path)).assumed
+    assert not implied_settings(read_weights(path)).bgr
 
 
 def test_resnet_18_has_no_one_origin(tmp_path: Path) -> None:
     weights = {"backbone.bottom_up.res2.0.conv2.weight": np.zeros((8, 8, 3, 3), dtype=np.float32)}
-    found = normalisation(write(tmp_path / "r18.pkl", weights))
+    found = implied_settings(read_weights(write(tmp_path / "r18.pkl", weights)))
     assert (found.pixel_mean, found.pixel_std, found.stride_in_1x1, found.bgr) == (None, None, None, True)

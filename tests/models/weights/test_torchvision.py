@@ -20,8 +20,9 @@ from nucleiseg.errors import InputError
 from nucleiseg.inference.box_masks import to_rle
 from nucleiseg.models.config import DetectionConfig, ModelConfig, RPNConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN, build
-from nucleiseg.models.weights.importer import load_torchvision, load_torchvision_backbone, normalisation
-from nucleiseg.models.weights.settings import TORCHVISION
+from nucleiseg.models.weights.files import read_weights
+from nucleiseg.models.weights.implied_settings import TORCHVISION, implied_settings
+from nucleiseg.models.weights.importer import load_torchvision, load_torchvision_backbone
 from nucleiseg.structures import Prediction
 
 PIXELS = {"pixel_mean": TORCHVISION.pixel_mean, "pixel_std": TORCHVISION.pixel_std, "stride_in_1x1": False}
@@ -45,7 +46,7 @@ def ours(num_classes: int = 3, **changes: object) -> MaskRCNN:
 
 @pytest.fixture(scope="module", params=["as it comes", "with statistics of its own"])
 def theirs(request: pytest.FixtureRequest) -> nn.Module:
-    """Stock torchvision with random weights; in the second, normalisation is not the identity it starts as."""
+    """Stock torchvision with random weights; in the second, normalization is not the identity it starts as."""
     torch.manual_seed(0)
     network = maskrcnn_resnet50_fpn(
         weights=None,
@@ -104,7 +105,7 @@ def with_their_weights(theirs: nn.Module) -> MaskRCNN:
 def test_stock_maskrcnn_resnet50_fpn_predicts_the_same_in_ours(
     theirs: nn.Module, with_their_weights: MaskRCNN, picture: Tensor, request: pytest.FixtureRequest
 ) -> None:
-    # Folded normalisation rounds otherwise, and untouched weights make features of the order of 1000.
+    # Folded normalization rounds otherwise, and untouched weights make features of the order of 1000.
     slack = 50 if "as it comes" in request.node.name else 1
     expected = detections(theirs, picture)
     with torch.no_grad():
@@ -211,7 +212,7 @@ def test_a_backbone_of_imagenet_computes_the_same_features(family: str, tmp_path
     assert set(report.loaded) >= {name for name in network.state_dict() if name.startswith("backbone.body.")}
 
 
-def test_group_norm_replaces_the_backbones_normalisation() -> None:
+def test_group_norm_replaces_the_backbones_normalization() -> None:
     with torch.device("meta"):
         weights = shapes_alone(torchvision.models.resnet50(weights=None))
     config = ModelConfig(name="x", weights="torchvision/resnet50", norm="gn", freeze_at=0, **PIXELS)
@@ -219,7 +220,7 @@ def test_group_norm_replaces_the_backbones_normalisation() -> None:
     report = load_torchvision_backbone(network, weights)
     assert not network.backbone.body.conv1.weight.any()
     assert bool((network.backbone.body.bn1.weight == 1).all())
-    assert any("normalisation layers" in sentence for sentence in report.sentences())
+    assert any("normalization layers" in sentence for sentence in report.sentences())
     assert {note.name for note in report.ignored} >= {"bn1.weight", "bn1.running_var", "fc.weight"}
 
 
@@ -235,4 +236,4 @@ def test_settings_are_told(tmp_path: Path, coco: dict[str, Tensor]) -> None:
     for number, weights in enumerate([coco, {"layer1.0.conv1.weight": torch.zeros(1), "conv1.weight": torch.zeros(1)}]):
         path = tmp_path / f"{number}.pth"
         torch.save(weights, path)
-        assert normalisation(path) == TORCHVISION
+        assert implied_settings(read_weights(path)) == TORCHVISION

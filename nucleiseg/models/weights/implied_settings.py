@@ -1,4 +1,4 @@
-"""The settings that weights were trained with and a network has to share: pixel statistics, place of the stride."""
+"""Settings that weights were trained with and the network must share: pixel statistics, position of the stride."""
 
 import re
 from collections.abc import Sequence
@@ -17,22 +17,22 @@ OURS = "nucleiseg"
 """`__author__` of the files that we export."""
 
 RECORDED = ("pixel_mean", "pixel_std", "stride_in_1x1")
-"""What these files say under `settings`: the keys of `model` that their weights depend on, pixels in RGB order."""
+"""Keys under `settings` in these files: fields of `ModelConfig` that the weights depend on, pixels in RGB order."""
 
 NO_STD: RGB = (1.0, 1.0, 1.0)
 """The MSRA weights' first convolution holds the division."""
 
 
 @dataclass(frozen=True)
-class Normalisation:
-    """Settings that weights imply; None where they do not tell.
+class ImpliedSettings:
+    """Settings that weights imply; None where unknown.
 
     Attributes:
         pixel_mean: RGB, 0 to 255.
         pixel_std: RGB.
         stride_in_1x1: bottlenecks subsample in their first 1x1 convolution (else in the 3x3).
         bgr: the first convolution expects BGR images. Importing turns it, so that RGB goes in always.
-        assumed: the file says nothing of this, and detectron2's defaults were taken.
+        assumed: the file does not state them, and detectron2's defaults are assumed.
     """
 
     pixel_mean: RGB | None = None
@@ -42,7 +42,7 @@ class Normalisation:
     assumed: bool = False
 
     def remarks(self, config: ModelConfig) -> list[str]:
-        """Return a sentence for each setting of a network that is not the weights', and one if these were assumed."""
+        """Return a sentence for each setting of a network that differs from the weights', and for an assumption."""
         sentences = [self._assumption()] if self.assumed else []
         for key in RECORDED:
             wanted, found = getattr(self, key), getattr(config, key)
@@ -61,17 +61,17 @@ class Normalisation:
         )
 
 
-TORCHVISION = Normalisation(PIXEL_MEAN, PIXEL_STD, stride_in_1x1=False)
+TORCHVISION = ImpliedSettings(PIXEL_MEAN, PIXEL_STD, stride_in_1x1=False)
 """All of torchvision's weights."""
 
 
-def implied_settings(file: WeightsFile) -> Normalisation:
-    """Tell what a file of detectron2, Caffe2 or torchvision implies.
+def implied_settings(file: WeightsFile) -> ImpliedSettings:
+    """Return the settings that a file of detectron2, Caffe2 or torchvision implies.
 
-    Names tell torchvision's files, and `__author__` those that detectron2's script converted from there. Otherwise
+    torchvision's files are recognized by their names, those converted by detectron2's script by `__author__`. Otherwise
     the convention is detectron2's: BGR; ResNet-50 and -101 come from MSRA (stride in the 1x1, no division), ResNeXt
-    does not (stride in the 3x3, standard deviations). Mean and deviation that an old file holds itself come first;
-    files that we exported say everything.
+    does not (stride in the 3x3, standard deviations). Mean and deviation stored in an old file come first;
+    files exported by nucleiseg state everything.
     """
     if file.author == OURS:
         return _recorded(file)
@@ -85,18 +85,18 @@ def implied_settings(file: WeightsFile) -> Normalisation:
     first = next((name for name in names if re.search(r"(^|\.)res2\.0\.conv2\.weight$", name)), None)
     if first is None or not any(re.search(r"(^|\.)res2\.0\.conv3\.weight$", name) for name in names):
         # ResNet-18 has no one origin
-        return Normalisation(mean and _rgb(mean, bgr), std and _rgb(std, bgr), None, bgr, assumed)
+        return ImpliedSettings(mean and _rgb(mean, bgr), std and _rgb(std, bgr), None, bgr, assumed)
     shape = file.shape(names[first])
     grouped = shape[1] < shape[0]
     usual = PIXEL_STD if grouped else NO_STD
     deviation = _rgb(std, bgr) if std else usual
-    return Normalisation(_rgb(mean, bgr) if mean else PIXEL_MEAN, deviation, deviation == NO_STD, bgr, assumed)
+    return ImpliedSettings(_rgb(mean, bgr) if mean else PIXEL_MEAN, deviation, deviation == NO_STD, bgr, assumed)
 
 
-def _recorded(file: WeightsFile) -> Normalisation:
+def _recorded(file: WeightsFile) -> ImpliedSettings:
     mean, std, stride = (file.settings.get(key) for key in RECORDED)
     try:
-        return Normalisation(_triple(mean), _triple(std), bool(stride), bgr=True)
+        return ImpliedSettings(_triple(mean), _triple(std), bool(stride), bgr=True)
     except (TypeError, ValueError) as error:
         raise InputError(f"{file.name} says nothing sensible of {', '.join(RECORDED)}; export it again.") from error
 
