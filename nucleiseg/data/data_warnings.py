@@ -154,7 +154,5 @@ def print_data_warnings(images: Sequence[ImageWarnings]) -> None:
             say((one if count == 1 else many).format(count=count, where=where))
     empty = [image.name for image in images if len(image) == 0]
     if empty:
-        have = "1 image has no nucleus and trains"
-        if len(empty) > 1:
-            have = f"{len(empty)} images have no nucleus and train"
-        say(f"Of {len(images)}, {have} as background: {some(empty)}.")
+        have = "1 image has" if len(empty) == 1 else f"{len(empty)} images have"
+        say(f"Of {len(images)}, {have} no nucleus: {some(empty)}.")

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Self
 
-from nucleiseg.data.cache import CacheError, SampleCache
-from nucleiseg.data.readers.folders import FoldersReader
+from nucleiseg.data.cache import CacheError, SampleCache, Summary
+from nucleiseg.data.data_warnings import print_data_warnings
+from nucleiseg.data.readers.auto import AutoReader
 from nucleiseg.errors import InputError, raise_problems, some
 from nucleiseg.evaluation.instances import Instances
 from nucleiseg.inference.image_folder import image_names
@@ -107,7 +108,7 @@ def sample_masks(sample: Sample) -> list[RLE]:
 
 
 def read_folder(root: Path, ids: Sequence[ImageEntry], where: str, cache: SampleCache) -> Truth:
-    """Read the truth of the listed images from ROOT/NAME/images and ROOT/NAME/masks (one file a nucleus).
+    """Read the truth of the listed images from a folder in any layout that is recognized, and print its data warnings.
 
     Args:
         root: the folder.
@@ -116,20 +117,23 @@ def read_folder(root: Path, ids: Sequence[ImageEntry], where: str, cache: Sample
         cache: where the decoded masks are kept for the next time.
 
     Raises:
-        InputError: if the folder is not of this layout, or the ids do not fit it.
+        InputError: if the folder is in no known layout, or the ids do not fit it.
     """
-    reader = FoldersReader(root=root)
+    reader = AutoReader(root=root).resolve()
     records = {record.name: record for record in reversed(reader.records())}  # of namesakes the first, without problem
     numbers, notes = match_ids(records, ids, where)
     images: list[ImageTruth] = []
     unreadable: list[Unreadable] = []
+    summaries: list[Summary] = []
     for name, number in track(numbers.items(), "Reading the truth", total=len(numbers)):
         try:
+            summaries.append(cache.prepare(reader, records[name]))
             images.append(ImageTruth.of(cache.load(reader, records[name]), number))
         except CacheError:
             raise
         except InputError as error:
             unreadable.append(Unreadable(name, number, error.problems))
+    print_data_warnings(summaries)
     if not images:
         raise_problems([problem for image in unreadable for problem in image.problems])
     return Truth(tuple(images), dict(enumerate(reader.class_names, 1)), tuple(unreadable), notes)

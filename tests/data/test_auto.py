@@ -196,8 +196,16 @@ def without_images(layout: Callable[[Path], None]) -> Callable[[Path], None]:
     return write
 
 
+def one_level_down(root: Path) -> None:
+    folders(root / "stage1_train")
+
+
 NEAR_MISSES: list[tuple[Callable[[Path], None], str]] = [
     (no_masks, "one folder per image: 2 images, 0 mask files, but without mask files in NAME/masks"),
+    (
+        one_level_down,
+        "one folder per image: 2 images,",
+    ),
     (no_images, "COCO JSON: 1 image, 1 annotation, but without image files beside the JSON file"),
     (no_pairs, "label maps: 2 images, 0 label maps, but without label maps of the images' names"),
     (without_images(aperio), "MoNuSeg or MoNuSAC: 0 images, 1 XML file, but without images of the XML files' names"),

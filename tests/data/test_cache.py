@@ -291,7 +291,7 @@ def test_data_warnings_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture
         assert [summary.warnings for summary in summaries] == [{"empty": 1}, {"empty": 1}]
         said = capsys.readouterr().err
         assert "Skipped 2 empty masks in a, b." in said
-        assert "Of 2, 1 image has no nucleus and trains as background: b." in said
+        assert "Of 2, 1 image has no nucleus: b." in said
     assert f"lie in {tmp_path}" not in said
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from drawn_masks import encode, rectangle
+from PIL import Image
 
 from nucleiseg.data.cache import SampleCache
 from nucleiseg.data.layers import unpack
@@ -44,6 +45,23 @@ def test_a_folder_is_read_by_the_names_of_the_ids(root: Path) -> None:
     assert (image.height, image.width) == (48, 48)
     assert image.masks == sample_masks(sample)
     assert image.labels == [1] * len(sample)
+
+
+def test_other_layouts_are_recognized_and_their_warnings_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = np.full((24, 32, 3), 90, np.uint8)
+    labels = np.zeros((24, 32), np.uint8)
+    labels[2:8, 3:9] = labels[12:20, 15:24] = 255
+    for name in ("a", "b"):
+        for folder, pixels in (("images", image), ("masks", labels)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / folder / f"{name}.png")
+    truth = read_folder(tmp_path, [entry("a.png", 1)], "ids.json", SampleCache(None))
+    assert [len(image.masks) for image in truth.images] == [1]
+    err = capsys.readouterr().err
+    assert "Found label maps: 2 images, 2 label maps" in err
+    assert "Warning: 1 image has a single mask of several parts, read as one nucleus" in err
 
 
 def test_an_unreadable_image_is_left_out_and_told(root: Path) -> None:

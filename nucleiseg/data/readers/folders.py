@@ -56,10 +56,12 @@ class FoldersReader(Reader):
     def recognize(cls, tree: Tree) -> Evidence | None:
         """Look for folders NAME/images with one image each."""
         images = Counter(path.parent.parent for path in tree.images() if path.parent.name == "images")
-        if not images or max(images.values()) > 1 or tree.root in images:
-            return None
+        if not images or tree.root in images or sorted(images.values())[len(images) // 2] > 1:
+            return None  # twin folders of many images
         masks = [path for path in tree.images() if path.parent.name == "masks" and path.parent.parent in images]
         found = f"one folder per image: {images_and(len(images), len(masks), 'mask file')}"
+        if all(folder.parent != tree.root for folder in images):
+            return Evidence(found, f"a root directly above them: set root to {next(iter(images)).parent}")
         return Evidence(found, "" if masks else "mask files in NAME/masks")
 
     def records(self) -> list[Record]:

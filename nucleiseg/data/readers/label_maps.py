@@ -45,7 +45,7 @@ class LabelMapsReader(FoldersReader):
         """Look for twin folders with files of equal stems; folders of one image each are another layout."""
         pairs, alone, twins = _pair(tree)
         one_per_folder = FoldersReader.recognize(tree)
-        if not twins or (one_per_folder is not None and not one_per_folder.missing):
+        if not twins or (one_per_folder is not None and not (one_per_folder.missing and pairs)):
             return None
         found = f"label maps: {images_and(len(pairs) + len(alone), len(pairs), 'label map')}"
         return Evidence(found, "" if pairs else "label maps of the images' names")

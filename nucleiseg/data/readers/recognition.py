@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -35,7 +36,12 @@ class Tree:
 
     def with_suffix(self, *suffixes: str) -> list[Path]:
         """Return the files with one of the suffixes (in lower case)."""
-        return [path for path in self.files if path.suffix.lower() in suffixes]
+        return [path for path, suffix in self.suffixes if suffix in suffixes]
+
+    @cached_property
+    def suffixes(self) -> list[tuple[Path, str]]:
+        """Each file with its suffix in lower case."""
+        return [(path, path.suffix.lower()) for path in self.files]
 
     def images(self, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[Path]:
         """Return the files that are taken for images by their suffix."""
