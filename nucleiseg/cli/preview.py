@@ -19,6 +19,7 @@ from nucleiseg.progress import say
 from nucleiseg.report.preview import write_preview
 from nucleiseg.settings import PathText, Problems, Seed, Settings, settings
 from nucleiseg.structures import Sample
+from nucleiseg.transforms.extra import check_extra
 from nucleiseg.transforms.recipe import Recipe
 
 
@@ -106,6 +107,7 @@ def preview(config: dict[str, Any]) -> None:
     """
     checked = check(config)
     keys, recipe = checked.keys, checked.recipe
+    check_extra(recipe.extra, from_file=False, key="aug.extra")
     require_writable_folder(Path(keys.output))
     data = {**checked.data, "val": "none", "fold": None}
     datamodule = build_datamodule(data, train_transform=recipe, val_transform=recipe, seed=keys.seed, total_steps=1)

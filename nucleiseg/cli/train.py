@@ -29,6 +29,7 @@ from nucleiseg.training.callbacks.trackers import make_tracker
 from nucleiseg.training.plan import CheckpointPlan
 from nucleiseg.training.ranks import is_first_rank
 from nucleiseg.training.run_lock import run_lock
+from nucleiseg.transforms.extra import check_extra
 from nucleiseg.transforms.preprocessing import Preprocessing
 
 HYDRA_FOLDER = ".hydra"
@@ -66,6 +67,7 @@ def _train(config: dict[str, Any], run_dir: Path, *, resume: bool, hydra_files: 
     settings = RunSettings.from_config(config, complete=not resume)
     point = run.starting_point(run_dir, settings.trainer, resume)
     say(f"The run's folder: {run_dir}")
+    check_extra(settings.recipe.extra, trusted=config.get("trust") or (), from_file=resume, key="aug.extra")
     _fix_what_a_resume_must_find(config)
     if is_first and not resume:
         for name, text in hydra_files.items():

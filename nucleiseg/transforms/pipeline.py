@@ -5,11 +5,13 @@ It sees an image and its label-map planes (as Albumentations' `masks`), never bo
 
 import os
 import random
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from nucleiseg.transforms.color import saturate, scale_stains
+from nucleiseg.transforms.extra import join_words, make_extra, split_words
 from nucleiseg.transforms.geometry import Crop, Shape, crop_shape, resize_image, resize_layers, resized_shape
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing a library must not call the network
@@ -109,6 +111,7 @@ class Pipeline:
         quarter_turns: bool,
         hflip: float,
         vflip: float,
+        extra: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self._crop = _RandomCrop(crop or (1.0, 1.0), scale_jitter)
         transforms = [self._crop, _ShortestEdge(*resize)]
@@ -120,7 +123,9 @@ class Pipeline:
             transforms.append(_StainJitter(stain_jitter))
         if quarter_turns:
             transforms.append(A.RandomRotate90(p=1.0))
-        self._compose = A.Compose([*transforms, A.HorizontalFlip(p=hflip), A.VerticalFlip(p=vflip)])
+        own = make_extra(extra, key="extra")
+        self._has_extra = bool(own)
+        self._compose = A.Compose([*transforms, A.HorizontalFlip(p=hflip), A.VerticalFlip(p=vflip), *own])
 
     def __call__(self, image: np.ndarray, layers: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, Shape]:
         """Transform an image and its planes alike.
@@ -137,5 +142,7 @@ class Pipeline:
         # own with the same seed, so that all would sample the same numbers: never a left-right flip without a
         # top-bottom one.
         self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
-        augmented = self._compose(image=image, masks=layers)
-        return augmented["image"], augmented["masks"], self._crop.window
+        is_split = self._has_extra and layers.dtype == np.int32
+        augmented = self._compose(image=image, masks=split_words(layers) if is_split else layers)
+        planes = join_words(augmented["masks"]) if is_split else np.asarray(augmented["masks"])
+        return augmented["image"], planes, self._crop.window

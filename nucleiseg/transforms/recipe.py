@@ -8,7 +8,7 @@ Boxes are never transformed: they are measured on the transformed label-map plan
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 from torch import Tensor
@@ -28,6 +28,10 @@ MOST_SATURATION = 100.0
 
 MOST_JITTER = 20.0
 """Factor on a crop's size at which a nucleus of 20 pixels would be shown with one."""
+
+
+MOST_EXTRA = 50
+"""Transforms that a user adds: each takes time in every step."""
 
 
 @settings
@@ -68,6 +72,8 @@ class Recipe(Settings):
         contrast: every level is multiplied by a factor within 1 +- this.
         stain_jitter: the amount of each stain is multiplied by a factor within 1 +- this.
         min_area: nuclei with fewer pixels than this after all geometry are dropped.
+        extra: further Albumentations transforms, after all others: `_target_` (albumentations.GaussianBlur) and keyword
+            arguments of each. Check those of a file with `extra.check_extra` first: they are made at the first call.
     """
 
     crop: Crop | None = (0.5, 0.5)
@@ -100,6 +106,14 @@ class Recipe(Settings):
     contrast: Share = 0.0
     stain_jitter: Share = 0.0
     min_area: Annotated[int, Field(ge=1, le=LARGEST_SIDE**2)] = 1
+    extra: Annotated[
+        tuple[dict[str, Any], ...],
+        AsTuple,
+        Field(max_length=MOST_EXTRA),
+        Accepts(
+            f"a list of up to {MOST_EXTRA} transforms, each with _target_ (albumentations.GaussianBlur) and arguments"
+        ),
+    ] = ()
 
     @cached_property
     def _pipeline(self) -> Pipeline:
@@ -114,6 +128,7 @@ class Recipe(Settings):
             quarter_turns=self.quarter_turns,
             hflip=self.hflip,
             vflip=self.vflip,
+            extra=self.extra,
         )
 
     def crop_shape(self, height: int, width: int) -> Shape:

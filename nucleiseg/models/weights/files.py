@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from nucleiseg.errors import InputError
-from nucleiseg.models.weights.restricted_pickle import PickledArray, read_pickle
 from nucleiseg.models.weights.torch_files import read_torch
+from nucleiseg.restricted_pickle import PickledArray, read_pickle
 
 ZIP = b"PK\x03\x04"
 """First bytes of torch's files since version 1.6."""

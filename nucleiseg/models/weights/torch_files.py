@@ -21,7 +21,7 @@ import torch
 from nucleiseg.errors import InputError
 from nucleiseg.files import atomic_path, require_regular_file
 from nucleiseg.foreign_files import DAMAGED_ARCHIVE
-from nucleiseg.models.weights.restricted_pickle import refusal
+from nucleiseg.restricted_pickle import refusal
 
 ZIP_START = b"PK\x03\x04"
 """First bytes of a zip archive; files of torch before 1.6 start otherwise, and hold nothing to check them by."""

@@ -1,4 +1,4 @@
-"""Reading pickles of numpy arrays without running anything that they ask for.
+"""Read pickles of numpy arrays (weights, Cellpose's masks) without running anything that they ask for.
 
 A pickle is a program: it names functions and calls them. Files of weights need few names: those that numpy writes for
 an array, a scalar and a dtype. Here each of them stands for a function of this module that does nothing but note
@@ -242,8 +242,8 @@ class _ObjectUnpickler(_Unpickler):
 def refusal(path: str | os.PathLike[str], what: str) -> InputError:
     """Return the error for a file that asks for something else than numbers and text."""
     return InputError(
-        f"{path} is refused, and nothing in it was run: it asks for {what}, but weights need only numpy arrays, "
-        "text, numbers and containers. Take the file from a source you trust, or save it again as plain arrays."
+        f"{path} is refused, and nothing in it was run: it asks for {what}, but only numpy arrays, text, numbers and "
+        "containers are read. Take the file from a source you trust, or save it again as plain arrays."
     )
 
 

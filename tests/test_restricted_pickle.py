@@ -20,7 +20,7 @@ from hypothesis.extra import numpy as hnp
 
 from nucleiseg.errors import InputError
 from nucleiseg.models.weights.files import read_weights
-from nucleiseg.models.weights.restricted_pickle import PickledArray, PickledDtype, read_pickle
+from nucleiseg.restricted_pickle import PickledArray, PickledDtype, read_pickle
 
 NUMBERS = st.one_of(
     hnp.integer_dtypes(endianness="?"),
