@@ -1,4 +1,4 @@
-"""The three ways in which COCO writes a mask, brought to one: compressed run lengths.
+"""Convert the three forms of masks in COCO files to one: compressed run lengths.
 
 pycocotools trusts what it gets: wrong run lengths make it write outside of its memory. So every number is checked here.
 """
@@ -30,8 +30,8 @@ def to_rle(segmentation: Any, height: int, width: int) -> RLE | None:  # noqa: A
 
     Args:
         segmentation: a list of polygons `[x1, y1, x2, y2, ...]`, or `{"size": [height, width], "counts": ...}` with
-            run lengths as a list of numbers or as compressed text. Text is not looked into (`label_maps.areas` does
-            that for all masks of an image at once).
+            run lengths as a list of numbers or as compressed text. Text is not checked here (`label_maps.areas`
+            does that for all masks of an image at once).
         height: rows of the image.
         width: columns of the image.
 

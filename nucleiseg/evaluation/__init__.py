@@ -1,1 +1,1 @@
-"""Metrics, each with its definition: average precision and the choice of a score threshold."""
+"""Metrics of instances, each with its definition, and readers of COCO files; README.md lists what to read first."""

@@ -1,4 +1,4 @@
-"""AP of many weightings of the same images at once: what a bootstrap needs.
+"""Compute AP for many weightings of the same images at once, for the bootstrap.
 
 COCO puts the detections of all images in one list by score and reads precision at 101 recalls (`COCOeval.accumulate`
 of pycocotools). Weighting an image by w lists it w times. The order of the detections is the same for every weighting,

@@ -1,4 +1,4 @@
-"""Average precision of a set of images in every respect: masks, boxes, limits, classes, sizes, images."""
+"""Compute average precision of masks and boxes, by detection limit, class, size and image."""
 
 import math
 from collections import Counter
@@ -13,7 +13,7 @@ from nucleiseg.evaluation.sizes import ALL_SIZES, SIZES, SizeRange
 from nucleiseg.rle import area
 
 BOARD_LIMIT = 100
-"""Detections an image that COCO's own tool, and so the homework's board, looks at."""
+"""Detections an image that COCO's own tool evaluates, and so the homework's board."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class APScores:
     boxes: APResult
 
     def to_dict(self, suffix: str = "") -> dict[str, float | None]:
-        """Return `ap`, `ap50`, `ap75`, `box_ap` ..., each with the suffix; what is undefined is None."""
+        """Return `ap`, `ap50`, `ap75`, `box_ap` ..., each with the suffix; undefined values are None."""
         named = {f"{key}{suffix}": value for key, value in self.masks._asdict().items()}
         named |= {f"box_{key}{suffix}": value for key, value in self.boxes._asdict().items()}
         return {key: None if math.isnan(value) else value for key, value in named.items()}
@@ -43,7 +43,7 @@ class APGroup:
         truths: number of true instances.
         results: number of results.
         at_all: at all detections.
-        at_100: at 100 detections an image and class; None where it is not told.
+        at_100: at 100 detections an image and class; None where it is not computed.
     """
 
     truths: int
@@ -67,7 +67,7 @@ class APReport:
         ap50_100_ceiling: the best AP50 of masks that 100 detections an image and class allow.
         per_class: name of a class -> its numbers.
         by_size: name of a range of sizes -> its numbers, at all detections.
-        images: the numbers of each image by itself, at all detections.
+        images: the scores of each image alone, at all detections.
     """
 
     at_all: APScores
@@ -84,7 +84,7 @@ def report_ap(truths: Sequence[Instances], detections: Sequence[Instances], cate
     Args:
         truths: the true instances of each image.
         detections: those detected in each image, in the same order.
-        categories: label -> name of the class; classes that are not in it are called by their label.
+        categories: label -> name of the class; classes without a name are called by their label.
     """
     masks, boxes = (
         Matching(truths, detections, kind=kind, limits=(None, BOARD_LIMIT), sizes=(ALL_SIZES, *SIZES))

@@ -19,7 +19,7 @@ def tight_boxes(masks: Sequence[RLE]) -> list[Box]:
 
 
 def read_box(entry: Mapping[str, Any], height: int, width: int) -> Box | None:
-    """Take the box of an annotation or a result.
+    """Read the box of an annotation or a result.
 
     Args:
         entry: the annotation or result, as JSON gives it.

@@ -1,9 +1,9 @@
-"""COCO average precision of masks, with the number of detections that counted said aloud.
+"""COCO mask AP with an explicit limit on detections per image (COCO's default is a silent 100).
 
 AP is the area under the precision-recall curve, interpolated at 101 recalls, averaged over IoU thresholds
 0.50, 0.55 .. 0.95 and over the classes that have a truth (https://cocodataset.org/#detection-eval). COCO's own tool
-looks at the 100 most confident detections of each image and class and says nothing of it: of 600 nuclei, 500 cannot be
-found by anybody. So the limit is an argument here, and `ceiling` tells the best score that it allows.
+evaluates the 100 most confident detections of each image and class: of 600 nuclei, 500 cannot be found. So the limit is
+an argument here, and `ceiling` computes the best score that it allows.
 """
 
 from collections.abc import Sequence

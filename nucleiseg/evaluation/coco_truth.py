@@ -1,4 +1,4 @@
-"""Truth from a COCO JSON file (https://cocodataset.org/#format-data): images, annotations, categories."""
+"""Read the truth from a COCO JSON file (https://cocodataset.org/#format-data): images, annotations, categories."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from nucleiseg.segmentations import to_rle
 FORM = 'a COCO file with "images", "annotations" and "categories"'
 
 CROWD = {None: False, 0: False, "0": False, 1: True, "1": True}
-"""What stands under "iscrowd"."""
+"""Values of "iscrowd" in COCO files."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def read_coco(path: Path) -> Truth:
             than three points, of an area of zero) are left out, with a note. Crowd regions (`iscrowd`) are kept apart.
 
     Raises:
-        InputError: if the file is of another kind, or with a sentence for each entry that is not sound.
+        InputError: if the file is of another kind, or with a sentence for each entry that is not valid.
     """
     document = read_json(path)
     lists = [document.get(key) for key in ("images", "annotations")] if isinstance(document, dict) else []
@@ -58,7 +58,9 @@ def read_coco(path: Path) -> Truth:
     )
     raise_problems(problems)
     if empty and len(empty) == len(document["annotations"]):
-        raise InputError(f"{where}: none of its {len(empty)} annotations has a mask with a pixel; boxes are no masks.")
+        raise InputError(
+            f"{where}: none of its {len(empty)} annotations has a mask with a pixel; boxes are not evaluated."
+        )
     labels = {label for image in annotated for label in [*image.labels, *(region.label for region in image.crowd)]}
     categories = {label: str(label) for label in sorted(labels)} | declared
     if len(categories) > MOST_CLASSES:
@@ -95,7 +97,7 @@ def _images(entries: Sequence[Any], where: str) -> dict[ImageId, ImageTruth]:
 
 
 def _image_names(files: Mapping[ImageId, str]) -> dict[ImageId, str]:
-    """Name images by their files without folders and suffix; those of one name keep what tells them apart."""
+    """Name images by their files without folders and suffix; those of one name keep their folders or suffixes."""
     paths = {number: PurePosixPath("/".join(path_parts(file))) for number, file in files.items()}
     distinct = set(paths.values())  # two entries of one file share a name
     counts = Counter(path.stem for path in distinct)
@@ -201,7 +203,7 @@ def _declared(entries: Any, where: str) -> dict[int, str]:  # noqa: ANN401
 def _notes(
     images: Sequence[ImageTruth], empty: Sequence[int], unlabelled: int, categories: Mapping[int, str]
 ) -> tuple[str, ...]:
-    """Say what a reader of the numbers should know about how the file was read."""
+    """Return sentences on how the file was read, for readers of the metrics."""
     notes = []
     if empty:
         notes.append(

@@ -1,4 +1,4 @@
-"""The one table that every label-map metric is made from: how many pixels each truth shares with each prediction.
+"""Count the pixels that each truth shares with each prediction, from which every label-map metric is computed.
 
 Hundreds of nuclei overlap a handful of others each, so the table holds the pairs that share a pixel and no others:
 
@@ -6,7 +6,7 @@ Hundreds of nuclei overlap a handful of others each, so the table holds the pair
     1 1 0 2    7 7 0 0           1        7          2          areas of prediction  7: 2, 9: 1
     1 1 0 2    0 0 0 9           2        9          1
 
-Neighbouring pixels mostly hold the same pair, so pairs are counted by their runs: linear in the number of pixels, with
+Neighboring pixels mostly hold the same pair, so pairs are counted by their runs: linear in the number of pixels, with
 a sort of the few per cent of them at which a nucleus begins or ends.
 """
 

@@ -1,4 +1,4 @@
-"""What each number of `Report.to_dict` means, word for word as it stands in the JSON file."""
+"""Definitions of the metrics in `Report.to_dict`, as the JSON file contains them."""
 
 from collections.abc import Mapping
 
@@ -42,18 +42,18 @@ DEFINITIONS: Mapping[str, str] = {
     "f1": "F1 of instances at IoU 0.5: by definition the same number as dq, under the name that others use.",
     "count_mae": "Mean over images of |number of predictions - number of truths|.",
     "count_bias": "Mean over images of (number of predictions - number of truths): above 0 where too many are found.",
-    "crowd_regions": "Regions of the truth whose instances are not told apart (COCO's iscrowd); they are among no "
-    "truths. ap .. box_ap75_100: as in COCO, they are never missed, and results that match no truth but lie in one of "
-    "their class (share of the result's pixels, or of its box, at least the IoU threshold) are neither true nor false. "
-    "count, count_mae, count_bias and the metrics of label maps (aji .. f1) leave out the regions, and results with "
+    "crowd_regions": "Regions of the truth whose instances are not annotated one by one (COCO's iscrowd); they are "
+    "not among the truths. ap .. box_ap75_100: as in COCO, they are never missed, and results that match no truth but "
+    "lie in one of their class (share of the result's pixels, or of its box, at least the IoU threshold) are neither true nor "
+    "false. count, count_mae, count_bias and the metrics of label maps (aji .. f1) leave out the regions, and results with "
     "more than half of their pixels in regions of any class, outside of true instances.",
     "count_threshold": "Counts and the metrics of label maps (aji .. f1) use results with a score of at least this.",
     "label_maps": "Overlaps are resolved by painting in ascending score, so that the most confident result is on top; "
     "of equal scores the smaller one. Overlapping truths: the smaller one on top. Instances that are hidden altogether "
-    "are in no label map, but they are counted. Classes are not told apart.",
-    "mean_over_images": "The metrics of label maps computed for each image by itself (per_image), then averaged.",
+    "are in no label map, but they are counted. Classes are ignored.",
+    "mean_over_images": "The metrics of label maps computed for each image alone (per_image), then averaged.",
     "per_image": "truths, results: all instances; count: results with a score of at least count_threshold; "
     "count_error: count - truths; ap, ap50, ap75, box_ap, box_ap50, box_ap75 (all detections) and the metrics of label "
-    "maps are of the image by itself.",
+    "maps are of the image alone.",
 }
-"""What each key of `Report.to_dict` means, word for word as it stands in the JSON file."""
+"""Key of `Report.to_dict` -> its definition."""

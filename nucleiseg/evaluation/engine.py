@@ -1,6 +1,6 @@
-"""faster-coco-eval behind one class: IoU and matching once, then precision for any images, classes, sizes and limits.
+"""Match with faster-coco-eval: IoU and matching once, then precision for any images, classes, sizes and limits.
 
-No other file knows the library. It does what pycocotools does, in C++, and honours any number of detections.
+No other file imports the library. It computes what pycocotools does, in C++, and accepts any number of detections.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from nucleiseg.rle import area
 
 
 class APResult(NamedTuple):
-    """Average precision, 0 .. 1; NaN where there is no truth to find.
+    """Average precision, 0 .. 1; NaN where there is no truth.
 
     Attributes:
         ap: mean over IoU thresholds 0.50, 0.55 .. 0.95.
@@ -61,8 +61,8 @@ class Matching(COCOeval_faster):
     """The matches of all detections of a set of images.
 
     Args:
-        truths: for each image, what there is to find.
-        found: for each image (same order), what was found.
+        truths: the true instances of each image.
+        found: those detected in each image, in the same order.
         kind: whether IoU is that of masks or of boxes.
         limits: how many detections of each image and class count, the most confident first; None counts all.
         sizes: ranges of size. As in COCO, truths outside a range are neither found nor missed, and neither are
@@ -100,7 +100,7 @@ class Matching(COCOeval_faster):
         return self._precision(slice(None), range(self._images))
 
     def of_image(self, index: int) -> Precision:
-        """Return the precision of one image by itself, from the same matches."""
+        """Return the precision of one image alone, from the same matches."""
         return self._precision(slice(index, None, self._images), [index])
 
     def _precision(self, matches: slice, images: Sequence[int]) -> Precision:
@@ -119,7 +119,7 @@ def _mean(precision: np.ndarray) -> float:
 
 
 def _dataset(images: Sequence[Instances], labels: list[int], kind: str) -> COCO:
-    """Build the engine's data set; what is of a class without a truth is left out by the engine."""
+    """Build the engine's data set; the engine leaves out instances of a class without a truth."""
     annotations: list[dict[str, Any]] = []
     for image_id, image in enumerate(images, 1):
         masks = [*image.masks, *(region.mask for region in image.crowd)]
@@ -150,4 +150,4 @@ def _boxes(image: Instances) -> list[Box]:
 
 
 def _silent(*_: object) -> None:
-    """Take the engine's progress lines and keep them off the terminal."""
+    """Drop the engine's progress lines."""

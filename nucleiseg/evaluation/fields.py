@@ -1,4 +1,4 @@
-"""Numbers and ids of COCO files as people have them: whole numbers written as floats, and nothing that overflows."""
+"""Check numbers and ids of COCO files: whole numbers may be written as floats, and none may overflow."""
 
 from collections.abc import Mapping
 from typing import Any

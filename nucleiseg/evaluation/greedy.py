@@ -1,9 +1,9 @@
-"""COCO's greedy matching of detections with truths, which AP, the choice of a score threshold and the gallery share.
+"""Match detections with truths greedily, as COCO does: for AP, the choice of a score threshold and the gallery.
 
 Which truth a detection takes depends on the more confident detections of its image and class alone
 (https://cocodataset.org/#detection-eval, `COCOeval.evaluateImg` of pycocotools): in descending score, each takes the
 free truth with the highest IoU that reaches the threshold, of equal ones the last. A detection overlaps a handful of
-truths, so it looks at those and no others, at all thresholds at once: each pair holds, as bits of a number, the
+truths, so only those are compared, at all thresholds at once: each pair holds, as bits of a number, the
 thresholds that its IoU reaches, and each truth those at which it is taken.
 
 A detection that takes no truth is ignored at the thresholds that its share inside a crowd region of its class reaches;
@@ -23,7 +23,7 @@ from nucleiseg.rle import RLE
 
 
 class GreedyMatches(NamedTuple):
-    """What found what, at each of T IoU thresholds.
+    """The matches of one image at each of T IoU thresholds.
 
     Attributes:
         true_positive: (T, M) bool, which detections found a truth that no more confident one had taken.
@@ -44,7 +44,7 @@ def match_greedily(
     thresholds: Sequence[float] | np.ndarray,
     crowd: Sequence[CrowdRegion] = (),
 ) -> GreedyMatches:
-    """Match the detections of one image with its truths, each class by itself.
+    """Match the detections of one image with its truths, class by class.
 
     Args:
         truths: N masks.
@@ -52,7 +52,7 @@ def match_greedily(
         truth_labels: N classes.
         labels: M classes.
         thresholds: T ascending least IoUs of a match, at most 62.
-        crowd: regions of truths that are not told apart.
+        crowd: regions whose instances are not annotated one by one.
     """
     reached = [0] * len(detections)
     taken = [0] * len(truths)

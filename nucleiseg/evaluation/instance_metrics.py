@@ -14,7 +14,7 @@ T is a truth, P a prediction, |.| a number of pixels; both label maps are free o
   matching with the largest sum of IoU.
 - Dice of the foreground, all instances as one: 2 |T and P| / (|T| + |P|).
 
-Where there is nothing on either side, truth and prediction agree and every metric is 1; where only one side is empty,
+Where both sides are empty, truth and prediction agree and every metric is 1; where only one side is empty,
 every metric is 0. SQ without a match is 0 unless both sides are empty.
 """
 
@@ -150,9 +150,9 @@ def best_matching(table: ContingencyTable) -> np.ndarray:
         return np.zeros(0, np.int64)
     # The solver matches every truth, so each gets a partner of its own that stands for "none"; and as it takes a weight
     # of 0 for "no edge", all weights are one higher, which adds the same to the sum of each such matching.
-    nobody = np.arange(count)
-    rows = np.concatenate([table.truth, nobody])
-    columns = np.concatenate([table.prediction, others + nobody])
+    none = np.arange(count)
+    rows = np.concatenate([table.truth, none])
+    columns = np.concatenate([table.prediction, others + none])
     weights = np.concatenate([table.iou + 1, np.ones(count)])
     graph = csr_array((weights, (rows, columns)), shape=(count, others + count))
     truths, partners = min_weight_full_bipartite_matching(graph, maximize=True)
@@ -170,5 +170,5 @@ def _united(table: ContingencyTable, pairs: np.ndarray) -> int:
 
 
 def _ratio(part: float, whole: float) -> float:
-    """Return part / whole; 1 where both sides are empty and there is nothing to disagree on."""
+    """Return part / whole; 1 where both sides are empty."""
     return part / whole if whole else 1.0

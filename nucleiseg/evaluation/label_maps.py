@@ -1,9 +1,9 @@
-"""From COCO run lengths to one label map an image, without decoding a mask of the image's size for each instance.
+"""Paint COCO run lengths into one label map an image, without decoding a mask of the image's size for each instance.
 
-COCO's compressed text holds the differences of run lengths in groups of six bits: one bit says that the number goes
-on, five bits carry it, lowest first; the last group's top bit is the sign. From the fourth run on, the difference is to
-the run before the last (https://github.com/cocodataset/cocoapi, `rleToString` in maskApi.c). All masks of an image are
-decoded together: 2,000 of them in some 10 ms.
+COCO's compressed text holds the differences of run lengths in groups of six bits: one bit marks a number that
+continues, five bits carry it, lowest first; the last group's top bit is the sign. From the fourth run on, the
+difference is to the run before the last (https://github.com/cocodataset/cocoapi, `rleToString` in maskApi.c). All masks
+of an image are decoded together: 2,000 of them in some 10 ms.
 """
 
 import re
@@ -17,12 +17,12 @@ from nucleiseg.rle import RLE
 GROUP_BITS = 5
 """Bits of a number in one character."""
 
-GOES_ON, SIGN = 0x20, 0x10
-"""The bit that says that the number has more characters, and the sign bit of its last one."""
+CONTINUES, SIGN = 0x20, 0x10
+"""The bit of a number that has more characters, and the sign bit of its last one."""
 
 DAMAGED = re.compile(r"[^0-o]|[P-o]{7}|[P-o]\Z|\A\Z")
-"""What no text of run lengths has: other characters, a number of more than seven (35 bits: the sums of a whole file do
-not overflow 64), a last number without its end, nothing at all."""
+"""Signs of a damaged text of run lengths: other characters, a number of more than seven (35 bits: the sums of a whole
+file do not overflow 64), a last number without its end, nothing at all."""
 
 
 class Runs(NamedTuple):
@@ -64,10 +64,10 @@ def decode(masks: Sequence[RLE]) -> Runs:
 
 
 def sound(masks: Sequence[RLE], height: int, width: int) -> np.ndarray:
-    """Tell which masks are COCO run lengths that fill an image exactly, so that no library stumbles over them.
+    """Check which masks are COCO run lengths that fill an image exactly: pycocotools crashes on others.
 
     Args:
-        masks: N masks; their `size` is not looked at.
+        masks: N masks; their `size` is ignored.
         height: rows of the image.
         width: columns of the image.
 
@@ -81,7 +81,7 @@ def areas(masks: Sequence[RLE], height: int, width: int) -> np.ndarray:
     """Count the pixels of masks that may be damaged.
 
     Args:
-        masks: N masks; their `size` is not looked at.
+        masks: N masks; their `size` is ignored.
         height: rows of the image.
         width: columns of the image.
 
@@ -150,11 +150,11 @@ def paint(masks: Sequence[RLE], height: int, width: int, scores: Sequence[float]
 def _run_lengths(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Return the int64 run lengths of all texts, one after the other, and the index of each text's first one."""
     groups = np.frombuffer("".join(texts).encode("ascii"), np.uint8).astype(np.int64) - ord("0")
-    is_last = (groups & GOES_ON) == 0
+    is_last = (groups & CONTINUES) == 0
     last = np.flatnonzero(is_last)
     begin = np.concatenate([[0], last[:-1] + 1])
     place = np.arange(len(groups)) - np.repeat(begin, last - begin + 1)
-    numbers = np.add.reduceat((groups & (GOES_ON - 1)) << (GROUP_BITS * place), begin)
+    numbers = np.add.reduceat((groups & (CONTINUES - 1)) << (GROUP_BITS * place), begin)
     numbers -= np.where(groups[last] & SIGN, np.int64(1) << (GROUP_BITS * (last - begin + 1)), 0)
     ends = np.cumsum([len(text) for text in texts])
     first = np.concatenate([[0], np.cumsum(is_last)[ends[:-1] - 1]])

@@ -1,4 +1,4 @@
-"""COCO's matching of one image, kept, so that AP of any resample of images is an accumulation only.
+"""Keep COCO's matches of each image, so that AP of any resample of images is an accumulation only.
 
 Which truth a detection takes depends on the other detections of its image alone (`evaluation.greedy`).
 """
@@ -45,8 +45,8 @@ def match_image(truth: ImageTruth, results: Instances) -> ImageMatches:
     """Match the detections of one image with its truth, class by class.
 
     Args:
-        truth: what there is to find.
-        results: what was found, in any order.
+        truth: the true instances.
+        results: the detections, in any order.
     """
     scores = np.asarray(results.scores, dtype=np.float64)
     order = np.argsort(-scores, kind="stable")

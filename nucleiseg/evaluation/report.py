@@ -1,4 +1,4 @@
-"""Every metric of a set of images as one flat, JSON-ready dictionary, with the definition of each number in it."""
+"""Compute every metric of a set of images, as one flat, JSON-ready dictionary with definitions."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -26,14 +26,14 @@ class ImageReport:
 
     Attributes:
         name: the image's name.
-        image_id: what results call it by.
+        image_id: its id in result files.
         truths: number of true instances.
         results: number of results, of any score.
         count: number of results with a score of at least the threshold for counting, without those that lie mostly in
             a crowd region.
-        ap: average precision of this image by itself, at all detections.
-        tally: what the metrics of label maps are made from.
-        crowd_regions: number of regions whose instances are not told apart.
+        ap: average precision of this image alone, at all detections.
+        tally: sums from which the metrics of label maps are computed.
+        crowd_regions: number of regions whose instances are not annotated one by one.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Report:
 
     Attributes:
         count_threshold: least score of a result that counts and is painted.
-        ap: average precision in every respect.
+        ap: average precision by limit, class, size and image.
         images: the images, in the order of the truth.
     """
 
@@ -80,11 +80,11 @@ class Report:
 
     @property
     def mean(self) -> InstanceMetrics:
-        """The metrics of label maps of each image by itself, averaged."""
+        """The metrics of label maps of each image alone, averaged."""
         return InstanceMetrics(*map(fmean, zip(*(image.tally.metrics() for image in self.images), strict=True)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain values for a JSON file; what is undefined is None."""
+        """Return everything as values for a JSON file; undefined ones are None."""
         errors = [image.count - image.truths for image in self.images]
         best = self.ap.ap50_100_ceiling
         return {
@@ -116,8 +116,8 @@ def evaluate(
     """Compute every metric of a set of images.
 
     Args:
-        truths: the images with what there is to find; at least one.
-        results: image id -> what was found there; an image that is not in it has no result.
+        truths: the images with their true instances; at least one.
+        results: image id -> detections; an image that is missing has none.
         count_threshold: least score of a result that counts and is painted into label maps; average precision
             takes all.
         categories: label -> name of the class; without it classes are called by their label.

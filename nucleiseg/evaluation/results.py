@@ -1,4 +1,4 @@
-"""Anybody's predictions: a COCO result file (https://cocodataset.org/#format-results), or a zip with one in it."""
+"""Read predictions of any tool: a COCO result file (https://cocodataset.org/#format-results), or a zip with one."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -28,8 +28,8 @@ class Results:
     """The instances that were found.
 
     Attributes:
-        images: image id -> instances; an image without any is not in it.
-        notes: sentences on what a reader of the numbers should know.
+        images: image id -> detections; images without any are missing.
+        notes: sentences for readers of the metrics.
     """
 
     images: Mapping[ImageId, Instances]
@@ -60,7 +60,7 @@ def read_results(path: Path, truth: Truth) -> Results:
 
     Raises:
         InputError: if the file is of another kind; or with a sentence for results of unknown images or classes, for
-            masks of another size than their image, and for entries that are not sound.
+            masks of another size than their image, and for entries that are not valid.
     """
     if is_zip(path):
         name, data = read_member(path, lambda members: _only_json(members, path))
@@ -118,7 +118,7 @@ def _group(document: Sequence[Any], where: str, categories: Mapping[int, str]) -
 
 
 def _check_form(entry: Any, categories: Mapping[int, str]) -> tuple[ImageId, int]:  # noqa: ANN401
-    """Return the image id and the class of a result; raise a ValueError that says what is wrong with its form."""
+    """Return the image id and the class of a result; raise a ValueError that names the fault in its form."""
     if not isinstance(entry, dict):
         raise ValueError(f"is of type {type(entry).__name__}")
     missing = [key for key in KEYS if key not in entry]
@@ -155,7 +155,7 @@ def _refuse_strangers(grouped: Mapping[ImageId, Sequence[_Result]], truth: Truth
 
 
 def _image_results(image: ImageTruth, results: Sequence[_Result], where: str, problems: list[str]) -> Instances:
-    """Bring the masks of one image to run lengths; one sentence an image if some are not sound."""
+    """Bring the masks of one image to run lengths; one sentence an image if some are not valid."""
     if len(image.masks) * len(results) > MOST_PAIRS:
         problems.append(
             f"{where}: image {some([image.name])} has {len(results):,} results and {len(image.masks):,} truths, more "

@@ -1,4 +1,4 @@
-"""Images with their true instances and their detections: what validation, `evaluate.py` and `leaderboard.py` score."""
+"""Score images with their true instances and detections: validation, `evaluate.py` and `leaderboard.py` share this."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
-"""Ranges of size in which average precision is told apart: ours, made for nuclei, and COCO's.
+"""Ranges of size for which average precision is computed: for nuclei, and COCO's.
 
-COCO calls an object small below 32 x 32 pixels. That is a disc of 36 pixels across, and at 40x (0.25 micrometres a
-pixel) nine nuclei in ten are smaller: its ranges tell nuclei from nothing. Ours are octaves of the equivalent diameter,
-the diameter of the disc with as many pixels:
+COCO calls an object small below 32 x 32 pixels. That is a disc of 36 pixels across, and at 40x (0.25 micrometers a
+pixel) nine nuclei in ten are smaller, so its ranges hardly distinguish nuclei. Ours are octaves of the equivalent
+diameter, that of the disc with as many pixels:
 
 - below 16 pixels a nucleus is smaller than one cell of the stride-16 map on which C4 and DC5 look for it, and a pixel
   of its outline weighs so much that IoU thresholds above 0.75 are hardly reached;
@@ -21,7 +21,7 @@ class SizeRange(NamedTuple):
     """A range of sizes.
 
     Attributes:
-        name: what the numbers of this range are called.
+        name: of the range, in keys of the report.
         least: smallest number of pixels of a mask, in the source image; included.
         most: largest number of pixels; included, as in COCO's tool: an object of 1,024 pixels is small and medium.
     """

@@ -48,7 +48,7 @@ class Unreadable(NamedTuple):
 
     Attributes:
         name: the image's name.
-        image_id: what results call it by.
+        image_id: its id in result files.
         problems: a sentence for each file that cannot be used.
     """
 
@@ -65,7 +65,7 @@ class Truth:
         images: the images, each id once.
         categories: label -> name of the class.
         unreadable: the images that are left out because their files cannot be read.
-        notes: sentences on what a reader of the numbers should know.
+        notes: sentences for readers of the metrics.
     """
 
     images: tuple[ImageTruth, ...]
@@ -112,7 +112,7 @@ def read_folder(root: Path, ids: Sequence[ImageEntry], where: str, cache: Sample
 
     Args:
         root: the folder.
-        ids: the images to read, with what results call them by; images are told by their names.
+        ids: the images to read with their ids in result files; images are identified by their names.
         where: what errors call the file of image ids.
         cache: where the decoded masks are kept for the next time.
 
@@ -183,7 +183,7 @@ def _name(file_name: str, known: Mapping[str, object]) -> str:
     as `site1/a`, `a` or `cohort/site1/a`.
 
     Returns:
-        One of `known`, else the file name without folders and suffix, which is not.
+        One of `known`, else the file name without folders and suffix.
     """
     parts = path_parts(file_name)
     path, last = "/".join(parts), PurePosixPath(parts[-1])

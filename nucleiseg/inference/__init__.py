@@ -1,1 +1,1 @@
-"""From a network to predictions in source-image pixels: box-local masks, inputs, the predictor."""
+"""Predict with a trained network: inputs, scale, box-local masks, results in pixels of the source image."""

@@ -66,7 +66,7 @@ def to_rle(prediction: Prediction) -> list[RLE]:
     Returns:
         One RLE an instance, in the prediction's order; equal to `pycocotools.mask.encode` of the pasted masks. An
         instance without a pixel is kept as an RLE of zeros, so that the list stays parallel to the scores
-        (`area(rles) > 0` tells them apart; a submission leaves them out).
+        (`area(rles) > 0` finds the others; result files leave it out).
     """
     height, width = prediction.size
     return compress([run_lengths(crop, height, width) for crop in crops(prediction)], height, width)

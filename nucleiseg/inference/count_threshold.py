@@ -1,14 +1,14 @@
-"""The least score of a nucleus that is counted and rendered."""
+"""Choose the least score of a detection that counts: in counts, overlays and label images."""
 
 from nucleiseg.inference.predictor import Predictor
 from nucleiseg.progress import say
 
 COUNT_THRESHOLD = 0.5
-"""Least score of a nucleus that is counted, where validation chose none and the user gives none."""
+"""Least score of a detection that counts, where neither validation nor the user chose one."""
 
 
 def counting_threshold(predictor: Predictor, wanted: float | None) -> float:
-    """Return the threshold that is asked for, else the checkpoint's, else 0.5; not below that of the predictor."""
+    """Return the given threshold, else the checkpoint's, else 0.5; not below that of the predictor."""
     threshold = predictor.metadata.score_threshold if wanted is None else wanted
     if threshold is None:
         say(

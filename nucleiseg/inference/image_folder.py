@@ -2,7 +2,7 @@
 
 Images are taken wherever they are, in folders of any depth, except in folders of masks, labels or overlays: those hold
 pictures of annotations. So a data set of the training layout (NAME/images/NAME.png with NAME/masks/*.png) is
-predicted without its masks. What is passed over is counted and named.
+predicted without its masks. Files and folders that are left out are counted and named.
 """
 
 import re
@@ -22,12 +22,12 @@ ANNOTATION_WORDS = {"mask", "masks", "label", "labels", "annotation", "annotatio
 
 @dataclass
 class FolderListing:
-    """What a folder holds for prediction.
+    """The images of a folder, and the entries that are left out.
 
     Attributes:
         images: image files, in natural order of their paths.
-        folders: folders that were passed over: of masks, labels or overlays.
-        others: files that were passed over, since they are neither images nor JSON files, which may hold image ids.
+        folders: folders that are left out: of masks, labels or overlays.
+        others: files that are left out, since they are neither images nor JSON files, which may hold image ids.
         problems: folder -> why it cannot be listed.
     """
 
@@ -37,7 +37,7 @@ class FolderListing:
     problems: dict[Path, str] = field(default_factory=dict)
 
     def passed_over(self, root: Path) -> str | None:
-        """Return a sentence on what was passed over below `root`; None if nothing was."""
+        """Return a sentence on the entries below `root` that are left out; None if there are none."""
         kinds = ((self.folders, "folder", "of masks, labels or overlays"), (self.others, "file", "of other types"))
         counts = [
             f"{counted(len(paths), noun)} {what} ({some(path.relative_to(root) for path in paths)})"

@@ -1,4 +1,4 @@
-"""Read a file of image ids: what a submission calls each image by.
+"""Read a file of image ids, under which result files list the images.
 
 Such a file is the homework board's `test_img_ids.json`, a list of `{"file_name", "id", "height", "width"}`, or a COCO
 file with such a list under "images"; `predict.py` writes one, `images.json`.
@@ -13,7 +13,7 @@ from nucleiseg.errors import InputError, raise_problems
 from nucleiseg.foreign_files import read_json
 
 ImageId = int | str
-"""What results call an image by; COCO has numbers, some tools write texts."""
+"""The id of an image in result files; COCO has numbers, some tools write texts."""
 
 FORM = '{"file_name", "id", "height", "width"}'
 
@@ -59,7 +59,7 @@ def read_ids(path: Path) -> list[ImageEntry]:
 def require_unique(entries: list[ImageEntry], path: Path) -> None:
     """Refuse a file of image ids that lists an image or an id twice.
 
-    Ids that are written alike are one (1 and "1"): `counts.csv` cannot tell them apart.
+    Ids that are written alike (1 and "1") count as one: in `counts.csv` they look the same.
 
     Raises:
         InputError: with a sentence for each image and each id that is repeated.

@@ -1,6 +1,6 @@
-"""What prediction takes as input: an image, a folder of images, or a JSON file of image ids (`inference.image_ids`).
+"""List the images to predict: an image file, a folder, or a JSON file of image ids (`inference.image_ids`).
 
-Images that nobody gave ids are numbered from 1 in natural order. How images are named: `inference.image_folder`.
+Images without ids are numbered from 1 in natural order. `inference.image_folder` names them.
 """
 
 import os
@@ -20,7 +20,7 @@ from nucleiseg.inference.image_ids import ImageEntry, ImageId, path_parts, read_
 from nucleiseg.progress import counted, say
 
 LARGEST_LISTING = 50_000_000
-"""Bytes of a JSON file up to which it is opened unasked, to see whether it gives other ids to the images beside it."""
+"""Bytes of a JSON file up to which it is opened to check whether it gives other ids to the images beside it."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,13 @@ class InputImage:
 
     Attributes:
         name: unique among the inputs: its path below the input folder without suffix (`image_folder.image_names`).
-        path: its file; whether it exists and can be read turns out when `read` is called.
-        image_id: what a submission calls it by.
+        path: its file; it may be missing or unreadable, which `read` reports.
+        image_id: its id in result files.
         height: rows that the file of image ids announces, if any.
         width: columns that the file of image ids announces, if any.
-        file_name: what files of image ids call it: as it is listed there, else its path below the input folder with
+        file_name: its name in files of image ids: as it is listed there, else its path below the input folder with
             `/` between folders. By default the name of the file.
-        problem: why there is nothing to read, if that is known from the listing.
+        problem: why it cannot be read, if the listing has shown that.
     """
 
     name: str
@@ -69,8 +69,9 @@ class InputImage:
         height, width = image.shape[:2]
         if (self.height or height, self.width or width) != (height, width):
             raise InputError(
-                f"{self.path} is {width} pixels wide and {height} high, but the file of image ids says {self.width} "
-                f"and {self.height}: a board would refuse its masks. Put the right image there, or correct the file."
+                f"{self.path} is {width} pixels wide and {height} high, but {self.width} and "
+                f"{self.height} in the file of image ids: a board would refuse its masks. Put the right image there, "
+                "or correct the file."
             )
         return image
 
@@ -82,8 +83,8 @@ class InputImage:
 def find_images(source: str | os.PathLike[str], ids: str | os.PathLike[str] | None = None) -> list[InputImage]:
     """List the images to predict, without decoding any.
 
-    What is passed over in a folder is reported. So is the numbering, with a warning if a JSON file in the folder or in
-    the one above gives the images other ids: a board would take a submission under the wrong ones without a word.
+    Entries of a folder that are left out are logged, and the numbering, with a warning if a JSON file in the folder or
+    in the one above gives the images other ids: a board accepts results under wrong ids in silence.
 
     Args:
         source: an image file; a folder with images, in folders of any depth (`image_folder.list_images`); or a JSON
@@ -95,7 +96,7 @@ def find_images(source: str | os.PathLike[str], ids: str | os.PathLike[str] | No
         be listed, or an image that is listed but missing, is one with a `problem`.
 
     Raises:
-        InputError: if there is nothing to predict, the JSON file is malformed, or it lists an image or an id twice.
+        InputError: if there is no image, the JSON file is malformed, or it lists an image or an id twice.
     """
     path = Path(source)
     if not path.exists():
@@ -120,7 +121,7 @@ def find_images(source: str | os.PathLike[str], ids: str | os.PathLike[str] | No
 
 
 def _list_folder(folder: Path) -> FolderListing:
-    """List a folder's images, and report what is passed over.
+    """List a folder's images, and log the entries that are left out.
 
     Raises:
         InputError: if there is no image.
@@ -138,7 +139,7 @@ def _list_folder(folder: Path) -> FolderListing:
 
 
 def _numbered(listing: FolderListing, root: Path) -> list[InputImage]:
-    """Number images from 1, and say where they have other ids; folders that cannot be listed come last."""
+    """Number images from 1, and warn where they have other ids; folders that cannot be listed come last."""
     paths = [*listing.images, *listing.problems]
     below = [PurePosixPath(path.relative_to(root).as_posix()) for path in paths]
     images = [
@@ -150,7 +151,7 @@ def _numbered(listing: FolderListing, root: Path) -> list[InputImage]:
             f"Warning: {other} gives these images other ids: ids={other} uses them; they are numbered from 1 in "
             f"natural order here."
         )
-    say(f"Numbered 1..{len(images)} in natural order (images.json says which image has which id).")
+    say(f"Numbered 1..{len(images)} in natural order (images.json lists the id of each).")
     return images
 
 

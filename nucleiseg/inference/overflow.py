@@ -1,4 +1,4 @@
-"""Tell an image without nuclei from a network whose numbers overflow.
+"""Distinguish an image without nuclei from a network whose numbers overflow.
 
 The weights of a training that diverged may be finite and its activations not. Scores that are NaN exceed no threshold
 and boxes that are not finite are dropped, so such a network detects nothing anywhere, in silence.

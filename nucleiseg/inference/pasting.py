@@ -1,9 +1,9 @@
-"""From the grid over a box to probabilities at pixels: detectron2's rule and torchvision's.
+"""Resample the grid over a box to probabilities at pixels, by detectron2's rule or torchvision's.
 
-Both are named `paste_masks_in_image` where they come from, and both are bilinear with zeros around the grid (Mask
+Both libraries call it `paste_masks_in_image`, and both are bilinear with zeros around the grid (Mask
 R-CNN, He et al. 2017, section 3.1, "resized to the RoI size"). They differ in where the box lies.
 
-detectron2 maps the centre of each pixel into the grid of the exact box. Sampling on a regular grid is separable, so a
+detectron2 maps the center of each pixel into the grid of the exact box. Sampling on a regular grid is separable, so a
 crop is the product of two small matrices and the grid:
 
     crop (h, w) = rows (h, M) @ mask (M, M) @ columns (w, M)^T,   rows[y, i] = max(0, 1 - |position(y) - i|)
@@ -25,11 +25,11 @@ SoftCrop = tuple[int, int, np.ndarray]
 """First row, first column and (h, w) float32 probabilities of the part of the image that one mask reaches."""
 
 CHUNK = 64
-"""Instances whose sampling matrices are made in one go: enough to amortise numpy's call overhead, small in memory."""
+"""Instances whose sampling matrices are made in one go: enough to amortize numpy's call overhead, small in memory."""
 
 
 def detectron2_crops(masks: np.ndarray, boxes: np.ndarray, height: int, width: int) -> Iterator[SoftCrop]:
-    """Sample each mask at the centres of the pixels in and around its box.
+    """Sample each mask at the centers of the pixels in and around its box.
 
     A crop spans floor(box) - 1 to ceil(box) + 1, clipped to the image; it is empty for a box without area.
 
@@ -52,8 +52,8 @@ def detectron2_crops(masks: np.ndarray, boxes: np.ndarray, height: int, width: i
 def torchvision_crops(masks: np.ndarray, boxes: np.ndarray, height: int, width: int) -> Iterator[SoftCrop]:
     """Resize each mask, with a border of zeros, to the whole pixels of its enlarged box.
 
-    A crop is the part of the enlarged box inside the image. Arithmetic is float32 in torchvision's order, since a
-    corner that is rounded otherwise moves the whole mask.
+    A crop is the part of the enlarged box inside the image. Computed in float32 in torchvision's order of operations,
+    since a corner that is rounded otherwise moves the whole mask.
 
     Args:
         masks: (N, M, M) float32 probabilities on a regular grid over each box.
@@ -75,14 +75,14 @@ SOFT_CROPS: dict[Pasting, Callable[[np.ndarray, np.ndarray, int, int], Iterator[
     "detectron2": detectron2_crops,
     "torchvision": torchvision_crops,
 }
-"""The rule that each value of `Prediction.pasting` names."""
+"""Value of `Prediction.pasting` -> its rule."""
 
 
 def _enlarged(boxes: torch.Tensor, factor: float) -> torch.Tensor:
-    """Return (N, 4) boxes whose sides are `factor` times as long, around the same centres."""
-    centres = (boxes[:, 2:] + boxes[:, :2]) * 0.5
+    """Return (N, 4) boxes whose sides are `factor` times as long, around the same centers."""
+    centers = (boxes[:, 2:] + boxes[:, :2]) * 0.5
     halves = (boxes[:, 2:] - boxes[:, :2]) * 0.5 * factor
-    return torch.cat([centres - halves, centres + halves], dim=1)
+    return torch.cat([centers - halves, centers + halves], dim=1)
 
 
 def _sampling_matrices(low: np.ndarray, high: np.ndarray, limit: int, grid: int) -> tuple[list[int], list[np.ndarray]]:
@@ -101,6 +101,6 @@ def _sampling_matrices(low: np.ndarray, high: np.ndarray, limit: int, grid: int)
     ends = np.cumsum(lengths)
     owner = np.repeat(np.arange(len(low)), lengths)
     pixel = np.arange(len(owner)) - (ends - lengths)[owner] + first[owner]
-    position = (pixel + 0.5 - low[owner]) / sides[owner] * grid - 0.5  # cell centres at 0 .. grid - 1
+    position = (pixel + 0.5 - low[owner]) / sides[owner] * grid - 0.5  # cell centers at 0 .. grid - 1
     weights = np.maximum(0, 1 - np.abs(position.astype(np.float32)[:, None] - np.arange(grid, dtype=np.float32)))
     return first.tolist(), np.split(weights, ends[:-1])

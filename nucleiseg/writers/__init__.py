@@ -1,1 +1,1 @@
-"""Files that other people open: the submission, the counts, the overlays."""
+"""Write predictions as files: COCO results, overlays, GeoJSON, label images, tables; `registry` lists the formats."""

@@ -1,7 +1,7 @@
 """Turn image names into paths that every file system takes and that stay apart.
 
 Images come from other computers: their names may be longer than a file name here, be reserved on Windows, hold line
-breaks or bytes that are not text, or differ in case only. One such name must not cost the others their results.
+breaks or bytes that are not text, or differ in case only. One such name must not prevent the results of the others.
 """
 
 import hashlib
@@ -19,9 +19,9 @@ LONGEST_PATH = 180
 """UTF-8 bytes of a whole path: Windows allows 260 characters with all folders above."""
 
 UNSAFE = re.compile(r'[<>:"|?*\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]|^[-.]|[. ]$')
-"""What Windows does not take in a name (https://learn.microsoft.com/windows/win32/fileio/naming-a-file), control
-characters, bytes that are not UTF-8 (lone surrogates in Python), and what hides a file or makes it look like an
-option at the start of a name."""
+"""Characters that Windows refuses in a name (https://learn.microsoft.com/windows/win32/fileio/naming-a-file), control
+characters, bytes that are not UTF-8 (lone surrogates in Python), and characters that hide a file
+or make it look like an option at the start of a name."""
 
 RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])\s*(\.|$)", re.IGNORECASE)
 """Names of devices on Windows, with any suffix."""

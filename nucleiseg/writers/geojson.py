@@ -19,7 +19,7 @@ from nucleiseg.writers.outlines import Polygon, trace
 from nucleiseg.writers.shape import measure_shape
 
 CLASS_COLORS = ((230, 159, 0), (0, 114, 178), (0, 158, 115), (204, 121, 167), (213, 94, 0), (86, 180, 233))
-"""RGB of the labels 1, 2, ... in turn: the set of Okabe and Ito (2008), which color-blind people tell apart."""
+"""RGB of the labels 1, 2, ... in turn: the set of Okabe and Ito (2008), which color-blind people can distinguish."""
 
 DIGITS = 4
 """Digits after the point of measurements."""

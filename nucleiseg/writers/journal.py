@@ -1,4 +1,4 @@
-"""Append records to a file so that a kill loses at most the one that was being written.
+"""Append records to a file so that a kill loses at most the last one.
 
 One line a record: the CRC-32 of the rest of the line in hexadecimal, a space, and the record in JSON. Each line is on
 the disk before the next begins. A line that a kill cut off, or whose bytes changed, is not a record.

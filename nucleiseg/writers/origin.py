@@ -1,7 +1,7 @@
 """Record the checkpoint and settings behind an answer in `answer.origin.json`, beside `answer.json` and `answer.zip`.
 
-A board returns a number for a file; weeks later the sidecar still tells which checkpoint made the file, and how. It
-holds the digest of the answer's bytes, so that it is never taken for that of another answer.
+A board returns a number for a file; weeks later the sidecar still names the checkpoint that made the file, and the
+settings. It holds the digest of the answer's bytes, so that it is never taken for that of another answer.
 """
 
 import hashlib
@@ -124,7 +124,7 @@ def read_origin(answer: Path) -> Origin | None:
 
     Args:
         answer: an `answer.json`, or a zip with one in it. Its sidecar lies beside it, named `answer.origin.json`, or as
-            the answer itself where somebody renamed both (`r50_c4.zip`, `r50_c4.origin.json`).
+            the answer itself where both were renamed (`r50_c4.zip`, `r50_c4.origin.json`).
 
     Returns:
         Its contents; None if there is none.
@@ -201,5 +201,5 @@ def _parse(path: Path) -> Origin:
     content = read_json(path, finite=True)
     known = {item.name: item.default is None for item in fields(Origin)}  # whether it may be missing
     if not isinstance(content, dict) or not all(key in content or missing for key, missing in known.items()):
-        raise InputError(f"{path} is no sidecar of an answer: it lacks what predict.py writes. Predict again.")
+        raise InputError(f"{path} is not a sidecar of an answer: it lacks keys that predict.py writes. Predict again.")
     return Origin.from_dict({key: content[key] for key in known if key in content}, str(path))

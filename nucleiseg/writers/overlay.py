@@ -1,4 +1,4 @@
-"""`write=[overlays]`: the image beside its prediction, as a PNG a person looks at."""
+"""`write=[overlays]`: the image beside its prediction, as a PNG."""
 
 import math
 import os

@@ -228,7 +228,7 @@ def _is_image_file(name: str) -> bool:
 
 
 def _remove_empty_folders(folder: Path, top: Path) -> None:
-    """Remove a folder and those above it, up to `top`, as far as they are empty."""
+    """Remove a folder and those above it, up to `top`, while they are empty."""
     while folder != top and folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
         folder = folder.parent

@@ -196,7 +196,7 @@ def test_degenerate_polygons_are_left_out_and_counted(tmp_path: Path, polygons: 
 
 def test_a_file_of_boxes_alone_is_no_truth(tmp_path: Path) -> None:
     boxes = [{**annotation, "segmentation": [], "bbox": [3, 2, 6, 5]} for annotation in coco()["annotations"]]
-    with pytest.raises(InputError, match="none of its 2 annotations has a mask with a pixel; boxes are no masks"):
+    with pytest.raises(InputError, match="none of its 2 annotations has a mask with a pixel; boxes are not evaluated"):
         read(tmp_path, coco(annotations=boxes))
 
 

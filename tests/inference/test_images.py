@@ -121,7 +121,7 @@ def test_missing_image_is_reported_when_it_is_read(tmp_path: Path) -> None:
 def test_another_size_than_announced_is_reported(tmp_path: Path) -> None:
     put(tmp_path / "a.png")
     listed = find_images(put_ids(tmp_path / "ids.json", entry("a.png", 1, height=8, width=6)))
-    with pytest.raises(InputError, match="8 pixels wide and 6 high, but the file of image ids says 6 and 8"):
+    with pytest.raises(InputError, match="8 pixels wide and 6 high, but 6 and 8 in the file of image ids"):
         listed[0].read()
 
 

@@ -122,7 +122,7 @@ def test_a_sidecar_that_does_not_tell_the_precision_is_read(answer: Path, checkp
     assert origin.precision is None
     del content["nms"]
     (answer.parent / ORIGIN).write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(InputError, match=r"it lacks what predict\.py writes"):
+    with pytest.raises(InputError, match=r"it lacks keys that predict\.py writes"):
         read_origin(answer)
 
 
@@ -179,7 +179,7 @@ def test_a_damaged_zip(answer: Path) -> None:
 def test_a_damaged_sidecar(answer: Path, checkpoint: Path) -> None:
     path = answer.parent / ORIGIN
     path.write_text("{}")
-    with pytest.raises(InputError, match="is no sidecar of an answer"):
+    with pytest.raises(InputError, match="is not a sidecar of an answer"):
         read_origin(answer)
     content = asdict(origin_of(checkpoint, answer))
     path.write_text(json.dumps({**content, "of_a_later_version": 1}))
