@@ -18,6 +18,7 @@ from nucleiseg.files import cache_folder, require_regular_file, write_json
 from nucleiseg.inference.count_threshold import COUNT_THRESHOLD
 from nucleiseg.inference.image_ids import read_ids
 from nucleiseg.inference.settings import PredictionSettings
+from nucleiseg.inference.tta import TTA
 from nucleiseg.leaderboard.scoring import predict_data
 from nucleiseg.models.precision import Precision
 from nucleiseg.progress import counted, say
@@ -50,6 +51,7 @@ class EvaluateKeys(Settings):
     output: PathText = "metrics.json"
     count_threshold: Share | None = None
     precision: Annotated[Precision, AsText] = "32"
+    tta: TTA = "none"
     cache_dir: PathText | None = None
 
     def contradictions(self, at: str) -> Iterator[str]:
@@ -66,6 +68,8 @@ class EvaluateKeys(Settings):
                 f"{at}precision is {self.precision}; it accepts 32 for results that exist already: it sets how a "
                 "checkpoint predicts, so give it to predict.py."
             )
+        elif self.checkpoint is None and self.tta != "none":
+            yield f"{at}tta is {self.tta}; it accepts none for results that exist already: give it to predict.py."
 
 
 def check(config: Mapping[str, Any]) -> EvaluateKeys:
@@ -116,7 +120,7 @@ def evaluate(**keys: Any) -> int:  # noqa: ANN401
 def _material(wanted: EvaluateKeys) -> tuple[Truth, Results, float]:
     """Return the truth, the results, and the score threshold of counts and label maps."""
     if wanted.checkpoint is not None and wanted.data is not None:
-        prediction = PredictionSettings(precision=wanted.precision)
+        prediction = PredictionSettings(precision=wanted.precision, tta=wanted.tta)
         return predict_data(wanted.checkpoint, wanted.data, wanted.count_threshold, prediction)
     assert wanted.predictions is not None
     assert wanted.truth is not None

@@ -119,6 +119,7 @@ def _origin(made_by: CheckpointOrigin, predictor: Predictor, summary: Prediction
         mpp=predictor.mpp,
         mask_nms=predictor.settings.mask_nms,
         mask_nms_inside=predictor.settings.mask_nms_inside,
+        tta=predictor.settings.tta,
         precision=predictor.precision,
         images=summary.done,
         results=summary.results,

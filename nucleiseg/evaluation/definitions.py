@@ -44,9 +44,9 @@ DEFINITIONS: Mapping[str, str] = {
     "count_bias": "Mean over images of (number of predictions - number of truths): above 0 where too many are found.",
     "crowd_regions": "Regions of the truth whose instances are not annotated one by one (COCO's iscrowd); they are "
     "not among the truths. ap .. box_ap75_100: as in COCO, they are never missed, and results that match no truth but "
-    "lie in one of their class (share of the result's pixels, or of its box, at least the IoU threshold) are neither true nor "
-    "false. count, count_mae, count_bias and the metrics of label maps (aji .. f1) leave out the regions, and results with "
-    "more than half of their pixels in regions of any class, outside of true instances.",
+    "lie in one of their class (share of the result's pixels, or of its box, at least the IoU threshold) are "
+    "neither true nor false. count, count_mae, count_bias and the metrics of label maps (aji .. f1) leave out the "
+    "regions, and results with more than half of their pixels in regions of any class, outside of true instances.",
     "count_threshold": "Counts and the metrics of label maps (aji .. f1) use results with a score of at least this.",
     "label_maps": "Overlaps are resolved by painting in ascending score, so that the most confident result is on top; "
     "of equal scores the smaller one. Overlapping truths: the smaller one on top. Instances that are hidden altogether "

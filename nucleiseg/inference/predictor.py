@@ -20,6 +20,7 @@ from nucleiseg.inference.mask_nms import CANDIDATES, LOOSE_BOX_NMS, suppress_mas
 from nucleiseg.inference.overflow import head_outputs
 from nucleiseg.inference.scale import ScaleWarnings, override_preprocessing, stored_preprocessing
 from nucleiseg.inference.settings import PredictionSettings
+from nucleiseg.inference.tta import VIEWS, merge_views
 from nucleiseg.models.checkpoint import Metadata, load
 from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.models.precision import precision_problems
@@ -41,11 +42,13 @@ class PreparedImage:
         pixels: (H, W, 3) uint8 RGB.
         tensor: (3, h, w) uint8 of the network's size, on the CPU.
         mpp: micrometers per pixel of the image that its scale followed; None: those of the training.
+        rescaled: the image at the other scales of the test-time augmentation.
     """
 
     pixels: np.ndarray
     tensor: Tensor
     mpp: float | None = None
+    rescaled: tuple[Tensor, ...] = ()
 
 
 class Predictor:
@@ -148,13 +151,18 @@ class Predictor:
         """
         _check_image(image)
         mpp = self.mpp if mpp is None else mpp
-        height, width = self.preprocessing.shape(image.shape[0], image.shape[1], mpp)
-        if height * width > MOST_PIXELS:
-            raise InputError(
-                f"An image of {image.shape[1]} x {image.shape[0]} pixels would be shown to the network at {width} x "
-                f"{height}, and {MOST_PIXELS:,} pixels are accepted: give a smaller scale=, or cut it into tiles."
-            )
-        return PreparedImage(image, self.preprocessing.prepare(image, mpp), mpp)
+        shorts = VIEWS[self.settings.tta].shorts
+        rules = [Preprocessing(short=short, bits=self.preprocessing.bits) for short in shorts] or [self.preprocessing]
+        for rule in rules:
+            height, width = rule.shape(image.shape[0], image.shape[1], mpp)
+            if height * width > MOST_PIXELS:
+                raise InputError(
+                    f"An image of {image.shape[1]} x {image.shape[0]} pixels would be shown to the network at "
+                    f"{width} x {height}, and {MOST_PIXELS:,} pixels are accepted: give a smaller "
+                    "scale=, or cut it into tiles."
+                )
+        first, *rescaled = (rule.prepare(image, mpp) for rule in rules)
+        return PreparedImage(image, first, mpp, tuple(rescaled))
 
     def run(self, image: PreparedImage) -> Prediction:
         """Detect the instances of a prepared image, see `predict`.
@@ -164,11 +172,15 @@ class Predictor:
         """
         height, width = image.pixels.shape[:2]
         self._warnings.check(height, width, image.mpp)
-        prediction = self._run(image.tensor).to("cpu").rescaled((height, width))
+        found = [
+            symmetry.undo(self._run(symmetry.apply(tensor)).to("cpu")).rescaled((height, width))
+            for tensor in (image.tensor, *image.rescaled)
+            for symmetry in VIEWS[self.settings.tta].symmetries
+        ]
+        prediction = merge_views(found, self.score_threshold) if len(found) > 1 else found[0]
         if self.settings.mask_nms is not None:
-            kept = suppress_masks(prediction, self.settings.mask_nms, self.settings.mask_nms_inside)
-            prediction = kept[: self.detections]
-        return prediction
+            prediction = suppress_masks(prediction, self.settings.mask_nms, self.settings.mask_nms_inside)
+        return prediction[: self.detections]
 
     @torch.inference_mode()
     def _run(self, image: Tensor) -> Prediction:

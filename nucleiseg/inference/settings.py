@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from nucleiseg.inference.tta import TTA, VIEWS
 from nucleiseg.models.precision import Precision
 from nucleiseg.settings import AsText, Settings, Share, settings
 
@@ -42,6 +43,7 @@ class PredictionSettings(Settings):
         mask_nms: IoU above which the less confident of two masks is dropped, after `nms`; None compares no masks.
         mask_nms_inside: with `mask_nms`, also drop a mask that shares more than this part of the smaller mask with a
             more confident one; None compares by IoU alone.
+        tta: test-time augmentation: the views that are predicted and merged (`inference.tta`). `study` sets the scale.
         detections: most detections an image; None keeps the network's. The RPN's limits in prediction are raised
             where they allow fewer proposals.
         device: "auto" takes a CUDA GPU where there is one, else the CPU; or any name that torch knows.
@@ -61,15 +63,18 @@ class PredictionSettings(Settings):
     nms: Share | None = None
     mask_nms: Share | None = None
     mask_nms_inside: Share | None = None
+    tta: TTA = "none"
     detections: Detections | None = None
     device: str = "auto"
     precision: Annotated[Precision, AsText] = "32"
 
     def contradictions(self, at: str) -> Iterable[str]:
-        """Refuse two settings that both set the scale, and a part of mask NMS without the whole."""
+        """Refuse two settings that both set the scale, and a part of mask NMS without the rest."""
         given = {name: getattr(self, name) for name in ("scale", "short", "mpp")}
         names = [f"{at}{name} ({value:g})" for name, value in given.items() if value is not None]
         if len(names) > 1:
             yield f"{' and '.join(names)} all set the scale: give one of them."
+        if names and VIEWS[self.tta].shorts:
+            yield f"{at}tta is {self.tta}, which sets the scale, and so does {names[0]}: give one of them."
         if self.mask_nms_inside is not None and self.mask_nms is None:
             yield f"{at}mask_nms_inside has no effect without {at}mask_nms: give both, or leave it out."

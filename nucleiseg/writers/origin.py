@@ -87,6 +87,7 @@ class Origin(CheckpointOrigin):
         mpp: micrometers per pixel of the images, where the scale followed a number that was given; else None.
         mask_nms: IoU above which the less confident of two masks was dropped; None: none.
         mask_nms_inside: the same for the shared part of the smaller mask.
+        tta: the views that were predicted and merged.
         precision: of the network's computations; None in sidecars of older versions, which did not record it.
         images: number of images in the answer, those without results too.
         results: number of results in it.
@@ -106,6 +107,7 @@ class Origin(CheckpointOrigin):
     mpp: float | None = None
     mask_nms: float | None = None
     mask_nms_inside: float | None = None
+    tta: str | None = None
     precision: str | None = None
     images: int
     results: int
