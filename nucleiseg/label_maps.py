@@ -60,7 +60,7 @@ def measure(layers: np.ndarray) -> Extents:
     Returns:
         Boxes are float32 (min column, min row, max column + 1, max row + 1), in pixels of the planes.
 
-    Example:
+    Examples:
         >>> extents = measure(np.array([[[0, 3, 3, 0, 7], [3, 3, 0, 0, 0]]]))
         >>> extents.values.tolist(), extents.areas.tolist()
         ([3, 7], [4, 1])

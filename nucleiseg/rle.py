@@ -49,7 +49,7 @@ def compress(counts: list[list[int]], height: int, width: int) -> list[RLE]:
         height: rows of the image.
         width: columns of the image.
 
-    Example:
+    Examples:
         >>> compress([[5, 2, 2, 2, 1]], height=4, width=3)
         [{'size': [4, 3], 'counts': '5220O'}]
     """
@@ -75,7 +75,7 @@ def run_lengths(crop: Crop, height: int, width: int) -> list[int]:
         height: rows of the image.
         width: columns of the image.
 
-    Example:
+    Examples:
         >>> run_lengths(Crop(row=1, column=1, mask=np.ones((2, 2), bool)), height=4, width=3)
         [5, 2, 2, 2, 1]
     """
@@ -157,7 +157,7 @@ def tight_crop(row: int, column: int, mask: np.ndarray) -> Crop | None:
 def area(rles: list[RLE]) -> np.ndarray:
     """Return the (N,) int64 number of pixels of each mask.
 
-    Example:
+    Examples:
         >>> area(compress([[5, 2, 2, 2, 1]], height=4, width=3)).tolist()
         [4]
     """

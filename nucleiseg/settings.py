@@ -142,7 +142,7 @@ def settings(cls: type[Class]) -> type[Class]:
 
     Its constructor raises an `InputError` that names the fields as `CLASS.FIELD`.
 
-    Example:
+    Examples:
         >>> @settings
         ... class Optim(Settings):
         ...     lr: Annotated[float, Field(gt=0)] = 0.01
@@ -240,7 +240,7 @@ def suggestion(key: str, known: Iterable[str]) -> str:
         `did you mean optim.lr?`: the closest key of the same group, else one of the same name in another group.
         Where none comes close: `its keys are name, lr, ...`.
 
-    Example:
+    Examples:
         >>> suggestion("optim.learning", ["optim.learning_rate", "optim.momentum"])
         'did you mean optim.learning_rate?'
     """
@@ -268,7 +268,7 @@ def known_keys(cls: Any, key: str = "") -> Iterator[str]:  # noqa: ANN401
 def describe(hint: Any) -> str:  # noqa: ANN401
     """Return what a type accepts in words, to follow "it accepts".
 
-    Example:
+    Examples:
         >>> describe(Annotated[int, Field(ge=8, le=16)] | None), describe(Literal["sgd", "adamw"])
         ('a whole number from 8 to 16, or null', 'one of sgd, adamw')
     """

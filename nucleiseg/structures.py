@@ -35,7 +35,7 @@ class Sample:
         labels: (N,) int64 class of each instance, 1 .. number of classes (0 is the background's).
         noticed: warnings of the reader, counted by the kinds of `data.data_warnings.SENTENCES`.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> layers = np.array([[[0, 1, 1], [2, 2, 0]]], np.uint16)  # two nuclei on one label-map layer
         >>> sample = Sample("a", np.zeros((2, 3, 3), np.uint8), layers, np.array([0, 0]), np.array([1, 1]))
@@ -144,7 +144,7 @@ class Target(_Tensors):
     def mask(self, index: int) -> Tensor:
         """Return the (H, W) bool mask of one instance (for figures and tests; the network never asks for it).
 
-        Example:
+        Examples:
             >>> layers = torch.tensor([[[0, 5, 5], [7, 7, 0]]], dtype=torch.int32)
             >>> boxes = torch.tensor([[1.0, 0.0, 3.0, 1.0], [0.0, 1.0, 2.0, 2.0]])
             >>> ones = torch.ones(2, dtype=torch.int64)
@@ -211,7 +211,7 @@ class Prediction:
         Args:
             size: (height, width) of the image to speak of.
 
-        Example:
+        Examples:
             >>> boxes = torch.tensor([[2.0, 2.0, 6.0, 4.0]])
             >>> found = Prediction(boxes, torch.tensor([0.9]), torch.tensor([1]), torch.ones(1, 28, 28), size=(8, 8))
             >>> found.rescaled((16, 24)).boxes.tolist()

@@ -53,7 +53,7 @@ def pack(masks: Iterable[np.ndarray], shape: tuple[int, int] | None = None) -> t
         TooManyPlanesError: see `pack_crops`.
         ValueError: if a mask is empty or of another shape, or there are neither masks nor a shape.
 
-    Example:
+    Examples:
         >>> first, second = np.array([[1, 1, 0]], bool), np.array([[0, 1, 1]], bool)  # they overlap in one pixel
         >>> layers, layer_index = pack([first, second])
         >>> layers.tolist(), layer_index.tolist()

@@ -48,7 +48,7 @@ class StepSampler(Sampler[list[SampleKey]]):
         rank: number of this process.
         world_size: number of processes.
 
-    Example:
+    Examples:
         >>> whole = [[key.index for key in batch] for batch in StepSampler(5, batch_size=2, total=5, seed=0)]
         >>> sorted(sum(whole[:5], [])) == sorted(2 * [0, 1, 2, 3, 4])  # ten positions: two passes over five images
         True

@@ -98,7 +98,7 @@ def group_of(group: str) -> Callable[[str], str | None]:
             `none`: every image alone; else a regular expression with one group, searched in each name, as `(.+)_tile`
             (`SplitSettings` checks that it is one).
 
-    Example:
+    Examples:
         >>> group_of("auto")("TCGA-HE-7128-01Z-00-DX1"), group_of("(.+)_tile")("patient3_tile07")
         ('HE', 'patient3')
     """

@@ -46,7 +46,7 @@ def average_precision(
     Raises:
         ValueError: if the lists do not fit one another.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from nucleiseg.rle import Crop, compress, run_lengths
         >>> def square(column): return run_lengths(Crop(0, column, np.ones((4, 4), bool)), height=8, width=16)

@@ -54,7 +54,7 @@ def contingency_table(truth: np.ndarray, prediction: np.ndarray) -> ContingencyT
     Raises:
         ValueError: if the shapes differ or a label is negative.
 
-    Example:
+    Examples:
         >>> table = contingency_table(np.array([[1, 1, 0, 2]]), np.array([[7, 7, 7, 0]]))
         >>> table.truth.tolist(), table.prediction.tolist(), table.shared.tolist(), table.iou.round(3).tolist()
         ([0], [0], [2], [0.667])

@@ -89,7 +89,7 @@ def tally(table: ContingencyTable) -> Tally:
     Args:
         table: the contingency table of its two label maps.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from nucleiseg.evaluation.contingency import contingency_table
         >>> truth = np.array([[1, 1, 1, 0, 2]])

@@ -35,7 +35,7 @@ class GridAnchorGenerator(AnchorGenerator):
     Attributes:
         cells: the anchors of a cell, as Python numbers.
 
-    Example:
+    Examples:
         >>> generator = GridAnchorGenerator(sizes=[[8.0]], strides=[16], ratios=[1.0])
         >>> generator.grid((32, 32), [torch.zeros(1, 1, 2, 2)]).boxes().tolist()
         [[-4.0, -4.0, 4.0, 4.0], [12.0, -4.0, 20.0, 4.0], [-4.0, 12.0, 4.0, 20.0], [12.0, 12.0, 20.0, 20.0]]

@@ -26,7 +26,7 @@ def encode_boxes(boxes: Tensor, references: Tensor, position: float = 1.0, size:
         (N, 4) dx, dy (shift of the center in sides of the reference), dw, dh (logarithm of the growth of the sides),
         weighted.
 
-    Example:
+    Examples:
         >>> references = torch.tensor([[0.0, 0.0, 10.0, 10.0]])
         >>> deltas = encode_boxes(torch.tensor([[5.0, 0.0, 15.0, 10.0]]), references)  # half a side to the right
         >>> deltas.tolist(), decode_boxes(deltas, references).tolist()

@@ -31,7 +31,7 @@ def best_of_each(boxes: Tensor, scores: Tensor, groups: Tensor, iou: float, limi
     Returns:
         Indices of the kept, at most `limit`, in descending score.
 
-    Example:
+    Examples:
         >>> boxes = torch.tensor([[0.0, 0, 10, 10], [1, 0, 11, 10], [20, 0, 30, 10]])
         >>> scores, groups = torch.tensor([0.8, 0.9, 0.7]), torch.zeros(3, dtype=torch.int64)
         >>> best_of_each(boxes, scores, groups, iou=0.5, limit=10).tolist()

@@ -47,7 +47,7 @@ def warmup_cosine(
         warmup_factor: factor at step 0.
         final_factor: factor at the end.
 
-    Example:
+    Examples:
         >>> [round(warmup_cosine(step, 100, warmup=0.1, warmup_factor=0.0), 3) for step in (0, 5, 10, 55, 100)]
         [0.0, 0.5, 1.0, 0.5, 0.0]
     """

@@ -72,7 +72,7 @@ def crop_shape(height: int, width: int, crop: Crop, factor: float = 1.0) -> Shap
         crop: (height, width) of the crop, shares or pixels.
         factor: both sides of the crop are multiplied by it before rounding.
 
-    Example:
+    Examples:
         >>> crop_shape(1000, 800, (0.5, 0.5)), crop_shape(1000, 800, (256, 1024))
         ((500, 400), (256, 800))
     """
@@ -101,7 +101,7 @@ def resized_shape(height: int, width: int, short: int, long: float) -> Shape:
         short: wanted length of the shorter side.
         long: greatest length of the longer side; infinity sets no limit.
 
-    Example:
+    Examples:
         >>> resized_shape(500, 500, short=608, long=800), resized_shape(500, 1000, short=608, long=800)
         ((608, 608), (400, 800))
     """

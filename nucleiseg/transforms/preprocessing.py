@@ -56,7 +56,7 @@ class Preprocessing(Settings):
             each image's brightest value.
         mpp: micrometers per pixel of the training images; None: unknown.
 
-    Example:
+    Examples:
         >>> study = Preprocessing(crop=(0.5, 0.5), short=608, long=800)  # crops of 500 x 500 are resized to 608 x 608
         >>> study.shape(1000, 1000)
         (1216, 1216)
