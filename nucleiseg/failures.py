@@ -37,8 +37,7 @@ OUT_OF_MEMORY = (
 """Texts, in lower case, of errors that mean too little memory."""
 
 MEMORY_ADVICE = (
-    "Training takes less with a smaller data.batch_size, smaller crops (aug.crop, aug.resize) or fewer data.workers; "
-    "prediction with a smaller scale= or short=."
+    "Training takes less with a smaller batch, smaller crops or fewer data workers; prediction with a smaller scale."
 )
 
 WORKER_LOST = re.compile(
@@ -52,6 +51,10 @@ WORKER_RAISED = re.compile(
     re.DOTALL,
 )
 """torch's words around an error that was raised in a worker, its traceback in the middle."""
+
+
+ANOMALY = re.compile(r"Function '(?P<operation>\w+)Backward\d*' returned nan values")
+"""What torch's anomaly detection (`trainer.detect_anomaly`) raises."""
 
 
 def explained(error: BaseException) -> list[str] | None:
@@ -68,12 +71,16 @@ def explained(error: BaseException) -> list[str] | None:
     if lost := WORKER_LOST.search(text):
         return [
             f"A data worker (process {lost['pid']}) {lost['how'].strip().rstrip('.')}: the system kills processes when "
-            "memory runs out. Use fewer workers (data.workers=0: none) or smaller images."
+            "memory runs out. Use fewer data workers (0: none) or smaller images."
         ]
     if not isinstance(error, OSError) and is_out_of_memory(error):
         return [f"The memory is not enough ({_first_line(text) or 'MemoryError'}). {MEMORY_ADVICE}"]
     if isinstance(error, OSError) and error.strerror:
         return [_about_file(error)]
+    if anomaly := ANOMALY.search(text):
+        return [
+            f"{anomaly['operation']} returned NaN as a gradient; the warning above names its line in the forward pass."
+        ]
     return None
 
 

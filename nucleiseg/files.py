@@ -213,3 +213,19 @@ def cache_folder() -> Path:
     else:
         base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
     return base / "nucleiseg"
+
+
+def path_text(value: object) -> object:
+    """Return a path as text, `~` expanded; leave what isn't a path (2024.10, which YAML has turned into 2024.1).
+
+    Args:
+        value: as YAML or a caller gives it: text, a path object, or a whole number (a folder called 2024).
+    """
+    if type(value) is int:
+        return str(value)
+    return expanded_home(os.fspath(value)) if isinstance(value, str | os.PathLike) else value
+
+
+def expanded_home(path: str) -> str:
+    """Return a path with a leading `~` as the user's home; `~nobody` stays a name."""
+    return os.path.expanduser(path) if path.startswith("~") else path  # noqa: PTH111 - pathlib raises for ~nobody

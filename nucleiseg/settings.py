@@ -12,23 +12,16 @@ Types are strict: text is never taken for a number, nor true for 1; whole number
 infinity nowhere; lists become tuples.
 """
 
-import os
-import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from difflib import get_close_matches
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import MISSING, field, fields, is_dataclass
 from typing import (
     Annotated,
     Any,
-    Literal,
     Self,
     TypeVar,
-    Union,
     dataclass_transform,
     get_args,
     get_origin,
-    get_type_hints,
 )
 
 from pydantic import BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, ValidationError, model_validator
@@ -36,20 +29,12 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from nucleiseg.errors import InputError
-
-LONGEST_VALUE = 120
-"""Characters of a value that an error message shows."""
+from nucleiseg.files import path_text
+from nucleiseg.setting_sentences import Accepts, alternatives, describe, field_types, shown, unknown_key
 
 CONFIG = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
 
 Class = TypeVar("Class")
-
-
-@dataclass(frozen=True)
-class Accepts:
-    """State in words what a field accepts, where its type and bounds don't read well."""
-
-    text: str
 
 
 AsTuple = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
@@ -60,7 +45,7 @@ AsText = BeforeValidator(lambda value: str(value) if type(value) is int else val
 
 PathText = Annotated[
     str,
-    BeforeValidator(lambda value: path_text(value)),
+    BeforeValidator(path_text),
     Field(min_length=1),
     Accepts("a path, in quotes where YAML reads it as something else ('2024.10')"),
 ]
@@ -171,22 +156,6 @@ def _with_input_errors(cls: Any) -> Any:  # noqa: ANN401
     return cls
 
 
-def path_text(value: object) -> object:
-    """Return a path as text, `~` expanded; leave what isn't a path (2024.10, which YAML has turned into 2024.1).
-
-    Args:
-        value: as YAML or a caller gives it: text, a path object, or a whole number (a folder called 2024).
-    """
-    if type(value) is int:
-        return str(value)
-    return expanded_home(os.fspath(value)) if isinstance(value, str | os.PathLike) else value
-
-
-def expanded_home(path: str) -> str:
-    """Return a path with a leading `~` as the user's home; `~nobody` stays a name."""
-    return os.path.expanduser(path) if path.startswith("~") else path  # noqa: PTH111 - pathlib raises for ~nobody
-
-
 class Problems:
     """Collect the problems of several checks, to raise them as one error."""
 
@@ -218,147 +187,21 @@ def to_plain(value: Any) -> Any:  # noqa: ANN401
     return value
 
 
-def unknown_key(key: str, known: Iterable[str]) -> str:
-    """Return the sentence for a key that doesn't exist: `model.typo is not a key of model; did you mean ...?`.
-
-    Args:
-        key: the whole key, with dots.
-        known: the keys that exist, whole too.
-    """
-    group = key.rpartition(".")[0]
-    return f"{key} is not a key{f' of {group}' if group else ''}; {suggestion(key, known)}"
-
-
-def suggestion(key: str, known: Iterable[str]) -> str:
-    """Return which key was probably meant, to end a sentence about a key that doesn't exist.
-
-    Args:
-        key: the whole key as it was given (`optim.learning_rate`).
-        known: the keys that exist, whole too; those of other groups may be among them.
-
-    Returns:
-        `did you mean optim.lr?`: the closest key of the same group, else one of the same name in another group.
-        Where none comes close: `its keys are name, lr, ...`.
-
-    Examples:
-        >>> suggestion("optim.learning", ["optim.learning_rate", "optim.momentum"])
-        'did you mean optim.learning_rate?'
-    """
-    group, _, name = key.rpartition(".")
-    others = sorted(set(known))
-    siblings = [other for other in others if other.rpartition(".")[0] == group]
-    names = {other.rpartition(".")[2]: other for other in siblings}
-    close = get_close_matches(name.lower(), names, n=1)
-    elsewhere = [other for other in others if other.rpartition(".")[2] == name]
-    if close or elsewhere:
-        return f"did you mean {names[close[0]] if close else ' or '.join(elsewhere)}?"
-    if not siblings:
-        return f"did you mean {closest[0]}?" if (closest := get_close_matches(key, others, n=1)) else "leave it out."
-    return f"{'its' if group else 'the'} keys are {', '.join(names)}."
-
-
 def known_keys(cls: Any, key: str = "") -> Iterator[str]:  # noqa: ANN401
     """Yield every key of a class of settings, with dots, those of its groups included."""
-    for name, hint in _hints(cls).items():
+    for name, hint in field_types(cls).items():
         yield (whole := f"{key}.{name}" if key else name)
         if group := _group(hint):
             yield from known_keys(group, whole)
-
-
-def describe(hint: Any) -> str:  # noqa: ANN401
-    """Return what a type accepts in words, to follow "it accepts".
-
-    Examples:
-        >>> describe(Annotated[int, Field(ge=8, le=16)] | None), describe(Literal["sgd", "adamw"])
-        ('a whole number from 8 to 16, or null', 'one of sgd, adamw')
-    """
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        return _describe_annotated(arguments[0], arguments[1:])
-    if origin in (Union, types.UnionType):
-        words = [describe(argument) for argument in arguments if argument is not type(None)]
-        return " or ".join(words) + (", or null" if type(None) in arguments else "")
-    if origin is Literal:
-        return ("one of " if len(arguments) > 1 else "") + ", ".join(map(str, arguments))
-    if origin is tuple:
-        return _describe_tuple(arguments, {})
-    if _is_settings(hint):
-        return f"the keys {', '.join(_hints(hint))}"
-    if origin is dict:
-        return "a group of keys" + (f", each {describe(arguments[1])}" if arguments[1] is not Any else "")
-    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
-    return names.get(hint, "a group of keys" if hint is dict else str(hint))
-
-
-def shown(value: object) -> str:
-    """Return a value as one writes it in YAML, shortened where it is long; text stays in quotes."""
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "null"}[value]
-    if isinstance(value, list | tuple):
-        text = f"[{', '.join(map(shown, value[:LONGEST_VALUE]))}]"
-    elif isinstance(value, Mapping):
-        text = f"{{{', '.join(f'{key}: {shown(item)}' for key, item in value.items())}}}"
-    else:
-        text = repr(value)
-    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
-
-
-def _describe_annotated(hint: Any, metadata: Sequence[Any]) -> str:  # noqa: ANN401
-    for item in metadata:
-        if isinstance(item, Accepts):
-            return item.text
-    constraints = [part for item in metadata for part in getattr(item, "metadata", [item])]  # Field(...) holds several
-    names = ("ge", "gt", "le", "lt", "min_length", "max_length")
-    bounds = {name: getattr(part, name) for part in constraints for name in names if hasattr(part, name)}
-    if get_origin(hint) is tuple:
-        return _describe_tuple(get_args(hint), bounds)
-    words = describe(hint)
-    if "ge" in bounds:
-        words += f" from {_number(bounds['ge'])}"
-    elif "gt" in bounds:
-        words += f" above {_number(bounds['gt'])}"
-    if "le" in bounds:
-        return f"{words}{' to' if 'ge' in bounds else ', up to'} {_number(bounds['le'])}"
-    if "lt" in bounds:
-        return f"{words}{' to' if 'ge' in bounds else ' and'} below {_number(bounds['lt'])}"
-    return words
-
-
-def _describe_tuple(items: Sequence[Any], bounds: Mapping[str, int]) -> str:
-    if items[-1] is not Ellipsis:
-        return f"a list of {len(items)} values, each {describe(items[0])}"
-    least, most = bounds.get("min_length", 0), bounds.get("max_length")
-    count = f" of {least} to {most} values" if most is not None else f" of at least {least} values" * (least > 0)
-    return f"a list{count}, each {describe(items[0])}"
-
-
-def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
-
-
-@cache
-def _hints(cls: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Return the types of a dataclass's fields by name."""
-    hints = get_type_hints(cls, include_extras=True)
-    return {item.name: hints[item.name] for item in fields(cls)}
 
 
 def _is_settings(hint: object) -> bool:
     return isinstance(hint, type) and issubclass(hint, Settings)
 
 
-def _alternatives(hint: Any) -> list[Any]:  # noqa: ANN401
-    """Return the types that a hint allows beside None, without their annotations."""
-    if get_origin(hint) is Annotated:
-        return _alternatives(get_args(hint)[0])
-    if get_origin(hint) in (Union, types.UnionType):
-        return [kind for argument in get_args(hint) if argument is not type(None) for kind in _alternatives(argument)]
-    return [hint]
-
-
 def _group(hint: Any) -> Any:  # noqa: ANN401
     """Return the one class of settings among the types that a hint allows; None if there is none, or several."""
-    groups = [kind for kind in _alternatives(hint) if _is_settings(kind)]
+    groups = [kind for kind in alternatives(hint) if _is_settings(kind)]
     return groups[0] if len(groups) == 1 else None
 
 
@@ -366,7 +209,7 @@ def _missing(cls: Any, mapping: object, key: str) -> Iterator[str]:  # noqa: ANN
     """Yield a sentence for each field with a default that a mapping lacks; pydantic names those without."""
     if not isinstance(mapping, Mapping):
         return
-    hints = _hints(cls)
+    hints = field_types(cls)
     for item in fields(cls):
         hint, whole = hints[item.name], f"{key}.{item.name}" if key else item.name
         if item.name in mapping:
@@ -390,7 +233,7 @@ def _problem_sentences(problem: Any, cls: Any, value: Any, key: str) -> Iterable
     """Return the sentences of one error, whose location is followed through nested groups down to a field."""
     top, root, hint = cls, key, cls
     for name in problem["loc"]:
-        *others, kind = _alternatives(hint)
+        *others, kind = alternatives(hint)
         if others:  # a union: pydantic names the alternative that it tried
             group = _group(hint)
             if group is None or not isinstance(value, Mapping):
@@ -399,7 +242,7 @@ def _problem_sentences(problem: Any, cls: Any, value: Any, key: str) -> Iterable
                 return []  # the value is a group, so what the other alternatives lack doesn't matter
             hint = group
         elif _is_settings(kind):
-            known = _hints(kind)
+            known = field_types(kind)
             key = f"{key}.{name}" if key else str(name)
             if name not in known:
                 return [unknown_key(key, known_keys(top, root))]

@@ -10,7 +10,8 @@ import pytest
 from pydantic import Field
 
 from nucleiseg.errors import InputError
-from nucleiseg.settings import AsTuple, PathText, Settings, settings, suggestion
+from nucleiseg.setting_sentences import suggestion
+from nucleiseg.settings import AsTuple, PathText, Settings, settings
 
 
 @settings

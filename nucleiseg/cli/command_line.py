@@ -14,7 +14,7 @@ from hydra.main import get_args_parser
 from nucleiseg.cli.groups import group_names
 from nucleiseg.cli.overrides import quoted
 from nucleiseg.errors import InputError
-from nucleiseg.settings import expanded_home
+from nucleiseg.files import expanded_home
 
 PATHS = (
     *("data.root", "data.cache_dir", "model.weights", "sweep.dir", "hydra.run.dir", "hydra.sweep.dir"),

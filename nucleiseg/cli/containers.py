@@ -9,7 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 from nucleiseg.cli.command_line import PATHS
 from nucleiseg.cli.composition_errors import sentence_of
 from nucleiseg.errors import InputError
-from nucleiseg.settings import path_text
+from nucleiseg.files import path_text
 
 
 def to_container(config: DictConfig) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def _without_missing(config: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def with_path_texts(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a configuration whose paths are text (`settings.path_text`), mappings copied.
+    """Return a configuration whose paths are text (`files.path_text`), mappings copied.
 
     Args:
         config: as YAML has it, where 2024 may be a folder.

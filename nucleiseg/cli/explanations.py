@@ -23,7 +23,8 @@ from nucleiseg.cli.containers import dotted_keys, to_container
 from nucleiseg.cli.groups import group_names
 from nucleiseg.cli.shipped import CONF
 from nucleiseg.errors import InputError
-from nucleiseg.settings import Problems, suggestion, unknown_key
+from nucleiseg.setting_sentences import suggestion, unknown_key
+from nucleiseg.settings import Problems
 
 
 @contextmanager

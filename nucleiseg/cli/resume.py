@@ -9,8 +9,8 @@ from nucleiseg.cli.command_line import as_typed
 from nucleiseg.cli.train import train
 from nucleiseg.cli.train_settings import GROUPS
 from nucleiseg.errors import InputError
+from nucleiseg.files import expanded_home
 from nucleiseg.run_folder import CONFIG, read_config
-from nucleiseg.settings import expanded_home
 
 
 def resume_arguments(arguments: Sequence[str]) -> list[str]:

@@ -151,6 +151,9 @@ def _prepare_data(settings: RunSettings) -> NucleiDataModule:
         accumulate=settings.trainer.accumulate,
     )
     datamodule.setup()
+    if settings.trainer.overfit_batches is not None:
+        datamodule.train_records = datamodule.train_records[: settings.trainer.overfit_batches * datamodule.batch_size]
+        say(f"Overfitting: only {', '.join(record.name for record in datamodule.train_records)} are trained on.")
     require_visible_nuclei(datamodule, settings.recipe)
     datamodule.val_transform = settings.recipe.preprocessing(
         image_sizes(datamodule), getattr(datamodule.reader, "bits", None), datamodule.mpp

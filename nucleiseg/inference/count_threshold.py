@@ -12,13 +12,13 @@ def counting_threshold(predictor: Predictor, wanted: float | None) -> float:
     threshold = predictor.metadata.score_threshold if wanted is None else wanted
     if threshold is None:
         say(
-            f"The checkpoint holds no score threshold chosen on validation: counts and overlays use {COUNT_THRESHOLD} "
-            f"(count_threshold= sets another)."
+            "The checkpoint holds no score threshold chosen on validation: counts and overlays use the default, "
+            f"{COUNT_THRESHOLD}, unless another is given."
         )
         threshold = COUNT_THRESHOLD
     if threshold < predictor.score_threshold:
         say(
-            f"Counts and overlays use the threshold {predictor.score_threshold:g} instead of {threshold:.4g}: "
-            f"score_threshold={predictor.score_threshold:g} leaves nothing below it."
+            f"Counts and overlays use the threshold {predictor.score_threshold:g} instead of {threshold:.4g}: the "
+            "prediction keeps no score below it."
         )
     return max(threshold, predictor.score_threshold)

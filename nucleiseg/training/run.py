@@ -185,6 +185,7 @@ def make_trainer(run_dir: Path, settings: TrainerSettings, callbacks: list[pl.Ca
             max_steps=settings.max_steps,
             accumulate_grad_batches=settings.accumulate,
             gradient_clip_val=settings.clip_norm,
+            detect_anomaly=settings.detect_anomaly,
             callbacks=callbacks,
             default_root_dir=run_dir,
             logger=False,

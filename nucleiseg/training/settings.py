@@ -66,6 +66,20 @@ class OptimSettings(Settings):
     total_steps: Steps | None = None
 
 
+def is_in_cluster() -> bool:
+    """Return whether something starts this run's processes on several computers, as Lightning detects it."""
+    from pytorch_lightning.plugins.environments import (
+        LSFEnvironment,
+        MPIEnvironment,
+        SLURMEnvironment,
+        TorchElasticEnvironment,
+    )
+
+    environments = (SLURMEnvironment, TorchElasticEnvironment, LSFEnvironment, MPIEnvironment)
+    by_hand = {"MASTER_ADDR", "NODE_RANK"} <= os.environ.keys()
+    return by_hand or any(environment.detect() for environment in environments)
+
+
 @settings
 class TrainerSettings(Settings):
     """Length, devices and precision of a run: what Lightning's Trainer is made with.
@@ -83,6 +97,8 @@ class TrainerSettings(Settings):
         accumulate: batches whose gradients are averaged for one optimiser step.
         clip_norm: gradients are scaled down to this norm; None leaves them.
         log_every: steps between two flushes of losses from the device to the log.
+        overfit_batches: train on the first so many batches of one process alone; None: on all images.
+        detect_anomaly: raise an error at the operation whose gradient is NaN; slow.
     """
 
     max_steps: Steps = 2400
@@ -95,6 +111,8 @@ class TrainerSettings(Settings):
     accumulate: Annotated[int, Field(ge=1, le=4096)] = 1
     clip_norm: Positive | None = None
     log_every: Annotated[int, Field(ge=1, le=10_000)] = 10
+    overfit_batches: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    detect_anomaly: bool = False
 
     def contradictions(self, at: str) -> Iterator[str]:
         """Yield a sentence for what this computer cannot do; see `Settings`."""
@@ -104,6 +122,12 @@ class TrainerSettings(Settings):
             yield (
                 f"{at}sync_batchnorm is true with {at}accelerator={self.accelerator}, which is the CPU here; it "
                 "accepts false there: statistics over all processes (torch's SyncBatchNorm) are for GPUs."
+            )
+        if self.num_nodes > 1 and not is_in_cluster():
+            yield (
+                f"{at}num_nodes is {self.num_nodes}; it accepts 1 here, where the other computers would be waited for "
+                "without end: no SLURM, torchrun, MPI or LSF has started this process, and MASTER_ADDR and NODE_RANK "
+                "are not set."
             )
         most = PROCESSES_PER_CORE * (os.cpu_count() or 1)
         if here == "cpu" and self.devices > most:

@@ -9,9 +9,13 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 
+from nucleiseg.cli.evaluate import EvaluateKeys
+from nucleiseg.cli.predict import PredictKeys
+from nucleiseg.cli.preview import PreviewKeys
 from nucleiseg.cli.train_settings import RunSettings
+from nucleiseg.cli.zoo import ZooKeys
 from nucleiseg.errors import InputError
-from nucleiseg.training.settings import OptimSettings, TrainerSettings
+from nucleiseg.training.settings import CheckpointSettings, OptimSettings, TrainerSettings, ValidationSettings
 from nucleiseg.transforms.recipe import Recipe
 
 ROOT = Path(__file__).parents[2]
@@ -75,11 +79,38 @@ def test_the_missions_overrides_compose(composed: Callable[..., dict[str, Any]])
     assert composed("train", "data.val=none")["data"]["val"] == "none"
 
 
-@pytest.mark.parametrize(("card", "settings"), [("optim", OptimSettings), ("trainer", TrainerSettings)])
-def test_defaults_of_the_classes_are_those_of_the_cards(
-    card: str, settings: type, composed: Callable[..., dict[str, Any]]
+@pytest.mark.parametrize(
+    ("group", "settings"),
+    [
+        ("optim", OptimSettings),
+        ("trainer", TrainerSettings),
+        ("checkpoint", CheckpointSettings),
+        ("validation", ValidationSettings),
+        ("aug", Recipe),
+    ],
+)
+def test_defaults_of_a_group_are_those_of_its_card(
+    group: str, settings: type, composed: Callable[..., dict[str, Any]]
 ) -> None:
-    assert settings.from_dict(composed("train")[card], card) == settings()
+    assert settings.from_dict(composed("train")[group], group, complete=True) == settings()
+
+
+@pytest.mark.parametrize(
+    ("command", "keys", "mandatory"),
+    [
+        ("predict", PredictKeys, {"checkpoint": "c", "input": "i"}),
+        ("evaluate", EvaluateKeys, {"predictions": "p", "truth": "t"}),
+        ("preview", PreviewKeys, {}),
+        ("zoo", ZooKeys, {}),
+    ],
+)
+def test_defaults_of_a_command_are_those_of_its_card(
+    command: str, keys: type, mandatory: dict[str, str], composed: Callable[..., dict[str, Any]]
+) -> None:
+    groups = {"data", "aug", "model"}
+    card = {key: value for key, value in composed(command).items() if key not in groups}
+    assert card.keys() | mandatory.keys() | groups >= {field.name for field in fields(keys)}
+    assert keys.from_dict({**card, **mandatory}, "") == keys(**mandatory)
 
 
 def test_problems_of_all_groups_come_together(composed: Callable[..., dict[str, Any]]) -> None:

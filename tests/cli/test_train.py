@@ -124,11 +124,15 @@ def short(composed: Composed, tiny: list[str], monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_resume_that_cannot_begin_leaves_the_run_as_it_is(short: dict[str, Any], tmp_path: Path) -> None:
     given = deepcopy(short)
-    train(short, tmp_path)
+    train(short, tmp_path, hydra_files={"overrides.yaml": "- seed=1\n"})
     assert short == given, "the caller's configuration is not ours to change"
     before = status(tmp_path)
-    with pytest.raises(InputError, match="holds a run already"):
-        train(short, tmp_path)
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for config in (short, {**short, "seed": -1}):
+        with pytest.raises(InputError, match=r"holds a run already|seed is -1"):
+            train(config, tmp_path, hydra_files={"overrides.yaml": "- seed=2\n"})
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == files
+    assert (tmp_path / ".hydra" / "overrides.yaml").read_text() == "- seed=1\n"
     config = tmp_path / "config.yaml"
     config.write_text(config.read_text().replace("images: 4", "images: 5"))
     changed = config.read_text()

@@ -145,3 +145,13 @@ def test_the_optimiser_is_fused_where_lightning_clips_all_the_same(
 def test_scaled_losses_have_another_optimiser(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert not TrainerSettings(precision="16-mixed").fuses_optimiser
+
+
+def test_several_computers_need_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MASTER_ADDR", "NODE_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(InputError, match=r"num_nodes is 2; it accepts 1 here, .* no SLURM, torchrun, MPI or LSF"):
+        TrainerSettings(num_nodes=2)
+    monkeypatch.setenv("MASTER_ADDR", "node0")
+    monkeypatch.setenv("NODE_RANK", "1")
+    assert TrainerSettings(num_nodes=2).num_nodes == 2
