@@ -1,4 +1,4 @@
-"""Hydra's door to `nucleiseg.sweeps.sweep`: launchers whose jobs are processes of their own.
+"""Hydra launchers whose jobs are processes of their own (`nucleiseg.sweeps.sweep`).
 
 Hydra finds launchers in the namespace package `hydra_plugins` alone, hence the folder.
 """
@@ -26,7 +26,7 @@ from nucleiseg.cli.overrides import override, quoted
 from nucleiseg.errors import InputError
 from nucleiseg.progress import say
 from nucleiseg.settings import Problems
-from nucleiseg.sweeps.job import JobProcess, first_line, stopped_by_signals, told
+from nucleiseg.sweeps.job import JobProcess, first_line, outcomes_of, stopped_by_signals
 from nucleiseg.sweeps.keys import passed_on
 from nucleiseg.sweeps.sweep import (
     Job,
@@ -117,7 +117,7 @@ class ThroughLauncher(ProcessLauncher):
     Args:
         through: the other launcher's class.
         extra: what of `pip install 'nucleiseg[EXTRA]'` brings it.
-        survives: its jobs go on when the sweep that waits for them is stopped.
+        survives: its jobs continue when the sweep that waits for them is stopped.
         settings: its own keys.
     """
 
@@ -165,7 +165,7 @@ class ThroughLauncher(ProcessLauncher):
                 returns = self._other.launch(batch, initial_job_idx=jobs[0].index)
             except (Exception, KeyboardInterrupt) as error:  # of any package: a dead worker has no class of its own
                 lost = f"its worker was lost ({first_line(error)})"
-        return told(jobs, returns, lost, stopped=bool(signals))
+        return outcomes_of(jobs, returns, lost, stopped=bool(signals))
 
     def _say_how_to_go_on(self, folder: Path) -> None:
         if self._survives:

@@ -1,4 +1,4 @@
-"""The most memory that a run has held: what tells whether it fits on another machine."""
+"""Peak memory of a run, to see whether it fits on another machine."""
 
 import sys
 
@@ -14,7 +14,7 @@ def peak_memory_mb(device: torch.device) -> float | None:
         device: where the network is.
 
     Returns:
-        None where the system does not tell (Windows has no such count of a process).
+        None where the system does not report it (Windows has no such count of a process).
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / MEGABYTE

@@ -11,7 +11,7 @@ LONGEST_NAME = 200
 
 
 class InputError(Exception):
-    """Bad input or configuration: the doors print it without a traceback and exit with code 2.
+    """Bad input or configuration: the commands print it without a traceback and exit with code 2.
 
     Each problem is one sentence: what was found, where (file, image id or config key), what is accepted, and
     what to do next.

@@ -58,7 +58,7 @@ ANOMALY = re.compile(r"Function '(?P<operation>\w+)Backward\d*' returned nan val
 
 
 def explained(error: BaseException) -> list[str] | None:
-    """Return the sentences that tell a user what happened and what to do; None for an unexpected error.
+    """Return sentences about what happened and what to do; None for an unexpected error.
 
     Args:
         error: what was raised, in this process or by a data worker.

@@ -121,7 +121,7 @@ def sync_folder(folder: Path) -> None:
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write `text` as UTF-8 with Unix line ends, whole or not at all.
 
-    Bytes of a file's name that are no text, which Python holds as lone surrogates, are written with a backslash as
+    Bytes of a file's name that are not text, which Python holds as lone surrogates, are written with a backslash as
     JSON escapes them, so that a JSON file gives them back.
     """
     with atomic_path(path) as temporary:
@@ -186,7 +186,7 @@ def quote_formula(cell: str) -> str:
 
 
 def unquote_formula(cell: str) -> str:
-    """Undo `quote_formula`; what is no text, as `csv` has for missing cells, stays."""
+    """Undo `quote_formula`; what is not text, as `csv` has for missing cells, stays."""
     return cell[1:] if isinstance(cell, str) and cell.startswith("'") and FORMULA.match(cell) else cell
 
 

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar with an ETA on a terminal, a plain line now and then elsewhere."""
+"""Progress of long work: a bar with an ETA on a terminal, a line of text now and then elsewhere."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 Item = TypeVar("Item")
 
 PLAIN_INTERVAL = 10.0
-"""Seconds between two plain lines where the output is not a terminal."""
+"""Seconds between two lines where the output is not a terminal."""
 
 
 def say(sentence: str) -> None:

@@ -219,7 +219,7 @@ def read_text(path: Path) -> str:
     """Return the text of a file in UTF-8, with or without a byte order mark.
 
     Raises:
-        InputError: if it is no regular file, cannot be read, or is not text.
+        InputError: if it is not a regular file, cannot be read, or is not text.
     """
     require_regular_file(path)
     try:

@@ -36,7 +36,7 @@ class Run:
 
     @property
     def checkpoints(self) -> list[tuple[int, Path]]:
-        """The step checkpoints that the index lists, as (optimiser steps done, file)."""
+        """The step checkpoints that the index lists, as (optimizer steps done, file)."""
         return [(int(row["step"]), self.folder / row["path"]) for row in self.index]
 
     def with_data_at(self, root: str) -> Self:
@@ -58,7 +58,7 @@ def read_run(folder: Path, name: str | None = None, report: Callable[[str], None
         InputError: if there is no run in the folder, or one of its files is damaged.
     """
     if not (folder / CONFIG).is_file():
-        raise InputError(f"{folder} holds no {CONFIG}, so it is no run; name a run's folder, such as runs/NAME.")
+        raise InputError(f"{folder} holds no {CONFIG}, so it is not a run; name a run's folder, such as runs/NAME.")
     return Run(
         folder=folder,
         name=folder.resolve().name if name is None else name,

@@ -1,4 +1,4 @@
-"""The containers that every room accepts and returns: `Sample`, `Target`, `Prediction`.
+"""The containers that every package accepts and returns: `Sample`, `Target`, `Prediction`.
 
 None of them ever holds an array of shape (instances, height, width). Instances lie in label-map *layers*:
 integer planes of the image's size, each with instances that do not overlap one another. Most images need one

@@ -1,1 +1,1 @@
-"""What the top-level scripts share: the only room that sees Hydra. Configuration turns into plain Python here."""
+"""The commands: one module each, and what reads command lines and composes configurations with Hydra."""

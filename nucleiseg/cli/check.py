@@ -28,7 +28,7 @@ RESIZE_MARGIN = 1.05
 
 
 def limits(model: ModelConfig) -> Limits:
-    """Return how many boxes of an image the network goes on with."""
+    """Return the per-image limits on RPN candidates, proposals and detections."""
     return Limits(
         train_candidates=model.rpn.pre_nms_train,
         test_candidates=model.rpn.pre_nms_test,

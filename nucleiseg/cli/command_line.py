@@ -148,7 +148,7 @@ def parse(overrides: Iterable[str]) -> list[Override]:
 def chosen_groups(overrides: Iterable[str]) -> dict[str, str]:
     """Return what may be choices of groups, `{"aug": "aug=none"}`: one value, or several in a sweep.
 
-    A dict is no choice (`aug={crop:null}` changes keys), nor is a deletion; groups that an experiment's own sweep
+    A dict is not a choice (`aug={crop:null}` changes keys), nor is a deletion; groups that an experiment's own sweep
     varies (`SWEPT_GROUPS`) were not chosen on the command line.
     """
     swept = os.environ.get(SWEPT_GROUPS, "").split(",")

@@ -1,4 +1,4 @@
-"""How a door starts and ends: configuration to plain Python, errors to sentences and exit codes."""
+"""Start and end a command: its command line, errors as sentences, exit codes."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ HYDRA_DEBUG = "HYDRA_FULL_ERROR"
 
 
 class ExitCode(IntEnum):
-    """What a door's exit code means."""
+    """Exit codes of the commands."""
 
     DONE = 0
     SOME_FAILED = 1
@@ -45,10 +45,10 @@ class ExitCode(IntEnum):
 
 
 @contextmanager
-def sentences(folder: object = None) -> Iterator[None]:
+def exit_on_input_error(folder: object = None) -> Iterator[None]:
     """Print an error of the body as sentences and exit, see `exit_on`; Hydra's own errors pass.
 
-    Inside a door's main function, so that Hydra has nothing of its own to say about it.
+    For the function that `hydra.main` decorates, so that Hydra prints nothing of its own.
 
     Args:
         folder: what the body writes to, as YAML gives it; the traceback of an unexpected error goes there.
@@ -108,14 +108,14 @@ def prepared_command_line(config_name: str | None) -> Iterator[None]:
         yield
 
 
-def run_door(main: Callable[[], None], config_name: str | None = None) -> NoReturn:
-    """Run a door's main function and exit as `ExitCode` says, every error as sentences.
+def run_command(main: Callable[[], None], config_name: str | None = None) -> NoReturn:
+    """Run a command's main function and exit with an `ExitCode`, every error as sentences.
 
     Hydra would print its composition errors itself and exit with 1, which means something else here; asked for
     full errors, it raises them instead. SIGTERM ends the program as Ctrl-C does: no half-written file is left.
 
     Args:
-        main: the door, as decorated by `hydra.main`.
+        main: the function that `hydra.main` decorates.
         config_name: its file in `conf`; None where the command line does not go to Hydra.
     """
     os.environ[DEBUG] = str(int(is_debugging()))  # before Hydra's variable is set; sweeps' jobs inherit both

@@ -1,4 +1,4 @@
-"""From the plain keys of `conf/evaluate.yaml` to metrics: what `evaluate.py` calls, apart from Hydra."""
+"""The command `evaluate`: score a file of results, or a checkpoint on a data set."""
 
 import csv
 from collections.abc import Iterator, Mapping
@@ -36,7 +36,7 @@ LINES = (
     ("Dice", ("dice",)),
     ("Count error: mean absolute, bias", ("count_mae", "count_bias")),
 )
-"""What is said at the end: a text, and the keys whose values stand behind it."""
+"""Lines of the printed summary: a label and the metrics after it."""
 
 
 @settings
@@ -191,7 +191,7 @@ def _say_summary(report: dict[str, Any], notes: list[str], output: str) -> None:
 
 
 def _groups(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what AP is also told for: sizes of nuclei that occur, and classes if there are several."""
+    """Return further groups with an AP of their own: sizes of nuclei that occur, and classes if there are several."""
     sizes = {
         f"AP, AP50, AP75, {size.name.replace('_', ' ')}": report["by_size"][size.name]
         for size in NUCLEI_SIZES

@@ -1,4 +1,4 @@
-"""From the plain keys of `conf/predict.yaml` to predictions: what `predict.py` calls, apart from Hydra."""
+"""The command `predict`: find the nuclei of images with a checkpoint."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -23,7 +23,7 @@ from nucleiseg.writers.result_set import is_begun
 
 DEMO = DemoReader(images=4, size=384, seed=1)
 """What `input=demo` stands for, where there is no file or folder of that name: images that no demo run has seen (those
-are drawn from seed 0)."""
+are rendered from seed 0)."""
 
 NOT_OF_THE_RESULTS = (
     *("checkpoint", "input", "output", "ids", "device", "resume"),
@@ -138,7 +138,7 @@ def _say_summary(summary: PredictionSummary, folder: Path, formats: Sequence[str
 
 
 def draw_demo(folder: Path) -> None:
-    """Draw the demo's images with their masks into a folder, and log that they are drawn."""
+    """Render the demo's images with their masks into a folder, and log that they are synthetic."""
     write_folders(DEMO, folder)
     say(f"Drew {DEMO.images} images with their masks into {folder}.")
     say("NOTE: they are DRAWN, not photographed. What is found in them says nothing about real tissue.")

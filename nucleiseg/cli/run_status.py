@@ -1,4 +1,4 @@
-"""How a run ended that never came to its loop, in `status.json`; its callbacks tell of all others."""
+"""Record failures that happen before the training loop starts in `status.json`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,10 +12,10 @@ from nucleiseg.training.ranks import is_first_rank
 
 
 @contextmanager
-def told_in_status(run_dir: Path, max_steps: int) -> Iterator[None]:
-    """Write why the body failed, where nobody has, and say how to go on after Ctrl-C.
+def record_failure(run_dir: Path, max_steps: int) -> Iterator[None]:
+    """Record why the body failed, unless that is recorded already, and log how to resume after Ctrl-C.
 
-    A bad input is told by any rank, since the others then fail of its absence; everything else by the first one.
+    Any rank records bad input, since the others then fail for lack of it; the first one records everything else.
     The status of a run that has done steps stays as it is: a resume that could not begin has changed nothing.
 
     Args:
@@ -27,8 +27,8 @@ def told_in_status(run_dir: Path, max_steps: int) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        is_told_here = is_first_rank() or isinstance(error, InputError)
-        if is_told_here and not has_steps and run_dir.is_dir() and known_status(run_dir) == before:
+        is_recorded_here = is_first_rank() or isinstance(error, InputError)
+        if is_recorded_here and not has_steps and run_dir.is_dir() and known_status(run_dir) == before:
             with suppress(OSError):  # a full disk must not hide the error
                 Status(run_dir, of=max_steps, every=1).tell(error)
         if isinstance(error, INTERRUPTIONS) and (run_dir / CONFIG).exists():

@@ -1,4 +1,4 @@
-"""From plain configuration to a running training: what `train.py` calls, apart from Hydra so that tests can too."""
+"""The command `train`: check a configuration, prepare data and network, and train."""
 
 import statistics
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from nucleiseg.cli.check import require_visible_nuclei, run_plan, say_data_check
 from nucleiseg.cli.overrides import override
-from nucleiseg.cli.run_status import told_in_status
+from nucleiseg.cli.run_status import record_failure
 from nucleiseg.cli.train_settings import RunSettings
 from nucleiseg.data.build import build_datamodule
 from nucleiseg.data.datamodule import NucleiDataModule
@@ -58,7 +58,7 @@ def train(
     """
     trainer = config.get("trainer")
     max_steps = trainer.get("max_steps") if isinstance(trainer, Mapping) else None
-    with run_lock(run_dir), told_in_status(run_dir, max_steps if isinstance(max_steps, int) else 0):
+    with run_lock(run_dir), record_failure(run_dir, max_steps if isinstance(max_steps, int) else 0):
         _train(deepcopy(dict(config)), run_dir, resume=resume, hydra_files=hydra_files or {})
 
 

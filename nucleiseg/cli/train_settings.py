@@ -34,7 +34,7 @@ class SweepKeys(Settings):
 
 @settings
 class RunKeys(Settings):
-    """The keys at the top of `conf/train.yaml` that are no group of settings.
+    """The keys at the top of `conf/train.yaml` outside the groups.
 
     Attributes:
         seed: of everything that is sampled.

@@ -112,7 +112,7 @@ def export_checkpoint(path: Path, output: Path) -> None:
     """Write a checkpoint as a `.pkl` of detectron2, and beside it the settings of detectron2 that go with it.
 
     Raises:
-        InputError: if it is no checkpoint of ours, or cannot be expressed in detectron2.
+        InputError: if it is not a checkpoint of this program, or cannot be expressed in detectron2.
     """
     if output.suffix != ".pkl":
         raise InputError(f"output={output} must end in .pkl: that is how detectron2 knows its own files.")

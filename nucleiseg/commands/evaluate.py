@@ -12,7 +12,7 @@ import hydra
 from omegaconf import DictConfig
 
 from nucleiseg.cli.containers import to_container
-from nucleiseg.cli.entry import ExitCode, run_door, sentences
+from nucleiseg.cli.entry import ExitCode, exit_on_input_error, run_command
 from nucleiseg.cli.evaluate import evaluate
 from nucleiseg.cli.shipped import CONF
 
@@ -20,7 +20,7 @@ from nucleiseg.cli.shipped import CONF
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="evaluate")
 def main(config: DictConfig) -> None:
     """Evaluate as the configuration says; exit with 1 if the truth of some images could not be read."""
-    with sentences(Path(str(config.get("output"))).parent):
+    with exit_on_input_error(Path(str(config.get("output"))).parent):
         unreadable = evaluate(**to_container(config))
     if unreadable:
         sys.exit(ExitCode.SOME_FAILED)
@@ -28,7 +28,7 @@ def main(config: DictConfig) -> None:
 
 def start() -> NoReturn:
     """Run the command with the arguments of this process."""
-    run_door(main, "evaluate")
+    run_command(main, "evaluate")
 
 
 if __name__ == "__main__":

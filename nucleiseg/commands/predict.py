@@ -10,7 +10,7 @@ import hydra
 from omegaconf import DictConfig
 
 from nucleiseg.cli.containers import to_container
-from nucleiseg.cli.entry import ExitCode, run_door, sentences
+from nucleiseg.cli.entry import ExitCode, exit_on_input_error, run_command
 from nucleiseg.cli.predict import predict
 from nucleiseg.cli.shipped import CONF
 
@@ -18,7 +18,7 @@ from nucleiseg.cli.shipped import CONF
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="predict")
 def main(config: DictConfig) -> None:
     """Predict as the configuration says; exit with 1 if some images could not be read."""
-    with sentences(config.get("output")):
+    with exit_on_input_error(config.get("output")):
         failed = predict(**to_container(config))
     if failed:
         sys.exit(ExitCode.SOME_FAILED)
@@ -26,7 +26,7 @@ def main(config: DictConfig) -> None:
 
 def start() -> NoReturn:
     """Run the command with the arguments of this process."""
-    run_door(main, "predict")
+    run_command(main, "predict")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from nucleiseg.cli.containers import to_container
-from nucleiseg.cli.entry import run_door, sentences
+from nucleiseg.cli.entry import exit_on_input_error, run_command
 from nucleiseg.cli.shipped import CONF
 
 
@@ -25,7 +25,7 @@ def main(config: DictConfig) -> None:
     from nucleiseg.sweeps.keys import refuse_ddp_in_sweep, refuse_sweep_keys_alone
 
     run_dir = Path(HydraConfig.get().runtime.output_dir)
-    with sentences(run_dir):
+    with exit_on_input_error(run_dir):
         refuse_sweep_keys_alone()
         refuse_ddp_in_sweep(config.get("trainer") or {})
         train(to_container(config), run_dir, hydra_files=hydra_files(config))
@@ -38,15 +38,15 @@ def resume() -> None:
 
     arguments = resume_arguments(sys.argv[1:])
     run_dir = next(text for text in arguments if text.startswith("resume=")).removeprefix("resume=")
-    with sentences(run_dir):
+    with exit_on_input_error(run_dir):
         resume_run(arguments)
 
 
 def start() -> NoReturn:
     """Start or resume a run with the arguments of this process."""
     if any(argument.startswith("resume=") for argument in sys.argv[1:]):
-        run_door(resume)
-    run_door(main, "train")
+        run_command(resume)
+    run_command(main, "train")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from nucleiseg.sweeps.sweep import Job, Outcome, is_done, run_job
 from nucleiseg.training.run_lock import writer
 
 STOP = ".stop"
-"""The file of a sweep's folder that tells its jobs, on whatever computer, to stop."""
+"""The file of a sweep's folder that tells its jobs, on any computer, to stop."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class JobProcess:
     Attributes:
         jobs: the jobs that the launcher was given, in its order.
         first: the number of the first of them.
-        script: the door to start.
+        script: the script to start.
         folder: where the sweep was started; relative paths begin there.
     """
 
@@ -47,13 +47,13 @@ class JobProcess:
 
 @contextmanager
 def stopped_by_signals(sweep_dir: Path, *, survives: bool) -> Iterator[list[int]]:
-    """Let Ctrl-C and SIGTERM stop the jobs that the body waits for, not the waiting: they tell how they ended.
+    """Let Ctrl-C and SIGTERM stop the jobs that the body waits for; it still waits, for their outcomes.
 
     The second signal raises KeyboardInterrupt.
 
     Args:
         sweep_dir: the folder of the sweep.
-        survives: the jobs are to go on; already the first signal raises KeyboardInterrupt.
+        survives: the jobs are to continue; already the first signal raises KeyboardInterrupt.
 
     Yields:
         The signals that came.
@@ -78,14 +78,14 @@ def stopped_by_signals(sweep_dir: Path, *, survives: bool) -> Iterator[list[int]
             stop.unlink(missing_ok=True)
 
 
-def told(jobs: Sequence[Job], returns: Sequence[JobReturn | None], lost: str, *, stopped: bool) -> list[Outcome]:
+def outcomes_of(jobs: Sequence[Job], returns: Sequence[JobReturn | None], lost: str, *, stopped: bool) -> list[Outcome]:
     """Return how the jobs ended: as their workers say, else as their folders do.
 
     Args:
         jobs: the jobs that a launcher was given.
         returns: what it returned for each; None where it has lost it.
         lost: why it has, in a line.
-        stopped: the sweep was told to stop.
+        stopped: the sweep was asked to stop.
     """
     outcomes = []
     for job, result in zip(jobs, returns, strict=True):

@@ -12,7 +12,7 @@ from nucleiseg.errors import InputError
 from nucleiseg.invocation import invocation
 
 SEARCHPATH = "hydra.searchpath"
-"""More folders of configuration: the one key of Hydra's that goes on to the jobs."""
+"""More folders of configuration: the one key of Hydra's that the jobs get too."""
 
 OF_THE_SWEEP = ("hydra/launcher", "hydra.launcher.", "hydra/sweeper", "hydra.sweeper.", "hydra.mode", "hydra.sweep.dir")
 """Keys of Hydra's that are the sweep's own."""

@@ -1,4 +1,4 @@
-"""A process and all that it starts: run to its end, told to stop, and never left behind."""
+"""Run a process and everything it starts, stop it, and leave nothing behind."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 GRACE = 60.0
-"""Seconds that a process has to end by itself once it was told to stop."""
+"""Seconds that a process has to end after it was asked to stop."""
 
 LINGER = 5.0
 """Seconds that what a process has started (ranks, data workers) may outlive it, to put things in order."""
@@ -29,7 +29,7 @@ def run_process(
     folder: Path | None = None,
     is_to_stop: Callable[[], bool] = bool,
 ) -> tuple[int, bool]:
-    """Run a process to its end, which it comes to by itself after Ctrl-C or SIGTERM, both passed on to it.
+    """Run a process to its end; Ctrl-C and SIGTERM are passed on to it.
 
     On POSIX it leads a session of its own: what it started and left behind, such as the other ranks of a run whose
     first rank was killed, is ended after it.
@@ -41,7 +41,7 @@ def run_process(
         is_to_stop: asked now and then; true stops the process as SIGTERM does.
 
     Returns:
-        Its exit code, and whether it was told to stop.
+        Its exit code, and whether it was asked to stop.
     """
     asked: list[int] = []
     with handled(lambda number, _: asked.append(number)):

@@ -64,7 +64,7 @@ class Outcome:
     Attributes:
         job: the job.
         state: `done`, `failed`, `skipped` where an earlier sweep had done it; `interrupted` by Ctrl-C or SIGTERM, and
-            `not started` after that; `running` where it goes on without this process.
+            `not started` after that; `running` where it continues without this process.
         reason: why it failed, else empty.
     """
 
@@ -113,16 +113,16 @@ def run_jobs(jobs: Sequence[Job], script: Path, *, resume: bool) -> list[Outcome
 
     Args:
         jobs: the jobs.
-        script: the door to start for each.
+        script: the script to start for each.
         resume: complete what an earlier sweep in the same folder left: finished jobs are skipped, stopped ones
-            go on from their last checkpoint, missing ones start.
+            resume from their last checkpoint, missing ones start.
 
     Returns:
         How each job ended, in order; those that Ctrl-C or SIGTERM kept from starting too.
 
     Raises:
         InputError: if a job's folder is taken already and `resume` is not set, was begun with other overrides, or
-            is written into by a run that goes on.
+            another process is training in it.
     """
     check_folders(jobs, resume=resume)
     varying = varying_keys([job.overrides for job in jobs])
@@ -181,7 +181,7 @@ def run_job(job: Job, script: Path, folder: Path | None = None, is_to_stop: Call
 
     Args:
         job: the job.
-        script: the door to start.
+        script: the script to start.
         folder: the process's working directory; None: this one's.
         is_to_stop: asked now and then whether the job is to be stopped.
     """
@@ -199,7 +199,7 @@ def run_job(job: Job, script: Path, folder: Path | None = None, is_to_stop: Call
     if code == 0:
         return Outcome(job, "done")
     status = known_status(job.folder)
-    # A status that the process did not write tells of an earlier try.
+    # A status that the process did not write is that of an earlier try.
     reason = str(status.get("reason") or "") if status != before else ""
     if stopped:
         return Outcome(job, "interrupted", reason)

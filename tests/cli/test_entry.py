@@ -10,7 +10,7 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
 from nucleiseg.cli.containers import to_container
-from nucleiseg.cli.entry import ExitCode, run_door, sentences
+from nucleiseg.cli.entry import ExitCode, exit_on_input_error, run_command
 from nucleiseg.errors import InputError
 from nucleiseg.version import __version__
 
@@ -42,7 +42,7 @@ def test_errors_become_sentences_and_codes(
     error: BaseException, code: int, printed: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stop:
-        run_door(lambda: raising(error))
+        run_command(lambda: raising(error))
     assert stop.value.code == code
     output = capsys.readouterr().err
     assert printed in output
@@ -51,7 +51,7 @@ def test_errors_become_sentences_and_codes(
 
 def test_an_override_that_hydra_cannot_read_says_how_to_quote(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        run_door(lambda: OverridesParser.create().parse_overrides(["input=Köln.png"]))
+        run_command(lambda: OverridesParser.create().parse_overrides(["input=Köln.png"]))
     assert stop.value.code == 2
     printed = capsys.readouterr().err
     assert "input=Köln.png" in printed
@@ -60,7 +60,7 @@ def test_an_override_that_hydra_cannot_read_says_how_to_quote(capsys: pytest.Cap
 
 def test_done_is_zero() -> None:
     with pytest.raises(SystemExit) as stop:
-        run_door(lambda: None)
+        run_command(lambda: None)
     assert stop.value.code == 0
 
 
@@ -70,7 +70,7 @@ def test_an_unexpected_error_is_a_sentence_and_a_file(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stop:
-        run_door(lambda: raising(error))
+        run_command(lambda: raising(error))
     assert stop.value.code == ExitCode.UNEXPECTED
     printed = capsys.readouterr().err
     (report,) = tmp_path.iterdir()
@@ -84,7 +84,7 @@ def test_an_unexpected_error_is_a_sentence_and_a_file(
 
 
 def test_the_traceback_goes_to_the_folder_of_the_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit), sentences(tmp_path):
+    with pytest.raises(SystemExit), exit_on_input_error(tmp_path):
         raise ZeroDivisionError
     (report,) = tmp_path.iterdir()
     assert str(report) in capsys.readouterr().err
@@ -97,7 +97,7 @@ def test_tracebacks_are_printed_on_request(
     monkeypatch.delenv("NUCLEISEG_DEBUG", raising=False)
     monkeypatch.setenv(name, "1")
     with pytest.raises(SystemExit) as stop:
-        run_door(lambda: raising(InputError("one.")))
+        run_command(lambda: raising(InputError("one.")))
     assert stop.value.code == ExitCode.BAD_INPUT
     printed = capsys.readouterr().err
     assert "Traceback" in printed
@@ -112,7 +112,7 @@ def test_hydras_variable_as_we_set_it_asks_for_nothing(
         monkeypatch.delenv(name, raising=False)
     for _ in range(2):
         with pytest.raises(SystemExit):
-            run_door(lambda: raising(InputError("one.")))
+            run_command(lambda: raising(InputError("one.")))
         assert "Traceback" not in capsys.readouterr().err
 
 

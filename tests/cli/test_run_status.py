@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nucleiseg.cli import run_status
-from nucleiseg.cli.run_status import told_in_status
+from nucleiseg.cli.run_status import record_failure
 from nucleiseg.errors import InputError
 
 
@@ -23,7 +23,7 @@ def test_a_bad_input_is_told_by_any_rank(
     is_first: bool, error: Exception, is_told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_status, "is_first_rank", lambda: is_first)
-    with pytest.raises(type(error)), told_in_status(tmp_path, 10):
+    with pytest.raises(type(error)), record_failure(tmp_path, 10):
         raise error
     assert (tmp_path / "status.json").exists() == is_told
     if is_told:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from nucleiseg.cli.command_line import SWEPT_GROUPS, as_typed
 from nucleiseg.cli.containers import to_container, with_path_texts
-from nucleiseg.cli.entry import run_door, sentences
+from nucleiseg.cli.entry import exit_on_input_error
 from nucleiseg.cli.resume import resume_arguments
 from nucleiseg.errors import InputError
 
@@ -33,14 +33,14 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureF
 
         @hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name=name)
         def main(config: DictConfig) -> None:
-            with sentences():
+            with exit_on_input_error():
                 found.update(to_container(config))
                 if checks:
                     import_module(f"nucleiseg.cli.{name}").check(found)
 
         monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
         with pytest.raises(SystemExit) as stop:
-            run_door(main, name)
+            run_command(main, name)
         return int(stop.value.code or 0), found, capsys.readouterr().err
 
     return run_command
@@ -115,7 +115,7 @@ def test_an_odd_command_line_ends_in_sentences(arguments: str, sentences: list[s
         ("preview", "crop=5", "did you mean crops?"),
         ("preview", "crops=abc", "crops is 'abc'; it accepts a whole number from 1 to 1,000."),
         ("preview", "+trainer=cpu", "trainer is not a key"),
-        ("leaderboard", "+run=a", "run is not a k"),
+        ("leaderboard", "+run=a", "run is not a key; did you mean runs?"),
         ("zoo", "fecth=a", "did you mean fetch?"),
     ],
 )
