@@ -19,6 +19,7 @@ from nucleiseg.cli.refit import refit
 from nucleiseg.errors import InputError
 from nucleiseg.files import cache_folder
 from nucleiseg.inference.settings import PredictionSettings
+from nucleiseg.inference.tta import TTA
 from nucleiseg.invocation import invocation
 from nucleiseg.leaderboard.averages import average_best
 from nucleiseg.leaderboard.best import BEST, best_caveats, best_of, write_best
@@ -64,6 +65,7 @@ class LeaderboardSettings(Settings):
     cache_dir: str | None = None
     device: str = "auto"
     precision: Annotated[Precision, AsText] = "32"
+    tta: TTA = "none"
 
     def contradictions(self, at: str) -> Iterable[str]:
         """Refuse a score or note without the file that it belongs to."""
@@ -175,7 +177,7 @@ def _caveats(
 ) -> tuple[str, ...]:
     """Return the notes of the leaderboard with those on checkpoints, choice of the best and runs."""
     of_checkpoints = scored_caveats(scored, find_metric(settings.rank_by))
-    of_runs = run_caveats(runs, settings.images, settings.precision)
+    of_runs = run_caveats(runs, settings.images, settings.precision, settings.tta)
     return (*board.notes, *of_checkpoints, *best_caveats(board, best.candidate), *of_runs)
 
 
@@ -190,7 +192,7 @@ def _evaluate_and_rank(
     settings: LeaderboardSettings, runs: Sequence[Run], output: Path, cache: EvaluationCache, fail: Fail
 ) -> tuple[Leaderboard, list[Scored]]:
     """Evaluate what is not in the cache and rank it, with averages of weights if they are asked for."""
-    prediction = PredictionSettings(device=settings.device, precision=settings.precision)
+    prediction = PredictionSettings(device=settings.device, precision=settings.precision, tta=settings.tta)
     scored = evaluate_jobs(list_jobs(runs, settings.images, prediction, cache, fail), prediction, cache, fail)
     if not scored:
         return Leaderboard((), ()), []

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from nucleiseg.data.readers import READERS
 from nucleiseg.errors import some
+from nucleiseg.inference.tta import TTA
 from nucleiseg.leaderboard.candidates import Kind, Scored
 from nucleiseg.leaderboard.entries import Entry
 from nucleiseg.leaderboard.metrics import MetricSpec
@@ -175,13 +176,16 @@ def scored_caveats(scored: Sequence[Scored], metric: MetricSpec) -> list[str]:
     return caveats
 
 
-def run_caveats(runs: Sequence[Run], data: Mapping[str, Any] | None, precision: Precision) -> list[str]:
+def run_caveats(
+    runs: Sequence[Run], data: Mapping[str, Any] | None, precision: Precision, tta: TTA = "none"
+) -> list[str]:
     """Name runs that are not finished, synthetic images and rounded predictions.
 
     Args:
         runs: the runs.
         data: the keys of the `data` group that all runs are scored on; None: each on its own.
         precision: of all predictions.
+        tta: test-time augmentation of all predictions.
     """
     caveats = []
     for run in runs:
@@ -196,6 +200,8 @@ def run_caveats(runs: Sequence[Run], data: Mapping[str, Any] | None, precision: 
         caveats.append(
             f"All checkpoints predicted with precision={precision}: metrics may differ slightly from precision=32."
         )
+    if tta != "none":
+        caveats.append(f"All checkpoints predicted with tta={tta}: compare with scores of the same views.")
     if synthetic := synthetic_note(runs, data):
         caveats.append(synthetic)
     return caveats

@@ -153,7 +153,8 @@ def test_the_reference_card_has_the_keys_of_the_door() -> None:
         ("count_threshold", "high", "count_threshold is 'high'; it accepts a number"),
         ("count_threshold", 2, "count_threshold is 2; it accepts a number from 0 to 1"),
         ("precision", "float16", "precision is 'float16'; it accepts one of 32, tf32"),
-        ("precision", "bf16-mixed", "precision=bf16-mixed is how a checkpoint predicts, but results are given"),
+        ("precision", "bf16-mixed", "precision is bf16-mixed; it accepts 32 for results that exist already"),
+        ("tta", "flips", "tta is flips; it accepts none for results that exist already"),
         ("treshold", 0.5, "treshold is not a key; did you mean count_threshold"),
     ],
 )
@@ -164,7 +165,7 @@ def test_a_key_that_makes_no_sense_is_named(files: dict[str, Any], key: str, val
 
 @pytest.mark.parametrize("given", [[], ["predictions"], ["checkpoint"], ["predictions", "truth", "checkpoint"]])
 def test_half_of_what_is_needed_is_told(given: list[str]) -> None:
-    with pytest.raises(InputError, match=r"to score: give predictions=FILE truth=.* or checkpoint="):
+    with pytest.raises(InputError, match=r"cannot be scored: pass predictions=FILE truth=.* or checkpoint="):
         evaluate(**dict.fromkeys(given, "file"))
 
 

@@ -78,3 +78,8 @@ def test_without_an_interval_nothing_is_concluded(unknown: list[int], which: str
     assert sentence == (
         f"No interval could be computed for {which} on these 12 images: their differences may be due to chance."
     )
+
+
+def test_test_time_augmentation_is_a_caveat() -> None:
+    [caveat] = run_caveats([], None, "32", "flips")
+    assert caveat == "All checkpoints predicted with tta=flips: compare with scores of the same views."
