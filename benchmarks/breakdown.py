@@ -32,11 +32,11 @@ from nucleiseg.errors import InputError
 from nucleiseg.models import roi_heads, rpn
 from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.models.mask_rcnn import MaskRCNN
+from nucleiseg.training.loggers import MetricsCsv
 from nucleiseg.training.module import NucleiModule
 from nucleiseg.training.plan import CheckpointPlan
-from nucleiseg.training.run import callbacks, make_trainer
-from nucleiseg.training.schedule import Schedule
-from nucleiseg.training.settings import OptimSettings, TrainerSettings, ValidationSettings
+from nucleiseg.training.run import make_trainer, run_callbacks
+from nucleiseg.training.settings import OptimSettings, TrainerSettings
 from nucleiseg.transforms.preprocessing import Preprocessing
 from nucleiseg.transforms.recipe import Recipe, Resize
 
@@ -186,14 +186,13 @@ def train(chosen: Options) -> Spent:
         watch_network(network, watch)
         plan = CheckpointPlan(10**9, 10**9, 1, None)  # beyond the last step, which would write one
         # first, so that the work of the other callbacks after a step counts as the loop's, not the optimizer's
-        callback_list = [
-            Stages(watch, chosen.warmup),
-            *callbacks(Path(folder), settings, plan, ValidationSettings(), losses=network.loss_names),
-        ]
+        csv = MetricsCsv(Path(folder), network.loss_names)
+        callbacks = [Stages(watch, chosen.warmup), *run_callbacks(Path(folder), csv, settings, plan)]
         # too small for an untrained network to diverge; the value does not affect the cost
         optim = OptimSettings(lr=1e-5)
-        module = NucleiModule(network, Metadata(model=network.config.to_dict()), optim, Schedule.of(optim, steps))
-        make_trainer(Path(folder), settings, callback_list).fit(module, datamodule=data)
+        module = NucleiModule(network, Metadata(model=network.config.to_dict()), optim, steps)
+        trainer = make_trainer(Path(folder), settings, plan, callbacks, [csv], validates=False)
+        trainer.fit(module, datamodule=data)
     return Spent(watch.seconds(), peak_memory_mb(torch.device(device)))
 
 

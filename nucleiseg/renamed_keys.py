@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nucleiseg.errors import InputError
+from nucleiseg.older_runs import translate
 
 RENAMED = {"model.trunk": "model.backbone"}
 """Old key -> new key; both with the name of their group."""
@@ -28,7 +29,7 @@ def with_current_names(config: Mapping[str, Any]) -> dict[str, Any]:
     for group in {old.partition(".")[0] for old in RENAMED} & groups.keys():
         if isinstance(groups[group], Mapping):
             groups[group] = _renamed(group, groups[group])
-    return groups
+    return translate(groups)
 
 
 def with_current_model_keys(model: Mapping[str, Any]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ INDEX = Path("index.csv")
 """A row for each step checkpoint."""
 
 TRACKED = Path("tracked.json")
-"""Where the run is kept at W&B or MLflow, so that a resume continues it there."""
+"""What W&B or MLflow call the run, so that a resume continues it there."""
 
 LOCK = Path(".lock")
 """Locked by the operating system while a process trains in the folder; left behind it means nothing."""
@@ -90,9 +90,7 @@ class _Status(TypedDict, total=False):
 class _Tracked(TypedDict, total=False):
     __pydantic_config__ = ConfigDict(extra="allow", strict=True)  # type: ignore[misc]
 
-    logger: str
-    id: str
-    uri: str
+    loggers: dict[str, str]
 
 
 _SCHEMAS: Mapping[Path, TypeAdapter[Any]] = {
@@ -184,7 +182,7 @@ def known_status(run_dir: Path) -> dict[str, Any]:
 
 
 def read_tracked(run_dir: Path) -> dict[str, Any]:
-    """Read `tracked.json`: `logger`, and the run's `id` and `uri` there; empty where it is missing.
+    """Read `tracked.json`: under `loggers` the class of each tracker and the run's name there; empty if missing.
 
     Raises:
         InputError: if it is damaged.

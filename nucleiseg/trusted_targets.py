@@ -87,6 +87,18 @@ def instantiate(
     return made
 
 
+def find_class(target: str) -> Any:  # noqa: ANN401
+    """Return what a checked target names; the part before its last dot must be a module, not an attribute.
+
+    Raises:
+        ImportError, AttributeError: if there is no such module, or nothing of that name in it.
+    """
+    # `lightning` and `pytorch_lightning` are one code under two names, whose classes are not each other's subclasses.
+    name = target.replace("lightning.pytorch.", "pytorch_lightning.", 1) if target.startswith("lightning.") else target
+    module, _, attribute = name.rpartition(".")
+    return getattr(importlib.import_module(module), attribute)
+
+
 def is_trusted(name: str, packages: Collection[str]) -> bool:
     """Return whether a dotted name lies in one of the packages or modules."""
     return any(name == package or name.startswith(f"{package}.") for package in packages)
@@ -128,7 +140,7 @@ def _class_problems(
     kinds = expected if isinstance(expected, tuple) else (expected,)
     accepted = " or ".join(f"{kind.__module__}.{kind.__qualname__}" for kind in kinds)
     try:
-        found = _find(target)
+        found = find_class(target)
     except Exception as error:  # whatever a module raises when it is imported
         reason = (str(error) or type(error).__name__).strip().splitlines()[0]
         yield f"{key}.{TARGET} is {shown(target)}, which cannot be imported ({reason}): correct it, or install it."
@@ -137,14 +149,6 @@ def _class_problems(
         yield f"{key}.{TARGET} is {shown(target)}; it accepts a subclass of {accepted}."
     elif allowed is not None and not is_trusted(found.__module__, allowed):  # imported there from another package
         yield f"{key}.{TARGET} is {shown(target)}, which comes from {found.__module__}: allow that with trust=[...]."
-
-
-def _find(target: str) -> Any:  # noqa: ANN401
-    """Return what a module holds under a name; the part before the last dot must be a module, not an attribute."""
-    # `lightning` and `pytorch_lightning` are one code under two names, whose classes are not each other's subclasses.
-    name = target.replace("lightning.pytorch.", "pytorch_lightning.", 1) if target.startswith("lightning.") else target
-    module, _, attribute = name.rpartition(".")
-    return getattr(importlib.import_module(module), attribute)
 
 
 def _make(value: Any, key: str, given: Mapping[str, Any]) -> Any:  # noqa: ANN401
@@ -156,7 +160,7 @@ def _make(value: Any, key: str, given: Mapping[str, Any]) -> Any:  # noqa: ANN40
     if TARGET not in value:
         return arguments
     try:
-        return _find(value[TARGET])(**{**given, **arguments})
+        return find_class(value[TARGET])(**{**given, **arguments})
     except InputError:
         raise
     except Exception as error:  # whatever a constructor raises for arguments that it does not take

@@ -20,7 +20,7 @@ from nucleiseg.report.anchor_fit import AnchorLevel
 from nucleiseg.report.data_check import Limits, RunPlan, data_check
 from nucleiseg.training.divergence import broken_start
 from nucleiseg.training.plan import CheckpointPlan, last_bytes, step_bytes
-from nucleiseg.training.settings import OptimSettings, TrainerSettings
+from nucleiseg.training.settings import TrainerSettings
 from nucleiseg.transforms.recipe import Recipe
 
 RESIZE_MARGIN = 1.05
@@ -42,7 +42,7 @@ def run_plan(
     network: MaskRCNN,
     datamodule: NucleiDataModule,
     checkpoints: CheckpointPlan,
-    optim: OptimSettings,
+    optimizer_states: int,
     trainer: TrainerSettings,
     run_dir: Path,
 ) -> RunPlan:
@@ -51,7 +51,7 @@ def run_plan(
         steps=checkpoints.max_steps,
         checkpoints=checkpoints.count(),
         checkpoint_bytes=step_bytes(network),
-        last_bytes=last_bytes(network, optimizer_states=2 if optim.name == "adamw" else 1),
+        last_bytes=last_bytes(network, optimizer_states=optimizer_states),
         free_bytes=shutil.disk_usage(run_dir).free,
         seconds_per_step=trainer.accumulate * probe_step(network, datamodule) if is_on_one_cpu(trainer) else None,
     )

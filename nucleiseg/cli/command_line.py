@@ -15,6 +15,7 @@ from nucleiseg.cli.groups import group_names
 from nucleiseg.cli.overrides import quoted
 from nucleiseg.errors import InputError
 from nucleiseg.files import expanded_home
+from nucleiseg.progress import say
 
 PATHS = (
     *("data.root", "data.cache_dir", "model.weights", "sweep.dir", "hydra.run.dir", "hydra.sweep.dir"),
@@ -35,12 +36,16 @@ def as_typed(argument: str) -> str:
         as_typed("data.root=2024.10") -> "data.root='2024.10'"      (a number would lose its last digit)
         as_typed("input=~/Köln (1)")  -> "input='/home/me/Köln (1)'"
 
-    What Hydra's grammar reads as text, null, or a sweep over texts stays as it is.
+    What Hydra's grammar reads as text, null, or a sweep over texts stays as it is. `logger=null`, the earlier way to
+    log to no tracker, becomes `logger=none`.
 
     Raises:
         InputError: for an empty path, or a sweep whose numbers cannot be taken as typed.
     """
     key, equals, text = argument.partition("=")
+    if key in ("callbacks", "logger") and text in ("null", "None"):
+        say(f"{argument} is understood as {key}=none, the file without any.")
+        return f"{key}=none"
     name = key.lstrip("+")
     is_list = text.startswith("[") and text.endswith("]")
     if not equals or not (name in NAMES or (name == "data.val" and is_list)):

@@ -40,19 +40,20 @@ def resume(arguments: Sequence[str]) -> None:
 
     Args:
         arguments: the command line: `resume=RUN_DIR`, `trainer.*` where the machine has changed, `data.root=FOLDER`
-            where the data were moved; `logger=null` resumes without a tracker, whose package may not be installed here.
+            where the data were moved; `logger=none` resumes without trackers, whose packages may not be installed here;
+            `trust=[PACKAGE]` allows the run's file to name classes of a package.
 
     Raises:
         InputError: if there is no run in the folder, its configuration is damaged, another process trains there, or
             something else is to be changed.
     """
     given = {key: value for key, _, value in (argument.partition("=") for argument in arguments)}
-    changes = [argument for argument in arguments if argument.startswith("trainer.") or argument == "logger=null"]
-    refused = [argument for argument in arguments if argument not in changes]
+    changes = [argument for argument in arguments if argument.startswith(("trainer.", "trust="))]
+    refused = [argument for argument in arguments if argument not in (*changes, "logger=none")]
     if refused := [argument for argument in refused if not argument.startswith(("resume=", "data.root="))]:
         raise InputError(
             f"A resumed run keeps its configuration, so {refused[0]} cannot be given; only trainer.* can, data.root "
-            "(where the data are now) and logger=null. To train with other settings, start a new run."
+            "(where the data are now), logger=none and trust=[PACKAGE]. To train with other settings, start a new run."
         )
     run_dir = _typed_path(given["resume"])
     if not (run_dir / CONFIG).exists():
@@ -61,8 +62,11 @@ def resume(arguments: Sequence[str]) -> None:
     config = read_config(run_dir)
     if missing := [group for group in (*GROUPS, "seed") if group not in config]:
         raise InputError(f"{run_dir / CONFIG} is damaged (without {', '.join(missing)}): restore it to resume the run.")
+    config["trust"] = []  # what the file says of trust does not count
     merged = OmegaConf.to_container(OmegaConf.merge(OmegaConf.create(config), OmegaConf.from_dotlist(changes)))
     assert isinstance(merged, dict)
+    if "logger=none" in arguments:
+        merged["logger"] = {}
     if "data.root" in given:
         merged["data"]["root"] = str(_typed_path(given["data.root"]))
     root = merged["data"].get("root") if isinstance(merged["data"], dict) else None

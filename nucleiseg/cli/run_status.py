@@ -7,7 +7,7 @@ from pathlib import Path
 from nucleiseg.errors import InputError
 from nucleiseg.progress import say
 from nucleiseg.run_folder import CONFIG, holds_run, known_status
-from nucleiseg.training.callbacks.status import INTERRUPTIONS, Status, how_to_go_on
+from nucleiseg.training.callbacks.status import INTERRUPTIONS, Status, resume_sentence
 from nucleiseg.training.ranks import is_first_rank
 
 
@@ -30,7 +30,7 @@ def record_failure(run_dir: Path, max_steps: int) -> Iterator[None]:
         is_recorded_here = is_first_rank() or isinstance(error, InputError)
         if is_recorded_here and not has_steps and run_dir.is_dir() and known_status(run_dir) == before:
             with suppress(OSError):  # a full disk must not hide the error
-                Status(run_dir, of=max_steps, every=1).tell(error)
+                Status(run_dir, of=max_steps, every=1).record_failure(error)
         if isinstance(error, INTERRUPTIONS) and (run_dir / CONFIG).exists():
-            say(how_to_go_on(run_dir))
+            say(resume_sentence(run_dir))
         raise

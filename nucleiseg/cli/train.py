@@ -25,7 +25,7 @@ from nucleiseg.models.pretrained import Initialization, resolve_weights
 from nucleiseg.progress import say
 from nucleiseg.run_folder import CONFIG, SPLITS, read_splits
 from nucleiseg.training import run
-from nucleiseg.training.callbacks.trackers import make_tracker
+from nucleiseg.training.extensions import make_callbacks, make_loggers, make_profiler
 from nucleiseg.training.plan import CheckpointPlan
 from nucleiseg.training.ranks import is_first_rank
 from nucleiseg.training.run_lock import run_lock
@@ -64,7 +64,9 @@ def train(
 
 def _train(config: dict[str, Any], run_dir: Path, *, resume: bool, hydra_files: Mapping[str, str]) -> None:
     is_first = is_first_rank()
-    settings = RunSettings.from_config(config, complete=not resume)
+    settings = RunSettings.from_config(config, complete=not resume, from_file=resume)
+    callbacks, loggers = make_callbacks(settings.callbacks), make_loggers(settings.logger, run_dir)
+    profiler = make_profiler(settings.trainer.profiler, run_dir, "trainer.profiler")
     point = run.starting_point(run_dir, settings.trainer, resume)
     say(f"The run's folder: {run_dir}")
     check_extra(settings.recipe.extra, trusted=config.get("trust") or (), from_file=resume, key="aug.extra")
@@ -95,7 +97,10 @@ def _train(config: dict[str, Any], run_dir: Path, *, resume: bool, hydra_files: 
         validation=settings.validation,
         seed=settings.seed,
         resume=resume,
-        tracker=make_tracker(settings.logger, run_dir, config) if settings.logger else None,
+        callbacks=callbacks,
+        loggers=loggers,
+        profiler=profiler,
+        hyperparameters=config,
     )
     checkpoint = override("checkpoint", run_dir)
     say(f"Done: {invocation('predict')} {checkpoint} input=FILE_OR_FOLDER")
@@ -105,7 +110,9 @@ def _fix_what_a_resume_must_find(config: dict[str, Any]) -> None:
     """Write out what depends on the working directory, or on a length that a resume may change."""
     if root := config["data"].get("root"):
         config["data"]["root"] = str(Path(str(root)).expanduser().resolve())
-    config["optim"]["total_steps"] = config["optim"].get("total_steps") or config["trainer"]["max_steps"]
+    schedule = config["optim"].get("schedule") or {}
+    if "total_steps" in schedule:
+        schedule["total_steps"] = schedule["total_steps"] or config["trainer"]["max_steps"]
 
 
 def _write_config(run_dir: Path, config: dict[str, Any]) -> None:
@@ -116,7 +123,7 @@ def _say_what_follows(settings: RunSettings, datamodule: NucleiDataModule, netwo
     names = set(datamodule.split.train)
     training = [summary for summary in datamodule.summaries if summary.name in names]
     checkpoints = CheckpointPlan(settings.trainer.max_steps, settings.checkpoint.every, keep=settings.checkpoint.keep)
-    plan = run_plan(network, datamodule, checkpoints, settings.optim, settings.trainer, run_dir)
+    plan = run_plan(network, datamodule, checkpoints, settings.optimizer_states, settings.trainer, run_dir)
     say(datamodule.split.description)
     say_data_check(training, settings.recipe, network, plan)
 

@@ -1,15 +1,21 @@
 """The configuration of a training as typed settings, with the problems of all its groups in one error."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Self, TypeVar
+from functools import partial
+from typing import Annotated, Any, Self, TypeVar
+
+from pytorch_lightning import Callback
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.profilers import Profiler
 
 from nucleiseg.cli.containers import dotted_keys
 from nucleiseg.cli.groups import take_group
 from nucleiseg.data.build import read_data_keys
 from nucleiseg.models.config import ModelConfig
-from nucleiseg.settings import PathText, Problems, Seed, Settings, settings, unknown_key
-from nucleiseg.training.callbacks.trackers import TrackerName, checked_logger
+from nucleiseg.settings import AsTuple, PathText, Problems, Seed, Settings, settings, unknown_key
+from nucleiseg.training.extensions import check_group
+from nucleiseg.training.optimizers import check_optim
 from nucleiseg.training.settings import CheckpointSettings, OptimSettings, TrainerSettings, ValidationSettings
 from nucleiseg.transforms.recipe import Recipe
 
@@ -40,15 +46,17 @@ class RunKeys(Settings):
         seed: of everything that is sampled.
         resume: the folder of a run to resume; read before Hydra composes anything.
         sweep: where the jobs of a sweep go; absent in the `config.yaml` of early runs.
+        trust: packages whose classes the file of a resumed run may name by `_target_`.
     """
 
     seed: Seed
+    trust: Annotated[tuple[str, ...], AsTuple] = ()
     resume: PathText | None = None
     sweep: SweepKeys | None = None
 
 
 TOP_FIELDS = tuple(field.name for field in fields(RunKeys))
-TOP_KEYS = (*GROUPS, "logger", *TOP_FIELDS)
+TOP_KEYS = (*GROUPS, "callbacks", "logger", *TOP_FIELDS)
 """All keys at the top of `conf/train.yaml`."""
 
 
@@ -61,7 +69,9 @@ class RunSettings:
         recipe: the group `aug`.
         model, optim, trainer, checkpoint, validation: the groups of these names.
         seed: of everything that is sampled.
-        logger: an experiment tracker beside `metrics.csv` and TensorBoard.
+        optimizer_states: tensors of a parameter's size that the optimizer keeps.
+        callbacks: of Lightning, beside those of every run; name -> `_target_` and arguments.
+        logger: of Lightning, beside `metrics.csv` and TensorBoard; likewise.
     """
 
     data: Mapping[str, Any]
@@ -72,15 +82,18 @@ class RunSettings:
     checkpoint: CheckpointSettings
     validation: ValidationSettings
     seed: int
-    logger: TrackerName | None
+    optimizer_states: int
+    callbacks: Mapping[str, Any]
+    logger: Mapping[str, Any]
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], *, complete: bool = True) -> Self:
+    def from_config(cls, config: Mapping[str, Any], *, complete: bool = True, from_file: bool = False) -> Self:
         """Build from the composed configuration of `conf/train.yaml` as plain Python.
 
         Args:
             config: the configuration.
             complete: refuse missing keys; the `config.yaml` of an earlier version may lack some.
+            from_file: it was read from a run's file, so that it may name classes of trusted packages alone.
 
         Raises:
             InputError: with a sentence for every missing or unknown key and every refused value, of all groups.
@@ -100,10 +113,36 @@ class RunSettings:
             "trainer": take("trainer", TrainerSettings),
             "checkpoint": take("checkpoint", CheckpointSettings),
             "validation": take("validation", ValidationSettings),
-            "logger": problems.taking(lambda: checked_logger(config.get("logger"))),  # absent in early runs
+            "callbacks": config.get("callbacks") or {},  # absent in early runs
+            "logger": config.get("logger") or {},
         }
         top = {key: config[key] for key in TOP_FIELDS if key in config}
         keys = problems.taking(lambda: RunKeys.from_dict(top, ""))
+        trusted = keys.trust if keys else ()
+        problems.taking(lambda: _check_extensions(config, trusted, from_file=from_file))
+        if optim := checked["optim"]:
+            checked["optimizer_states"] = problems.taking(
+                lambda: check_optim(optim, trusted=trusted, from_file=from_file)
+            )
         problems.raise_found()
         assert keys is not None
         return cls(data=config["data"], seed=keys.seed, **checked)
+
+
+def _check_extensions(config: Mapping[str, Any], trusted: Sequence[str], *, from_file: bool) -> None:
+    """Refuse callbacks, loggers and a profiler that may not be made.
+
+    Raises:
+        InputError: a sentence for each problem.
+    """
+    trainer = config.get("trainer")
+    profiler = trainer.get("profiler") if isinstance(trainer, Mapping) else None
+    groups: tuple[tuple[str, object, type], ...] = (
+        ("callbacks", config.get("callbacks"), Callback),
+        ("logger", config.get("logger"), Logger),
+        ("trainer", {"profiler": profiler} if isinstance(profiler, Mapping) else None, Profiler),
+    )
+    problems = Problems()
+    for key, group, expected in groups:
+        problems.taking(partial(check_group, group, expected, trusted=trusted, from_file=from_file, key=key))
+    problems.raise_found()

@@ -48,6 +48,7 @@ class NucleiDataModule(pl.LightningDataModule):
 
     Attributes:
         start_step: optimizer step to begin at; set it before fitting to resume a run.
+        val_images: validate on the first so many validation images alone; None: on all. Set it before fitting.
         prepare_batch: adds to the targets of training batches, in the worker processes; None adds nothing. Set it
             before fitting, as soon as there is the network for which it does so.
         summaries: what the check found, one for each image.
@@ -86,6 +87,7 @@ class NucleiDataModule(pl.LightningDataModule):
         self.total_steps = total_steps
         self.accumulate = accumulate
         self.start_step = 0
+        self.val_images: int | None = None
         self.prepare_batch: PrepareBatch | None = None
         self._is_set_up = False
 
@@ -148,8 +150,18 @@ class NucleiDataModule(pl.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, Target]]:
-        """Return the validation images, whole and one at a time, the same in every process."""
-        return self._whole_images(self.val_records)
+        """Return this process's share of the validation images, whole and one at a time."""
+        return self._whole_images([self.val_records[index] for index in self.val_indices()])
+
+    def val_indices(self) -> list[int]:
+        """Return the indices of the validation images that this process validates, in `val_records`, in their order.
+
+        Images are dealt out in turns. All processes have as many, as collective operations in a network need it: where
+        they do not come out even, the first images are validated twice.
+        """
+        count = len(self.val_records[: self.val_images])
+        rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return [place % count for place in range(rank, -(-count // ranks) * ranks, ranks)]
 
     def predict_dataloader(self) -> DataLoader[tuple[Tensor, Target]]:
         """Return every image of the data set, whole and one at a time, sorted by name."""

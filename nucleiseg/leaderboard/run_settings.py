@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from nucleiseg.runs import Run
 
-HEADS = {"data": "data.reader", "aug": None, "model": "model.name", "optim": "optim.name", "trainer": None}
+HEADS = {"data": "data.reader", "aug": None, "model": "model.name", "optim": "optim._target_", "trainer": None}
 """Groups of the configuration that change results, each with the key that stands for the whole group: models of
 different names differ in many keys, and the name implies them."""
 
@@ -26,7 +26,7 @@ WITHOUT_EFFECT = {
 }
 """Keys of these groups that don't change a result beyond rounding."""
 
-FOLLOWS = {"optim.total_steps": "trainer.max_steps"}
+FOLLOWS = {"optim.schedule.total_steps": "trainer.max_steps"}
 """Keys that are left out of names where they equal another key."""
 
 

@@ -26,7 +26,7 @@ def diverged(step: int, what: str, lr: float, images: Sequence[str] = (), *, sav
     kept = ", the checkpoints before it are kept" if saved else " before the first checkpoint"
     return InputError(
         f"At step {step}: {what} (learning rate {lr:.3g}{names}). Training stopped{kept}. Start again with a lower "
-        "optim.lr, a longer optim.warmup, or with clipped gradients (trainer.clip_norm=10)."
+        "optim.lr, a longer optim.schedule.warmup, or with clipped gradients (trainer.clip_norm=10)."
     )
 
 
@@ -68,7 +68,7 @@ def stop_at(row: Mapping[str, float], images: Sequence[str], *, saved: bool) -> 
 
 
 def stop_if_weights_not_finite(network: nn.Module, step: int, lr: float, *, saved: bool) -> None:
-    """Stop before a checkpoint keeps what no run can go on from: a loss may be finite and its gradient not.
+    """Stop before a checkpoint keeps weights that are not finite: a loss may be finite and its gradient not.
 
     Running statistics count as weights: a step in training mode does not look at them.
 

@@ -1,26 +1,36 @@
-"""The loop, kept boring: a sum of named losses, an optimiser, a schedule."""
+"""Lightning module of a Mask R-CNN: a sum of named losses, an optimizer, a schedule."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
+from torch import Tensor
 
+from nucleiseg.errors import InputError
 from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.run_folder import INDEX
-from nucleiseg.structures import Target
+from nucleiseg.run_tables import loss_columns
+from nucleiseg.structures import Prediction, Target
 from nucleiseg.training.divergence import diverged, first_clause
-from nucleiseg.training.schedule import Schedule
+from nucleiseg.training.optimizers import make_optimizer, make_schedule, parameter_groups
 from nucleiseg.training.settings import OptimSettings
 
-NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.modules.instancenorm._InstanceNorm)
-
 Batch = tuple[list[Tensor], list[Target]]
+
+VALIDATION_SEED = 0
+"""Seed of the sampling in the validation losses: every checkpoint is measured on the same anchors."""
+
+
+class ValidationOutput(TypedDict):
+    """What `validation_step` finds in an image: its instances, in the network's pixels, and its losses."""
+
+    prediction: Prediction
+    losses: dict[str, float] | None
 
 
 class NucleiModule(pl.LightningModule):
@@ -28,12 +38,13 @@ class NucleiModule(pl.LightningModule):
 
     Args:
         network: in training, `network(images, targets)` gives a dict of its `loss_names`.
-        metadata: what a checkpoint says of itself; the callbacks keep its step and score threshold up to date.
-        optim: the optimiser.
-        schedule: factor on the learning rate for each step.
-        seed: seeds torch before every step, so that anything drawn in it is a function of seed, step and rank.
-        fused: the optimiser is torch's fused one: an operator a step instead of several a parameter. See
-            `TrainerSettings.fuses_optimiser`.
+        metadata: stored in every checkpoint; the callbacks keep its step and score threshold up to date.
+        optim: the optimizer.
+        total_steps: optimizer steps of a schedule that is given no length.
+        seed: seeds torch before every step, so that anything sampled in it is a function of seed, step and rank.
+        validation_losses: compute the losses of validation images, too.
+        fused: the optimizer is torch's fused one: one operator per step instead of several per parameter. See
+            `TrainerSettings.fuses_optimizer`.
     """
 
     def __init__(
@@ -41,26 +52,28 @@ class NucleiModule(pl.LightningModule):
         network: MaskRCNN,
         metadata: Metadata,
         optim: OptimSettings,
-        schedule: Schedule,
+        total_steps: int,
         seed: int = 0,
         *,
+        validation_losses: bool = True,
         fused: bool = True,
     ) -> None:
         super().__init__()
         self.network = network
         self.metadata = metadata
         self.optim = optim
-        self.schedule = schedule
+        self.total_steps = total_steps
         self.seed = seed
+        self.validation_losses = validation_losses
         self.fused = fused
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Seed torch for this step: what was drawn before a resume, or by validation, leaves no trace."""
+        """Seed torch for this step: samples drawn before a resume or in a validation have no effect on it."""
         position = batch_idx * self.trainer.world_size + self.global_rank
         torch.manual_seed((self.seed * 0x9E3779B97F4A7C15 + position) % 2**63)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Return the loss to minimise, and `losses` (1 + L,) float32: the sum, then the L losses, detached.
+        """Return the loss to minimize, and `losses` (1 + L,) float32: the sum, then the L losses, detached.
 
         Raises:
             InputError: if the network finds that it has diverged.
@@ -69,63 +82,70 @@ class NucleiModule(pl.LightningModule):
         try:
             losses = self.network(images, targets)
         except FloatingPointError as error:
-            lr = self.trainer.optimizers[0].param_groups[0]["lr"]
-            names = [target.name for target in targets]
-            saved = (Path(self.trainer.default_root_dir) / INDEX).exists()
-            raise diverged(self.trainer.global_step + 1, first_clause(error), lr, names, saved=saved) from error
-        total = torch.stack([losses[name].float() for name in self.network.loss_names]).sum()
-        parts = [losses[name].detach().float() for name in self.network.loss_names]
-        return {"loss": total, "losses": torch.stack([total.detach(), *parts])}
+            shown = [target.name for target in targets]
+            raise self._diverged(self.trainer.global_step + 1, first_clause(error), shown) from error
+        names = self.network.loss_names
+        total = torch.stack([losses[name].float() for name in names]).sum()
+        parts = [losses[name].detach().float() for name in names]
+        values = torch.stack([total.detach(), *parts])
+        # For callbacks; the loggers get the means over all ranks, of every step, from `MetricsLog`.
+        self.log_dict(
+            dict(zip(loss_columns("train", names), values, strict=True)), logger=False, batch_size=len(images)
+        )
+        return {"loss": total, "losses": values}
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> ValidationOutput:
+        """Return what the network finds in one validation image; `callbacks.validation_scores` scores it.
+
+        Raises:
+            InputError: if the network finds that it has diverged.
+        """
+        images, targets = batch
+        losses = None
+        try:
+            if self.validation_losses:
+                torch.manual_seed(VALIDATION_SEED)
+                found = self.network.validation_losses(images, targets)
+                names = self.network.loss_names
+                values = torch.stack([found[name].float() for name in names]).tolist()
+                losses = dict(zip(names, values, strict=True))
+            return {"prediction": self.network(images)[0], "losses": losses}
+        except FloatingPointError as error:
+            raise self._diverged(self.trainer.global_step, f"in validation, {first_clause(error)}") from error
+
+    def _diverged(self, step: int, what: str, images: Sequence[str] = ()) -> InputError:
+        lr = self.trainer.optimizers[0].param_groups[0]["lr"]
+        return diverged(step, what, lr, images, saved=(Path(self.trainer.default_root_dir) / INDEX).exists())
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return the optimiser and its schedule, stepped with every optimiser step.
+        """Return the optimizer and its schedule, stepped with every optimizer step.
 
         A fused SGD needs a gradient of each parameter from the first step on: an image without nuclei gives them, too.
         """
         groups = parameter_groups(self.network, self.optim.weight_decay, self.optim.weight_decay_norm)
-        fused = self.fused or None  # None: torch chooses the best of the others
-        optimizer: torch.optim.Optimizer
-        if self.optim.name == "adamw":
-            optimizer = torch.optim.AdamW(groups, lr=self.optim.lr, betas=self.optim.betas, fused=fused)
-        else:
-            optimizer = torch.optim.SGD(groups, lr=self.optim.lr, momentum=self.optim.momentum, fused=fused)
-        scheduler = LambdaLR(optimizer, self.schedule)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        optimizer = make_optimizer(self.optim, groups, fused=self.fused)
+        schedule = make_schedule(self.optim, optimizer, self.total_steps)
+        if schedule is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what rebuilds the network, so that `last.ckpt` predicts as a step checkpoint does."""
         checkpoint["nucleiseg"] = self.metadata.to_dict()
+        # Lightning does not save `should_stop`; a run that a callback has stopped must not continue when it is resumed.
+        checkpoint["stopped_early"] = self.trainer.should_stop and self.trainer.global_step < self.trainer.max_steps
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take back the score threshold and what the run started from, and let a run that had ended go on.
+        """Restore the score threshold and what the run started from, and let a run that had ended continue.
 
-        Lightning marks the last batch in the state of its loop, and would end at once.
+        Lightning counts batches otherwise where a checkpoint was saved after a validation, and marks the last batch of
+        a run, after which it would end at once: the state is made that of a checkpoint saved right after its batch.
         """
-        said = checkpoint["nucleiseg"]
-        self.metadata = replace(self.metadata, score_threshold=said["score_threshold"], weights=said["weights"])
-        checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = False
-
-
-def parameter_groups(network: nn.Module, weight_decay: float, weight_decay_norm: float) -> list[dict[str, Any]]:
-    """Split the trained parameters by their weight decay, as detectron2's solver does.
-
-    Args:
-        network: its parameters without gradient are left out.
-        weight_decay: for weights and biases.
-        weight_decay_norm: for the parameters of normalisation layers.
-
-    Returns:
-        One or two parameter groups for a torch optimiser, none of them empty.
-    """
-    norms = {
-        parameter
-        for module in network.modules()
-        if isinstance(module, NORMS)
-        for parameter in module.parameters(recurse=False)
-    }
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [parameter for parameter in trained if parameter not in norms], "weight_decay": weight_decay},
-        {"params": [parameter for parameter in trained if parameter in norms], "weight_decay": weight_decay_norm},
-    ]
-    return [group for group in groups if group["params"]]
+        saved = checkpoint["nucleiseg"]
+        self.metadata = replace(self.metadata, score_threshold=saved["score_threshold"], weights=saved["weights"])
+        loop = checkpoint["loops"]["fit_loop"]
+        progress = loop["epoch_loop.batch_progress"]
+        progress["is_last_batch"] = False
+        for count in (progress["total"], progress["current"]):
+            count["completed"] = count["processed"] - 1
+        loop["epoch_loop.state_dict"]["_batches_that_stepped"] = checkpoint["global_step"] - 1

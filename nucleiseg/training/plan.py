@@ -1,4 +1,4 @@
-"""When checkpoints are written and validated, which of them stay, and the room they take."""
+"""When checkpoints are written and validated, which of them stay, and their size on the disk."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,11 +53,11 @@ def step_bytes(network: nn.Module) -> int:
 
 
 def last_bytes(network: nn.Module, optimizer_states: int) -> int:
-    """Return the bytes of `last.ckpt`: a step checkpoint, and what the optimiser keeps.
+    """Return the bytes of `last.ckpt`: a step checkpoint, and what the optimizer keeps.
 
     Args:
         network: what is trained.
-        optimizer_states: tensors of a trained parameter's size that the optimiser keeps (SGD with momentum 1, AdamW 2).
+        optimizer_states: tensors of a trained parameter's size that the optimizer keeps (SGD with momentum 1, AdamW 2).
     """
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     return step_bytes(network) + optimizer_states * sum(tensor.numel() * tensor.element_size() for tensor in trained)

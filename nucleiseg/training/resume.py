@@ -1,7 +1,7 @@
 """The states of a run, `last.ckpt` and `previous.ckpt`: write them, find the newest whole one, resume from it."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -29,6 +29,7 @@ class ResumePoint:
         batches: batches taken on each rank (`step` times `trainer.accumulate`).
         file: the state; None at step 0, where there is none.
         fingerprint: of the training data.
+        stopped_early: a callback ended the run at this step.
         skipped: why a newer state cannot be used, in sentences; empty if the newest one is used.
     """
 
@@ -36,6 +37,7 @@ class ResumePoint:
     batches: int = 0
     file: Path | None = None
     fingerprint: str = ""
+    stopped_early: bool = False
     skipped: str = ""
 
 
@@ -47,7 +49,8 @@ class StateFiles(CheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:  # noqa: ANN401
         """Write a state with its SHA-256; a `last.ckpt` that it replaces becomes `previous.ckpt`."""
-        write_torch(path, checkpoint, keep=Path(path).with_name(PREVIOUS.name))
+        keep = Path(path).with_name(PREVIOUS.name) if Path(path).name == LAST.name else None
+        write_torch(path, checkpoint, keep=keep)
 
     def load_checkpoint(
         self,
@@ -75,11 +78,11 @@ def resume_point(run_dir: Path) -> ResumePoint:
         if not path.exists() and not path.is_symlink():
             continue
         try:
-            step, batches, fingerprint = _read_state(require_inside(run_dir, path.relative_to(run_dir)))
+            point = _read_state(require_inside(run_dir, path.relative_to(run_dir)))
         except InputError as error:
             problems += error.problems
         else:
-            return ResumePoint(step, batches, path, fingerprint, " ".join(problems))
+            return replace(point, file=path, skipped=" ".join(problems))
     rows = [] if problems else read_index(run_dir)
     if problems or len(rows) > 1:  # one row: killed between the first step checkpoint and the first state
         missing = [f"{run_dir / name} is missing." for name in (LAST, PREVIOUS) if not (run_dir / name).exists()]
@@ -152,8 +155,8 @@ def step_checkpoints(run_dir: Path) -> list[Path]:
     return [found[step] for step in sorted(found)]
 
 
-def _read_state(path: Path) -> tuple[int, int, str]:
-    """Return step, batches and the data's fingerprint of a state, if it can be resumed from."""
+def _read_state(path: Path) -> ResumePoint:
+    """Return where a state stands, if it can be resumed from."""
     content = read_torch(path, what="a state to resume from", mmap=True)
     try:
         step, progress = content["global_step"], content["loops"]["fit_loop"]["epoch_loop.batch_progress"]
@@ -166,7 +169,7 @@ def _read_state(path: Path) -> tuple[int, int, str]:
     if not is_whole or not 0 < step <= batches:
         raise InputError(f"{path} is not a state to resume from (step {step}, batches {batches}): restore it.")
     metadata = checkpoint.of_content(path, content)[1]
-    return step, batches, metadata.fingerprint
+    return ResumePoint(step, batches, path, metadata.fingerprint, content.get("stopped_early") is True)
 
 
 def _what_is_left(run_dir: Path) -> str:

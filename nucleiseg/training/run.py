@@ -1,13 +1,17 @@
-"""One training run: a network, its data and the settings in, a folder with checkpoints and logs out."""
+"""Run a training: a network, its data and settings in, a folder with checkpoints and logs out."""
 
 import logging
 import signal
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ProgressBar
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.profilers import Profiler
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from nucleiseg.data.datamodule import NucleiDataModule
@@ -22,20 +26,19 @@ from nucleiseg.training.callbacks.float32 import Float32Arithmetic
 from nucleiseg.training.callbacks.folder_watch import FolderWatch
 from nucleiseg.training.callbacks.interruption import Interruption
 from nucleiseg.training.callbacks.metrics_log import MetricsLog
-from nucleiseg.training.callbacks.progress_bar import ProgressBar
-from nucleiseg.training.callbacks.sinks import OptionalSink, Sink, TensorBoardSink
-from nucleiseg.training.callbacks.status import Status, how_to_go_on
+from nucleiseg.training.callbacks.progress_bar import StepProgressBar
+from nucleiseg.training.callbacks.status import Status, resume_sentence
 from nucleiseg.training.callbacks.timing import Timing
-from nucleiseg.training.callbacks.validation import Validation
+from nucleiseg.training.callbacks.validation_scores import ValidationScores
+from nucleiseg.training.loggers import MetricsCsv, TensorBoard, guard, has_failed, open_logger
 from nucleiseg.training.module import NucleiModule
 from nucleiseg.training.plan import CheckpointPlan
 from nucleiseg.training.ranks import is_first_rank
 from nucleiseg.training.resume import ResumePoint, StateFiles, resume_point, rows_until, truncate_to
-from nucleiseg.training.schedule import Schedule
 from nucleiseg.training.settings import CheckpointSettings, OptimSettings, TrainerSettings, ValidationSettings
 
 PRECISIONS = {"32": "32-true", "tf32": "32-true", "16-mixed": "16-mixed", "bf16-mixed": "bf16-mixed"}
-"""Lightning's names of `trainer.precision`; what it does not know of, the callback `Float32Arithmetic` does."""
+"""Lightning's names of `trainer.precision`; the callback `Float32Arithmetic` sets the precision of float32 products."""
 
 TERMINATED = 128 + signal.SIGTERM
 """Exit code after SIGTERM, as shells count it."""
@@ -43,11 +46,12 @@ TERMINATED = 128 + signal.SIGTERM
 NOISE = (
     ".*does not have many workers.*",  # the default number of workers is chosen, not forgotten
     ".*your dataloader is not resumable.*",  # its sampler starts at the step
-    ".*module\\(s\\) in eval mode at the start of training.*",  # frozen normalisation is meant to be
-    ".*have no `validation_step`.*",  # a callback validates
+    ".*module\\(s\\) in eval mode at the start of training.*",  # frozen normalization is intended
+    ".*smaller than the logging interval.*",  # short runs are logged at their end
+    ".*recommended to use `self.log.*sync_dist.*",  # all ranks log the same scores
     ".*treespec.*",  # Lightning's own use of torch
 )
-"""Warnings of Lightning that tell the user nothing."""
+"""Warnings of Lightning that are of no use to the user."""
 
 
 def train(
@@ -62,7 +66,10 @@ def train(
     validation: ValidationSettings | None = None,
     seed: int = 0,
     resume: bool = False,
-    tracker: Sink | None = None,
+    callbacks: Sequence[pl.Callback] = (),
+    loggers: Sequence[Logger] = (),
+    profiler: Profiler | None = None,
+    hyperparameters: Mapping[str, Any] | None = None,
 ) -> None:
     """Train a network, from the start or from where a run was stopped.
 
@@ -70,16 +77,19 @@ def train(
 
     Args:
         network: as it is at step 0; a resumed run loads its weights.
-        metadata: what the checkpoints say of it.
+        metadata: stored in every checkpoint.
         datamodule: its `total_steps` and `accumulate` are those of `trainer`, its `seed` is `seed`.
         run_dir: the run's folder; made where missing.
-        optim: optimiser and learning rate.
+        optim: optimizer and learning rate.
         trainer: length, devices, precision.
         checkpoint: when checkpoints are written, and which stay.
         validation: how much is validated.
-        seed: of everything that is drawn.
-        resume: go on with the run in `run_dir`, from step 0 if it has saved nothing yet.
-        tracker: gets rows and pictures as TensorBoard does (`callbacks.trackers`).
+        seed: of everything that is sampled.
+        resume: continue the run in `run_dir`, from step 0 if it has saved nothing yet.
+        callbacks: further callbacks of Lightning.
+        loggers: further loggers of Lightning: they get rows and pictures as TensorBoard does.
+        profiler: of Lightning.
+        hyperparameters: what the loggers log of the configuration.
 
     Raises:
         InputError: if the folder holds a run already (without `resume`), a device is missing, a loss is not finite,
@@ -91,25 +101,45 @@ def train(
     checkpoint, validation = checkpoint or CheckpointSettings(), validation or ValidationSettings()
     point = starting_point(run_dir, trainer, resume)
     plan = CheckpointPlan(trainer.max_steps, checkpoint.every, validation.every_checkpoints, checkpoint.keep)
-    if point.step >= trainer.max_steps:
-        _call_done(run_dir, point.step)
+    if point.step >= trainer.max_steps or point.stopped_early:
+        _mark_done(run_dir, point, trainer.max_steps)
         return
-    datamodule.start_step = point.step
-    schedule = Schedule.of(optim, trainer.max_steps)
-    module = NucleiModule(network, metadata, optim, schedule, seed, fused=trainer.fuses_optimiser)
+    datamodule.start_step, datamodule.val_images = point.step, validation.images
+    datamodule.setup()
+    module = NucleiModule(
+        network,
+        metadata,
+        optim,
+        trainer.max_steps,
+        seed,
+        validation_losses=validation.losses,
+        fused=trainer.fuses_optimizer,
+    )
     with _quiet_lightning():
-        acts = callbacks(run_dir, trainer, plan, validation, point.step, tracker, losses=network.loss_names)
-        fitter = make_trainer(run_dir, trainer, acts)
-        if fitter.is_global_zero:
+        csv = MetricsCsv(run_dir, network.loss_names)
+        every_logger = [csv, *map(guard, [TensorBoard(run_dir, point.step), *loggers])]
+        every_callback = run_callbacks(
+            run_dir, csv, trainer, plan, overlays=validation.overlays, start_step=point.step, more=callbacks
+        )
+        lightning = make_trainer(
+            run_dir, trainer, plan, every_callback, every_logger, profiler, validates=bool(datamodule.val_records)
+        )
+        if lightning.is_global_zero:
             truncate_to(run_dir, point)
-        _fit(fitter, module, datamodule, run_dir / LAST if point.step else None)
+            for logger in every_logger[1:]:
+                open_logger(logger, run_dir, hyperparameters if point.step == 0 else None)
+            lightning.loggers = [logger for logger in every_logger if not has_failed(logger)]
+        _fit(lightning, module, datamodule, run_dir / LAST if point.step else None)
 
 
-def _call_done(run_dir: Path, steps: int) -> None:
+def _mark_done(run_dir: Path, point: ResumePoint, max_steps: int) -> None:
     """Say that nothing is left to do, in the status too: a kill after the last checkpoint left it at `running`."""
-    say(f"{run_dir} has done its {steps} steps already: a larger trainer.max_steps goes on.")
+    if point.stopped_early:
+        say(f"{run_dir} was stopped early by a callback, after step {point.step} of {max_steps}, and is done.")
+    else:
+        say(f"{run_dir} has done its {point.step} steps already: a larger trainer.max_steps continues it.")
     if is_first_rank() and known_status(run_dir).get("state") != "done":
-        Status(run_dir, of=steps, every=1, steps=steps).write("done")
+        Status(run_dir, of=max(max_steps, point.step), every=1, steps=point.step).write("done")
 
 
 def starting_point(run_dir: Path, trainer: TrainerSettings, resume: bool) -> ResumePoint:
@@ -121,7 +151,9 @@ def starting_point(run_dir: Path, trainer: TrainerSettings, resume: bool) -> Res
     """
     if not resume:
         if holds_run(run_dir):
-            raise InputError(f"{run_dir} holds a run already: resume={run_dir} goes on, another folder starts anew.")
+            raise InputError(
+                f"{run_dir} holds a run already: resume={run_dir} continues it, another folder starts a new run."
+            )
         require_inside(run_dir, CHECKPOINTS)
         return ResumePoint()
     point = resume_point(run_dir)
@@ -134,43 +166,71 @@ def starting_point(run_dir: Path, trainer: TrainerSettings, resume: bool) -> Res
     return point
 
 
-def callbacks(
+def run_callbacks(
     run_dir: Path,
-    trainer: TrainerSettings,
+    csv: MetricsCsv,
+    settings: TrainerSettings,
     plan: CheckpointPlan,
-    validation: ValidationSettings,
-    start_step: int = 0,
-    tracker: Sink | None = None,
     *,
-    losses: Sequence[str],
+    overlays: int = 0,
+    start_step: int = 0,
+    more: Sequence[pl.Callback] = (),
 ) -> list[pl.Callback]:
     """Return the callbacks of a run, in the order in which they must act at the end of a step.
 
-    The clock stops first; the log has the step's row before a checkpoint flushes it; the status and the bar tell
-    what the others found.
+    The clock stops first. The log comes after the user's callbacks, which may stop the run: the row of a last step is
+    written with its validation. Status and progress bar show what the others found.
+
+    Args:
+        run_dir: the run's folder.
+        csv: the logger of `metrics.csv`.
+        settings: of the trainer.
+        plan: when checkpoints are written.
+        overlays: how many validation images are shown.
+        start_step: steps that a resumed run has done.
+        more: the user's callbacks; a progress bar among them takes the place of ours.
     """
-    timing = Timing()
-    tensorboard = OptionalSink(TensorBoardSink(run_dir, start_step), "TensorBoard")
-    sinks: list[Sink] = [tensorboard, *([tracker] if tracker else [])]
-    metrics = MetricsLog(run_dir, trainer.log_every, timing, plan.is_checkpoint, sinks, losses)
-    checkpoints = Checkpoints(run_dir, plan, metrics, Validation(validation))
+    timing, scores = Timing(), ValidationScores(overlays)
+    metrics = MetricsLog(csv, settings.log_every, timing, plan.is_checkpoint)
+    checkpoints = Checkpoints(run_dir, plan, metrics, scores)
+    has_bar = any(isinstance(callback, ProgressBar) for callback in more)
     return [
-        Float32Arithmetic(trainer.precision),
+        Float32Arithmetic(settings.precision),
         timing,
         FolderWatch(run_dir),
+        scores,
+        *more,
         metrics,
+        Status(run_dir, plan.max_steps, settings.log_every, start_step, timing),
+        *([] if has_bar else [StepProgressBar(plan.max_steps, timing, metrics)]),
         checkpoints,
-        Status(run_dir, plan.max_steps, trainer.log_every, start_step, timing),
-        Interruption(checkpoints, plan.max_steps),
-        ProgressBar(plan.max_steps, timing, metrics),
+        Interruption(checkpoints),
     ]
 
 
-def make_trainer(run_dir: Path, settings: TrainerSettings, callbacks: list[pl.Callback]) -> pl.Trainer:
-    """Return Lightning's Trainer for one epoch of `max_steps` steps, with our callbacks in place of its own.
+def make_trainer(
+    run_dir: Path,
+    settings: TrainerSettings,
+    plan: CheckpointPlan,
+    callbacks: list[pl.Callback],
+    loggers: Sequence[Logger] = (),
+    profiler: Profiler | None = None,
+    *,
+    validates: bool = True,
+) -> pl.Trainer:
+    """Return Lightning's Trainer for one epoch of `max_steps` steps.
+
+    Args:
+        run_dir: the run's folder.
+        settings: of the trainer.
+        plan: when checkpoints are written and validated.
+        callbacks: of `run_callbacks`.
+        loggers: that of `metrics.csv` first: its folder is `Trainer.log_dir`.
+        profiler: of Lightning; None profiles nothing.
+        validates: there are validation images.
 
     Raises:
-        InputError: if the machine has no such device.
+        InputError: if the machine has no such device, or Lightning refuses a callback.
     """
     try:
         return pl.Trainer(
@@ -187,13 +247,16 @@ def make_trainer(run_dir: Path, settings: TrainerSettings, callbacks: list[pl.Ca
             gradient_clip_val=settings.clip_norm,
             detect_anomaly=settings.detect_anomaly,
             callbacks=callbacks,
+            logger=loggers,
+            log_every_n_steps=settings.log_every,
+            profiler=profiler,
             default_root_dir=run_dir,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
             enable_model_summary=False,
             use_distributed_sampler=False,
-            limit_val_batches=0,
+            # In batches, whatever the epoch; `Checkpoints` has a last step validated that is not a multiple.
+            val_check_interval=plan.every * plan.validate_every * settings.accumulate,
+            check_val_every_n_epoch=None,
+            limit_val_batches=None if validates else 0,
             num_sanity_val_steps=0,
         )
     except MisconfigurationException as error:
@@ -203,21 +266,25 @@ def make_trainer(run_dir: Path, settings: TrainerSettings, callbacks: list[pl.Ca
         ) from error
 
 
-def _fit(fitter: pl.Trainer, module: NucleiModule, datamodule: NucleiDataModule, resume_from: Path | None) -> None:
-    """Fit, and turn Lightning's two ways to leave, and failures of the computer, into what the doors expect."""
+def _fit(trainer: pl.Trainer, module: NucleiModule, datamodule: NucleiDataModule, resume_from: Path | None) -> None:
+    """Fit, and raise what `train` documents where Lightning exits in its own ways or the computer fails."""
     try:
-        fitter.fit(module, datamodule=datamodule, ckpt_path=resume_from, weights_only=True)
+        trainer.fit(module, datamodule=datamodule, ckpt_path=resume_from, weights_only=True)
     except SIGTERMException as error:
         raise SystemExit(TERMINATED) from error
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):  # Lightning exits with 1 while it handles Ctrl-C
             raise KeyboardInterrupt from error
         raise
+    except (MisconfigurationException, ModuleNotFoundError) as error:  # of a callback, a logger or a profiler
+        raise InputError(str(error)) from error
     except Exception as error:
+        if "conditioned on metric" in str(error):  # EarlyStopping's own sentence, which lists the metrics
+            raise InputError(str(error)) from error
         problems = explained(error)
         if problems is None or (isinstance(error, InputError) and problems == error.problems):
             raise
-        raise InputError([*problems, how_to_go_on(Path(fitter.default_root_dir))]) from error
+        raise InputError([*problems, resume_sentence(Path(trainer.default_root_dir))]) from error
 
 
 @contextmanager

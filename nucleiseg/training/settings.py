@@ -4,17 +4,19 @@ Upper bounds are far above what trains anything: they end typing errors that wou
 """
 
 import os
-from collections.abc import Iterator
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import field, fields
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from pydantic import Field
 
+from nucleiseg.errors import InputError
 from nucleiseg.models.precision import Precision, precision_problems
-from nucleiseg.settings import Accepts, AsText, AsTuple, Settings, Share, settings
+from nucleiseg.settings import AsText, Settings, settings, shown
 
 MOST_STEPS = 10_000_000
-"""Optimiser steps: at ten a second more than eleven days; detectron2's longest COCO schedules take 270,000."""
+"""Optimizer steps: at ten per second more than eleven days; detectron2's longest COCO schedules take 270,000."""
 
 Steps = Annotated[int, Field(ge=1, le=MOST_STEPS)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -25,45 +27,48 @@ PROCESSES_PER_CORE = 4
 """Most training processes on the CPU: more than cores already slow each other down."""
 
 
+STUDY_SCHEDULE = {"_target_": "nucleiseg.training.schedule.WarmupMultistep"}
+"""The study's schedule, its arguments being the defaults of the class."""
+
+
 @settings
 class OptimSettings(Settings):
-    """Optimiser and learning rate; the defaults are the study's recipe (detectron2's solver).
+    """Optimizer and learning rate schedule, any of torch's kind; the defaults are the study's (detectron2's solver).
+
+    In the configuration all keys lie beside each other: `_target_` is `target`, and keys that are not named here are
+    `arguments`.
 
     Attributes:
-        name: `sgd` or `adamw`.
-        lr: base learning rate, reached at the end of the warm-up.
-        momentum: of SGD.
-        betas: of AdamW.
-        weight_decay: on weights and biases.
-        weight_decay_norm: on the parameters of normalisation layers.
-        schedule: `multistep` multiplies by `gamma` at each milestone; `cosine` falls to `final_factor`.
-        warmup: length of the linear warm-up, as a fraction of `total_steps` (72 of 2400).
-        warmup_factor: where the warm-up starts, as a fraction of `lr`.
-        milestones: of `multistep`, as fractions of `total_steps` (480, 1200, 1920 and 2160 of 2400).
-        gamma: of `multistep`.
-        final_factor: of `cosine`, as a fraction of `lr`.
-        total_steps: optimiser steps of the whole schedule; None takes `trainer.max_steps`. A resumed run keeps
-            the length it was started with.
+        target: the optimizer's class, a `torch.optim.Optimizer`.
+        lr: base learning rate, which a schedule scales.
+        weight_decay: of weights and biases.
+        weight_decay_norm: of the parameters of normalization layers.
+        arguments: further arguments of the optimizer.
+        schedule: `_target_` of an `LRScheduler`, which is stepped after every optimizer step, and its arguments; a
+            `total_steps` that is null or left out is the length of the run. None: the learning rate stays as it is.
     """
 
-    name: Literal["sgd", "adamw"] = "sgd"
+    target: str = "torch.optim.SGD"
     lr: Positive = 0.01
-    momentum: Fraction = 0.9
-    betas: Annotated[tuple[Fraction, Fraction], AsTuple] = (0.9, 0.999)
     weight_decay: Decay = 1e-4
     weight_decay_norm: Decay = 0.0
-    schedule: Literal["multistep", "cosine"] = "multistep"
-    warmup: Fraction = 0.03
-    warmup_factor: Share = 1e-4
-    milestones: Annotated[
-        tuple[Annotated[float, Field(gt=0, lt=1)], ...],
-        AsTuple,
-        Field(max_length=100),
-        Accepts("a list of up to 100 fractions of the run, each between 0 and 1 (step 480 of 2400 is 0.2)"),
-    ] = (0.2, 0.5, 0.8, 0.9)
-    gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
-    final_factor: Share = 0.0
-    total_steps: Steps | None = None
+    arguments: dict[str, Any] = field(default_factory=lambda: {"momentum": 0.9})
+    schedule: dict[str, Any] | None = field(default_factory=lambda: dict(STUDY_SCHEDULE))
+
+    @classmethod
+    def from_dict(cls, mapping: object, key: str | None = None, *, complete: bool = False) -> Self:
+        """Build from the keys of the configuration; see `Settings.from_dict`."""
+        if not isinstance(mapping, Mapping):
+            raise InputError(
+                f"{key} is {shown(mapping)}; it accepts the keys _target_, lr, weight_decay, weight_decay_norm, "
+                "schedule and arguments of the optimizer."
+            )
+        if "_target_" in mapping:
+            own = {item.name for item in fields(cls)} - {"target", "arguments"}
+            arguments = {name: value for name, value in mapping.items() if name not in {*own, "_target_"}}
+            known = {name: value for name, value in mapping.items() if name in own}
+            mapping = {**known, "target": mapping["_target_"], "arguments": arguments}
+        return super().from_dict(mapping, key, complete=complete)
 
 
 def is_in_cluster() -> bool:
@@ -85,20 +90,21 @@ class TrainerSettings(Settings):
     """Length, devices and precision of a run: what Lightning's Trainer is made with.
 
     Attributes:
-        max_steps: optimiser steps.
+        max_steps: optimizer steps.
         accelerator: `auto` takes a CUDA GPU where there is one, else the CPU. (Matching needs float64, which Apple's
             GPUs do not have.)
         devices: processes, one device each; -1 takes all there are.
         strategy: how several devices work together; `auto` is DDP where there are several.
         num_nodes: computers.
         sync_batchnorm: `model.norm=bn` takes its statistics from the images of all processes, as one process with the
-            whole batch would; on GPUs alone. Frozen and group normalisation have none: it does nothing there.
+            whole batch would; on GPUs alone. It has no effect on frozen and group normalization.
         precision: `32`, `tf32`, `16-mixed` or `bf16-mixed`: see `models.precision`. `32` is exact float32 on GPUs too.
-        accumulate: batches whose gradients are averaged for one optimiser step.
+        accumulate: batches whose gradients are averaged for one optimizer step.
         clip_norm: gradients are scaled down to this norm; None leaves them.
         log_every: steps between two flushes of losses from the device to the log.
         overfit_batches: train on the first so many batches of one process alone; None: on all images.
         detect_anomaly: raise an error at the operation whose gradient is NaN; slow.
+        profiler: one of Lightning's by its short name, or `_target_` of a `Profiler` and its arguments.
     """
 
     max_steps: Steps = 2400
@@ -113,6 +119,7 @@ class TrainerSettings(Settings):
     log_every: Annotated[int, Field(ge=1, le=10_000)] = 10
     overfit_batches: Annotated[int, Field(ge=1, le=10_000)] | None = None
     detect_anomaly: bool = False
+    profiler: Literal["simple", "advanced", "pytorch"] | dict[str, Any] | None = None
 
     def contradictions(self, at: str) -> Iterator[str]:
         """Yield a sentence for what this computer cannot do; see `Settings`."""
@@ -144,11 +151,11 @@ class TrainerSettings(Settings):
         return self.accelerator
 
     @property
-    def fuses_optimiser(self) -> bool:
-        """Whether torch's fused optimiser, one operator a step, can be used.
+    def fuses_optimizer(self) -> bool:
+        """Whether torch's fused optimizer, one operator per step, can be used.
 
-        It undoes the scaling of losses by itself, so Lightning refuses to clip gradients with it in mixed precision;
-        and where losses are scaled, a run could not go on from a checkpoint that was made without it.
+        It unscales the losses itself, so Lightning refuses to clip gradients with it in mixed precision;
+        and where losses are scaled, a run could not resume from a checkpoint that was made without it.
         """
         return not (self.precision == "16-mixed" or (self.precision == "bf16-mixed" and self.clip_norm is not None))
 
@@ -174,7 +181,7 @@ class ValidationSettings(Settings):
         every_checkpoints: validate at every n-th checkpoint, and at the last.
         images: only the first so many validation images; None takes all.
         losses: also compute the five losses on them.
-        overlays: how many of them are drawn into TensorBoard.
+        overlays: how many of them are shown in TensorBoard.
     """
 
     every_checkpoints: Steps = 1

@@ -15,7 +15,14 @@ from nucleiseg.cli.preview import PreviewKeys
 from nucleiseg.cli.train_settings import RunSettings
 from nucleiseg.cli.zoo import ZooKeys
 from nucleiseg.errors import InputError
-from nucleiseg.training.settings import CheckpointSettings, OptimSettings, TrainerSettings, ValidationSettings
+from nucleiseg.training.schedule import Multistep
+from nucleiseg.training.settings import (
+    STUDY_SCHEDULE,
+    CheckpointSettings,
+    OptimSettings,
+    TrainerSettings,
+    ValidationSettings,
+)
 from nucleiseg.transforms.recipe import Recipe
 
 ROOT = Path(__file__).parents[2]
@@ -57,11 +64,13 @@ def test_every_study_composes_and_is_explained(study: str, composed: Callable[..
     assert f"experiment={study}" in (ROOT / "experiments" / study / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("option", ["optim=sgd", "optim=adamw"])
-def test_every_key_of_the_optimiser_can_be_given_with_either(
-    option: str, composed: Callable[..., dict[str, Any]]
-) -> None:
-    assert composed("train", option)["optim"].keys() == {field.name for field in fields(OptimSettings)}
+def test_files_of_callbacks_and_loggers_merge(composed: Callable[..., dict[str, Any]]) -> None:
+    mine = "+callbacks.mine={_target_: pytorch_lightning.callbacks.Timer}"
+    config = composed("train", "callbacks=[early_stopping,ema]", mine, "logger=[wandb,csv]")
+    assert list(config["callbacks"]) == ["early_stopping", "ema", "mine"]
+    assert list(config["logger"]) == ["wandb", "csv"]
+    check(config)
+    assert composed("train")["callbacks"] == composed("train")["logger"] == {}
 
 
 def test_another_launcher_numbers_the_jobs_too() -> None:
@@ -82,7 +91,6 @@ def test_the_missions_overrides_compose(composed: Callable[..., dict[str, Any]])
 @pytest.mark.parametrize(
     ("group", "settings"),
     [
-        ("optim", OptimSettings),
         ("trainer", TrainerSettings),
         ("checkpoint", CheckpointSettings),
         ("validation", ValidationSettings),
@@ -113,6 +121,14 @@ def test_defaults_of_a_command_are_those_of_its_card(
     assert keys.from_dict({**card, **mandatory}, "") == keys(**mandatory)
 
 
+def test_defaults_of_the_optimizer_are_those_of_its_card(composed: Callable[..., dict[str, Any]]) -> None:
+    card = composed("train")["optim"]
+    schedule = {**card.pop("schedule"), "total_steps": 7}
+    assert OptimSettings.from_dict({**card, "schedule": STUDY_SCHEDULE}, "optim") == OptimSettings()
+    assert schedule.pop("_target_") == STUDY_SCHEDULE["_target_"]
+    assert Multistep.from_dict(schedule) == Multistep(total_steps=7)
+
+
 def test_problems_of_all_groups_come_together(composed: Callable[..., dict[str, Any]]) -> None:
     overrides = ("optim.lr=-1", "aug.hflip=2", "data.batch_size=0", "model.rpn.nms=3", "+foo=1", "+trainer.max_step=3")
     with pytest.raises(InputError) as caught:
@@ -132,6 +148,6 @@ def test_a_group_that_is_missing_or_a_scalar_is_named_with_its_keys(
         config["optim"] = given
     with pytest.raises(
         InputError,
-        match=r"^optim is ((null|5); it accepts the keys name|missing; it accepts adamw, sgd)",
+        match=r"^optim is ((null|5); it accepts the keys _target_|missing; it accepts adamw, sgd)",
     ):
         RunSettings.from_config(config)

@@ -155,7 +155,7 @@ def test_what_a_resume_changes_is_written_down(short: dict[str, Any], tmp_path: 
     resume([f"resume={tmp_path}", "trainer.max_steps=2", "trainer.log_every=1"])
     resume([f"resume={tmp_path}"])
     config = OmegaConf.load(tmp_path / "config.yaml")
-    assert (config.trainer.max_steps, config.trainer.log_every, config.optim.total_steps) == (2, 1, 1)
+    assert (config.trainer.max_steps, config.trainer.log_every, config.optim.schedule.total_steps) == (2, 1, 1)
     assert status(tmp_path)["state"] == "done"
     assert len(rows(tmp_path / "metrics.csv")) == 2
 
@@ -170,7 +170,7 @@ def test_a_run_stopped_in_its_data_check_is_resumed(
         patch.setattr(training, "_prepare_data", interrupt)
         train(short, tmp_path)
     assert status(tmp_path)["state"] == "interrupted"
-    assert f"python train.py resume={tmp_path} goes on." in capsys.readouterr().err
+    assert f"python train.py resume={tmp_path} continues it." in capsys.readouterr().err
     resume([f"resume={tmp_path}"])
     assert status(tmp_path)["state"] == "done"
     assert json.loads((tmp_path / "splits.json").read_text())["train"]
@@ -205,7 +205,7 @@ def test_what_the_loop_told_of_its_failure_stays(
     monkeypatch.setattr(Checkpoints, "on_step_end", fail)
     with pytest.raises(InputError, match=r"memory is not enough \(full\)"):
         train(short, tmp_path)
-    assert status(tmp_path) | {"state": "failed", "steps": 1, "of": 3} == status(tmp_path)
+    assert status(tmp_path) | {"state": "failed", "steps": 2, "of": 3} == status(tmp_path)
     assert "memory is not enough (full)" in status(tmp_path)["reason"]
 
 

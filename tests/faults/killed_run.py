@@ -10,7 +10,7 @@ import torch
 from tiny import TinyNetwork, train_tiny
 
 from nucleiseg.training.callbacks import checkpoints
-from nucleiseg.training.callbacks.validation import Validation, ValidationResult
+from nucleiseg.training.callbacks.validation_scores import ValidationScores
 
 STEPS, EVERY = 12, 3
 MOMENTS = ("step", "step checkpoint", "last.ckpt", "validation", "before index.csv", "after index.csv")
@@ -41,7 +41,7 @@ def main(folder: Path, moment: str, count: int, seconds: float) -> None:
             come_by("step" if self.training else "validation")
             return super().losses(*arguments)
 
-    save, write_rows, run = torch.save, checkpoints.write_rows, Validation.run
+    save, write_rows, start = torch.save, checkpoints.write_rows, ValidationScores.on_validation_start
 
     def half_saved(content: dict[str, Any], target: object, **keywords: object) -> None:
         save(content, target, **keywords)
@@ -52,10 +52,11 @@ def main(folder: Path, moment: str, count: int, seconds: float) -> None:
         write_rows(*arguments)
         come_by("after index.csv")
 
-    def validate(*arguments: Any) -> ValidationResult | None:  # noqa: ANN401
+    def start_validation(*arguments: Any) -> None:  # noqa: ANN401
         come_by("validation")
-        return run(*arguments)
+        start(*arguments)
 
-    torch.save, checkpoints.write_rows, Validation.run = half_saved, write_index, validate  # type: ignore[assignment]
+    torch.save, checkpoints.write_rows = half_saved, write_index  # type: ignore[assignment]
+    ValidationScores.on_validation_start = start_validation  # type: ignore[method-assign]
     torch.set_num_threads(1)
     train_tiny(folder, STEPS, resume=True, network=Network(), every=EVERY, log_every=2)

@@ -12,9 +12,9 @@ from tiny import TinyNetwork, final_weights, read, train_tiny, what_was_computed
 
 from nucleiseg.errors import InputError
 from nucleiseg.models.weights.torch_files import read_torch, write_torch
-from nucleiseg.training.settings import OptimSettings
+from nucleiseg.training.settings import STUDY_SCHEDULE, OptimSettings
 
-OPTIM = OptimSettings(lr=0.05, total_steps=8)
+OPTIM = OptimSettings(lr=0.05, schedule={**STUDY_SCHEDULE, "total_steps": 8})
 
 CONTENT = {"weights": torch.arange(5000, dtype=torch.float32), "step": 3}
 

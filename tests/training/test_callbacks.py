@@ -9,14 +9,12 @@ import numpy as np
 import pytest
 import torch
 from tiny import LOSSES, TinyNetwork, read, train_tiny
-from torch import nn
 
 from nucleiseg.training.callbacks import progress_bar, status, timing
 from nucleiseg.training.callbacks.metrics_log import MetricsLog
-from nucleiseg.training.callbacks.progress_bar import ProgressBar
-from nucleiseg.training.callbacks.sinks import Rows
+from nucleiseg.training.callbacks.progress_bar import StepProgressBar
 from nucleiseg.training.callbacks.timing import Timing
-from nucleiseg.training.eval_mode import eval_mode
+from nucleiseg.training.loggers import MetricsCsv
 from nucleiseg.training.tables import as_text
 
 
@@ -29,24 +27,6 @@ def test_losses_round_trip_through_text() -> None:
         "time/step": "0.1235",
         "step": "3",
     }
-
-
-def test_nothing_is_left_of_a_look() -> None:
-    network = nn.Sequential(nn.BatchNorm2d(3), nn.Sequential(nn.BatchNorm2d(3)).eval())
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    torch.manual_seed(0)
-    expected = torch.rand(3)
-    torch.manual_seed(0)
-    with pytest.raises(KeyError), eval_mode(network):
-        assert not any(module.training for module in network.modules())
-        assert not network(torch.rand(2, 3, 4, 4)).requires_grad
-        raise KeyError
-    assert torch.equal(torch.rand(3), expected)
-    assert network.training
-    assert network[0].training
-    assert not network[1].training
-    assert not network[1][0].training
-    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
 class Clock:
@@ -79,55 +59,54 @@ def test_time_of_a_step_with_its_wait_and_without_pauses(monkeypatch: pytest.Mon
     assert watch.typical_step == (33 + 132) / 2
 
 
-class SlowSink:
-    """A sink that needs 1000 s for whatever it does."""
+class SlowCsv(MetricsCsv):
+    """A logger that needs 1000 s to write."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, run_dir: Path, clock: Clock) -> None:
+        super().__init__(run_dir, LOSSES)
         self.clock = clock
 
-    def open(self) -> None:
+    def save(self) -> None:
+        super().save()
         self.clock.run(1000)
-
-    def log(self, rows: Rows) -> None:
-        self.clock.run(1000)
-
-    def close(self, *, failed: bool) -> None:
-        """Nothing to close."""
 
 
 def test_writing_is_no_steps_time_and_waiting_for_the_device_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each step: 1 s for data, 10 s of work; after two of them 300 s of the device, then a sink's and the status'."""
+    """Each step: 1 s for data, 10 s of work; after two of them 300 s of the device, then a logger's and the status'."""
     clock = Clock(monkeypatch)
 
     def reduce(losses: torch.Tensor, reduce_op: str) -> torch.Tensor:
         clock.run(300)
         return losses
 
+    csv = SlowCsv(tmp_path, clock)
     trainer = SimpleNamespace(
         accumulate_grad_batches=1,
         global_step=0,
         is_global_zero=True,
+        should_stop=False,
+        loggers=[csv],
         strategy=SimpleNamespace(reduce=reduce),
         optimizers=[SimpleNamespace(param_groups=[{"lr": 0.1}])],
     )
     module = SimpleNamespace(device=torch.device("cpu"))
     monkeypatch.setattr(status, "write_json", lambda *_: clock.run(5000))
     watch = Timing()
-    log = MetricsLog(tmp_path, 2, watch, lambda _: False, [SlowSink(clock)], LOSSES)
-    acts = [watch, log, status.Status(tmp_path, of=4, every=2, timing=watch)]
-    for act in reversed(acts):  # the clock last: setting up is not measured
-        act.on_train_start(trainer, module)
+    log = MetricsLog(csv, 2, watch, lambda _: False)
+    callbacks = [watch, log, status.Status(tmp_path, of=4, every=2, timing=watch)]
+    for callback in reversed(callbacks):  # the clock last: setting up is not measured
+        callback.on_train_start(trainer, module)
     losses = {"losses": torch.ones(6)}
     for batch in range(4):
         clock.run(1)
-        for act in acts:
-            act.on_train_batch_start(trainer, module, ([], []), batch)
+        for callback in callbacks:
+            callback.on_train_batch_start(trainer, module, ([], []), batch)
         clock.run(10)
         trainer.global_step += 1
-        for act in acts:
-            act.on_train_batch_end(trainer, module, losses, ([], []), batch)
+        for callback in callbacks:
+            callback.on_train_batch_end(trainer, module, losses, ([], []), batch)
     rows = read(tmp_path / "metrics.csv")
     assert [float(row["time/step"]) for row in rows] == [11, 311, 11, 311]
     assert [float(row["time/data"]) for row in rows] == [1, 1, 1, 1]
@@ -138,7 +117,7 @@ def test_plain_lines_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     now = 0.0
     monkeypatch.setattr(progress_bar.time, "monotonic", lambda: now)
     watch = SimpleNamespace(typical_step=2.0, data_seconds=0.012)
-    bar = ProgressBar(2400, watch, SimpleNamespace(latest={"train/loss": 1.2341, "lr": 0.01}))
+    bar = StepProgressBar(2400, watch, SimpleNamespace(latest={"train/loss": 1.2341, "lr": 0.01}))
     trainer = SimpleNamespace(is_global_zero=True, global_step=0)
     bar.on_train_start(trainer, None)
     for step in range(1, 13):
@@ -150,7 +129,7 @@ def test_plain_lines_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
 
 def test_the_first_line_has_no_loss_yet() -> None:
-    bar = ProgressBar(10, SimpleNamespace(typical_step=1.0, data_seconds=0.0), SimpleNamespace(latest={}))
+    bar = StepProgressBar(10, SimpleNamespace(typical_step=1.0, data_seconds=0.0), SimpleNamespace(latest={}))
     assert bar.describe(4) == "1.00 s/step  data 0.00 s  ETA 6 s"
 
 

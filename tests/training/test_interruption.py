@@ -154,13 +154,16 @@ def test_handlers_are_restored(tmp_path: Path) -> None:
 def test_ranks_agree_on_the_step(is_first: bool) -> None:
     """A rank that got no signal stops after the same step as the one that did."""
     saved: list[int] = []
-    checkpoints = SimpleNamespace(save_progress=lambda trainer, module, step: saved.append(step))
+    checkpoints = SimpleNamespace(
+        save_progress=lambda trainer, module, step: saved.append(step), awaits_validation=False
+    )
     agreed = [False, True]
     trainer = SimpleNamespace(
         is_global_zero=is_first,
+        should_stop=False,
         strategy=SimpleNamespace(reduce_boolean_decision=lambda decision, all: agreed.pop(0)),  # noqa: A006
     )
-    interruption = Interruption(checkpoints, max_steps=10)  # type: ignore[arg-type]
+    interruption = Interruption(checkpoints)  # type: ignore[arg-type]
     module = NucleiModule.__new__(NucleiModule)
     interruption.on_step_end(trainer, module, 1)
     with pytest.raises(SystemExit) as stop:

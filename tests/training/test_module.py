@@ -6,14 +6,13 @@ from tiny import LOSSES, TinyNetwork, make_data
 from torch import nn
 
 from nucleiseg.models.checkpoint import Metadata
-from nucleiseg.training.module import NucleiModule, parameter_groups
-from nucleiseg.training.schedule import Schedule
+from nucleiseg.training.module import NucleiModule
+from nucleiseg.training.optimizers import parameter_groups
 from nucleiseg.training.settings import OptimSettings
 
 
 def make_module(**optim: object) -> NucleiModule:
-    settings = OptimSettings(**optim)
-    return NucleiModule(TinyNetwork(), Metadata(model={}), settings, Schedule.of(settings, 100))
+    return NucleiModule(TinyNetwork(), Metadata(model={}), OptimSettings(**optim), 100)
 
 
 def test_norms_are_not_decayed_and_frozen_parameters_are_left_out() -> None:
@@ -40,15 +39,18 @@ def test_a_step_returns_the_sum_and_its_parts() -> None:
     assert float(output["losses"][0]) == pytest.approx(float(output["losses"][1:].sum()))
 
 
+ADAMW = {"target": "torch.optim.AdamW", "arguments": {"betas": (0.9, 0.98)}}
+
+
 @pytest.mark.parametrize(
-    ("name", "kind", "expected"),
+    ("optim", "kind", "expected"),
     [
-        ("sgd", torch.optim.SGD, {"momentum": 0.9, "weight_decay": 1e-4, "nesterov": False}),
-        ("adamw", torch.optim.AdamW, {"betas": (0.9, 0.999), "weight_decay": 1e-4}),
+        ({}, torch.optim.SGD, {"momentum": 0.9, "weight_decay": 1e-4, "nesterov": False}),
+        (ADAMW, torch.optim.AdamW, {"betas": (0.9, 0.98), "weight_decay": 1e-4}),
     ],
 )
-def test_optimisers(name: str, kind: type, expected: dict[str, object]) -> None:
-    configured = make_module(name=name, lr=0.5).configure_optimizers()
+def test_optimizers(optim: dict[str, object], kind: type, expected: dict[str, object]) -> None:
+    configured = make_module(lr=0.5, **optim).configure_optimizers()
     optimizer = configured["optimizer"]
     assert type(optimizer) is kind
     assert {key: optimizer.param_groups[0][key] for key in expected} == expected
@@ -58,11 +60,16 @@ def test_optimisers(name: str, kind: type, expected: dict[str, object]) -> None:
     assert optimizer.param_groups[0]["fused"] is True
 
 
-@pytest.mark.parametrize("name", ["sgd", "adamw"])
-def test_the_fused_optimiser_takes_the_same_steps(name: str) -> None:
+def test_without_a_schedule_the_rate_stays() -> None:
+    optimizer = make_module(lr=0.5, schedule=None).configure_optimizers()
+    assert optimizer.param_groups[0]["lr"] == 0.5
+
+
+@pytest.mark.parametrize("optim", [{}, ADAMW], ids=["sgd", "adamw"])
+def test_the_fused_optimizer_takes_the_same_steps(optim: dict[str, object]) -> None:
     weights = []
     for fused in (True, False):
-        module = make_module(name=name, lr=0.5)
+        module = make_module(lr=0.5, **optim)
         module.fused = fused
         optimizer = module.configure_optimizers()["optimizer"]
         assert optimizer.param_groups[0]["fused"] is (True if fused else None)

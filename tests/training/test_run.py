@@ -18,7 +18,7 @@ from nucleiseg.errors import InputError
 from nucleiseg.run_tables import metrics_columns
 from nucleiseg.structures import Target
 from nucleiseg.training import tables
-from nucleiseg.training.settings import OptimSettings, ValidationSettings
+from nucleiseg.training.settings import STUDY_SCHEDULE, OptimSettings, ValidationSettings
 
 
 def status(folder: Path) -> dict[str, Any]:
@@ -172,7 +172,15 @@ def test_accumulated_steps_resume_exactly(tmp_path: Path) -> None:
 
 
 def test_adamw_with_cosine_and_clipping_resumes_exactly(tmp_path: Path) -> None:
-    arguments = {"optim": OptimSettings(name="adamw", schedule="cosine", lr=0.01), "clip_norm": 1.0}
+    arguments = {
+        "optim": OptimSettings(
+            target="torch.optim.AdamW",
+            lr=0.01,
+            arguments={},
+            schedule={"_target_": "nucleiseg.training.schedule.WarmupCosine"},
+        ),
+        "clip_norm": 1.0,
+    }
     train_tiny(tmp_path / "whole", **arguments)
     with pytest.raises(RuntimeError, match="killed"):
         train_tiny(tmp_path / "broken", network=TinyNetwork(fails_after=5), **arguments)
@@ -213,7 +221,7 @@ def test_tensorboards_file_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_finished_run_can_be_lengthened(reference: Path, tmp_path: Path) -> None:
     """As if it had been planned so, but for the validated checkpoint at its first end."""
-    optim = OptimSettings(lr=0.05, total_steps=6)
+    optim = OptimSettings(lr=0.05, schedule={**STUDY_SCHEDULE, "total_steps": 6})
     train_tiny(tmp_path / "long", 9, optim=optim, every=3)
     train_tiny(tmp_path / "short", 6, optim=OptimSettings(lr=0.05), every=3)
     train_tiny(tmp_path / "short", 9, optim=OptimSettings(lr=0.05), every=3, resume=True)
@@ -348,7 +356,7 @@ def test_an_interrupted_run_says_so_and_goes_on(
     if number == signal.SIGTERM:
         assert caught.value.code == 143
     assert status(tmp_path)["state"] == "interrupted"
-    assert f"python train.py resume={tmp_path} goes on." in status(tmp_path)["reason"]
+    assert f"python train.py resume={tmp_path} continues it." in status(tmp_path)["reason"]
     assert [row["step"] for row in read(tmp_path / "metrics.csv")][:3] == ["1", "2", "3"]
     train_tiny(tmp_path, resume=True)
     assert_same_run(tmp_path, reference)

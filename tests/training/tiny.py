@@ -7,10 +7,14 @@ As a script, it trains a real but narrow Mask R-CNN in a process of its own, whi
 
 import csv
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
+import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.profilers import Profiler
 from torch import Tensor, nn
 
 from nucleiseg.data.datamodule import NucleiDataModule
@@ -21,7 +25,6 @@ from nucleiseg.models.config import DetectionConfig, LossWeights, MaskConfig, Mo
 from nucleiseg.models.mask_rcnn import MaskRCNN, build
 from nucleiseg.structures import Prediction, Target
 from nucleiseg.training import run
-from nucleiseg.training.callbacks.sinks import Sink
 from nucleiseg.training.settings import CheckpointSettings, OptimSettings, TrainerSettings, ValidationSettings
 from nucleiseg.transforms.preprocessing import Preprocessing
 from nucleiseg.transforms.recipe import Recipe, Resize
@@ -131,7 +134,10 @@ def train_tiny(
     every: int = 2,
     keep: int | None = None,
     validation: ValidationSettings | None = None,
-    tracker: Sink | None = None,
+    callbacks: Sequence[pl.Callback] = (),
+    loggers: Sequence[Logger] = (),
+    hyperparameters: Mapping[str, object] | None = None,
+    lightning_profiler: Profiler | None = None,
     **trainer: object,
 ) -> TinyNetwork:
     """Train a network, by default a tiny one, into `folder`, and return it."""
@@ -153,7 +159,10 @@ def train_tiny(
         validation=validation or ValidationSettings(),
         seed=5,
         resume=resume,
-        tracker=tracker,
+        callbacks=callbacks,
+        loggers=loggers,
+        hyperparameters=hyperparameters,
+        profiler=lightning_profiler,
     )
     return network
 

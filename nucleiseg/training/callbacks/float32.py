@@ -1,4 +1,4 @@
-"""What `trainer.precision` says of float32, which Lightning leaves to PyTorch's settings."""
+"""Set the precision of float32 products for a run, which Lightning leaves to PyTorch's settings."""
 
 from contextlib import ExitStack
 
@@ -30,5 +30,5 @@ class Float32Arithmetic(pl.Callback):
         self._until_the_end.close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Do so after an error or Ctrl-C, too: there is no teardown then."""
+        """Restore it after an error or Ctrl-C, when Lightning calls no teardown."""
         self._until_the_end.close()

@@ -6,6 +6,7 @@ from contextlib import suppress
 from types import FrameType
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from nucleiseg.progress import say
@@ -14,20 +15,20 @@ from nucleiseg.training.callbacks.step import StepCallback
 from nucleiseg.training.module import NucleiModule
 
 
-class Interruption(StepCallback):
+class Interruption(StepCallback, Checkpoint):
     """Stop a run after the step in which Ctrl-C or SIGTERM came, with that step in `last.ckpt`.
+
+    A `Checkpoint` to Lightning, so that it acts after the callbacks that write.
 
     A second signal stops at once. Lightning would stop in the middle of a step after Ctrl-C, and after SIGTERM without
     a checkpoint; its handler also calls a collective operation wherever a process of the run happens to be.
 
     Args:
         checkpoints: writes `last.ckpt`.
-        max_steps: the last step of the run, which ends by itself.
     """
 
-    def __init__(self, checkpoints: Checkpoints, max_steps: int) -> None:
+    def __init__(self, checkpoints: Checkpoints) -> None:
         self.checkpoints = checkpoints
-        self.max_steps = max_steps
         self._signal: int | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -39,7 +40,16 @@ class Interruption(StepCallback):
                     signal.signal(number, self._handle)
 
     def on_step_end(self, trainer: pl.Trainer, module: pl.LightningModule, step: int) -> None:
-        """Stop if any rank was asked to; all agree on the step, since all ask each other after each one.
+        """Stop if any rank has received a signal; a step that is validated is stopped after its validation."""
+        if not self.checkpoints.awaits_validation:
+            self._stop_if_asked(trainer, module, step)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop after the validation, whose step `Checkpoints` has written."""
+        self._stop_if_asked(trainer, pl_module, trainer.global_step)
+
+    def _stop_if_asked(self, trainer: pl.Trainer, module: pl.LightningModule, step: int) -> None:
+        """Save the step and stop; all ranks agree on the step, since they ask each other after each one.
 
         Raises:
             KeyboardInterrupt: on the first rank, after Ctrl-C.
@@ -47,7 +57,8 @@ class Interruption(StepCallback):
             SystemExit: on other ranks, with 0: Lightning kills the first rank when another one fails.
         """
         assert isinstance(module, NucleiModule)
-        if not trainer.strategy.reduce_boolean_decision(self._signal is not None, all=False) or step == self.max_steps:
+        is_asked = trainer.strategy.reduce_boolean_decision(self._signal is not None, all=False)
+        if not is_asked or trainer.should_stop:  # the latter: the run ends anyway
             return
         self.checkpoints.save_progress(trainer, module, step)
         if not trainer.is_global_zero:

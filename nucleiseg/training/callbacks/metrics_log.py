@@ -1,72 +1,52 @@
-"""A row for each step in `metrics.csv`, TensorBoard and whatever else takes it, written every few steps."""
+"""A row for each step, sent to all loggers every few steps."""
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 
-from nucleiseg.run_folder import INDEX, METRICS
-from nucleiseg.run_tables import loss_columns, metrics_columns
+from nucleiseg.run_folder import INDEX
 from nucleiseg.training.callbacks.folder_watch import FolderLostError
 from nucleiseg.training.callbacks.loss_buffer import LossBuffer
-from nucleiseg.training.callbacks.sinks import Sink
 from nucleiseg.training.callbacks.step import StepCallback
 from nucleiseg.training.callbacks.timing import Timing
 from nucleiseg.training.divergence import first_not_finite, stop_at
+from nucleiseg.training.loggers import MetricsCsv, close_logger, draw
 from nucleiseg.training.module import Batch
-from nucleiseg.training.tables import append_rows, as_text
 
 
 class MetricsLog(StepCallback):
-    """Writes what happened in each step; a loss that is not finite stops the run at the next flush.
+    """Log the losses, learning rate and times of each step; stop the run at a loss that is not finite.
+
+    Not by Lightning's own logging of `self.log`, which would log one step of `log_every`, and of one rank.
 
     Args:
-        run_dir: the run's folder.
+        csv: the logger of `metrics.csv`, one of the trainer's.
         log_every: steps between two flushes.
-        timing: where the seconds come from.
-        is_checkpoint: whether a checkpoint follows a step: `Checkpoints` then flushes the log itself, so that the
-            step's row carries the validation.
-        sinks: who gets the rows beside `metrics.csv`, on the first rank of a running fit.
-        losses: the network's `loss_names`.
+        timing: measures the times.
+        is_checkpoint: whether a checkpoint is written after a step: `Checkpoints` then flushes the log itself, so that
+            the step's row has the columns of its validation.
 
     Attributes:
         latest: the last row that was fetched from the device.
     """
 
-    def __init__(
-        self,
-        run_dir: Path,
-        log_every: int,
-        timing: Timing,
-        is_checkpoint: Callable[[int], bool],
-        sinks: Sequence[Sink] = (),
-        losses: Sequence[str] = (),
-    ) -> None:
-        self.path = run_dir / METRICS
+    def __init__(self, csv: MetricsCsv, log_every: int, timing: Timing, is_checkpoint: Callable[[int], bool]) -> None:
+        self.csv = csv
         self.log_every = log_every
         self.timing = timing
         self.is_checkpoint = is_checkpoint
-        self.sinks = sinks
         self.latest: dict[str, float] = {}
-        self._is_open = False
-        self._columns = metrics_columns(losses)
-        self._buffer = LossBuffer(loss_columns("train", losses))
+        self._buffer = LossBuffer(csv.losses)
         self._unwritten: list[dict[str, float]] = []
         self._lr = 0.0
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Open the sinks, on the first rank alone."""
-        self._is_open = trainer.is_global_zero
-        for sink in self.sinks if self._is_open else ():
-            sink.open()
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
-        """Remember the learning rate: when the step ends, the optimiser has the next one's already."""
+        """Keep the learning rate: when the step ends, the optimizer has the next one's already."""
         self._lr = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_batch_end(
@@ -82,21 +62,19 @@ class MetricsLog(StepCallback):
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_step_end(self, trainer: pl.Trainer, module: pl.LightningModule, step: int) -> None:
-        """Close the step's row; flush where it is time."""
+        """Close the step's row; flush after every `log_every` steps."""
         times = {"time/step": self.timing.step_seconds, "time/data": self.timing.data_seconds}
         self._buffer.close({"step": step, "lr": self._lr, **times})
-        if step % self.log_every == 0 and not self.is_checkpoint(step):
+        if step % self.log_every == 0 and not (self.is_checkpoint(step) or trainer.should_stop):
             rows = self.fetch(trainer)
             with self.timing.paused():
-                self.write(rows)
+                self.write(trainer, rows)
 
     def fetch(self, trainer: pl.Trainer) -> list[dict[str, float]]:
-        """Return the rows since the last flush; what stops the run before they are written leaves them to be written.
-
-        It waits for the device, which the last row's seconds count.
+        """Return the rows since the last flush, with one copy from the device, which the last row's seconds count.
 
         Raises:
-            InputError: telling of a loss that is not finite; the rows up to it are kept for `on_exception`.
+            InputError: naming a loss that is not finite; the rows up to it are kept for `on_exception`.
         """
         with self.timing.finishing_step():
             rows, images = self._buffer.fetch(trainer)
@@ -110,47 +88,46 @@ class MetricsLog(StepCallback):
         self.latest = rows[-1]
         return rows
 
-    def write(self, rows: list[dict[str, float]], *, sync: bool = False) -> None:
-        """Write rows to the CSV file and hand them to the sinks, on the first rank alone.
+    def write(self, trainer: pl.Trainer, rows: list[dict[str, float]], *, sync: bool = False) -> None:
+        """Send rows to the loggers, on the first rank alone.
 
         Args:
-            rows: as `fetch` returned them, with the `val/` columns where there are any.
-            sync: have the CSV file on the disk before it returns.
+            trainer: has the loggers.
+            rows: as `fetch` returned them, with the `val/` columns after a validation.
+            sync: have `metrics.csv` on the disk before it returns.
         """
         self._unwritten = []
-        if not (self._is_open and (rows or self.path.exists())):  # a header alone would look like a run with steps
+        if not trainer.is_global_zero:
             return
-        append_rows(self.path, self._columns, [as_text(row) for row in rows], sync=sync)
-        for sink in self.sinks:
-            sink.log(rows)
+        for logger in trainer.loggers if rows else ():
+            for row in rows:
+                logger.log_metrics({tag: value for tag, value in row.items() if tag != "step"}, int(row["step"]))
+            logger.save()
+        if sync:
+            self.csv.write(sync=True)
+
+    def draw(self, trainer: pl.Trainer, name: str, picture: np.ndarray, step: int) -> None:
+        """Show a (H, W, 3) uint8 RGB picture of a validation image, on the first rank alone."""
+        for logger in trainer.loggers if trainer.is_global_zero else ():
+            draw(logger, f"val/{name}", picture, step)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Close the sinks."""
-        self._close(failed=False)
+        """Close the loggers that Lightning leaves open."""
+        self._close(trainer, failed=False)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Write the rows that one wants to see now; not those whose means would need the other ranks."""
+        """Write the rows that led to the exception; not those whose means would need the other ranks."""
         with suppress(OSError, RuntimeError):  # a full disk or a broken device must not hide the exception
             rows = self._buffer.fetch(trainer)[0] if trainer.world_size == 1 else []
             if not isinstance(exception, FolderLostError):
-                self.write([*self._unwritten, *rows])
-        self._close(failed=True)
+                self.write(trainer, [*self._unwritten, *rows])
+        self._close(trainer, failed=True)
 
     @property
     def has_checkpoints(self) -> bool:
         """Whether the run has written a step checkpoint."""
-        return self.path.with_name(INDEX.name).exists()
+        return self.csv.path.with_name(INDEX.name).exists()
 
-    def draw(self, name: str, picture: np.ndarray, step: int) -> None:
-        """Show a (H, W, 3) uint8 RGB picture of a validation image."""
-        for sink in self.sinks if self._is_open else ():
-            sink.draw(f"val/{name}", picture, step)
-
-    def _close(self, *, failed: bool) -> None:
-        """Close all sinks, also where one cannot; what stops them after an exception must not hide it."""
-        sinks, self._is_open = self.sinks if self._is_open else (), False
-        with ExitStack() as stack:
-            for sink in reversed(sinks):
-                if failed:
-                    stack.enter_context(suppress(Exception))
-                stack.callback(sink.close, failed=failed)
+    def _close(self, trainer: pl.Trainer, *, failed: bool) -> None:
+        for logger in trainer.loggers if trainer.is_global_zero else ():
+            close_logger(logger, failed=failed)

@@ -4,6 +4,7 @@ import sys
 import time
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -13,7 +14,7 @@ from nucleiseg.training.callbacks.step import StepCallback
 from nucleiseg.training.callbacks.timing import Timing
 
 
-class ProgressBar(StepCallback):
+class StepProgressBar(StepCallback, ProgressBar):
     """Shows steps, loss, learning rate, seconds per step and the time left, on the first rank alone.
 
     The loss is the last that was flushed: asking the device at every step would slow it down.
@@ -25,16 +26,26 @@ class ProgressBar(StepCallback):
     """
 
     def __init__(self, of: int, timing: Timing, metrics: MetricsLog) -> None:
+        super().__init__()
+        self.is_enabled = True
         self.of = of
         self.timing = timing
         self.metrics = metrics
         self._bar: Progress | None = None
         self._last_line = 0.0
 
+    def disable(self) -> None:
+        """Show nothing: Lightning calls this on all ranks but the first."""
+        self.is_enabled = False
+
+    def enable(self) -> None:
+        """Show the progress again."""
+        self.is_enabled = True
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the bar where there is a terminal."""
         self._last_line = time.monotonic()
-        if not (trainer.is_global_zero and sys.stderr.isatty()):
+        if not (self.is_enabled and sys.stderr.isatty()):
             return
         columns = (TextColumn("Training"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self._bar = Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True))
@@ -45,7 +56,7 @@ class ProgressBar(StepCallback):
         """Move the bar, or print a line when it is time."""
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=step, description=self.describe(step))
-        elif trainer.is_global_zero and (step == self.of or time.monotonic() - self._last_line >= PLAIN_INTERVAL):
+        elif self.is_enabled and (step == self.of or time.monotonic() - self._last_line >= PLAIN_INTERVAL):
             self._last_line = time.monotonic()
             say(f"step {step}/{self.of}  {self.describe(step)}")
 
@@ -54,7 +65,7 @@ class ProgressBar(StepCallback):
         self._close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Leave the bar as it is, so that what is said about the exception stands below."""
+        """Leave the bar as it is, so that the error message stands below it."""
         self._close()
 
     def describe(self, step: int) -> str:

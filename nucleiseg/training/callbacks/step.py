@@ -1,4 +1,4 @@
-"""What the callbacks share: optimiser steps instead of batches."""
+"""Base of callbacks that act after an optimizer step instead of a batch."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from nucleiseg.training.module import Batch
 
 
 class StepCallback(pl.Callback):
-    """A callback that acts when an optimiser step is done, however many batches it took."""
+    """A callback that acts when an optimizer step is done, however many batches it took."""
 
     def on_step_end(self, trainer: pl.Trainer, module: pl.LightningModule, step: int) -> None:
-        """Act on the end of a step; `step` counts the optimiser steps done, from 1."""
+        """Act on the end of a step; `step` counts the optimizer steps done, from 1."""
 
     def on_train_batch_end(
         self,

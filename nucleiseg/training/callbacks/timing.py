@@ -17,11 +17,11 @@ RECENT = 50
 
 
 class Timing(StepCallback):
-    """Measures each optimiser step from the end of the one before; before the callbacks that write.
+    """Measure each optimizer step from the end of the one before; acts before the callbacks that write.
 
     On a GPU the launch of kernels is measured; the network waits for the device several times in a step (NMS,
     sampling), so that the numbers stay close, and what the device has left to do when the losses are fetched counts
-    to the step that has just ended. Writing (logs, trackers, checkpoints) is no step's.
+    to the step that has just ended. The time of writing (logs, trackers, checkpoints) is left out.
 
     Attributes:
         step_seconds: wall-clock time of the last step, with its wait for data.
@@ -42,6 +42,10 @@ class Timing(StepCallback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
+        self.restart()
+
+    def restart(self) -> None:
+        """Let the next step begin now: the time of a validation belongs to none."""
         self._step_start = self._batch_end = time.perf_counter()
 
     def on_train_batch_start(
@@ -70,7 +74,7 @@ class Timing(StepCallback):
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Stop the clock: the time of writing, validation and checkpoints is no step's. Pauses do not nest."""
+        """Stop the clock while logs and checkpoints are written. Pauses do not nest."""
         start = time.perf_counter()
         try:
             yield
