@@ -141,4 +141,4 @@ def draw_demo(folder: Path) -> None:
     """Render the demo's images with their masks into a folder, and log that they are synthetic."""
     write_folders(DEMO, folder)
     say(f"Drew {DEMO.images} images with their masks into {folder}.")
-    say("NOTE: they are DRAWN, not photographed. What is found in them says nothing about real tissue.")
+    say("NOTE: they are SYNTHETIC, not photographed. What is found in them says nothing about real tissue.")

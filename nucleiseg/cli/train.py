@@ -166,7 +166,9 @@ def _prepare_data(settings: RunSettings) -> NucleiDataModule:
         image_sizes(datamodule), getattr(datamodule.reader, "bits", None), datamodule.mpp
     )
     if datamodule.reader.synthetic:
-        say("NOTE: the data are DRAWN, not photographed. Whatever this run measures says nothing about real tissue.")
+        say(
+            "NOTE: the data are SYNTHETIC, not photographed. Whatever this run measures says nothing about real tissue."
+        )
     return datamodule
 
 

@@ -37,6 +37,12 @@ def test_overfit_learns_one_image(
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
 
 
+def test_profiler_writes_its_report_into_the_run(composed: Composed, tiny: list[str], tmp_path: Path) -> None:
+    short = ["trainer.max_steps=2", "checkpoint.every=2", "data.val=none"]
+    train(composed("train", "debug=profiler", *tiny, *short), tmp_path)
+    assert "run_training_batch" in (tmp_path / "fit-profile.txt").read_text()
+
+
 def test_anomaly_names_the_operation(
     composed: Composed, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,12 +57,12 @@ def test_demo_is_drawn_where_there_is_no_such_folder(
     images.rename("demo")
     assert predict(**keys, output="own") == 0
     assert (Path("own") / "images.json").read_text().count("a.png") == 1
-    assert "DRAWN" not in capsys.readouterr().err
+    assert "SYNTHETIC" not in capsys.readouterr().err
     Path("demo").rename("elsewhere")
     assert predict(**keys, output="drawn") == 0
     assert [image["id"] for image in json.loads((Path("drawn") / "images.json").read_text())] == [1, 2]
     assert (Path("drawn") / "images.json").read_text().count("demo_000/images/demo_000.png") == 1
-    assert "they are DRAWN, not photographed" in capsys.readouterr().err
+    assert "they are SYNTHETIC, not photographed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

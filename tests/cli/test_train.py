@@ -43,7 +43,7 @@ def test_train_resume_and_predict(
     said = capsys.readouterr().err
     assert f"The run's folder: {run}\n" in said
     assert said.endswith(f"Done: python predict.py checkpoint={run} input=FILE_OR_FOLDER\n")
-    assert "the data are DRAWN" in said
+    assert "the data are SYNTHETIC" in said
     assert "nothing is frozen" in said
     assert "3 steps of" in said
     assert [row["step"] for row in rows(run / "metrics.csv")] == ["1", "2", "3"]
