@@ -203,7 +203,12 @@ def data_module(chosen: Options, folder: Path, steps: int) -> NucleiDataModule:
         DiscReader(counts=counts, size=chosen.size),
         Recipe(saturation=(0.5, 2.0), resize=Resize(short=chosen.resize)),
         Preprocessing(),
-        DataSettings(val=(), cache_dir=str(folder / "cache"), batch_size=chosen.batch, workers=chosen.workers),
+        DataSettings(
+            val="none",  # type: ignore[arg-type]
+            cache_dir=str(folder / "cache"),
+            batch_size=chosen.batch,
+            workers=chosen.workers,
+        ),
         total_steps=steps,
     )
     data.setup()
