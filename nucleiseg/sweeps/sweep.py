@@ -193,7 +193,8 @@ def run_job(job: Job, script: Path, folder: Path | None = None, is_to_stop: Call
     if who := writer(job.folder):
         return Outcome(job, "failed", f"somebody else is at it: {who}")
     own = [*job.overrides, *job.passed_on, f"hydra.run.dir={quoted(job.folder)}"]
-    arguments = [f"resume={job.folder}"] if holds_run(job.folder) else own
+    trust = [override for override in own if override.startswith("trust=")]
+    arguments = [f"resume={job.folder}", *trust] if holds_run(job.folder) else own
     environment = {**os.environ, **STARTS_ITS_OWN, SWEPT_GROUPS: ",".join(job.swept_groups)}
     code, stopped = run_process([sys.executable, str(script), *arguments], environment, folder, is_to_stop)
     if code == 0:
