@@ -197,8 +197,8 @@ def _advice(root: Path) -> str:
     images = list_files(root / "images", IMAGE_SUFFIXES)
     if len(images) > 1:
         return (
-            f"it has {len(images)} images in one folder (images) and masks in another, a layout that this reader does "
-            f"not know. Give every image a folder of its own with {LAYOUT}"
+            f"it has {len(images)} images in one folder (images) and masks in another, which the reader label_maps reads "
+            f"(and auto recognizes). For this reader, give every image a folder of its own with {LAYOUT}"
         )
     if images:
         return f"it looks like the folder of one image, so set root to {root.parent}, if that has {LAYOUT}"
