@@ -1,4 +1,4 @@
-"""Build readers and data modules from plain mappings, as `conf/data` and a run's `config.yaml` hold them."""
+"""Build readers and data modules from mappings, as `conf/data` and a run's `config.yaml` hold them."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -52,7 +52,7 @@ def build_datamodule(
     total_steps: int,
     accumulate: int = 1,
 ) -> NucleiDataModule:
-    """Build a data module from the plain keys of a data set.
+    """Build a data module from the keys of a data set.
 
     Args:
         data: see `read_data_keys`.

@@ -41,7 +41,7 @@ class Split:
     description: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain Python for `splits.json`."""
+        """Return lists and text for `splits.json`."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     @classmethod

@@ -3,7 +3,7 @@
     Preprocessing(crop=(0.5, 0.5), short=608, long=800).shape(1000, 1000)      # (1216, 1216), as training showed it
 
 Training crops an image and resizes the crop, so the scale depends on the image's size. The rule is stored in every
-checkpoint as plain numbers, and a whole image is scaled as the crops of training were. Apart from `recipe`, so that
+checkpoint as numbers, and a whole image is scaled as the crops of training were. Apart from `recipe`, so that
 prediction does not import Albumentations.
 """
 

@@ -26,7 +26,7 @@ from nucleiseg.segmentations import to_rle
 from nucleiseg.settings import settings
 
 CROWD = (1, "1", True)
-"""What stands under "iscrowd" of a region whose nuclei are not separated."""
+"""Values of "iscrowd" of a region in which nuclei are not separated."""
 
 
 @dataclass(frozen=True)

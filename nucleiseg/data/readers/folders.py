@@ -134,7 +134,7 @@ def _list_or_problem(folder: Path, unread: list[Path]) -> Record | None:
 
 
 def _list_record(folder: Path, unread: list[Path]) -> Record | None:
-    """List one image's folder, adding what is not read to `unread`; None if it is no such folder."""
+    """List one image's folder, adding what is not read to `unread`; None if it holds no image or mask."""
     inside, masks_inside = list_entries(folder / "images"), list_entries(folder / "masks")
     images, masks = inside.with_suffix(IMAGE_SUFFIXES), _choose_masks(masks_inside)
     for name in ("images", "masks"):
@@ -197,8 +197,8 @@ def _advice(root: Path) -> str:
     images = list_files(root / "images", IMAGE_SUFFIXES)
     if len(images) > 1:
         return (
-            f"it has {len(images)} images in one folder (images) and masks in another, which the reader label_maps reads "
-            f"(and auto recognizes). For this reader, give every image a folder of its own with {LAYOUT}"
+            f"it has {len(images)} images in one folder (images) and masks in another, which the reader label_maps "
+            f"reads (and auto recognizes). For this reader, give every image a folder of its own with {LAYOUT}"
         )
     if images:
         return f"it looks like the folder of one image, so set root to {root.parent}, if that has {LAYOUT}"

@@ -21,16 +21,16 @@ MOST_FOLDERS_DEEP = 6
 """Folders between a root and its deepest files: CryoNuSeg has 4."""
 
 JUNK = ("thumbs.db", "desktop.ini", "__macosx")
-"""Names, in lower case, that file managers leave behind; hidden files are passed over, too."""
+"""Names, in lower case, that file managers leave behind; hidden files are skipped, too."""
 
 
 @dataclass(frozen=True)
 class Entries:
-    """What lies in a folder, without hidden files and junk, in natural order.
+    """Entries of a folder, without hidden files and junk, in natural order.
 
     Attributes:
         folder: the folder.
-        files: names of files, and of whatever else is no folder.
+        files: names of files, and of everything else that is not a folder.
         folders: names of folders.
     """
 
