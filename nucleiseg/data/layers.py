@@ -99,7 +99,7 @@ def pack_crops(crops: Iterable[Crop], shape: tuple[int, int]) -> tuple[np.ndarra
         window, inside = crop.window, crop.mask
         area = int(np.count_nonzero(inside))
         large += 2 * area > shape[0] * shape[1]
-        fits = (i for i, left in enumerate(free) if area <= left and not planes[i][window][inside].any())
+        fits = (i for i, left in enumerate(free) if area <= left and _fits(planes[i], window, inside))
         plane = next(fits, len(free))
         if plane == MOST_PLANES:
             raise TooManyPlanesError(number, large)
@@ -154,3 +154,8 @@ def bounding_window(mask: np.ndarray) -> tuple[slice, slice] | None:
     row_slice = slice(int(rows[0]), int(rows[-1]) + 1)
     columns = np.flatnonzero(mask[row_slice].any(axis=0))
     return row_slice, slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _fits(plane: np.ndarray, window: tuple[slice, slice], inside: np.ndarray) -> bool:
+    """Return whether a plane has no label under `inside`."""
+    return not plane[window][inside].any()
