@@ -23,6 +23,7 @@ from nucleiseg.inference.box_masks import crops, to_rle
 from nucleiseg.inference.images import InputImage
 from nucleiseg.rle import RLE, Crop, area
 from nucleiseg.structures import Prediction
+from nucleiseg.writers.shape import Shape, measure_shape
 
 NAMESPACE = uuid5(NAMESPACE_URL, "nucleiseg:nucleus")
 """Of the nuclei's ids (RFC 9562, section 5.5)."""
@@ -48,6 +49,11 @@ class Nucleus:
     rle: RLE
     label: int
     score: float
+
+    @cached_property
+    def shape(self) -> Shape:
+        """Its measurements, in pixels of the crop; formats share them."""
+        return measure_shape(self.crop.mask)
 
 
 @dataclass(eq=False)

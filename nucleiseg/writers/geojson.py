@@ -16,10 +16,12 @@ from typing import IO, Any
 from nucleiseg.files import atomic_path
 from nucleiseg.writers.base import Nucleus, PredictedImage, Record, Writer
 from nucleiseg.writers.outlines import Polygon, trace
-from nucleiseg.writers.shape import measure_shape
 
 CLASS_COLORS = ((230, 159, 0), (0, 114, 178), (0, 158, 115), (204, 121, 167), (213, 94, 0), (86, 180, 233))
 """RGB of the labels 1, 2, ... in turn: the set of Okabe and Ito (2008), which color-blind people can distinguish."""
+
+LEVEL = 6
+"""Of the compression: a few per cent larger than at 9, in a third of the time."""
 
 DIGITS = 4
 """Digits after the point of measurements."""
@@ -72,7 +74,7 @@ def to_geometry(polygons: list[Polygon]) -> dict[str, Any]:
 
 def _measurements(nucleus: Nucleus, mpp: float | None) -> dict[str, float]:
     """Return what QuPath shows in its table, under the names that it uses itself where it has one."""
-    shape = measure_shape(nucleus.crop.mask)
+    shape = nucleus.shape
     unit, size = ("px", 1.0) if mpp is None else ("µm", mpp)
     values = {
         f"Area {unit}^2": shape.area * size**2,
@@ -91,5 +93,7 @@ def _open(path: Path) -> Iterator[IO[str]]:
     with ExitStack() as stack:
         binary: Any = stack.enter_context(path.open("wb"))
         if path.suffix == ".gz":
-            binary = stack.enter_context(gzip.GzipFile(filename="", mode="wb", fileobj=binary, mtime=0))
+            binary = stack.enter_context(
+                gzip.GzipFile(filename="", mode="wb", compresslevel=LEVEL, fileobj=binary, mtime=0)
+            )
         yield stack.enter_context(TextIOWrapper(binary, encoding="utf-8", errors="backslashreplace", newline="\n"))

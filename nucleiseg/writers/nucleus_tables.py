@@ -10,7 +10,7 @@ from pycocotools import mask as coco_mask
 
 from nucleiseg.files import atomic_path, to_csv
 from nucleiseg.writers.base import Add, FinishedImage, PredictedImage, Record, Writer
-from nucleiseg.writers.shape import Shape, measure_shape
+from nucleiseg.writers.shape import Shape
 
 NUCLEUS_COLUMNS = (
     *("nucleus", "id", "class", "score", "x", "y", "left", "top", "right", "bottom"),
@@ -35,7 +35,7 @@ class TableWriter(Writer):
 
     def write_image(self, path: Path, image: PredictedImage) -> Record:
         """Write the table of one image, and return its line of `images.csv` without name, id and size."""
-        shapes = [measure_shape(nucleus.crop.mask) for nucleus in image.nuclei]
+        shapes = [nucleus.shape for nucleus in image.nuclei]
         names = [image.class_name(nucleus.label) for nucleus in image.nuclei]
         with (
             atomic_path(path) as temporary,
