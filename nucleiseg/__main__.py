@@ -1,7 +1,9 @@
 """The command `nucleiseg`, also as `python -m nucleiseg`: run the script of a subcommand.
 
-nucleiseg train experiment=demo hydra.run.dir=runs/demo
-nucleiseg predict checkpoint=runs/demo input=FOLDER
+For example:
+
+    nucleiseg train experiment=demo hydra.run.dir=runs/demo
+    nucleiseg predict checkpoint=runs/demo input=FOLDER
 """
 
 import os

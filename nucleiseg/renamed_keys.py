@@ -1,6 +1,8 @@
 """Keys of configurations and checkpoints that were renamed or became errors, so that older files still load.
 
-with_current_names({"model": {"trunk": "resnet50"}})     # {"model": {"backbone": "resnet50"}}
+For example:
+
+    with_current_names({"model": {"trunk": "resnet50"}})     # {"model": {"backbone": "resnet50"}}
 """
 
 from collections.abc import Mapping

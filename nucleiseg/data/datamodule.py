@@ -1,8 +1,10 @@
 """List, check, split and load the data of a run, for Lightning and for anybody who wants a loader.
 
-data = NucleiDataModule(FoldersReader(root="data"), Recipe(), Preprocessing(), DataSettings(batch_size=2))
-data.setup()
-images, targets = next(iter(data.train_dataloader()))
+For example:
+
+    data = NucleiDataModule(FoldersReader(root="data"), Recipe(), Preprocessing(), DataSettings(batch_size=2))
+    data.setup()
+    images, targets = next(iter(data.train_dataloader()))
 """
 
 import hashlib

@@ -1,7 +1,9 @@
 """Typed settings of a data set that do not depend on its format: split, loading, resolution.
 
-DataSettings(val=0.2, batch_size=2)            # in a notebook
-DataSettings.from_dict({"val": 2}, "data")     # InputError: data.val is 2; it accepts a fraction ...
+For example:
+
+    DataSettings(val=0.2, batch_size=2)            # in a notebook
+    DataSettings.from_dict({"val": 2}, "data")     # InputError: data.val is 2; it accepts a fraction ...
 """
 
 import re

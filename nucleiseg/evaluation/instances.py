@@ -1,7 +1,9 @@
 """The container that every metric takes: the instances of one image, true or detected.
 
-detected = Instances.from_prediction(predictor.predict(image))
-Matching([truth], [detected]).pooled().result()
+For example:
+
+    detected = Instances.from_prediction(predictor.predict(image))
+    Matching([truth], [detected]).pooled().result()
 """
 
 from dataclasses import dataclass, field

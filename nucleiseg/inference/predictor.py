@@ -1,7 +1,9 @@
 """Predict one image: decode, resize to the scale of the training, run the network, and return source pixels.
 
-predictor = Predictor.from_checkpoint("runs/demo/checkpoints/last.ckpt")
-prediction = predictor.predict("image.png")
+For example:
+
+    predictor = Predictor.from_checkpoint("runs/demo/checkpoints/last.ckpt")
+    prediction = predictor.predict("image.png")
 """
 
 import os

@@ -1,6 +1,8 @@
 """Scale, limits and device of a trained network when it predicts.
 
-PredictionSettings(scale=1.0, detections=2000, device="cuda")
+For example:
+
+    PredictionSettings(scale=1.0, detections=2000, device="cuda")
 """
 
 from collections.abc import Iterable

@@ -1,8 +1,10 @@
 """Albumentations transforms that a user adds to the recipe, checked to be applicable before they are used.
 
-extra = [{"_target_": "albumentations.GaussianBlur", "p": 0.2}]
-check_extra(extra, from_file=False, key="aug.extra")       # InputError if one of them cannot be used
-transforms = make_extra(extra, key="aug.extra")            # for `pipeline.Pipeline`
+For example:
+
+    extra = [{"_target_": "albumentations.GaussianBlur", "p": 0.2}]
+    check_extra(extra, from_file=False, key="aug.extra")       # InputError if one of them cannot be used
+    transforms = make_extra(extra, key="aug.extra")            # for `pipeline.Pipeline`
 """
 
 import copy

@@ -1,6 +1,8 @@
 """Measure the shape of a nucleus from its pixels: area, perimeter, circularity, eccentricity, solidity.
 
-measure_shape(np.ones((1, 1), bool)).area    # 1
+For example:
+
+    measure_shape(np.ones((1, 1), bool)).area    # 1
 """
 
 from math import pi, sqrt

@@ -1,6 +1,8 @@
 """Recognize the layout of a folder, and read it with the reader of that layout.
 
-reader = AutoReader(root="data").resolve()         # prints: Found COCO JSON: 30 images, 14,598 annotations.
+For example:
+
+    reader = AutoReader(root="data").resolve()         # prints: Found COCO JSON: 30 images, 14,598 annotations.
 """
 
 from nucleiseg.data.readers.base import Reader

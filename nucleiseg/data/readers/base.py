@@ -1,7 +1,9 @@
 """The contract between a format on the disk and the rest of the package.
 
-reader = FoldersReader(root="data")
-sample = reader.read(reader.records()[0])      # the image with its instances on label-map layers
+For example:
+
+    reader = FoldersReader(root="data")
+    sample = reader.read(reader.records()[0])      # the image with its instances on label-map layers
 """
 
 import hashlib

@@ -1,16 +1,17 @@
 """The contract of a backbone, and the registry of their names.
 
-@register_backbone("my_net")                       # in a module of yours, imported before the name is used
-def my_net(options: BackboneOptions) -> Backbone:
-body = MyNet()                                 # images to {"a": map, "b": map, "c": map, "d": map}
-return Backbone(
-body=body,
-channels={"a": 32, "b": 64, "c": 128, "d": 256},
-strides={"a": 4, "b": 8, "c": 16, "d": 32},
-stages=[("stem",), ("block1",), ("block2",), ("block3",), ("block4",)],
-)
+For example:
 
-network = build(ModelConfig(name="mine", backbone="my_net"), num_classes=1)
+    @register_backbone("my_net")            # in a module of yours, imported before the name is used
+    def my_net(options: BackboneOptions) -> Backbone:
+        return Backbone(
+            body=MyNet(),                   # images to {"a": map, "b": map, "c": map, "d": map}
+            channels={"a": 32, "b": 64, "c": 128, "d": 256},
+            strides={"a": 4, "b": 8, "c": 16, "d": 32},
+            stages=[("stem",), ("block1",), ("block2",), ("block3",), ("block4",)],
+        )
+
+    network = build(ModelConfig(name="mine", backbone="my_net"), num_classes=1)
 """
 
 from collections.abc import Callable, Mapping, Sequence
