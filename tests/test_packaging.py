@@ -14,6 +14,7 @@ import pytest
 
 import nucleiseg
 from nucleiseg import __main__ as command
+from nucleiseg.cli.command_line import forced_arguments, overrides_of
 from nucleiseg.cli.shipped import CONF, EXPERIMENTS, shipped_folder
 from nucleiseg.commands import train
 from nucleiseg.invocation import invocation
@@ -96,6 +97,12 @@ def test_other_words_are_completed_by_the_command(monkeypatch: pytest.MonkeyPatc
     assert seen == [(passed_on, ["nucleiseg", "-sc", "query=bash"])]
 
 
+@pytest.mark.parametrize("argument", ["query=bash", "install=fish"])
+def test_what_hydra_completes_is_no_setting(argument: str) -> None:
+    assert overrides_of(["-sc", argument]) == []
+    assert forced_arguments(["-sc", argument]) == ["-sc", argument]
+
+
 def test_messages_name_commands_as_they_were_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [str(ROOT / "train.py")])
     assert invocation("predict") == "python predict.py"
@@ -157,6 +164,7 @@ def nucleiseg_command(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> C
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_commands_of_a_wheel_work_from_an_empty_folder(
     nucleiseg_command: Callable[..., str], tiny: list[str], tmp_path: Path
 ) -> None:

@@ -135,7 +135,9 @@ def without_force(override: str) -> str:
 
 def overrides_of(arguments: Sequence[str]) -> list[str]:
     """Return the overrides of a command line, without Hydra's flags."""
-    return list(get_args_parser().parse_known_args(list(arguments))[0].overrides)
+    given = get_args_parser().parse_known_args(list(arguments))[0]
+    # what follows -sc (query=bash, install=fish) is for Hydra's completion of command lines
+    return [] if given.shell_completion else list(given.overrides)
 
 
 def parse(overrides: Iterable[str]) -> list[Override]:
