@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import torch
-from tiny import TinyNetwork, train_tiny
-from torch import Tensor
+from tiny import LOSSES, TinyNetwork, train_tiny
+from torch import Tensor, nn
 
 from nucleiseg.structures import Target
 from nucleiseg.training.extensions import make_callbacks
@@ -28,7 +28,7 @@ STOPPED_AT = 8
 
 
 class Signaled(TinyNetwork):
-    """Sends its process SIGTERM while it computes its losses.
+    """A function of its images alone, whichever process they are in; sends its process SIGTERM while it trains.
 
     Args:
         call: the call in training, counted from 1; 0: never.
@@ -36,12 +36,18 @@ class Signaled(TinyNetwork):
 
     def __init__(self, call: int) -> None:
         super().__init__()
+        self.backbone[1] = nn.GroupNorm(2, 8)
         self.call = call
 
     def losses(self, images: list[Tensor], targets: list[Target]) -> dict[str, Tensor]:
         if self.training and self.calls == self.call:
             signal.raise_signal(signal.SIGTERM)
-        return super().losses(images, targets)
+        total = torch.zeros(len(LOSSES))
+        for image, target in zip(images, targets, strict=True):
+            noise = torch.rand(len(LOSSES), generator=torch.Generator().manual_seed(target.seed or 0))
+            found = self.head(self.backbone(image[None] / 255.0).mean(dim=(0, 2, 3)))
+            total = total + (found - len(target) / 10 - noise) ** 2 / len(images)
+        return dict(zip(LOSSES, total, strict=True))
 
 
 if __name__ == "__main__":
