@@ -131,7 +131,7 @@ def test_what_the_predictor_leaves_out_is_not_counted_as_if_looked_for(
     predictor = FixedPredictor(score_threshold=0.35, least=0.8)
     summary = predict(images[:1], tmp_path / "out", predictor, overlays=False)
     assert summary.count_threshold == 0.8
-    assert "use the threshold 0.8 instead of 0.35: score_threshold=0.8 leaves nothing below" in capsys.readouterr().err
+    assert "use the threshold 0.8 instead of 0.35: the prediction keeps no score below it" in capsys.readouterr().err
     predict(images[:1], tmp_path / "out", predictor, count_threshold=0.85, overlays=False)
     assert "instead" not in capsys.readouterr().err
 
