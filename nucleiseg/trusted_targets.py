@@ -10,11 +10,12 @@ configuration that was typed may name a class of any package. One that was read 
 """
 
 import importlib
+import inspect
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, TypeVar
 
 from nucleiseg.errors import InputError
-from nucleiseg.settings import shown
+from nucleiseg.settings import shown, unknown_key
 
 TARGET = "_target_"
 
@@ -99,6 +100,25 @@ def find_class(target: str) -> Any:  # noqa: ANN401
     return getattr(importlib.import_module(module), attribute)
 
 
+def unknown_arguments(target: str, names: Collection[str], key: str, given: Collection[str] = ()) -> list[str]:
+    """Return a sentence for each argument that the class of a checked target does not have.
+
+    Args:
+        target: the class; one that takes any keyword has no unknown ones.
+        names: keyword arguments.
+        key: where the user finds them.
+        given: arguments of the class that are not the user's to give (`params` of an optimizer).
+    """
+    try:
+        parameters = inspect.signature(find_class(target)).parameters
+    except ValueError:  # a class written in C, whose constructor tells
+        return []
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return []
+    known = [f"{key}.{name}" for name in parameters if name not in given]
+    return [unknown_key(f"{key}.{name}", known) for name in names if name not in parameters]
+
+
 def is_trusted(name: str, packages: Collection[str]) -> bool:
     """Return whether a dotted name lies in one of the packages or modules."""
     return any(name == package or name.startswith(f"{package}.") for package in packages)
@@ -159,6 +179,8 @@ def _make(value: Any, key: str, given: Mapping[str, Any]) -> Any:  # noqa: ANN40
     arguments = {name: _make(item, f"{key}.{name}", given) for name, item in value.items() if name != TARGET}
     if TARGET not in value:
         return arguments
+    if problems := unknown_arguments(value[TARGET], arguments, key, given):
+        raise InputError(problems)
     try:
         return find_class(value[TARGET])(**{**given, **arguments})
     except InputError:

@@ -13,7 +13,8 @@ from pydantic import Field
 
 from nucleiseg.errors import InputError
 from nucleiseg.models.precision import Precision, precision_problems
-from nucleiseg.settings import AsText, Settings, settings, shown
+from nucleiseg.settings import AsText, Problems, Settings, settings, shown
+from nucleiseg.trusted_targets import TRUSTED_PACKAGES, is_trusted, unknown_arguments
 
 MOST_STEPS = 10_000_000
 """Optimizer steps: at ten per second more than eleven days; detectron2's longest COCO schedules take 270,000."""
@@ -68,7 +69,23 @@ class OptimSettings(Settings):
             arguments = {name: value for name, value in mapping.items() if name not in {*own, "_target_"}}
             known = {name: value for name, value in mapping.items() if name in own}
             mapping = {**known, "target": mapping["_target_"], "arguments": arguments}
-        return super().from_dict(mapping, key, complete=complete)
+        problems = Problems()
+        settings = problems.taking(lambda: super(OptimSettings, cls).from_dict(mapping, key, complete=complete))
+        problems.found += _unknown_arguments(mapping, key or cls.__name__)
+        problems.raise_found()
+        assert settings is not None
+        return settings
+
+
+def _unknown_arguments(mapping: Mapping[str, Any], key: str) -> list[str]:
+    """Return a sentence for each argument that an optimizer of a well-known package does not have."""
+    target = mapping.get("target")
+    if not isinstance(target, str) or not is_trusted(target, TRUSTED_PACKAGES):
+        return []
+    try:
+        return unknown_arguments(target, mapping["arguments"], key, given=("params",))
+    except (ImportError, AttributeError):  # `check_optim` reports a class that does not exist
+        return []
 
 
 def is_in_cluster() -> bool:
