@@ -100,7 +100,13 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], Metadata]:
     Raises:
         InputError: as in `load`.
     """
-    return of_content(path, _read(Path(path)))
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path} is not a file; give a checkpoint such as RUN/checkpoints/step_000200.ckpt.")
+    content = read_torch(path, what="a checkpoint")
+    if not isinstance(content, dict) or KEY not in content or "state_dict" not in content:
+        raise InputError(f"{path} is not a checkpoint of nucleiseg (no key '{KEY}'); give a file that train.py wrote.")
+    return of_content(path, content)
 
 
 def of_content(path: str | os.PathLike[str], content: Mapping[str, Any]) -> tuple[dict[str, Tensor], Metadata]:
@@ -114,7 +120,16 @@ def of_content(path: str | os.PathLike[str], content: Mapping[str, Any]) -> tupl
         InputError: if the content is not that of a checkpoint of nucleiseg, or weights are not finite.
     """
     try:
-        weights = _network_weights(content["state_dict"])
+        # Lightning's names have a prefix, and its metrics lie beside the weights
+        state = content["state_dict"]
+        if not any(name.startswith(LIGHTNING_PREFIX) for name in state):
+            weights = state
+        else:
+            weights = {
+                name.removeprefix(LIGHTNING_PREFIX): value
+                for name, value in state.items()
+                if name.startswith(LIGHTNING_PREFIX)
+            }
         metadata = Metadata.from_dict(content[KEY], KEY)
         metadata = replace(metadata, model=with_current_model_keys(metadata.model))
     except (InputError, KeyError, AttributeError, TypeError, RecursionError) as error:
@@ -142,21 +157,3 @@ def is_checkpoint(path: str | os.PathLike[str]) -> bool:
 def _unfit(path: str | os.PathLike[str], error: Exception) -> InputError:
     reason = str(error) or type(error).__name__
     return InputError(f"{path} does not fit nucleiseg {__version__}: {reason.splitlines()[0]}")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        raise InputError(f"{path} is not a file; give a checkpoint such as RUN/checkpoints/step_000200.ckpt.")
-    content = read_torch(path, what="a checkpoint")
-    if not isinstance(content, dict) or KEY not in content or "state_dict" not in content:
-        raise InputError(f"{path} is not a checkpoint of nucleiseg (no key '{KEY}'); give a file that train.py wrote.")
-    return content
-
-
-def _network_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights under the network's own names; Lightning's have a prefix, and metrics beside them."""
-    if not any(name.startswith(LIGHTNING_PREFIX) for name in state):
-        return state
-    return {
-        name.removeprefix(LIGHTNING_PREFIX): value for name, value in state.items() if name.startswith(LIGHTNING_PREFIX)
-    }

@@ -97,13 +97,10 @@ def _body(entry: ZooEntry, path: Path) -> Iterator[bytes]:
             if announced is not None and received != int(announced):
                 raise HTTPException(f"the transfer ended after {received:,} of {int(announced):,} bytes")
     except (OSError, HTTPException, ValueError) as error:
-        raise _unavailable(entry, path, _reason(error)) from error
-
-
-def _reason(error: Exception) -> str:
-    """Return the network's own message of an error, without Python's wrapping."""
-    cause = error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
-    return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+        # the network's own message, without Python's wrapping
+        cause = error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
+        reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+        raise _unavailable(entry, path, reason) from error
 
 
 def _unavailable(entry: ZooEntry, path: Path, reason: str) -> UnavailableError:

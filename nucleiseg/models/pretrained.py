@@ -104,7 +104,12 @@ def resolve_weights(config: ModelConfig, folder: str | os.PathLike[str] | None =
         return _from_zoo(zoo.ZOO[config.weights], config, folder)
     path = Path(config.weights).expanduser().absolute()
     if not path.is_file():
-        raise InputError(_unknown(config.weights))
+        close = zoo.close_names(config.weights)
+        meant = f"Did you mean {' or '.join(close)}? " if close else ""
+        raise InputError(
+            f"model.weights={config.weights} is neither a file nor a name of the zoo. {meant}Accepted are auto, null, "
+            f"the path of a file, or one of {', '.join(zoo.ZOO)}."
+        )
     config = replace(config, weights=str(path))  # good from any folder, when a run is resumed at step 0
     if checkpoint.is_checkpoint(path):
         return _from_checkpoint(path, config)
@@ -234,12 +239,3 @@ def _load_checkpoint(network: MaskRCNN, path: Path, weights: dict[str, Tensor]) 
     """Load by name; layers for other classes or anchors keep their values."""
     offers = {name: Offer(name, tuple(tensor.shape), tensor.detach) for name, tensor in weights.items()}
     return place(network, Plan(WeightsFile(str(path), weights), offers, found="a checkpoint of ours"))
-
-
-def _unknown(weights: str) -> str:
-    close = zoo.close_names(weights)
-    meant = f"Did you mean {' or '.join(close)}? " if close else ""
-    return (
-        f"model.weights={weights} is neither a file nor a name of the zoo. {meant}Accepted are auto, null, the path of "
-        f"a file, or one of {', '.join(zoo.ZOO)}."
-    )

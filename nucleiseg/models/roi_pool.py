@@ -110,7 +110,9 @@ class RoIPool(MultiScaleRoIAlign):
             self._pool(feature_map, chosen, scale, every).to(maps[0].dtype)
             for feature_map, chosen, scale in zip(maps, rois[order].split(counts), self.scales, strict=True)
         ]
-        return _in_order(pooled, order)
+        # from the order of the maps back to that of the RoIs; channels stay last in memory
+        rows = torch.cat([part.permute(0, 2, 3, 1) for part in pooled])
+        return rows.flatten(1).index_select(0, order.argsort()).view(rows.shape).permute(0, 3, 1, 2)
 
     def _pool(self, feature_map: Tensor, rois: Tensor, scale: float, every: int) -> Tensor:
         if self.operation == "pool":
@@ -131,14 +133,3 @@ class RoIPool(MultiScaleRoIAlign):
             every=every,
         )
         return pooled.permute(0, 3, 1, 2).to(feature_map.dtype)
-
-
-def _in_order(parts: Sequence[Tensor], order: Tensor) -> Tensor:
-    """Put pooled RoIs, those of one map after those of another, into the order of the RoIs; channels stay last.
-
-    Args:
-        parts: (R_l, C, n, n) for each map.
-        order: (R,) the place of each, in the order of the parts.
-    """
-    rows = torch.cat([part.permute(0, 2, 3, 1) for part in parts])
-    return rows.flatten(1).index_select(0, order.argsort()).view(rows.shape).permute(0, 3, 1, 2)

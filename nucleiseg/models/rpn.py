@@ -147,7 +147,10 @@ class ProposalNetwork(RegionProposalNetwork):
         boxes = torch.stack(
             [clip_boxes_to_image(of_image, size) for of_image, size in zip(boxes, image_sizes, strict=True)]
         )
-        usable = finite & self._are_large(boxes)
+        # detectron2 drops boxes without an area, torchvision those below a size: `numerics` holds the limit
+        shorter = (boxes[..., 2:] - boxes[..., :2]).amin(dim=-1)
+        least = self.numerics.rpn_min_size
+        usable = finite & (shorter >= least if self.numerics.rpn_min_size_inclusive else shorter > least)
         finites, *usables = torch.cat([finite.sum()[None], usable.sum(dim=1)]).tolist()  # the only synchronization
         if training and finites < finite.numel():
             raise FloatingPointError(
@@ -158,12 +161,6 @@ class ProposalNetwork(RegionProposalNetwork):
             self._suppress(*usable_of_image(boxes[i], logits[i], levels, usable[i], count), mode)
             for i, count in enumerate(usables)
         ]
-
-    def _are_large(self, boxes: Tensor) -> Tensor:
-        """Return which of (..., 4) boxes have sides that `numerics` accepts, (...) bool."""
-        shorter = (boxes[..., 2:] - boxes[..., :2]).amin(dim=-1)
-        least = self.numerics.rpn_min_size
-        return shorter >= least if self.numerics.rpn_min_size_inclusive else shorter > least
 
     def _suppress(self, boxes: Tensor, logits: Tensor, levels: Tensor, mode: str) -> Proposals:
         """Suppress the boxes of an image within their levels, and keep the best of all levels."""

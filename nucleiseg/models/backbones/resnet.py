@@ -127,7 +127,14 @@ class StageBuilder:
 
     def stages(self, last: str, dilate_res5: bool) -> nn.Sequential:
         """Return the stem and the stages up to `last`."""
-        modules = self._stem()
+        channels = self.spec.stem_channels
+        conv1 = nn.Conv2d(3, channels, kernel_size=7, stride=2, padding=3, bias=False)
+        _initialize(conv1)
+        bn1 = make_norm_layer(self.norm, self.bn_eps)(channels)
+        maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        modules: OrderedDict[str, nn.Module] = OrderedDict(
+            conv1=conv1, bn1=bn1, relu=nn.ReLU(inplace=True), maxpool=maxpool
+        )
         for index, name in enumerate(STAGES[: STAGES.index(last) + 1]):
             modules[name] = self.stage(index, dilate=dilate_res5 and name == "layer4")
         return nn.Sequential(modules)
@@ -138,7 +145,11 @@ class StageBuilder:
         Dilated, it keeps the map instead, and *every* 3x3 has dilation 2, the first block's too: torchvision's
         `replace_stride_with_dilation` leaves that one at 1.
         """
-        block = self._block
+        block: type[FoldedBasicBlock | FoldedBottleneck]
+        if self.spec.basic:
+            block = FoldedBasicBlock
+        else:
+            block = BottleneckStrideIn1x1 if self.stride_in_1x1 else FoldedBottleneck
         in_channels = self.spec.stem_channels if index == 0 else self.spec.stage_channels[index - 1]
         out_channels = self.spec.stage_channels[index]
         norm_layer = make_norm_layer(self.norm, self.bn_eps)
@@ -160,20 +171,6 @@ class StageBuilder:
         stage = nn.Sequential(*blocks)
         _initialize(stage)
         return stage
-
-    def _stem(self) -> OrderedDict[str, nn.Module]:
-        channels = self.spec.stem_channels
-        conv1 = nn.Conv2d(3, channels, kernel_size=7, stride=2, padding=3, bias=False)
-        _initialize(conv1)
-        bn1 = make_norm_layer(self.norm, self.bn_eps)(channels)
-        maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
-        return OrderedDict(conv1=conv1, bn1=bn1, relu=nn.ReLU(inplace=True), maxpool=maxpool)
-
-    @property
-    def _block(self) -> type[FoldedBasicBlock | FoldedBottleneck]:
-        if self.spec.basic:
-            return FoldedBasicBlock
-        return BottleneckStrideIn1x1 if self.stride_in_1x1 else FoldedBottleneck
 
 
 def _initialize(module: nn.Module) -> None:

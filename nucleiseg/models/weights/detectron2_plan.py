@@ -41,7 +41,13 @@ def detectron2_plan(network: MaskRCNN, file: WeightsFile) -> Plan:
         wanted = {ours: names.bare_backbone_name(theirs) for ours, theirs in wanted.items()}
         excused = backbone_notes(network)
     offers = _Offers(network, file, keys).of(wanted)
-    return Plan(file, offers, excused, found, _norms_differ(network, file, keys))
+    # statistics, or what is left of them after folding, tell batch normalization from GroupNorm
+    batch_norm = _has_folded_statistics(file, keys) or any(key.endswith(STATISTICS) for key in keys)
+    file_has_group_norm = not batch_norm and any(".norm." in key for key in keys)
+    has_group_norm = any(isinstance(module, nn.GroupNorm) for module in network.modules())
+    if file_has_group_norm and not has_group_norm:
+        raise InputError(f"{file.name} was trained with GroupNorm: set model.norm=gn to load it.")
+    return Plan(file, offers, excused, found, has_group_norm and not file_has_group_norm)
 
 
 def backbone_notes(network: MaskRCNN) -> dict[str, Note]:
@@ -88,17 +94,3 @@ class _Offers:
 def _has_folded_statistics(file: WeightsFile, keys: dict[str, str]) -> bool:
     """Tell whether weight and bias are all of the normalization: Caffe2's ImageNet files fold the statistics in."""
     return any("_bn_" in key for key in file.arrays) and not any(key.endswith(STATISTICS) for key in keys)
-
-
-def _norms_differ(network: MaskRCNN, file: WeightsFile, keys: dict[str, str]) -> bool:
-    """Tell whether the network has GroupNorm and the file has not.
-
-    Raises:
-        InputError: it is the other way round.
-    """
-    batch_norm = _has_folded_statistics(file, keys) or any(key.endswith(STATISTICS) for key in keys)
-    file_has_group_norm = not batch_norm and any(".norm." in key for key in keys)
-    has_group_norm = any(isinstance(module, nn.GroupNorm) for module in network.modules())
-    if file_has_group_norm and not has_group_norm:
-        raise InputError(f"{file.name} was trained with GroupNorm: set model.norm=gn to load it.")
-    return has_group_norm and not file_has_group_norm

@@ -74,7 +74,11 @@ def implied_settings(file: WeightsFile) -> ImpliedSettings:
     files exported by nucleiseg state everything.
     """
     if file.author == OURS:
-        return _recorded(file)
+        mean, std, stride = (file.settings.get(key) for key in RECORDED)
+        try:
+            return ImpliedSettings(_triple(mean), _triple(std), bool(stride), bgr=True)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{file.name} says nothing sensible of {', '.join(RECORDED)}; export it again.") from error
     caffe2 = is_caffe2(file.arrays)
     names = {from_caffe2(name) if caffe2 else name: name for name in file.arrays}
     if file.author == "torchvision" or any(re.match(r"(backbone\.body\.)?(layer1|features)\.", name) for name in names):
@@ -91,14 +95,6 @@ def implied_settings(file: WeightsFile) -> ImpliedSettings:
     usual = PIXEL_STD if grouped else NO_STD
     deviation = _rgb(std, bgr) if std else usual
     return ImpliedSettings(_rgb(mean, bgr) if mean else PIXEL_MEAN, deviation, deviation == NO_STD, bgr, assumed)
-
-
-def _recorded(file: WeightsFile) -> ImpliedSettings:
-    mean, std, stride = (file.settings.get(key) for key in RECORDED)
-    try:
-        return ImpliedSettings(_triple(mean), _triple(std), bool(stride), bgr=True)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{file.name} says nothing sensible of {', '.join(RECORDED)}; export it again.") from error
 
 
 def _triple(values: Any) -> RGB:  # noqa: ANN401

@@ -105,7 +105,11 @@ def place(network: MaskRCNN, plan: Plan) -> ImportReport:
         elif offer.shape == tensor.shape:
             fitting[name] = offer
         elif layer in PREDICTORS and offer.shape[1:] == tensor.shape[1:]:
-            notes.append(Note(layer, _why_other(network, layer, offer.shape[0], tensor.shape[0])))
+            outputs, background, what = PREDICTORS[layer]
+            if background is None:
+                background = network.config.numerics == "torchvision"
+            counts = [rows // outputs - background for rows in (offer.shape[0], tensor.shape[0])]
+            notes.append(Note(layer, f"the file has {counts[0]} {what}, this network {counts[1]}"))
         else:
             misfits.append(f"{name} {offer.shape} instead of {tuple(tensor.shape)}")
     unused, ignored = _leftovers(plan, excused)
@@ -122,14 +126,6 @@ def _group_norms(network: nn.Module) -> dict[str, Note]:
     why = "the file has batch normalization and the network GroupNorm (model.norm=gn)"
     note = Note(f"all {len(layers)} normalization layers", why)
     return {f"{layer}.{part}": note for layer in layers for part in ("weight", "bias")}
-
-
-def _why_other(network: MaskRCNN, layer: str, theirs: int, ours: int) -> str:
-    outputs, background, what = PREDICTORS[layer]
-    if background is None:
-        background = network.config.numerics == "torchvision"
-    counts = [rows // outputs - background for rows in (theirs, ours)]
-    return f"the file has {counts[0]} {what}, this network {counts[1]}"
 
 
 def _leftovers(plan: Plan, excused: dict[str, Note]) -> tuple[list[str], list[Note]]:
