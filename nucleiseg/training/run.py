@@ -102,7 +102,14 @@ def train(
     point = starting_point(run_dir, trainer, resume)
     plan = CheckpointPlan(trainer.max_steps, checkpoint.every, validation.every_checkpoints, checkpoint.keep)
     if point.step >= trainer.max_steps or point.stopped_early:
-        _mark_done(run_dir, point, trainer.max_steps)
+        if point.stopped_early:
+            reached = f"after step {point.step} of {trainer.max_steps}"
+            say(f"{run_dir} was stopped early by a callback, {reached}, and is done.")
+        else:
+            say(f"{run_dir} has done its {point.step} steps already: a larger trainer.max_steps continues it.")
+        # a kill after the last checkpoint leaves the status at `running`
+        if is_first_rank() and known_status(run_dir).get("state") != "done":
+            Status(run_dir, of=max(trainer.max_steps, point.step), every=1, steps=point.step).write("done")
         return
     datamodule.start_step, datamodule.val_images = point.step, validation.images
     datamodule.setup()
@@ -130,16 +137,6 @@ def train(
                 open_logger(logger, run_dir, hyperparameters if point.step == 0 else None)
             lightning.loggers = [logger for logger in every_logger if not has_failed(logger)]
         _fit(lightning, module, datamodule, run_dir / LAST if point.step else None)
-
-
-def _mark_done(run_dir: Path, point: ResumePoint, max_steps: int) -> None:
-    """Say that nothing is left to do, in the status too: a kill after the last checkpoint left it at `running`."""
-    if point.stopped_early:
-        say(f"{run_dir} was stopped early by a callback, after step {point.step} of {max_steps}, and is done.")
-    else:
-        say(f"{run_dir} has done its {point.step} steps already: a larger trainer.max_steps continues it.")
-    if is_first_rank() and known_status(run_dir).get("state") != "done":
-        Status(run_dir, of=max(max_steps, point.step), every=1, steps=point.step).write("done")
 
 
 def starting_point(run_dir: Path, trainer: TrainerSettings, resume: bool) -> ResumePoint:
