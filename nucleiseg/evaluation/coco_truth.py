@@ -135,7 +135,10 @@ def _annotations(
         try:
             mask = to_rle(fields["segmentation"], image.height, image.width)
             annotation = (place, read_label(label, declared), read_box(fields, image.height, image.width))
-            is_crowd = _is_crowd(fields.get("iscrowd"))
+            value = fields.get("iscrowd")
+            if isinstance(value, dict | list) or value not in CROWD:
+                raise ValueError(f"has the iscrowd {short(value)} instead of 0 or 1")
+            is_crowd = CROWD[value]
         except ValueError as error:
             problems.append(f"{where}: annotation {place} {error} (image {some([image.name])}, id {short(number)}).")
             continue
@@ -145,12 +148,6 @@ def _annotations(
             grouped.setdefault(number, []).append(_Annotation(*annotation[:2], mask, annotation[2], is_crowd))
     raise_problems(problems)
     return grouped, empty, unlabelled
-
-
-def _is_crowd(value: Any) -> bool:  # noqa: ANN401
-    if isinstance(value, dict | list) or value not in CROWD:
-        raise ValueError(f"has the iscrowd {short(value)} instead of 0 or 1")
-    return CROWD[value]
 
 
 def _with_instances(

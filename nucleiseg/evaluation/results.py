@@ -84,7 +84,12 @@ def read_results(path: Path, truth: Truth) -> Results:
             empty += len(results) - len(found[number].masks)
     raise_problems(problems)
     note = (f"Results without a pixel are left out: {empty}.",) if empty else ()
-    return Results(found, note + _repeats(found))
+    repeated = 0  # masks that occur twice in an image with the same class
+    for results in found.values():
+        distinct = {(mask["counts"], label) for mask, label in zip(results.masks, results.labels, strict=True)}
+        repeated += len(results.masks) - len(distinct)
+    repeats = f"Results that repeat the mask of another in the same image, which makes one of them false: {repeated}."
+    return Results(found, note + ((repeats,) if repeated else ()))
 
 
 def _only_json(members: Sequence[str], path: Path) -> str:
@@ -202,13 +207,3 @@ def _image_results(image: ImageTruth, results: Sequence[_Result], where: str, pr
         labels=[result.label for result, _, _ in kept],
         boxes=given_or_tight([box for _, _, box in kept], found),
     )
-
-
-def _repeats(found: Mapping[ImageId, Instances]) -> tuple[str, ...]:
-    """Return a note if a mask occurs twice in an image with the same class."""
-    repeated = 0
-    for results in found.values():
-        distinct = {(mask["counts"], label) for mask, label in zip(results.masks, results.labels, strict=True)}
-        repeated += len(results.masks) - len(distinct)
-    note = f"Results that repeat the mask of another in the same image, which makes one of them false: {repeated}."
-    return (note,) if repeated else ()

@@ -58,7 +58,13 @@ def name_settings(runs: Sequence[Run]) -> list[Setting]:
         key: key.removesuffix(".name") if key.endswith(".name") or lasts.count(last) > 1 else last
         for key, last in zip(shown, lasts, strict=True)
     }
-    data_names = _data_names(runs, flat)
+    # each set of images is named by the folder it was first found in, or by its reader
+    names: dict[str, str] = {}
+    for run, values in zip(runs, flat, strict=True):
+        data = run.config.get("data") or {}
+        names.setdefault(values["data.set"], PurePath(str(data.get("root") or data.get("reader"))).name)
+    found = list(names.values())
+    data_names = {digest: name if found.count(name) == 1 else f"{name} {digest[:4]}" for digest, name in names.items()}
     settings = []
     for values in flat:
         readable = values | {"data.set": data_names[values["data.set"]]}
@@ -94,16 +100,6 @@ def _count(value: object) -> int:
     if isinstance(value, list):
         return len(value)
     return value if isinstance(value, int) and value > 0 else 1
-
-
-def _data_names(runs: Sequence[Run], flat: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Name each set of images by the folder it was first found in, or by its reader."""
-    names: dict[str, str] = {}
-    for run, values in zip(runs, flat, strict=True):
-        data = run.config.get("data") or {}
-        names.setdefault(values["data.set"], PurePath(str(data.get("root") or data.get("reader"))).name)
-    found = list(names.values())
-    return {digest: name if found.count(name) == 1 else f"{name} {digest[:4]}" for digest, name in names.items()}
 
 
 def _differs(key: str, flat: Sequence[Mapping[str, Any]]) -> bool:
