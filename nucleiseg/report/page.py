@@ -26,7 +26,7 @@ from nucleiseg.report.data_check import ImageSummary
 from nucleiseg.report.differences import differences
 from nucleiseg.report.figures import Chart, Group, charts
 from nucleiseg.report.gallery import STYLES, GalleryImage
-from nucleiseg.report.leaderboard_table import LeaderboardTable, leaderboard_table
+from nucleiseg.report.leaderboard_table import leaderboard_table
 from nucleiseg.report.submissions import Submission
 from nucleiseg.report.themed_svg import VARIABLES, themed_svg
 from nucleiseg.runs import Run
@@ -105,6 +105,10 @@ def _context(page: Page) -> dict[str, Any]:
         figures[chart.group].append(PageFigure(chart, svg))
     shown = {image.name for image in page.shown.record.images} if page.shown else set()
     tables = [leaderboard_table(table) for table in page.leaderboard.tables]
+    # by heading, so that a column of several tables is defined once
+    columns = [column for table in tables for column in (table.score, *table.columns.values())]
+    scores = {table.score.title: table.score.definition for table in tables}
+    others = {column.title: column.definition for column in columns}
     return {
         "page": page,
         "notes": [note for note in dict.fromkeys(page.leaderboard.notes) if note != page.banner],
@@ -113,7 +117,7 @@ def _context(page: Page) -> dict[str, Any]:
         "tables": tables,
         "interval_meaning": INTERVAL,
         "difference_meaning": DIFFERENCE,
-        "definitions": _definitions(tables),
+        "definitions": {**scores, "95 % interval": INTERVAL, "minus the best": DIFFERENCE, **others},
         "tied": sum(row.status == "tied" for row in tables[0].rows) if tables else 0,
         "figures": figures,
         "run_keys": _keys([run.name for run in page.runs]),
@@ -147,11 +151,3 @@ def _keys(names: Sequence[str]) -> list[LegendKey]:
         color, style = line_of(number)
         keys.append(LegendKey(number, name, f"var(--{VARIABLES[color.lower()]})", DASHES[style]))
     return keys
-
-
-def _definitions(tables: Sequence[LeaderboardTable]) -> dict[str, str]:
-    """Return the definitions of the tables' columns, each once, by heading."""
-    columns = [column for table in tables for column in (table.score, *table.columns.values())]
-    scores = {table.score.title: table.score.definition for table in tables}
-    others = {column.title: column.definition for column in columns}
-    return {**scores, "95 % interval": INTERVAL, "minus the best": DIFFERENCE, **others}

@@ -152,20 +152,17 @@ def draw_counts(summaries: Sequence[ImageSummary], limits: Mapping[str, int]) ->
     axis.set_title(title, fontsize=11)
     axis.set_ylabel("nuclei in an image (number)")
     axis.set_ylim(bottom=0)
-    _label_images(axis, [summary.name for summary in summaries])
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
-    axis.grid(axis="y", color="0.9")
-    axis.legend(frameon=False, fontsize=8, loc="best")
-    return figure
-
-
-def _label_images(axis: Axes, names: Sequence[str]) -> None:
+    names = [summary.name for summary in summaries]
     if len(names) <= NAMED_IMAGES:
         axis.set_xticks(range(len(names)), [_shorten(name) for name in names], rotation=60, ha="right", fontsize=7)
     else:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set_xlabel("image (number in the order of names)")
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+    axis.grid(axis="y", color="0.9")
+    axis.legend(frameon=False, fontsize=8, loc="best")
+    return figure
 
 
 def _sheet(count: int, title: str, columns: int, inches: float) -> tuple[Figure, list[Axes]]:
