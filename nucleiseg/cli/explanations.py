@@ -131,7 +131,8 @@ class _Explanation:
         if override.is_delete():
             return None  # the settings report it as missing
         if override.package is not None or override.is_add() or override.is_force_add():
-            return f"{typed} has a prefix or a package, which a group has not: write {group}={_text(override)}."
+            value = override.get_value_element_as_str()
+            return f"{typed} has a prefix or a package, which a group has not: write {group}={value}."
         if override.is_sweep_override() and not self.is_sweep:
             return f"{typed} gives several values: add -m to do each of them, or give one; {accepted}."
         for choice in _choices_of(override):
@@ -153,7 +154,10 @@ class _Explanation:
         if (override.is_delete() or not (is_ours or override.is_add() or override.is_force_add())) and not self._has(
             key
         ):
-            return unknown_key(key, [*self._top_level(), *dotted_keys(self._plain_base())])
+            config = OmegaConf.to_container(self.base, resolve=False)
+            assert isinstance(config, dict)
+            known = dotted_keys({str(name): value for name, value in config.items()})
+            return unknown_key(key, [*self._top_level(), *known])
         if override.is_sweep_override() and not self.is_sweep:
             return f"{typed} gives several values: add -m to run each of them, or give a list as {key}=[VALUE,VALUE]."
         return None
@@ -163,17 +167,8 @@ class _Explanation:
         node = OmegaConf.select(self.base, parent) if parent else self.base
         return isinstance(node, DictConfig) and name in node
 
-    def _plain_base(self) -> dict[str, Any]:
-        config = OmegaConf.to_container(self.base, resolve=False)
-        assert isinstance(config, dict)
-        return {str(key): value for key, value in config.items()}
-
     def _top_level(self) -> list[str]:
         return sorted({*map(str, self.base), *self.choices} - {"hydra"} - {key for key in self.choices if "/" in key})
-
-
-def _text(override: Override) -> str:
-    return str(override.get_value_element_as_str())
 
 
 def _choices_of(override: Override) -> list[str]:

@@ -154,7 +154,9 @@ def leaderboard(**keys: Any) -> int:  # noqa: ANN401
         submissions.record_scored(ledger, answer, settings.board_score, settings.note, scored, metric, cache)
     from nucleiseg.report.leaderboard_files import write_files
 
-    board = replace(board, notes=_caveats(settings, board, scored, best, runs))
+    of_checkpoints = scored_caveats(scored, find_metric(settings.rank_by))
+    of_runs = run_caveats(runs, settings.images, settings.precision, settings.tta)
+    board = replace(board, notes=(*board.notes, *of_checkpoints, *best_caveats(board, best.candidate), *of_runs))
     written = replace(board, notes=(*board.notes, *failures))
     banner = synthetic_note(runs, settings.images)
     names = write_files(output, written, runs, best, cache, banner=banner, figures=settings.figures)
@@ -170,15 +172,6 @@ def leaderboard(**keys: Any) -> int:  # noqa: ANN401
     if failures:
         say(" ".join([f"{counted(len(failures), 'problem')}; the rest is ranked.", *hints(failures)]))
     return len(failures)
-
-
-def _caveats(
-    settings: LeaderboardSettings, board: Leaderboard, scored: Sequence[Scored], best: Scored, runs: Sequence[Run]
-) -> tuple[str, ...]:
-    """Return the notes of the leaderboard with those on checkpoints, choice of the best and runs."""
-    of_checkpoints = scored_caveats(scored, find_metric(settings.rank_by))
-    of_runs = run_caveats(runs, settings.images, settings.precision, settings.tta)
-    return (*board.notes, *of_checkpoints, *best_caveats(board, best.candidate), *of_runs)
 
 
 def hints(failures: Iterable[str]) -> list[str]:

@@ -60,11 +60,20 @@ def register_studies(folder: Path, arguments: Sequence[str] = ()) -> list[str]:
     """
     overrides = overrides_of(arguments)
     groups = chosen_groups(overrides)
-    chosen = _chosen_studies(overrides)
+    # the last `experiment=` counts; it may name several, in a list or a sweep
+    chosen: set[str] = set()
+    for override in parse(overrides):
+        if override.key_or_group == GROUP and not override.is_delete():
+            value = override.value()
+            chosen = set(map(str, getattr(value, "list", value if isinstance(value, list) else [value])))
     STUDIES.clear()
     files = {file.parent.name: file for file in sorted(folder.glob(f"*/{HYDRA_FILE}"))}
     for place in searched_folders(arguments):
-        files |= {file.stem: file for file in sorted(place.glob("experiment/*.yaml")) if _is_global(file)}
+        files |= {
+            file.stem: file
+            for file in sorted(place.glob("experiment/*.yaml"))
+            if GLOBAL_PACKAGE.search(file.read_text(encoding="utf-8", errors="replace"))
+        }
     for name, file in files.items():
         try:
             node = OmegaConf.load(file)
@@ -84,20 +93,6 @@ def register_studies(folder: Path, arguments: Sequence[str] = ()) -> list[str]:
                 )
         STUDIES[name] = Study(file, node)
     return list(files)
-
-
-def _chosen_studies(overrides: Sequence[str]) -> set[str]:
-    """Return the names that `experiment=` gives; the last one counts, and several in a list or a sweep."""
-    names: set[str] = set()
-    for override in parse(overrides):
-        if override.key_or_group == GROUP and not override.is_delete():
-            value = override.value()
-            names = set(map(str, getattr(value, "list", value if isinstance(value, list) else [value])))
-    return names
-
-
-def _is_global(file: Path) -> bool:
-    return GLOBAL_PACKAGE.search(file.read_text(encoding="utf-8", errors="replace")) is not None
 
 
 def _drop_sections(node: DictConfig, groups: Mapping[str, str]) -> dict[str, list[str]]:

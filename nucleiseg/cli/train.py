@@ -77,7 +77,13 @@ def _train(config: dict[str, Any], run_dir: Path, *, resume: bool, hydra_files: 
         _write_config(run_dir, config)  # before the long look at the data: from here on the run can be resumed
     datamodule = _prepare_data(settings)
     if resume:
-        _refuse_changed_data(run_dir, read_splits(run_dir).get("fingerprint") or point.fingerprint, datamodule)
+        fingerprint = read_splits(run_dir).get("fingerprint") or point.fingerprint
+        # empty if the run stopped before it knew; other data could move an image from validation to training
+        if fingerprint and fingerprint != datamodule.fingerprint:
+            raise InputError(
+                f"The data have changed since the run in {run_dir} began (images, masks or their split): bring them "
+                "back to resume it (if they were moved, data.root=FOLDER says where they are), or start a new run."
+            )
     network, weights = _build_network(settings, datamodule, resumed=point.step > 0)
     datamodule.prepare_batch = network.anchor_sampler()
     config["model"] = network.config.to_dict()  # what `auto` and null became, so that a resumed run asks nobody
@@ -170,21 +176,6 @@ def _prepare_data(settings: RunSettings) -> NucleiDataModule:
             "NOTE: the data are SYNTHETIC, not photographed. Whatever this run measures says nothing about real tissue."
         )
     return datamodule
-
-
-def _refuse_changed_data(run_dir: Path, fingerprint: str, datamodule: NucleiDataModule) -> None:
-    """Refuse to resume with other images, masks or parts: images could move from validation to training.
-
-    Args:
-        run_dir: the run's folder.
-        fingerprint: of the run's data; empty if it was stopped before it knew.
-        datamodule: the data as they are now.
-    """
-    if fingerprint and fingerprint != datamodule.fingerprint:
-        raise InputError(
-            f"The data have changed since the run in {run_dir} began (images, masks or their split): bring them back "
-            "to resume it (if they were moved, data.root=FOLDER says where they are), or start a new run."
-        )
 
 
 def _metadata(datamodule: NucleiDataModule, network: MaskRCNN, weights: str) -> Metadata:

@@ -16,7 +16,7 @@ from nucleiseg.models.download import fetch as fetch_file
 from nucleiseg.models.download import path_in_cache
 from nucleiseg.models.weights.detectron2_config import config_text
 from nucleiseg.models.weights.exporter import save_detectron2
-from nucleiseg.models.zoo import ZOO, ZooEntry, close_names
+from nucleiseg.models.zoo import ZOO, close_names
 from nucleiseg.progress import say
 from nucleiseg.settings import Accepts, AsTuple, PathText, Settings, settings
 
@@ -129,7 +129,11 @@ def list_zoo() -> None:
     for column in ("model.weights=", "trained", "box AP", "mask AP", "MB", "here"):
         table.add_column(column, justify="right" if column in ("box AP", "mask AP", "MB") else "left", no_wrap=True)
     for entry in ZOO.values():
-        table.add_row(*_row(entry))
+        measured = entry.measured
+        precision = ("", "") if measured is None else (f"{measured.box_ap:.1f}", f"{measured.mask_ap:.1f}")
+        trained = entry.schedule if measured is None else f"COCO {entry.schedule}"
+        here = "yes" if path_in_cache(entry).exists() else ""
+        table.add_row(entry.name, trained, *precision, str(entry.megabytes), here)
     Console().print(table)
     some_entry = next(iter(ZOO.values()))
     say(
@@ -137,10 +141,3 @@ def list_zoo() -> None:
         f"{invocation('zoo')} fetch=NAME,NAME downloads ahead; model.weights=auto takes the 3x weights of the model.\n"
         f"Licenses: coco/*: {some_entry.license}; torchvision/*: {ZOO['torchvision/imagenet_resnet50'].license}."
     )
-
-
-def _row(entry: ZooEntry) -> tuple[str, ...]:
-    measured = entry.measured
-    precision = ("", "") if measured is None else (f"{measured.box_ap:.1f}", f"{measured.mask_ap:.1f}")
-    trained = entry.schedule if measured is None else f"COCO {entry.schedule}"
-    return (entry.name, trained, *precision, str(entry.megabytes), "yes" if path_in_cache(entry).exists() else "")

@@ -80,18 +80,14 @@ def _wait(process: subprocess.Popen[bytes], asked: list[int], is_to_stop: Callab
         for number in asked[passed_on:]:
             passed_on += 1
             deadline = min(deadline, time.monotonic() + GRACE)
-            _tell(process, number)
+            # Ctrl-C goes to the whole group, as in a terminal (Windows' console has done it already)
+            if number != signal.SIGINT:
+                process.terminate()
+            elif sys.platform != "win32":
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, number)
         if time.monotonic() > deadline:
             _kill(process)
-
-
-def _tell(process: subprocess.Popen[bytes], number: int) -> None:
-    """Pass a signal on: Ctrl-C to the whole group, as a terminal does (Windows' console has done it already)."""
-    if number != signal.SIGINT:
-        process.terminate()
-    elif sys.platform != "win32":
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, number)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
