@@ -32,7 +32,7 @@ def assign(features: np.ndarray, shares: np.ndarray) -> np.ndarray:
     for _ in range(RESTARTS):
         order = np.argsort(-present.sum(axis=1) * generator.uniform(0.5, 1.5, len(present)), kind="stable")
         parts = _improve(present, shares, _greedy(present, shares, order))
-        cost = _cost(present, shares, parts)
+        cost = float((_sums(present, shares, parts) ** 2).sum())
         if cost < best_cost - LEAST_GAIN:
             best, best_cost = parts, cost
         if best_cost < GOOD_ENOUGH:
@@ -44,10 +44,6 @@ def _sums(features: np.ndarray, shares: np.ndarray, parts: np.ndarray) -> np.nda
     """Return what each part holds of each feature less what it should hold, (P, F) float64."""
     inside = parts[None, :] == np.arange(len(shares))[:, None]
     return inside.astype(np.float64) @ features - shares[:, None] * (features.sum(axis=0) > 0)
-
-
-def _cost(features: np.ndarray, shares: np.ndarray, parts: np.ndarray) -> float:
-    return float((_sums(features, shares, parts) ** 2).sum())
 
 
 def _greedy(features: np.ndarray, shares: np.ndarray, order: np.ndarray) -> np.ndarray:

@@ -114,7 +114,9 @@ class SampleCache:
     def _current(self, reader: Reader, record: Record) -> tuple[tuple[Sample, Summary], Path]:
         """Return what the source of `record` holds now, from the cache if that has it, and the cache's file."""
         key = reader.key(record)
-        path = self._path(reader, record, key)
+        assert self.folder is not None
+        identity = f"{VERSION}\0{type(reader).__qualname__}\0{record.name}\0{key}"
+        path = self.folder / f"{hashlib.sha256(identity.encode(errors='surrogateescape')).hexdigest()[:40]}.sample"
         stored = _read_stored(path, verify=True)
         if stored is None:
             self._refuse_unwritable()
@@ -138,11 +140,6 @@ class SampleCache:
                 self._is_writable = True
         except OSError as error:
             raise _unwritable(self.folder, error) from error
-
-    def _path(self, reader: Reader, record: Record, key: str) -> Path:
-        assert self.folder is not None
-        identity = f"{VERSION}\0{type(reader).__qualname__}\0{record.name}\0{key}"
-        return self.folder / f"{hashlib.sha256(identity.encode(errors='surrogateescape')).hexdigest()[:40]}.sample"
 
 
 def load_all(reader: Reader, cache: SampleCache, records: Sequence[Record] | None = None) -> list[Summary]:

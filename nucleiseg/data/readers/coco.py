@@ -85,7 +85,9 @@ class CocoReader(AnnotatedReader):
         tree = self.require_root()
         files = [path for path in tree.with_suffix(".json") if is_coco(read_json(path))]
         folder = self.root.parent if self.root.is_file() else self.root
-        index = _index_by_name(Tree.of(folder).images())
+        index: dict[str, list[Path]] = {}
+        for path in Tree.of(folder).images():
+            index.setdefault(path.name, []).append(path)
         records: list[Record] = []
         repeated = 0
         seen: set[Path] = set()
@@ -161,13 +163,6 @@ def _id(entry: Mapping[str, Any]) -> object:
     """Return an id as a whole number where it is one (7.0 is 7), else as text."""
     number = whole_number(entry.get("id"))
     return number if number is not None else str(entry.get("id"))
-
-
-def _index_by_name(images: list[Path]) -> dict[str, list[Path]]:
-    index: dict[str, list[Path]] = {}
-    for path in images:
-        index.setdefault(path.name, []).append(path)
-    return index
 
 
 def _find_image(entry: Mapping[str, Any], place: int, path: Path, index: Mapping[str, list[Path]]) -> Record:

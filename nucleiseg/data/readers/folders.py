@@ -2,7 +2,6 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from nucleiseg.data.readers.instances import read_instances, usable_masks
 from nucleiseg.data.readers.listing import (
     IMAGE_SUFFIXES,
     LOSSY_SUFFIXES,
-    Entries,
     list_entries,
     list_files,
     list_folders,
@@ -89,8 +87,14 @@ class FoldersReader(Reader):
             )
             none = f"{which} mask: put a file for each nucleus in NAME/masks."
             raise InputError([none, *problems])
-        _warn_of_skipped(root, [name for name, record in listed.items() if record is None])
-        _warn_of_unread(root, unread)
+        if names := [name for name, record in listed.items() if record is None]:
+            shown = ", ".join(names[:NAMES_SHOWN])
+            shown += f" and {len(names) - NAMES_SHOWN} more" * (len(names) > NAMES_SHOWN)
+            folders = "1 folder in {} holds" if len(names) == 1 else f"{len(names)} folders in {{}} hold"
+            say(f"{folders.format(root)} no images/ and {'was' if len(names) == 1 else 'were'} skipped: {shown}.")
+        if unread:
+            shown = some([path.relative_to(root).as_posix() for path in unread], NAMES_SHOWN)
+            say(f"Warning: {counted(len(unread), 'file or folder', 'files and folders')} in {root} not read: {shown}.")
         return records
 
     def read(self, record: Record) -> Sample:
@@ -136,7 +140,10 @@ def _list_or_problem(folder: Path, unread: list[Path]) -> Record | None:
 def _list_record(folder: Path, unread: list[Path]) -> Record | None:
     """List one image's folder, adding what is not read to `unread`; None if it holds no image or mask."""
     inside, masks_inside = list_entries(folder / "images"), list_entries(folder / "masks")
-    images, masks = inside.with_suffix(IMAGE_SUFFIXES), _choose_masks(masks_inside)
+    images, files = inside.with_suffix(IMAGE_SUFFIXES), masks_inside.with_suffix(IMAGE_SUFFIXES)
+    # of a mask that is there with loss and without, the one without
+    lossless = {path.stem for path in files if path.suffix.lower() not in LOSSY_SUFFIXES}
+    masks = [path for path in files if path.suffix.lower() not in LOSSY_SUFFIXES or path.stem not in lossless]
     for name in ("images", "masks"):
         if os.path.lexists(folder / name) and not (folder / name).is_dir():
             return Record(folder.name, problem=f"{folder / name} is not a folder: expected is {LAYOUT}.")
@@ -158,13 +165,6 @@ def _list_record(folder: Path, unread: list[Path]) -> Record | None:
     return record
 
 
-def _choose_masks(entries: Entries) -> list[Path]:
-    """Return the mask files; of a mask that is there with loss and without, the one without."""
-    files = entries.with_suffix(IMAGE_SUFFIXES)
-    lossless = {path.stem for path in files if path.suffix.lower() not in LOSSY_SUFFIXES}
-    return [path for path in files if path.suffix.lower() not in LOSSY_SUFFIXES or path.stem not in lossless]
-
-
 def _mark_namesakes(records: list[Record]) -> list[Record]:
     """Give every image whose name an earlier one has a problem that names both files."""
     first: dict[str, Record] = {}
@@ -176,20 +176,6 @@ def _mark_namesakes(records: list[Record]) -> list[Record]:
             record = replace(record, problem=f"{where} are two images of one name: rename or remove one of them.")
         marked.append(record)
     return marked
-
-
-def _warn_of_skipped(root: Path, names: Sequence[str]) -> None:
-    if names:
-        shown = ", ".join(names[:NAMES_SHOWN]) + (f" and {len(names) - NAMES_SHOWN} more" * (len(names) > NAMES_SHOWN))
-        folders = "1 folder in {} holds" if len(names) == 1 else f"{len(names)} folders in {{}} hold"
-        say(f"{folders.format(root)} no images/ and {'was' if len(names) == 1 else 'were'} skipped: {shown}.")
-
-
-def _warn_of_unread(root: Path, unread: Sequence[Path]) -> None:
-    """Warn of files and folders that lie where data are, but are not read."""
-    if unread:
-        shown = some([path.relative_to(root).as_posix() for path in unread], NAMES_SHOWN)
-        say(f"Warning: {counted(len(unread), 'file or folder', 'files and folders')} in {root} not read: {shown}.")
 
 
 def _advice(root: Path) -> str:

@@ -83,7 +83,10 @@ def _fill(entry: dict[str, Any], kind: str, shape: tuple[int, int], noticed: Cou
             f"{where} is a {kind} of {len(points)} points; it accepts a polygon, or a rectangle, circle or mask of two."
         )
     if kind == "mask":
-        return _place(_decode_mask(entry.get("mask"), where), points, shape)
+        # at the upper left corner of its box, which may be a fraction of a pixel, and cut at the border
+        left, top = (int(np.clip(np.rint(value), -(2**31), 2**31)) for value in points.min(axis=0))
+        rows, columns = slice(max(-top, 0), max(shape[0] - top, 0)), slice(max(-left, 0), max(shape[1] - left, 0))
+        return tight_crop(max(top, 0), max(left, 0), _decode_mask(entry.get("mask"), where)[rows, columns])
     if kind == "circle":  # its center and a point on it
         radius = float(np.hypot(*(points[1] - points[0])))
         return fill_outline([ellipse(points[0], (radius, radius))], shape, noticed, where)
@@ -99,10 +102,3 @@ def _decode_mask(value: object, where: str) -> np.ndarray:
         return np.asarray(picture.convert("L")) > 0
     except (binascii.Error, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{where} has a mask that cannot be decoded ({error}).") from error
-
-
-def _place(mask: np.ndarray, points: np.ndarray, shape: tuple[int, int]) -> Crop | None:
-    """Put a mask at the upper left corner of its box, which may be a fraction of a pixel, and cut it at the border."""
-    left, top = (int(np.clip(np.rint(value), -(2**31), 2**31)) for value in points.min(axis=0))
-    rows, columns = slice(max(-top, 0), max(shape[0] - top, 0)), slice(max(-left, 0), max(shape[1] - left, 0))
-    return tight_crop(max(top, 0), max(left, 0), mask[rows, columns])

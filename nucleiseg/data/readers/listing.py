@@ -71,7 +71,8 @@ def list_entries(folder: Path) -> Entries:
         if not folder.is_dir():
             return Entries(folder)
         with os.scandir(folder) as entries:
-            found = [(entry.name, _is_folder(entry)) for entry in entries if not _is_junk(entry.name)]
+            named = (entry for entry in entries if not entry.name.startswith(".") and entry.name.lower() not in JUNK)
+            found = [(entry.name, _is_folder(entry)) for entry in named]
     except OSError as error:
         raise InputError(f"The folder {folder} cannot be listed ({error.strerror}): check its permissions.") from error
     found.sort(key=lambda item: natural_key(item[0]))
@@ -98,10 +99,6 @@ def list_tree(root: Path) -> list[Path]:
                 f"The folder {root} holds more than {MOST_FILES:,} files: choose the folder of one data set."
             )
     return found
-
-
-def _is_junk(name: str) -> bool:
-    return name.startswith(".") or name.lower() in JUNK
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -102,10 +102,14 @@ def _decode_with_pillow(data: bytes, path: Path, area: int | None) -> Pixels:
     image = Image.open(io.BytesIO(data))
     _require_area(path, *image.size)
     if image.format != "TIFF" and (pages := _same_size_pages(image)) > 1:
-        raise InputError(_stack(path, pages))
+        raise InputError(
+            f"{path} is a stack of {pages} pages: save the one to be used, or a projection, as a file of its own."
+        )
     if area is not None and image.width * image.height != area:
         return Pixels(None, (image.height, image.width))
-    deep = _is_deep_color(image)  # known before the pixels are loaded
+    # 16 bits a channel, of which Pillow keeps the upper 8; known before the pixels are loaded
+    tiles = image.tile if isinstance(image, ImageFile.ImageFile) else []
+    deep = image.mode in ("RGB", "RGBA") and any(";16" in str(tile[3]) for tile in tiles)
     orientation = _valid_orientation(image.getexif().get(ORIENTATION))
     is_tiff = image.format == "TIFF"
     if deep and is_tiff and orientation != 1:
@@ -143,7 +147,11 @@ def _decode_tiff(data: bytes, path: Path, area: int | None) -> Pixels | None:
             if "imagecodecs" not in str(error):
                 raise
             if (page.bitspersample < 16 and not planar) or (single and (kind, page.bitspersample) in PILLOW_GRAY):
-                return _unsigned(_decode_with_pillow(data, path, area), kind, page.bitspersample)
+                # Pillow reads unsigned 32-bit values as signed ones
+                pixels = _decode_with_pillow(data, path, area)
+                if (kind, page.bitspersample) == ("u", 32) and pixels.values is not None:
+                    return Pixels(pixels.values.view(np.uint32), pixels.shape, pixels.orientation)
+                return pixels
             if kind == "u" and not single and not planar:
                 return None
             compression = getattr(page.compression, "name", page.compression)
@@ -153,7 +161,9 @@ def _decode_tiff(data: bytes, path: Path, area: int | None) -> Pixels | None:
             ) from error
     values = np.moveaxis(values, 0, 2) if planar else values
     values = np.ascontiguousarray(upright(values.astype(values.dtype.newbyteorder("="), copy=False), orientation))
-    return Pixels(_with_color_and_alpha(values), values.shape[:2], orientation)
+    if values.ndim == 3 and values.shape[2] == 2:  # gray and alpha
+        values = values[:, :, [0, 0, 0, 1]]
+    return Pixels(values, values.shape[:2], orientation)
 
 
 def _tiff_problem(file: tifffile.TiffFile, first: tifffile.TiffPage) -> str | None:
@@ -180,10 +190,6 @@ def _tiff_problem(file: tifffile.TiffFile, first: tifffile.TiffPage) -> str | No
     return None
 
 
-def _stack(path: Path, pages: int) -> str:
-    return f"{path} is a stack of {pages} pages: save the one to be used, or a projection, as a file of its own."
-
-
 def _same_size_pages(image: Image.Image) -> int:
     """Return the number of pages of an animation or stack; 1 where the second is of another size."""
     pages, size = getattr(image, "n_frames", 1), image.size
@@ -193,18 +199,6 @@ def _same_size_pages(image: Image.Image) -> int:
         image.seek(0)
         return pages if second == size else 1
     return 1
-
-
-def _unsigned(pixels: Pixels, kind: str, bits: int) -> Pixels:
-    """Undo Pillow's reading of unsigned 32-bit values as signed ones."""
-    if (kind, bits) == ("u", 32) and pixels.values is not None:
-        return Pixels(pixels.values.view(np.uint32), pixels.shape, pixels.orientation)
-    return pixels
-
-
-def _with_color_and_alpha(values: np.ndarray) -> np.ndarray:
-    """Repeat the gray of a (H, W, 2) array of gray and alpha."""
-    return values[:, :, [0, 0, 0, 1]] if values.ndim == 3 and values.shape[2] == 2 else values
 
 
 def _valid_orientation(value: object) -> int:
@@ -237,12 +231,6 @@ def _to_array(image: Image.Image) -> np.ndarray:
     if image.mode in ("1", "L", "I", "F") or image.mode.startswith("I;16"):
         return np.asarray(image)
     return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
-
-
-def _is_deep_color(image: Image.Image) -> bool:
-    """Tell whether a color file has 16 bits a channel, of which Pillow keeps the upper 8."""
-    tiles = image.tile if isinstance(image, ImageFile.ImageFile) else []
-    return image.mode in ("RGB", "RGBA") and any(";16" in str(tile[3]) for tile in tiles)
 
 
 def _deep_color(data: bytes) -> np.ndarray:

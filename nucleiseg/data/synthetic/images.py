@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from nucleiseg.data.synthetic.nucleus import EPITHELIAL, FIBROBLAST, LYMPHOCYTE, Kind, Nucleus, make_nucleus
+from nucleiseg.data.synthetic.nucleus import EPITHELIAL, FIBROBLAST, LYMPHOCYTE, Nucleus, make_nucleus
 from nucleiseg.data.synthetic.tissue import Tissue, color, make_tissue, noise
 
 OVERLAPPING = 0.3
@@ -73,9 +73,13 @@ def _place(generator: np.random.Generator, tissue: Tissue, wanted: int, size: fl
         if len(placed) == wanted:
             break
         x, y = _candidate(generator, placed, height, width)
-        if tissue.glass[int(y), int(x)] > 0.4:
+        pixel = int(y), int(x)
+        if tissue.glass[pixel] > 0.4:
             continue
-        kind = _kind_at(generator, tissue, int(y), int(x))
+        if generator.random() < 0.03 + 0.75 * (tissue.immune[pixel] > 1.1):
+            kind = LYMPHOCYTE
+        else:
+            kind = EPITHELIAL if tissue.nest[pixel] > generator.normal(-0.1, 0.25) else FIBROBLAST
         nucleus = make_nucleus(generator, kind, (x, y), size, tissue)
         fitted = _fit(generator, nucleus, taken)
         if fitted is not None:
@@ -93,12 +97,6 @@ def _candidate(generator: np.random.Generator, placed: list[Nucleus], height: in
         if 0 <= x < width and 0 <= y < height:
             return x, y
     return generator.uniform(0, width), generator.uniform(0, height)
-
-
-def _kind_at(generator: np.random.Generator, tissue: Tissue, y: int, x: int) -> Kind:
-    if generator.random() < 0.03 + 0.75 * (tissue.immune[y, x] > 1.1):
-        return LYMPHOCYTE
-    return EPITHELIAL if tissue.nest[y, x] > generator.normal(-0.1, 0.25) else FIBROBLAST
 
 
 def _fit(generator: np.random.Generator, nucleus: Nucleus, taken: np.ndarray) -> Nucleus | None:
