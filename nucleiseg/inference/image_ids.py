@@ -88,17 +88,13 @@ def _check_entry(entry: Any, where: str, problems: list[str]) -> ImageEntry:  # 
         problems.append(f'{where} has no "file_name": {entry!r}.')
     numbers = {key: _whole(entry[key]) for key in ("id", "height", "width") if key in entry}
     image_id = numbers.get("id")
-    if not _is_id(image_id):
+    if not (type(image_id) is int or (isinstance(image_id, str) and image_id.strip())):
         problems.append(f'{where} ({name}): "id" must be a whole number or a text, not {image_id!r}.')
     for key in ("height", "width"):
         value = numbers.get(key)
         if value is not None and (type(value) is not int or value < 1):
             problems.append(f'{where} ({name}): "{key}" must be a whole number of at least 1, not {value!r}.')
     return {**entry, **numbers}  # type: ignore[typeddict-item]
-
-
-def _is_id(value: object) -> bool:
-    return type(value) is int or (isinstance(value, str) and bool(value.strip()))
 
 
 def _whole(value: object) -> object:

@@ -151,7 +151,11 @@ class Predictor:
         Raises:
             InputError: if the array is not of this form, or would be larger than `MOST_PIXELS`.
         """
-        _check_image(image)
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+            raise InputError(
+                f"An image to predict is an (H, W, 3) uint8 RGB array, not {image.shape} {image.dtype}: "
+                f"give the path of the file instead, which may be gray, 16-bit or transparent, too."
+            )
         mpp = self.mpp if mpp is None else mpp
         shorts = VIEWS[self.settings.tta].shorts
         rules = [Preprocessing(short=short, bits=self.preprocessing.bits) for short in shorts] or [self.preprocessing]
@@ -196,14 +200,6 @@ class Predictor:
         finally:
             heads.detections_per_img = self.detections
         return prediction
-
-
-def _check_image(image: np.ndarray) -> None:
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-        raise InputError(
-            f"An image to predict is an (H, W, 3) uint8 RGB array, not {image.shape} {image.dtype}: "
-            f"give the path of the file instead, which may be gray, 16-bit or transparent, too."
-        )
 
 
 def _device(name: str) -> torch.device:

@@ -60,12 +60,15 @@ class CheckpointOrigin(Settings):
         """
         place = path.resolve()
         run = place.parent.parent if place.parent.name == "checkpoints" else None
+        digest = hashlib.sha256(json.dumps(metadata.model, sort_keys=True).encode())
+        if run and (run / CONFIG).is_file():
+            digest.update((run / CONFIG).read_bytes())
         return cls(
             checkpoint=str(path),
             checkpoint_sha256=file_digest(path),
             step=metadata.step,
             run=run.name if run else None,
-            config_digest=_config_digest(metadata, run),
+            config_digest=digest.hexdigest(),
             weights=metadata.weights,
         )
 
@@ -141,7 +144,12 @@ def read_origin(answer: Path) -> Origin | None:
     path = own if own.exists() else answer.with_name(ORIGIN)
     if not path.exists():
         return None
-    origin = _parse(path)
+    content = read_json(path, finite=True)
+    known = {item.name: item.default is None for item in fields(Origin)}  # whether it may be missing
+    if not isinstance(content, dict) or not all(key in content or missing for key, missing in known.items()):
+        raise InputError(f"{path} is not a sidecar of an answer: it lacks keys that predict.py writes. Predict again.")
+    # keys that a later version may have added are left out
+    origin = Origin.from_dict({key: content[key] for key in known if key in content}, str(path))
     if origin.answer_sha256 != digest:
         raise InputError(
             f"{path} is the sidecar of another answer than {answer}: their digests differ, so one of the two was "
@@ -160,7 +168,8 @@ def answer_digest(answer: Path) -> str:
         return file_digest(answer)
     try:
         with zipfile.ZipFile(answer) as archive:
-            names = [name for name in archive.namelist() if _is_answer(name)]
+            inside = [name for name in archive.namelist() if not name.startswith("__MACOSX/")]  # resource forks
+            names = [name for name in inside if name.rpartition("/")[2] == "answer.json"]
             if len(names) != 1:
                 raise InputError(f"{answer} holds {len(names)} files called answer.json; expected is one.")
             with archive.open(names[0]) as handle:
@@ -184,24 +193,3 @@ def file_digest(path: Path) -> str:
 
 def _digest(handle: IO[bytes]) -> str:
     return hashlib.file_digest(handle, "sha256").hexdigest()  # type: ignore[arg-type]
-
-
-def _is_answer(name: str) -> bool:
-    """Return whether a member of a zip is the answer, in any folder except that of macOS's resource forks."""
-    return name.rpartition("/")[2] == "answer.json" and not name.startswith("__MACOSX/")
-
-
-def _config_digest(metadata: "Metadata", run: Path | None) -> str:
-    digest = hashlib.sha256(json.dumps(metadata.model, sort_keys=True).encode())
-    if run and (run / CONFIG).is_file():
-        digest.update((run / CONFIG).read_bytes())
-    return digest.hexdigest()
-
-
-def _parse(path: Path) -> Origin:
-    """Read a sidecar; keys that a later version may have added are left out."""
-    content = read_json(path, finite=True)
-    known = {item.name: item.default is None for item in fields(Origin)}  # whether it may be missing
-    if not isinstance(content, dict) or not all(key in content or missing for key, missing in known.items()):
-        raise InputError(f"{path} is not a sidecar of an answer: it lacks keys that predict.py writes. Predict again.")
-    return Origin.from_dict({key: content[key] for key in known if key in content}, str(path))

@@ -80,7 +80,13 @@ def predict_to_folder(
         new = staging / result_set.NEW
         with Journal(staging / result_set.JOURNAL) as journal:
             run = PredictionRun(predictor, writers, paths, new, journal, summary, str(wanted.get("checkpoint", "")))
-            run.predict(_unfinished(images, run, resume))
+            # an image with a missing file is predicted again
+            for name, files in run.paths.items():
+                if not all((run.folder / path).is_file() for path in files.values()):
+                    run.journal.discard(name)
+            if resume and len(run.journal):
+                say(f"Resuming: {len(run.journal)} of {counted(len(images), 'image')} are finished.")
+            run.predict([image for image in images if image.name not in run.journal])
             run.assemble(images)
             written = [path for name in paths if name in journal for path in paths[name].values()]
         if origin is not None and (new / "answer.json").is_file():
@@ -107,13 +113,3 @@ def _identity(image: InputImage) -> list[Any]:
     except (OSError, ValueError):
         return [image.image_id]
     return [image.image_id, status.st_size, status.st_mtime_ns]
-
-
-def _unfinished(images: Sequence[InputImage], run: PredictionRun, resume: bool) -> list[InputImage]:
-    """Return the images without a record, or with a file that is missing: their records are discarded."""
-    for name, paths in run.paths.items():
-        if not all((run.folder / path).is_file() for path in paths.values()):
-            run.journal.discard(name)
-    if resume and len(run.journal):
-        say(f"Resuming: {len(run.journal)} of {counted(len(images), 'image')} are finished.")
-    return [image for image in images if image.name not in run.journal]

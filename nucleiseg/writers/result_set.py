@@ -166,7 +166,10 @@ def complete(folder: Path) -> None:
     try:
         for name in _own_files(read_json(swap / STALE) if (swap / STALE).exists() else []):
             (folder / name).unlink(missing_ok=True)
-            _remove_empty_folders((folder / name).parent, folder)
+            emptied = (folder / name).parent
+            while emptied != folder and emptied.is_dir() and not any(emptied.iterdir()):
+                emptied.rmdir()
+                emptied = emptied.parent
         for file in [path for path in (swap / NEW).rglob("*") if path.is_file()]:
             target = folder / file.relative_to(swap / NEW)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -225,10 +228,3 @@ def _is_image_file(name: str) -> bool:
         item.folder is not None and name.startswith(f"{item.folder}/") and name.endswith(item.suffix)
         for item in FORMATS.values()
     )
-
-
-def _remove_empty_folders(folder: Path, top: Path) -> None:
-    """Remove a folder and those above it, up to `top`, while they are empty."""
-    while folder != top and folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
-        folder = folder.parent
