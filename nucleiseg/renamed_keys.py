@@ -49,15 +49,10 @@ def _renamed(group: str, keys: Mapping[str, Any]) -> dict[str, Any]:
             raise InputError(f"{old} is now {new}; give {new} alone.")
         current[new_name] = current.pop(name)
         if old == "model.trunk":  # a file from before keys without an effect were refused
-            _clear(current, WITHOUT_EFFECT.get(str(current.get("family", "fpn")), ()))
+            for key in WITHOUT_EFFECT.get(str(current.get("family", "fpn")), ()):
+                part, _, leaf = key.rpartition(".")
+                if not part and leaf in current:
+                    current[leaf] = None
+                elif isinstance(current.get(part), Mapping) and leaf in current[part]:
+                    current[part] = {**current[part], leaf: None}
     return current
-
-
-def _clear(model: dict[str, Any], keys: tuple[str, ...]) -> None:
-    """Set those of the keys that the group holds to null, in place."""
-    for key in keys:
-        part, _, name = key.rpartition(".")
-        if not part and name in model:
-            model[name] = None
-        elif isinstance(model.get(part), Mapping) and name in model[part]:
-            model[part] = {**model[part], name: None}

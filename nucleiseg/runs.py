@@ -115,16 +115,14 @@ def _expand(pattern: Path) -> list[Path]:
     """Return the paths that a glob matches, in natural order; a part that exists as it stands is taken literally."""
     places = [Path(pattern.anchor)]
     for part in pattern.relative_to(pattern.anchor).parts:
-        places = [
-            match
-            for place in places
-            for match in ([place / part] if (place / part).exists() else _matches(place, part))
-        ]
+        found: list[Path] = []
+        for place in places:
+            if (place / part).exists():  # a name with brackets is a name before it is a pattern
+                found.append(place / part)
+            elif place.is_dir():
+                found += sorted(place.glob(part), key=lambda path: natural_key(str(path)))
+        places = found
     return places
-
-
-def _matches(folder: Path, pattern: str) -> list[Path]:
-    return sorted(folder.glob(pattern), key=lambda path: natural_key(str(path))) if folder.is_dir() else []
 
 
 def _runs_below(place: Path, above: frozenset[Path] = frozenset()) -> list[Path]:
