@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PHRASES = (
-    *(r"\bis no (?!longer)", r"\b(said|told)\b", r"\bgoes on\b", r"what there is to", r"whose arithmetic"),
+    *(r"(?<!\bthere )\bis no (?!longer)", r"\b(said|told)\b", r"\bgoes on\b", r"what there is to", r"whose arithmetic"),
     *(
         r"by itself",
         r"so far as",

@@ -35,8 +35,8 @@ from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.training.loggers import MetricsCsv
 from nucleiseg.training.module import NucleiModule
 from nucleiseg.training.plan import CheckpointPlan
-from nucleiseg.training.run import make_trainer, run_callbacks
 from nucleiseg.training.settings import OptimSettings, TrainerSettings
+from nucleiseg.training.trainer import make_trainer, run_callbacks
 from nucleiseg.transforms.preprocessing import Preprocessing
 from nucleiseg.transforms.recipe import Recipe, Resize
 

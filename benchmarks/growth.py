@@ -11,7 +11,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nucleiseg.report.preview import BLUE, VERMILLION
+from nucleiseg.report.preview_figures import BLUE, VERMILLION
 
 LINES = {"r50_fpn": ("nucleiseg", BLUE, "-"), "stock_fpn": ("stock torchvision", VERMILLION, "--")}
 """Plotted models of the table: label, color and line style."""

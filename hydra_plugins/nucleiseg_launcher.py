@@ -29,8 +29,8 @@ from nucleiseg.settings import Problems
 from nucleiseg.sweeps.job import JobProcess, first_line, outcomes_of, stopped_by_signals
 from nucleiseg.sweeps.keys import passed_on
 from nucleiseg.sweeps.sweep import (
-    Job,
-    Outcome,
+    JobOutcome,
+    SweepJob,
     check_folders,
     exit_code,
     is_done,
@@ -82,10 +82,10 @@ class ProcessLauncher(Launcher):
     def _say_how_to_go_on(self, folder: Path) -> None:
         say(f"To complete the sweep: the same command with {override('sweep.dir', folder)} sweep.resume=true.")
 
-    def _run(self, jobs: list[Job], *, resume: bool) -> list[Outcome]:
+    def _run(self, jobs: list[SweepJob], *, resume: bool) -> list[JobOutcome]:
         return run_jobs(jobs, self._script, resume=resume)
 
-    def _job(self, batch: Sequence[Sequence[str]], number: int, first: int) -> Job:
+    def _job(self, batch: Sequence[Sequence[str]], number: int, first: int) -> SweepJob:
         """Compose the configuration of a job for its name and folder.
 
         Args:
@@ -108,7 +108,7 @@ class ProcessLauncher(Launcher):
         name = job_name(first + number, config.model.name, typed, varying_keys(batch))
         own = tuple(override for override in typed if not override.startswith(("hydra.", "hydra/", "sweep.")))
         swept = tuple(key for override in own if (key := override.partition("=")[0]) not in given)
-        return Job(first + number, own, folder / name, self._passed_on, swept)
+        return SweepJob(first + number, own, folder / name, self._passed_on, swept)
 
 
 class ThroughLauncher(ProcessLauncher):
@@ -144,16 +144,16 @@ class ThroughLauncher(ProcessLauncher):
                 f"installed ({error.__cause__ or error}): pip install -e '.[{self._extra}]'."
             ) from error
 
-    def _run(self, jobs: list[Job], *, resume: bool) -> list[Outcome]:
+    def _run(self, jobs: list[SweepJob], *, resume: bool) -> list[JobOutcome]:
         """Hand over what is not done yet; Hydra's own files are left to the process of the job."""
         check_folders(jobs, resume=resume)
-        outcomes = {job.index: Outcome(job, "skipped") for job in jobs if is_done(job)}
+        outcomes = {job.index: JobOutcome(job, "skipped") for job in jobs if is_done(job)}
         left = tuple(job for job in jobs if job.index not in outcomes)
         if left:
             outcomes |= {outcome.job.index: outcome for outcome in self._hand_over(left)}
         return [outcomes[job.index] for job in jobs]
 
-    def _hand_over(self, jobs: tuple[Job, ...]) -> list[Outcome]:
+    def _hand_over(self, jobs: tuple[SweepJob, ...]) -> list[JobOutcome]:
         """Wait for the other launcher, whatever becomes of its workers and of this process."""
         task = JobProcess(jobs, jobs[0].index, self._script, Path.cwd())
         self._other.setup(hydra_context=self._context, task_function=task, config=self._config)
@@ -173,5 +173,5 @@ class ThroughLauncher(ProcessLauncher):
         super()._say_how_to_go_on(folder)
 
 
-def _folder_overrides(job: Job) -> list[str]:
+def _folder_overrides(job: SweepJob) -> list[str]:
     return [f"hydra.sweep.dir={quoted(job.folder.parent)}", f"hydra.sweep.subdir={quoted(Path(job.folder.name))}"]

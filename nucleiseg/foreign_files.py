@@ -96,7 +96,7 @@ def parse_json(data: bytes, where: str, *, finite: bool = False) -> Any:  # noqa
         raise InputError(f"{where} is nested too deeply: is it a file of another kind?") from error
     except ValueError as error:
         reason = "a number has thousands of digits" if "int_max_str_digits" in str(error) else error
-        raise InputError(f"{where} is no JSON file ({reason}): it may be cut off, or of another kind.") from error
+        raise InputError(f"{where} is not a JSON file ({reason}): it may be cut off, or of another kind.") from error
     return value
 
 

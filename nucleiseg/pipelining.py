@@ -1,7 +1,7 @@
 """Work in threads beside the caller's own: files are read ahead of the network, and written behind it.
 
 Threads, not processes: decoding, resizing, drawing and compressing happen in libraries that release Python's lock, and
-nothing has to be copied between processes.
+nothing is copied between processes.
 """
 
 from collections import deque

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 Item = TypeVar("Item")
 
-PLAIN_INTERVAL = 10.0
+LINE_INTERVAL = 10.0
 """Seconds between two lines where the output is not a terminal."""
 
 
@@ -80,7 +80,7 @@ def _track_in_lines(items: Iterable[Item], description: str, total: int | None) 
     for count, item in enumerate(items, 1):
         yield item
         now = time.monotonic()
-        if now - last >= PLAIN_INTERVAL:
+        if now - last >= LINE_INTERVAL:
             last = now
             rest = f", {duration((total - count) * (now - start) / count)} left" if total else ""
             say(f"{description}: {count}/{total if total is not None else '?'}{rest}")

@@ -55,8 +55,8 @@ def compress(counts: list[list[int]], height: int, width: int) -> list[RLE]:
     """
     if not counts:
         return []
-    plain = [{"size": [height, width], "counts": runs} for runs in counts]
-    encoded = coco_mask.frPyObjects(plain, height, width)
+    uncompressed = [{"size": [height, width], "counts": runs} for runs in counts]
+    encoded = coco_mask.frPyObjects(uncompressed, height, width)
     return [RLE(size=[height, width], counts=rle["counts"].decode("ascii")) for rle in encoded]
 
 
@@ -85,7 +85,7 @@ def run_lengths(crop: Crop, height: int, width: int) -> list[int]:
     changes = np.flatnonzero(flat[1:] != flat[:-1])  # in pairs: where a run starts, where the next zero is
     skipped = height - (rows + 1)  # pixels of the image, less the extra zero, between two columns of the crop
     borders = changes + changes // (rows + 1) * skipped + (crop.column * height + crop.row)
-    if rows == height:  # a run that ends with its column goes on where the next column starts with one
+    if rows == height:  # a run at the end of its column joins one at the start of the next column
         joined = np.flatnonzero(borders[1:-1:2] == borders[2::2])
         borders = np.delete(borders, np.concatenate([2 * joined + 1, 2 * joined + 2]))
     edges = np.concatenate([[0], borders, [height * width]])

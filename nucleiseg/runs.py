@@ -19,7 +19,7 @@ class Run:
     Attributes:
         folder: its folder.
         name: what it is called: the folder's name, with as many of those above it as tell it from others.
-        config: `config.yaml`, nested plain Python.
+        config: `config.yaml`, as nested dicts and lists.
         index: the rows of `index.csv`, one for each step checkpoint.
         metrics: the rows of `metrics.csv`, one for each step.
         status: `status.json`; empty where there is none.

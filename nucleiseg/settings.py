@@ -94,7 +94,7 @@ class Settings:
 
     @classmethod
     def from_dict(cls, mapping: object, key: str | None = None, *, complete: bool = False) -> Self:
-        """Build from plain Python (dicts, lists, numbers, text), as YAML or a checkpoint has it.
+        """Build from dicts, lists, numbers and text, as YAML or a checkpoint holds them.
 
         Args:
             mapping: the fields by name.
@@ -117,8 +117,8 @@ class Settings:
         return built
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain Python that `from_dict` takes back, and that `weights_only` loading and JSON accept."""
-        return {item.name: to_plain(getattr(self, item.name)) for item in fields(self)}
+        """Return built-in types that `from_dict` takes back, and that `weights_only` loading and JSON accept."""
+        return {item.name: to_container(getattr(self, item.name)) for item in fields(self)}
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field, Field))
@@ -176,14 +176,14 @@ class Problems:
             raise InputError(self.found)
 
 
-def to_plain(value: Any) -> Any:  # noqa: ANN401
+def to_container(value: Any) -> Any:  # noqa: ANN401
     """Return dataclasses, mappings and tuples, however nested, as dicts and lists."""
     if is_dataclass(value):
-        return {item.name: to_plain(getattr(value, item.name)) for item in fields(value)}
+        return {item.name: to_container(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, Mapping):
-        return {key: to_plain(item) for key, item in value.items()}
+        return {key: to_container(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
-        return [to_plain(item) for item in value]
+        return [to_container(item) for item in value]
     return value
 
 

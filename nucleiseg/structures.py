@@ -52,7 +52,7 @@ class Sample:
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
-            raise ValueError(f"{self.name}: image must be (H, W, 3) uint8, not {self.image.shape} {self.image.dtype}")
+            raise ValueError(f"{self.name}: image is {self.image.shape} {self.image.dtype}; it accepts (H, W, 3) uint8")
         if self.layers.ndim != 3 or self.layers.shape[1:] != self.image.shape[:2]:
             raise ValueError(f"{self.name}: layers {self.layers.shape} do not fit an image of {self.image.shape}")
         if len(self.layer_index) != len(self.labels):
@@ -90,11 +90,11 @@ class AnchorSample(_Tensors):
     """The anchors of one image that a training step looks at, and what they were chosen from.
 
     Attributes:
-        positive: (P,) int64 indices of the anchors that are to say "nucleus".
-        negative: (N,) int64 indices of those that are to say "background".
+        positive: (P,) int64 indices of the anchors to classify as nuclei.
+        negative: (N,) int64 indices of those to classify as background.
         gt: (P,) int64 index of the instance in the image's `Target` that each positive one belongs to.
-        origin: plain numbers that say which anchors there were and by what rule some were chosen; a network whose own
-            are not equal chooses for itself.
+        origin: numbers that identify the anchors and the rule by which some were chosen; a network whose own differ
+            samples anew.
     """
 
     positive: Tensor

@@ -41,7 +41,7 @@ def check_targets(
     All names are checked before the first module is imported.
 
     Args:
-        mapping: `_target_` and keyword arguments, as plain Python.
+        mapping: `_target_` and keyword arguments.
         expected: the base class of what the place takes, or several.
         trusted: further packages or modules that a file may name (`my_package`).
         from_file: the mapping was read from a file, such as a run's configuration, not typed by the user.
@@ -89,7 +89,7 @@ def instantiate(
 
 
 def find_class(target: str) -> Any:  # noqa: ANN401
-    """Return what a checked target names; the part before its last dot must be a module, not an attribute.
+    """Return what a checked target names; the part before its last dot is a module, never an attribute.
 
     Raises:
         ImportError, AttributeError: if there is no such module, or nothing of that name in it.

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nucleiseg.errors import InputError
-from nucleiseg.models.weights.files import read_weights
-from nucleiseg.restricted_pickle import PickledArray, PickledDtype, read_pickle
+from nucleiseg.models.weights.weights_file import read_weights
+from nucleiseg.pickled_arrays import PickledArray, PickledDtype
+from nucleiseg.restricted_pickle import read_pickle
 
 NUMBERS = st.one_of(
     hnp.integer_dtypes(endianness="?"),

@@ -40,7 +40,7 @@ def test_a_folder_without_a_configuration_is_no_run(tmp_path: Path) -> None:
         ("config.yaml", "a: [1", "is damaged"),
         ("config.yaml", "!!python/object/apply:os.getcwd []", "is damaged"),
         ("config.yaml", "- 1\n", "is damaged"),
-        ("status.json", "{", "is no JSON"),
+        ("status.json", "{", "is not a JSON"),
         ("splits.json", "[]", "is damaged"),
     ],
 )
@@ -123,5 +123,5 @@ def test_a_damaged_run_is_reported_and_the_rest_goes_on(tmp_path: Path) -> None:
     assert [run.name for run in find_runs(str(tmp_path), said.append)] == ["good"]
     assert len(said) == 1
     assert "status.json" in said[0]
-    with pytest.raises(InputError, match="is no JSON"):
+    with pytest.raises(InputError, match="is not a JSON"):
         names(tmp_path)

@@ -1,4 +1,4 @@
-"""Composed configurations as plain Python."""
+"""Convert composed configurations to dicts and lists."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -19,7 +19,7 @@ from nucleiseg.inference.count_threshold import COUNT_THRESHOLD
 from nucleiseg.inference.image_ids import read_ids
 from nucleiseg.inference.settings import PredictionSettings
 from nucleiseg.inference.tta import TTA
-from nucleiseg.leaderboard.scoring import predict_data
+from nucleiseg.leaderboard.checkpoint_scoring import predict_data
 from nucleiseg.models.precision import Precision
 from nucleiseg.progress import counted, say
 from nucleiseg.settings import AsText, PathText, Problems, Settings, Share, settings

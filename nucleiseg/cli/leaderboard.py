@@ -124,7 +124,8 @@ def leaderboard(**keys: Any) -> int:  # noqa: ANN401
         InputError: if a key isn't accepted, no run is found, no checkpoint can be evaluated, or the output cannot be
             written.
     """
-    from nucleiseg.report import submissions  # hash files; the rest of the report is imported when it is written
+    from nucleiseg.report.submission_ledger import SUBMISSIONS, read_submissions
+    from nucleiseg.report.submissions import record_scored  # hashes files; the page is imported when it is written
 
     settings = check(keys)
     metric = find_metric(settings.rank_by)
@@ -140,8 +141,8 @@ def leaderboard(**keys: Any) -> int:  # noqa: ANN401
     output = _output(settings, runs)
     require_writable_folder(output)
     answer = None if settings.submitted is None else Path(settings.submitted)
-    ledger = output / submissions.SUBMISSIONS
-    submissions.read_submissions(ledger)  # errors of ledger and answer come before hours of predicting
+    ledger = output / SUBMISSIONS
+    read_submissions(ledger)  # errors of ledger and answer come before hours of predicting
     if answer is not None:
         read_origin(answer)
     cache = EvaluationCache(settings.cache)
@@ -151,7 +152,7 @@ def leaderboard(**keys: Any) -> int:  # noqa: ANN401
     best = best_of(board.best, scored, metric)
     write_best(best, output / BEST, cache)
     if answer is not None:
-        submissions.record_scored(ledger, answer, settings.board_score, settings.note, scored, metric, cache)
+        record_scored(ledger, answer, settings.board_score, settings.note, scored, metric, cache)
     from nucleiseg.report.leaderboard_files import write_files
 
     of_checkpoints = scored_caveats(scored, find_metric(settings.rank_by))

@@ -4,8 +4,8 @@ import re
 import shlex
 from pathlib import PurePath
 
-PLAIN = re.compile(r"[A-Za-z0-9_./-]+")
-"""What neither Hydra nor a shell reads as anything else."""
+UNQUOTED = re.compile(r"[A-Za-z0-9_./-]+")
+"""Text that neither Hydra nor a shell needs in quotes."""
 
 
 def quoted(path: PurePath) -> str:
@@ -15,6 +15,6 @@ def quoted(path: PurePath) -> str:
 
 def override(key: str, path: PurePath) -> str:
     """Return `key=path` as it is typed into a shell, quoted for it and for Hydra where it must be."""
-    if PLAIN.fullmatch(str(path)):
+    if UNQUOTED.fullmatch(str(path)):
         return f"{key}={path}"
     return shlex.quote(f"{key}={quoted(path)}")

@@ -14,7 +14,7 @@ def with_paths(keys: Mapping[str, Any], *paths: str) -> dict[str, Any]:
     Some shells leave the `~` of `output=~/results` to the program, and Hydra takes digits for a number.
 
     Args:
-        keys: a door's keys with their values.
+        keys: the keys of a command with their values.
         paths: which of them are paths; those that are absent or None stay so.
     """
     typed = {key: keys[key] for key in paths if keys.get(key) is not None}

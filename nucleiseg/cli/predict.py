@@ -22,8 +22,7 @@ from nucleiseg.writers.registry import DEFAULT_FORMATS, FORMATS
 from nucleiseg.writers.result_set import is_begun
 
 DEMO = DemoReader(images=4, size=384, seed=1)
-"""What `input=demo` stands for, where there is no file or folder of that name: images that no demo run has seen (those
-are rendered from seed 0)."""
+"""Images of `input=demo`, unless a file or folder has that name; demo runs train on those of seed 0."""
 
 NOT_OF_THE_RESULTS = (
     *("checkpoint", "input", "output", "ids", "device", "resume"),

@@ -16,7 +16,7 @@ from nucleiseg.data.readers.base import Reader, Record
 from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import build
 from nucleiseg.progress import say
-from nucleiseg.report.preview import write_preview
+from nucleiseg.report.preview_figures import write_preview
 from nucleiseg.settings import PathText, Problems, Seed, Settings, settings
 from nucleiseg.structures import Sample
 from nucleiseg.transforms.extra import check_extra
@@ -77,7 +77,7 @@ def check(config: Mapping[str, Any]) -> PreviewSettings:
     """Check every key of the command without looking at any file.
 
     Args:
-        config: the composed configuration of `conf/preview.yaml` as plain Python.
+        config: the composed configuration of `conf/preview.yaml` as nested dicts and lists.
 
     Raises:
         InputError: with a sentence for every problem, of all groups.
@@ -100,7 +100,7 @@ def preview(config: dict[str, Any]) -> None:
     """Check the data, log their properties, and draw the figures.
 
     Args:
-        config: the composed configuration of `conf/preview.yaml` as plain Python.
+        config: the composed configuration of `conf/preview.yaml` as nested dicts and lists.
 
     Raises:
         InputError: for bad configuration or data, or an output that cannot be written.

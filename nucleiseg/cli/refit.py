@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 import nucleiseg
-from nucleiseg.cli.overrides import PLAIN, quoted
+from nucleiseg.cli.overrides import UNQUOTED, quoted
 from nucleiseg.errors import InputError
 from nucleiseg.files import require_regular_file
 from nucleiseg.invocation import invocation
@@ -56,7 +56,7 @@ def refit_arguments(best: EvaluationJob, folder: Path) -> list[str]:
     total = (config.get("optim") or {}).get("total_steps") or (config.get("trainer") or {}).get("max_steps")
     schedule = [f"optim.total_steps={total}"] if total else []
     images = ["data.val=none", "data.fold=null"]
-    place = str(folder) if PLAIN.fullmatch(str(folder)) else quoted(folder)
+    place = str(folder) if UNQUOTED.fullmatch(str(folder)) else quoted(folder)
     return [*kept, *images, f"trainer.max_steps={best.step}", *schedule, f"hydra.run.dir={place}"]
 
 

@@ -47,7 +47,7 @@ def train(
     """Check everything, log what is about to happen, and train.
 
     Args:
-        config: the composed configuration of `conf/train.yaml` as plain Python; left as it is.
+        config: the composed configuration of `conf/train.yaml` as nested dicts and lists; not changed.
         run_dir: the run's folder.
         resume: continue the run in `run_dir` where it stopped.
         hydra_files: what goes into the folder `.hydra` beside `config.yaml`: text by file name.

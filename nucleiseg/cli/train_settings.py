@@ -88,7 +88,7 @@ class RunSettings:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], *, complete: bool = True, from_file: bool = False) -> Self:
-        """Build from the composed configuration of `conf/train.yaml` as plain Python.
+        """Build from the composed configuration of `conf/train.yaml` as nested dicts and lists.
 
         Args:
             config: the configuration.

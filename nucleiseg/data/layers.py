@@ -6,7 +6,7 @@ Three masks, of which the third overlaps the first, become two planes (`structur
     1 1 0   0 0 2   0 3 3   ->   1 1 2   0 3 3     layer_index = [0, 0, 1]
     0 0 0   0 0 0   0 3 3        0 0 0   0 3 3
 
-Each instance goes on the first plane where all its pixels are still free, so that images without overlap need
+Each instance is put on the first plane where all its pixels are still free, so that images without overlap need
 one plane. All work stays inside the bounding box of the mask at hand: an image of thousands of nuclei never
 exists as an array of (instances, height, width).
 """

@@ -33,7 +33,7 @@ class Split:
     Attributes:
         train: names of the images to train on, sorted.
         val: names of the images to validate on, sorted; empty where all are trained on.
-        description: how the parts came about and what they hold, in a sentence.
+        description: how the images were divided and what the parts hold, in a sentence.
     """
 
     train: tuple[str, ...]
@@ -83,10 +83,10 @@ def split(
         return _describe(ordered, sizes, *_by_name(ordered, settings.val))
     numbers, total = _groups(ordered, settings.group, [content for _, _, content in triples])
     if settings.fold is not None:
-        chosen, how = _fold(numbers, total, sizes, settings)
+        chosen, method = _fold(numbers, total, sizes, settings)
     else:
-        chosen, how = _hold_out(numbers, total, sizes, settings)
-    return _describe(ordered, sizes, chosen, f"{how}, {_grouping(settings.group, total, len(names))}")
+        chosen, method = _hold_out(numbers, total, sizes, settings)
+    return _describe(ordered, sizes, chosen, f"{method}, {_grouping(settings.group, total, len(names))}")
 
 
 def group_of(group: str) -> Callable[[str], str | None]:
@@ -94,7 +94,7 @@ def group_of(group: str) -> Callable[[str], str | None]:
 
     Args:
         group: `auto`: the tissue source site (the second field) of a name that starts with a TCGA barcode, else the
-            image alone (`split` adds copies of one image); `tcga_site`: the site, and every name must be a barcode;
+            image alone (`split` adds copies of one image); `tcga_site`: the site, of names that all are barcodes;
             `none`: every image alone; else a regular expression with one group, searched in each name, as `(.+)_tile`
             (`SplitSettings` checks that it is one).
 
@@ -116,7 +116,7 @@ def group_of(group: str) -> Callable[[str], str | None]:
 
 
 def _groups(names: Sequence[str], group: str, contents: Sequence[str]) -> tuple[np.ndarray, int]:
-    """Return the group number of each name, (N,) int64, and how many groups there are.
+    """Return the group number of each name, (N,) int64, and the number of groups.
 
     With `auto`, groups that hold copies of one image are one group.
     """
@@ -162,7 +162,7 @@ def warn_of_copies(parts: Split, contents: Mapping[str, str]) -> None:
 
 
 def _by_name(names: Sequence[str], wanted: Sequence[str]) -> tuple[np.ndarray, str]:
-    """Return which images validate, (N,) bool, and how they were chosen, as the next two."""
+    """Return which images validate, (N,) bool, and the method in words."""
     unknown = sorted(set(wanted) - set(names))
     if unknown:
         raise InputError(f"val names {some(unknown)}, but the data set has no such image. It has {some(names)}.")
@@ -217,12 +217,12 @@ def _grouping(group: str, groups: int, images: int) -> str:
     return f"{groups} groups by {kind} kept whole"
 
 
-def _describe(names: Sequence[str], counts: np.ndarray, chosen: np.ndarray, how: str) -> Split:
+def _describe(names: Sequence[str], counts: np.ndarray, chosen: np.ndarray, method: str) -> Split:
     images, nuclei = int(chosen.sum()), int(counts[chosen].sum())
     share = nuclei / max(int(counts.sum()), 1)
     description = (
         f"{len(names) - images} images ({counts.sum() - nuclei:,} nuclei) to train on, {images} ({nuclei:,} nuclei, "
-        f"{share:.0%} of all) to validate on: {how}."
+        f"{share:.0%} of all) to validate on: {method}."
     )
     pick = [tuple(name for name, inside in zip(names, chosen, strict=True) if inside == side) for side in (False, True)]
     return Split(train=pick[0], val=pick[1], description=description)

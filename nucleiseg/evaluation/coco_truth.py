@@ -10,7 +10,7 @@ from nucleiseg.errors import InputError, raise_problems, short, some
 from nucleiseg.evaluation.boxes import Box, given_or_tight, read_box
 from nucleiseg.evaluation.fields import MOST_CLASSES, image_id, image_size, read_label
 from nucleiseg.evaluation.instances import CrowdRegion
-from nucleiseg.evaluation.label_maps import areas
+from nucleiseg.evaluation.painting import areas
 from nucleiseg.evaluation.truth import ImageId, ImageTruth, Truth
 from nucleiseg.foreign_files import read_json
 from nucleiseg.inference.image_folder import image_names

@@ -53,8 +53,8 @@ def match_image(truth: ImageTruth, results: Instances) -> ImageMatches:
     labels = np.asarray(results.labels, dtype=np.int64)[order]
     ranks = np.zeros(len(order), np.int64)
     for label in np.unique(labels):
-        mine = np.flatnonzero(labels == label)
-        ranks[mine] = np.arange(len(mine))
+        of_class = np.flatnonzero(labels == label)
+        ranks[of_class] = np.arange(len(of_class))
     masks = [results.masks[index] for index in order]
     matches = match_greedily(truth.masks, masks, truth.labels, labels, IOU_THRESHOLDS, truth.crowd)
     truths = dict(sorted(Counter(truth.labels).items()))

@@ -11,7 +11,7 @@ from nucleiseg.evaluation.contingency import contingency_table
 from nucleiseg.evaluation.definitions import DEFINITIONS
 from nucleiseg.evaluation.instance_metrics import InstanceMetrics, Tally, pool, tally
 from nucleiseg.evaluation.instances import Instances
-from nucleiseg.evaluation.label_maps import paint, shares_inside
+from nucleiseg.evaluation.painting import paint, shares_inside
 from nucleiseg.evaluation.truth import ImageId, ImageTruth
 from nucleiseg.inference.count_threshold import COUNT_THRESHOLD
 

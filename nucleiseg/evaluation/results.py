@@ -13,7 +13,7 @@ from nucleiseg.errors import InputError, raise_problems, short, some
 from nucleiseg.evaluation.boxes import Box, given_or_tight, read_box
 from nucleiseg.evaluation.fields import MOST_PAIRS, image_id, read_label
 from nucleiseg.evaluation.instances import Instances
-from nucleiseg.evaluation.label_maps import areas
+from nucleiseg.evaluation.painting import areas
 from nucleiseg.evaluation.truth import ImageId, ImageTruth, Truth
 from nucleiseg.foreign_files import is_number, is_zip, parse_json, read_json, read_member
 from nucleiseg.rle import RLE
@@ -85,9 +85,9 @@ def read_results(path: Path, truth: Truth) -> Results:
     raise_problems(problems)
     note = (f"Results without a pixel are left out: {empty}.",) if empty else ()
     repeated = 0  # masks that occur twice in an image with the same class
-    for results in found.values():
-        distinct = {(mask["counts"], label) for mask, label in zip(results.masks, results.labels, strict=True)}
-        repeated += len(results.masks) - len(distinct)
+    for instances in found.values():
+        distinct = {(mask["counts"], label) for mask, label in zip(instances.masks, instances.labels, strict=True)}
+        repeated += len(instances.masks) - len(distinct)
     repeats = f"Results that repeat the mask of another in the same image, which makes one of them false: {repeated}."
     return Results(found, note + ((repeats,) if repeated else ()))
 
@@ -191,7 +191,7 @@ def _image_results(image: ImageTruth, results: Sequence[_Result], where: str, pr
         place, reason = wrong[0]
         problems.append(
             f"{where}: the mask of result {place} (image {some([image.name])}, id {short(image.image_id)}) {reason}: "
-            f"masks must be in pixels of the image itself.{more}"
+            f"give masks in pixels of the image itself.{more}"
         )
     if wrong or len(boxes) < len(results):
         return Instances()

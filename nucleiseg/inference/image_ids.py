@@ -89,11 +89,11 @@ def _check_entry(entry: Any, where: str, problems: list[str]) -> ImageEntry:  # 
     numbers = {key: _whole(entry[key]) for key in ("id", "height", "width") if key in entry}
     image_id = numbers.get("id")
     if not (type(image_id) is int or (isinstance(image_id, str) and image_id.strip())):
-        problems.append(f'{where} ({name}): "id" must be a whole number or a text, not {image_id!r}.')
+        problems.append(f'{where} ({name}): "id" is {image_id!r}; it accepts a whole number or a text.')
     for key in ("height", "width"):
         value = numbers.get(key)
         if value is not None and (type(value) is not int or value < 1):
-            problems.append(f'{where} ({name}): "{key}" must be a whole number of at least 1, not {value!r}.')
+            problems.append(f'{where} ({name}): "{key}" is {value!r}; it accepts a whole number of at least 1.')
     return {**entry, **numbers}  # type: ignore[typeddict-item]
 
 

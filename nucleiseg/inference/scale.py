@@ -37,7 +37,7 @@ def override_preprocessing(trained: Preprocessing, settings: PredictionSettings)
     if settings.mpp is not None and trained.mpp is None:
         raise InputError(
             f"mpp is {settings.mpp}, but the checkpoint does not know the micrometers per pixel of its training "
-            "images: train with data.mpp=, or set scale= (network pixels per source pixel)."
+            "images: train on data with mpp, or set scale (network pixels per source pixel)."
         )
     bits = trained.bits if settings.bits is None else settings.bits
     if settings.scale is not None:

@@ -109,7 +109,7 @@ def _write_average(
 
     The threshold is the one chosen on validation images; if it is scored on others, the mean of its parts' own.
     """
-    from nucleiseg.leaderboard.scoring import score_checkpoint
+    from nucleiseg.leaderboard.checkpoint_scoring import score_checkpoint
     from nucleiseg.models.averaging import average_checkpoints, averages_statistics
     from nucleiseg.models.checkpoint import write
 

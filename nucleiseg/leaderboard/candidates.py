@@ -176,7 +176,9 @@ def evaluate_jobs(
 
 
 def _evaluate(job: EvaluationJob, settings: PredictionSettings) -> Evaluation:
-    from nucleiseg.leaderboard.scoring import score_checkpoint  # seconds of imports, needed for missing evaluations
+    from nucleiseg.leaderboard.checkpoint_scoring import (
+        score_checkpoint,
+    )  # seconds of imports, needed for missing evaluations
 
     return score_checkpoint(job.file, job.images, settings)
 

@@ -96,7 +96,7 @@ class ImageSet:
         """16 hexadecimal digits of the scored images and their truth, independent of the other images of the data.
 
         Raises:
-            InputError: if the data must be read, because the cache doesn't have the digest, and cannot be.
+            InputError: if the cache doesn't have the digest, and the data cannot be read.
         """
         name = self.data_key
         known = self.cache.get_json(name, DIGEST) if self.cache and self.names else None
@@ -113,7 +113,7 @@ class ImageSet:
         """16 hexadecimal digits of all images of the data, their truth and their split.
 
         Raises:
-            InputError: if the data must be read and cannot be.
+            InputError: if the data are needed and cannot be read.
         """
         return _digest([self.fingerprint or self.datamodule.fingerprint, self.names or tuple(self.records)])
 
@@ -172,7 +172,7 @@ def with_bits(data: Mapping[str, Any], bits: int | None) -> dict[str, Any]:
         return dict(data)
     if given is None:
         return {**data, "bits": bits}
-    say(f"Note: images are decoded with data.bits={given}, but the network was trained with {bits}.")
+    say(f"Note: images are decoded with bits={given}, but the network was trained with {bits}.")
     return dict(data)
 
 

@@ -101,7 +101,7 @@ def sizes_per_level(sizes: Sequence[float], levels: int, *, every_level: bool = 
     """Distribute anchor sizes over feature maps.
 
     Args:
-        sizes: the sizes in pixels of the network's input, as in `model.anchors.sizes`.
+        sizes: the sizes in pixels of the network's input, as in `anchors.sizes`.
         levels: number of feature maps, finest first.
         every_level: all sizes on each map. Otherwise a single map takes all sizes, and several take one each.
 
@@ -112,7 +112,7 @@ def sizes_per_level(sizes: Sequence[float], levels: int, *, every_level: bool = 
         return (tuple(sizes),) * levels
     if len(sizes) != levels:
         raise InputError(
-            f"model.anchors.sizes has {len(sizes)} sizes ({', '.join(map(str, sizes))}), but this model has {levels} "
-            f"feature maps: give {levels} sizes, one a map, or set model.anchors.every_level=true."
+            f"anchors.sizes has {len(sizes)} sizes ({', '.join(map(str, sizes))}), but this model has {levels} "
+            f"feature maps: give {levels} sizes, one a map, or set anchors.every_level=true."
         )
     return tuple((size,) for size in sizes)

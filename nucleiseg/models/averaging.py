@@ -25,7 +25,7 @@ def average_checkpoints(paths: Sequence[str | os.PathLike[str]]) -> tuple[Weight
 
     Returns:
         The mean weights, and the metadata of the checkpoint with the most steps, whose `weights` names the
-        averaged steps. They hold no score threshold, since it must be chosen for the averaged network.
+        averaged steps. They hold no score threshold, which is chosen for the averaged network.
 
     Raises:
         ValueError: if `paths` is empty.

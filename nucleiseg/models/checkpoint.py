@@ -26,7 +26,7 @@ LIGHTNING_PREFIX = "network."
 
 @settings
 class Metadata(Settings):
-    """Description of a checkpoint in plain Python, so that it loads with `weights_only=True`.
+    """Description of a checkpoint, of built-in types alone, so that it loads with `weights_only=True`.
 
     Attributes:
         model: `ModelConfig.to_dict()`.
@@ -34,7 +34,7 @@ class Metadata(Settings):
         step: optimizer steps done.
         scale: network pixels per pixel of the source images in training (nominal, without jitter): the median over
             the images.
-        preprocessing: how an image of any size is decoded and scaled, as plain numbers
+        preprocessing: how an image of any size is decoded and scaled, as numbers
             (`transforms.preprocessing.Preprocessing.to_dict`); None in files of versions that stored `scale` alone.
         score_threshold: for counts and label images, chosen on validation; None if none was chosen.
         fingerprint: of the training data.

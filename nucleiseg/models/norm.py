@@ -14,10 +14,10 @@ from nucleiseg.errors import InputError
 NormName = Literal["frozen_bn", "bn", "gn", "own"]
 
 NORMS: tuple[NormName, ...] = get_args(NormName)
-"""The choices of `model.norm`."""
+"""The choices of `norm`."""
 
 MAX_FREEZE_AT = 5
-"""`model.freeze_at` counts as detectron2: 1 the stem, 2 stem and res2, ... 5 all stages up to res5."""
+"""`freeze_at` counts as detectron2: 1 the stem, 2 stem and res2, ... 5 all stages up to res5."""
 
 NormLayer = Callable[[int], nn.Module]
 """Makes the normalization of a feature map with so many channels."""
@@ -81,7 +81,7 @@ def resolve_norm_and_freeze(
     if norm is not None:
         _check_norm(norm)
     if freeze_at is not None and not 0 <= freeze_at <= MAX_FREEZE_AT:
-        raise InputError(f"model.freeze_at={freeze_at} is out of range: 0 (nothing) to {MAX_FREEZE_AT} (all stages).")
+        raise InputError(f"freeze_at is {freeze_at}; it accepts 0 (nothing) to {MAX_FREEZE_AT} (all stages).")
     if weights is None:
         _refuse_frozen_random(norm, freeze_at)
         norm = norm or "gn"
@@ -97,20 +97,20 @@ _FROZEN = ("nothing is", "the stem is", "stem and res2 are", "stem to res3 are",
 
 def _check_norm(norm: str) -> None:
     if norm not in NORMS:
-        raise InputError(f"model.norm={norm} is not known: choose one of {', '.join(NORMS)}.")
+        raise InputError(f"norm is {norm}; it accepts one of {', '.join(NORMS)}.")
 
 
 def _refuse_frozen_random(norm: str | None, freeze_at: int | None) -> None:
     problems = []
     if norm == "frozen_bn":
         problems.append(
-            "model.norm=frozen_bn needs pretrained weights, but model.weights is null: frozen statistics of a random "
-            "network normalize nothing. Take model.norm=gn (or bn), or name the weights in model.weights."
+            "norm=frozen_bn needs pretrained weights, but weights is null: frozen statistics of a random "
+            "network normalize nothing. Take norm=gn (or bn), or name the weights in weights."
         )
     if freeze_at:
         problems.append(
-            f"model.freeze_at={freeze_at} would freeze random filters, since model.weights is null. "
-            "Take model.freeze_at=0, or name the weights in model.weights."
+            f"freeze_at={freeze_at} would freeze random filters, since weights is null. "
+            "Take freeze_at=0, or name the weights in weights."
         )
     if problems:
         raise InputError(problems)

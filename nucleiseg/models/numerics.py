@@ -15,7 +15,7 @@ class Numerics:
     """The conventions of one library.
 
     Attributes:
-        name: the value of `model.numerics` that selects it.
+        name: the value of `numerics` that selects it.
         unit_range: images are divided by 255 before mean and deviation (divided as well) are applied. The same numbers
             up to rounding; but fifty random layers make 5e-4 pixels of that, more than anything else that differs.
         round_anchors: cell anchors are rounded to whole pixels and ordered ratio first, size second (torchvision),
@@ -112,4 +112,4 @@ TORCHVISION = Numerics(
 """What torchvision's own COCO weights (FPN models) were trained with."""
 
 NUMERICS: dict[str, Numerics] = {numerics.name: numerics for numerics in (DETECTRON2, TORCHVISION)}
-"""The choices of `model.numerics`."""
+"""The choices of `numerics`."""

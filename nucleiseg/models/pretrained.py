@@ -1,6 +1,6 @@
 """Resolve and load a network's initial weights.
 
-    start = resolve_weights(config)                  # may download; says where the file has to be if it cannot
+    start = resolve_weights(config)                  # may download; says where to put the file if it cannot
     network = build(start.config, num_classes=1)     # norm, freezing, stride and pixel statistics are the weights'
     report = start.load(network)                     # lists every layer
     Metadata(model=network.config.to_dict(), weights=start.words)
@@ -29,8 +29,8 @@ from nucleiseg.models.download import UnavailableError, digest, fetch
 from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.models.pretrained_defaults import PretrainedDefaults, defaults_of, expected_by, resolved
 from nucleiseg.models.weights.detectron2_plan import backbone_notes
-from nucleiseg.models.weights.files import WeightsFile, read_weights
 from nucleiseg.models.weights.implied_settings import implied_settings
+from nucleiseg.models.weights.import_report import ImportReport
 from nucleiseg.models.weights.importer import (
     Source,
     load_detectron2,
@@ -38,7 +38,7 @@ from nucleiseg.models.weights.importer import (
     load_torchvision_backbone,
 )
 from nucleiseg.models.weights.placement import Offer, Plan, place
-from nucleiseg.models.weights.report import ImportReport
+from nucleiseg.models.weights.weights_file import WeightsFile, read_weights
 
 Loader = Callable[[MaskRCNN, Source], ImportReport]
 
@@ -105,10 +105,10 @@ def resolve_weights(config: ModelConfig, folder: str | os.PathLike[str] | None =
     path = Path(config.weights).expanduser().absolute()
     if not path.is_file():
         close = zoo.close_names(config.weights)
-        meant = f"Did you mean {' or '.join(close)}? " if close else ""
+        meant = f"Did you mean {' or '.join(close)}?" if close else ""
         raise InputError(
-            f"model.weights={config.weights} is neither a file nor a name of the zoo. {meant}Accepted are auto, null, "
-            f"the path of a file, or one of {', '.join(zoo.ZOO)}."
+            f"weights is {config.weights}; it accepts auto, null, the path of a file, or one of {', '.join(zoo.ZOO)}. "
+            f"{meant}".rstrip()
         )
     config = replace(config, weights=str(path))  # good from any folder, when a run is resumed at step 0
     if checkpoint.is_checkpoint(path):
@@ -126,7 +126,7 @@ def _automatic(config: ModelConfig, folder: str | os.PathLike[str] | None) -> In
     if entry is None:
         backbone = f"torchvision/imagenet_{config.backbone}"
         return _from_scratch(
-            config, f"There are no COCO weights for this model (model.weights={backbone} would start from ImageNet's)."
+            config, f"There are no COCO weights for this model (weights={backbone} would start from ImageNet's)."
         )
     if problems := zoo.misfits(entry, config):
         return _from_scratch(config, *problems)
@@ -226,8 +226,7 @@ def _from_checkpoint(path: Path, config: ModelConfig) -> Initialization:
 
 def _refuse_other_model(path: Path, theirs: ModelConfig, ours: ModelConfig) -> None:
     problems = [
-        f"model.weights={path} was trained with model.{key}={getattr(theirs, key)}, but model.{key} is "
-        f"{getattr(ours, key)}."
+        f"weights={path} was trained with {key}={getattr(theirs, key)}, but {key} is {getattr(ours, key)}."
         for key in ("family", "backbone", "backbone_source", "numerics")
         if getattr(theirs, key) != getattr(ours, key)
     ]

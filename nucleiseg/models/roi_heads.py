@@ -8,12 +8,12 @@ from torchvision.models.detection.roi_heads import RoIHeads as TorchvisionRoIHea
 from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 
 from nucleiseg.models.box_coding import decode_boxes, encode_boxes
-from nucleiseg.models.config import DetectionConfig, RoIConfig
 from nucleiseg.models.loss_normalizers import loss_normalizers
 from nucleiseg.models.losses import box_regression_loss, classification_loss, mask_loss
 from nucleiseg.models.mask_targets import mask_targets
 from nucleiseg.models.matching import match_boxes
 from nucleiseg.models.numerics import DETECTRON2, Numerics
+from nucleiseg.models.part_configs import DetectionConfig, RoIConfig
 from nucleiseg.models.roi_pool import RoIPool
 from nucleiseg.models.roi_samples import RoISamples, foreground_of
 from nucleiseg.models.sampling import Stream, image_generator, sample_balanced

@@ -46,7 +46,7 @@ class ZooEntry:
     """One file of weights.
 
     Attributes:
-        name: the value of `model.weights` that asks for it.
+        name: the value of `weights` that asks for it.
         kind: format of the file: `detectron2`, `torchvision` (Mask R-CNN) or `torchvision_backbone` (ResNet).
         backbone: its registered name.
         family: of the whole detector; None for a backbone alone, which fits any.
@@ -233,7 +233,7 @@ def misfits(entry: ZooEntry, config: ModelConfig) -> list[str]:
     if entry.family == config.family:  # other families do not have all of these keys
         wanted |= _WIDTHS[entry.family]
     return [
-        f"{entry.name} belongs to model.{key}={value}, but model.{key} is {attrgetter(key)(config)}."
+        f"{entry.name} belongs to {key}={value}, but {key} is {attrgetter(key)(config)}."
         for key, value in wanted.items()
         if value is not None and value != attrgetter(key)(config)
     ]

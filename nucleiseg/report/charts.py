@@ -11,12 +11,12 @@ from matplotlib.ticker import MaxNLocator
 
 from nucleiseg.leaderboard.board import Row, Table
 from nucleiseg.report.data_check import ImageSummary
-from nucleiseg.report.preview import BLUE, GREEN, ORANGE, VERMILLION
+from nucleiseg.report.preview_figures import BLUE, GREEN, ORANGE, VERMILLION
 from nucleiseg.report.themed_svg import CHECKPOINT
 from nucleiseg.run_tables import Curve
 
 SKY, PURPLE = "#56B4E9", "#CC79A7"
-"""The other two colors of Okabe and Ito (2008) that are distinguishable on white, beside those of `preview`."""
+"""The other two colors of Okabe and Ito (2008) that are distinguishable on white, beside those of `preview_figures`."""
 
 GRID = "0.9"
 

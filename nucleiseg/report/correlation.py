@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from nucleiseg.progress import counted
-from nucleiseg.report.submissions import Submission
+from nucleiseg.report.submission_ledger import Submission
 
 FEWEST = 3
 """Submissions that a correlation needs: any two points lie on a line."""

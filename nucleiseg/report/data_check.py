@@ -47,11 +47,11 @@ class Limits:
     """Per-image limits on RPN candidates, proposals and detections.
 
     Attributes:
-        train_candidates: on each map before NMS in training (`model.rpn.pre_nms_train`).
-        test_candidates: on each map before NMS in prediction (`model.rpn.pre_nms_test`).
-        train_proposals: after NMS in training (`model.rpn.post_nms_train`).
-        test_proposals: after NMS in prediction (`model.rpn.post_nms_test`).
-        detections: in a prediction (`model.detection.limit`).
+        train_candidates: on each map before NMS in training (`rpn.pre_nms_train`).
+        test_candidates: on each map before NMS in prediction (`rpn.pre_nms_test`).
+        train_proposals: after NMS in training (`rpn.post_nms_train`).
+        test_proposals: after NMS in prediction (`rpn.post_nms_test`).
+        detections: in a prediction (`detection.limit`).
     """
 
     train_candidates: int
@@ -104,7 +104,7 @@ def data_check(
     """
     counts = np.array([len(summary.boxes) for summary in summaries])
     if counts.sum() == 0:
-        sentence = f"None of the {len(counts)} images has a nucleus, so nothing can be learned: check data.root."
+        sentence = f"None of the {len(counts)} images has a nucleus, so nothing can be learned: check root."
         return [Finding("warning", sentence)]
     scales = np.array([recipe.nominal_scale(summary.height, summary.width) for summary in summaries])
     scaled = [summary.boxes * scale for summary, scale in zip(summaries, scales, strict=True)]
@@ -146,7 +146,7 @@ def _check_scales(summaries: Sequence[ImageSummary], scales: np.ndarray) -> list
             "warning",
             f"Training magnifies some images {scales.max() / scales.min():.1f} times as much as others, because their "
             "sizes differ: equal nuclei then appear at different sizes. If all images have the same resolution, set "
-            f"aug.crop=[HEIGHT,WIDTH] in pixels, no larger than the smallest image allows ({height} x {width}).",
+            f"crop to [HEIGHT, WIDTH] in pixels, no larger than the smallest image allows ({height} x {width}).",
         )
     ]
 
@@ -160,11 +160,11 @@ def _check_anchors(boxes: np.ndarray, anchors: Sequence[AnchorLevel]) -> Finding
     sizes = np.concatenate([level.sizes for level in anchors])
     missed = float(np.median(_sizes(boxes[~covered])))
     if missed < sizes.min():
-        advice = f"add a size near {missed:.0f} to model.anchors.sizes, or enlarge with aug.resize.short"
+        advice = f"add a size near {missed:.0f} to anchors.sizes, or enlarge with resize.short"
     elif missed > sizes.max():
-        advice = f"add a size near {missed:.0f} to model.anchors.sizes, or shrink with aug.resize.short"
+        advice = f"add a size near {missed:.0f} to anchors.sizes, or shrink with resize.short"
     else:
-        advice = f"move model.anchors.sizes closer to {missed:.0f}"
+        advice = f"move anchors.sizes closer to {missed:.0f}"
         if len(anchors) == 1:
             advice += f", or take an FPN model: this one has anchors only every {anchors[0].stride:g} pixels"
     return Finding("warning", f"Only {sentence}; the others measure {missed:.0f} pixels in the median: {advice}.")
@@ -183,13 +183,13 @@ def _check_limits(
             in_crop, limits.train_candidates, limits.train_proposals, "proposals in an average training crop", "train"
         ),
         *_check_proposals(counts, limits.test_candidates, limits.test_proposals, "proposals in a whole image", "test"),
-        _check_limit(counts, limits.detections, "detections in a whole image", "model.detection.limit"),
+        _check_limit(counts, limits.detections, "detections in a whole image", "detection.limit"),
     ]
 
 
 def _check_proposals(counts: np.ndarray, candidates: int, proposals: int, what: str, mode: str) -> list[Finding]:
     """Check both limits: proposals are selected from candidates, and nuclei of one size have theirs on one map."""
-    before, after = f"model.rpn.pre_nms_{mode}", f"model.rpn.post_nms_{mode}"
+    before, after = f"rpn.pre_nms_{mode}", f"rpn.post_nms_{mode}"
     short = candidates < counts.max()
     finding = _check_limit(
         counts, proposals, what, f"{after} and {before} (candidates on each map)" if short else after
@@ -224,7 +224,9 @@ def _describe_plan(plan: RunPlan) -> list[Finding]:
     names = "last.ckpt and previous.ckpt of" if states == 2 else "last.ckpt of"
     disk = f"{checkpoints}, {names} {_size(plan.last_bytes)}{' each' * (states == 2)}: {_size(total)} on the disk"
     if plan.free_bytes is not None and plan.free_bytes < total:
-        advice = f"but {_size(plan.free_bytes)} are free: delete files, raise checkpoint.every, or set checkpoint.keep"
+        advice = (
+            f"but {_size(plan.free_bytes)} are free: delete files, or write (every) or keep (keep) fewer checkpoints"
+        )
         findings = [Finding("warning", f"{disk}, {advice}.")]
     else:
         findings = [Finding("info", f"{disk}.")]

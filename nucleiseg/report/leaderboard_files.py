@@ -16,7 +16,7 @@ from nucleiseg.report.data_check import ImageSummary
 from nucleiseg.report.figures import charts, write_figures
 from nucleiseg.report.gallery import GalleryImage, gallery_images
 from nucleiseg.report.page import Page, write_page
-from nucleiseg.report.submissions import SUBMISSIONS, read_submissions
+from nucleiseg.report.submission_ledger import SUBMISSIONS, read_submissions
 from nucleiseg.report.tables import write_tables
 from nucleiseg.runs import Run
 

@@ -11,7 +11,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from nucleiseg.evaluation.label_maps import decode
+from nucleiseg.evaluation.painting import decode
 from nucleiseg.rle import RLE
 
 CASING = (20, 20, 20)

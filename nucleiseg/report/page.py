@@ -27,7 +27,7 @@ from nucleiseg.report.differences import differences
 from nucleiseg.report.figures import Chart, Group, charts
 from nucleiseg.report.gallery import STYLES, GalleryImage
 from nucleiseg.report.leaderboard_table import leaderboard_table
-from nucleiseg.report.submissions import Submission
+from nucleiseg.report.submission_ledger import Submission
 from nucleiseg.report.themed_svg import VARIABLES, themed_svg
 from nucleiseg.runs import Run
 

@@ -16,8 +16,8 @@ from omegaconf import DictConfig
 
 from nucleiseg.progress import say
 from nucleiseg.sweeps.process_group import handled
-from nucleiseg.sweeps.sweep import Job, Outcome, is_done, run_job
-from nucleiseg.training.run_lock import writer
+from nucleiseg.sweeps.sweep import JobOutcome, SweepJob, is_done, run_job
+from nucleiseg.training.run_lock import active_process
 
 STOP = ".stop"
 """The file of a sweep's folder that tells its jobs, on any computer, to stop."""
@@ -34,12 +34,12 @@ class JobProcess:
         folder: where the sweep was started; relative paths begin there.
     """
 
-    jobs: tuple[Job, ...]
+    jobs: tuple[SweepJob, ...]
     first: int
     script: Path
     folder: Path
 
-    def __call__(self, config: DictConfig) -> Outcome:
+    def __call__(self, config: DictConfig) -> JobOutcome:
         """Run the job in a process of its own; `config` is composed again there, from the job's overrides."""
         job = self.jobs[HydraConfig.get().job.num - self.first]
         return run_job(job, self.script, self.folder, (job.folder.parent / STOP).exists)
@@ -78,7 +78,9 @@ def stopped_by_signals(sweep_dir: Path, *, survives: bool) -> Iterator[list[int]
             stop.unlink(missing_ok=True)
 
 
-def outcomes_of(jobs: Sequence[Job], returns: Sequence[JobReturn | None], lost: str, *, stopped: bool) -> list[Outcome]:
+def outcomes_of(
+    jobs: Sequence[SweepJob], returns: Sequence[JobReturn | None], lost: str, *, stopped: bool
+) -> list[JobOutcome]:
     """Return how the jobs ended: as their workers say, else as their folders do.
 
     Args:
@@ -105,11 +107,11 @@ def first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}".removesuffix(": ")
 
 
-def _as_its_folder_says(job: Job, reason: str, *, stopped: bool) -> Outcome:
+def _as_its_folder_says(job: SweepJob, reason: str, *, stopped: bool) -> JobOutcome:
     if is_done(job):
-        return Outcome(job, "done")
-    if who := writer(job.folder):
-        return Outcome(job, "running", who)
+        return JobOutcome(job, "done")
+    if who := active_process(job.folder):
+        return JobOutcome(job, "running", who)
     if stopped:
-        return Outcome(job, "interrupted" if job.folder.exists() else "not started")
-    return Outcome(job, "failed", reason)
+        return JobOutcome(job, "interrupted" if job.folder.exists() else "not started")
+    return JobOutcome(job, "failed", reason)

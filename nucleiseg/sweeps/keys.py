@@ -29,11 +29,11 @@ def passed_on(config: DictConfig) -> tuple[str, ...]:
     """
     hydra = config.hydra
     given = [str(override) for override in hydra.overrides.hydra]
-    mine = tuple(override for override in given if _key(override) == SEARCHPATH)
+    search_paths = tuple(override for override in given if _key(override) == SEARCHPATH)
     problems = [
         f"{override} with -m does not reach the jobs: leave it out. Of Hydra's own keys they get {SEARCHPATH}."
         for override in given
-        if override not in mine and not _key(override).startswith(OF_THE_SWEEP)
+        if override not in search_paths and not _key(override).startswith(OF_THE_SWEEP)
     ]
     for source in hydra.runtime.config_sources:
         if source.provider == "command-line":
@@ -46,11 +46,11 @@ def passed_on(config: DictConfig) -> tuple[str, ...]:
     if hydra.sweeper.get("max_batch_size") is not None:
         problems.append(
             "hydra.sweeper.max_batch_size would end the sweep with the first batch in which a job fails: leave it out. "
-            "How many jobs run at a time is the launcher's to say (see conf/hydra/launcher)."
+            "The launcher sets how many jobs run at a time (see conf/hydra/launcher)."
         )
     if problems:
         raise InputError(problems)
-    return mine
+    return search_paths
 
 
 def refuse_sweep_keys_alone() -> None:

@@ -22,7 +22,7 @@ from nucleiseg.errors import InputError
 from nucleiseg.progress import duration, say
 from nucleiseg.run_folder import holds_run, known_status
 from nucleiseg.sweeps.process_group import run_process
-from nucleiseg.training.run_lock import refuse_running, writer
+from nucleiseg.training.run_lock import active_process, refuse_running
 
 SHORT_NAMES = {"aug.saturation": "sat"}
 """Keys whose folder name is not their last part."""
@@ -38,7 +38,7 @@ LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
-class Job:
+class SweepJob:
     """One job of a sweep.
 
     Attributes:
@@ -58,7 +58,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobOutcome:
     """How a job ended.
 
     Attributes:
@@ -68,7 +68,7 @@ class Outcome:
         reason: why it failed, else empty.
     """
 
-    job: Job
+    job: SweepJob
     state: Literal["done", "failed", "skipped", "interrupted", "not started", "running"]
     reason: str = ""
 
@@ -108,7 +108,7 @@ def varying_keys(batch: Sequence[Sequence[str]]) -> list[str]:
     return [key for key, found in values.items() if len(found) > 1]
 
 
-def run_jobs(jobs: Sequence[Job], script: Path, *, resume: bool) -> list[Outcome]:
+def run_jobs(jobs: Sequence[SweepJob], script: Path, *, resume: bool) -> list[JobOutcome]:
     """Run the jobs one after the other, each as a process of its own.
 
     Args:
@@ -126,10 +126,10 @@ def run_jobs(jobs: Sequence[Job], script: Path, *, resume: bool) -> list[Outcome
     """
     check_folders(jobs, resume=resume)
     varying = varying_keys([job.overrides for job in jobs])
-    outcomes: list[Outcome] = []
+    outcomes: list[JobOutcome] = []
     for number, job in enumerate(jobs, 1):
         if outcomes and outcomes[-1].state in ("interrupted", "not started"):
-            outcomes.append(Outcome(job, "not started"))
+            outcomes.append(JobOutcome(job, "not started"))
             continue
         shown = [override for override in job.overrides if override.partition("=")[0] in varying]
         say(f"Job {number} of {len(jobs)} ({job.folder.name}): {' '.join(shown)}".removesuffix(": "))
@@ -137,7 +137,7 @@ def run_jobs(jobs: Sequence[Job], script: Path, *, resume: bool) -> list[Outcome
     return outcomes
 
 
-def check_folders(jobs: Sequence[Job], *, resume: bool) -> None:
+def check_folders(jobs: Sequence[SweepJob], *, resume: bool) -> None:
     """Refuse to begin a sweep in another one's folder, or to complete one with other settings.
 
     Raises:
@@ -153,12 +153,12 @@ def check_folders(jobs: Sequence[Job], *, resume: bool) -> None:
     _refuse_other_overrides(jobs)
 
 
-def is_done(job: Job) -> bool:
+def is_done(job: SweepJob) -> bool:
     """Return whether an earlier sweep has finished the job."""
     return known_status(job.folder).get("state") == "done"
 
 
-def _refuse_other_overrides(jobs: Sequence[Job]) -> None:
+def _refuse_other_overrides(jobs: Sequence[SweepJob]) -> None:
     """Refuse to complete a sweep with jobs that were begun, or done, with other settings than they have now."""
     problems = []
     for job in jobs:
@@ -176,7 +176,9 @@ def _refuse_other_overrides(jobs: Sequence[Job]) -> None:
         raise InputError(problems)
 
 
-def run_job(job: Job, script: Path, folder: Path | None = None, is_to_stop: Callable[[], bool] = bool) -> Outcome:
+def run_job(
+    job: SweepJob, script: Path, folder: Path | None = None, is_to_stop: Callable[[], bool] = bool
+) -> JobOutcome:
     """Do what is left of a job in a process of its own: all of it, what follows its last checkpoint, or nothing.
 
     Args:
@@ -187,28 +189,28 @@ def run_job(job: Job, script: Path, folder: Path | None = None, is_to_stop: Call
     """
     before = known_status(job.folder)
     if is_done(job):
-        return Outcome(job, "skipped")
+        return JobOutcome(job, "skipped")
     if is_to_stop():
-        return Outcome(job, "not started")
-    if who := writer(job.folder):
-        return Outcome(job, "failed", f"somebody else is at it: {who}")
+        return JobOutcome(job, "not started")
+    if who := active_process(job.folder):
+        return JobOutcome(job, "failed", f"another process is running it: {who}")
     own = [*job.overrides, *job.passed_on, f"hydra.run.dir={quoted(job.folder)}"]
     trust = [override for override in own if override.startswith("trust=")]
     arguments = [f"resume={job.folder}", *trust] if holds_run(job.folder) else own
     environment = {**os.environ, **STARTS_ITS_OWN, SWEPT_GROUPS: ",".join(job.swept_groups)}
     code, stopped = run_process([sys.executable, str(script), *arguments], environment, folder, is_to_stop)
     if code == 0:
-        return Outcome(job, "done")
+        return JobOutcome(job, "done")
     status = known_status(job.folder)
     # A status that the process did not write is that of an earlier try.
     reason = str(status.get("reason") or "") if status != before else ""
     if stopped:
-        return Outcome(job, "interrupted", reason)
+        return JobOutcome(job, "interrupted", reason)
     ending = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-    return Outcome(job, "failed", f"{ending}: {reason}" if reason else ending)
+    return JobOutcome(job, "failed", f"{ending}: {reason}" if reason else ending)
 
 
-def exit_code(outcomes: Sequence[Outcome]) -> ExitCode:
+def exit_code(outcomes: Sequence[JobOutcome]) -> ExitCode:
     """Return what a sweep ends with."""
     states = {outcome.state for outcome in outcomes}
     if states & {"interrupted", "not started"}:
@@ -216,7 +218,7 @@ def exit_code(outcomes: Sequence[Outcome]) -> ExitCode:
     return ExitCode.SOME_FAILED if states & {"failed", "running"} else ExitCode.DONE
 
 
-def print_table(outcomes: Sequence[Outcome], seconds: float) -> None:
+def print_table(outcomes: Sequence[JobOutcome], seconds: float) -> None:
     """Print what became of each job, with the reason where it failed."""
     failed = sum(outcome.state == "failed" for outcome in outcomes)
     table = Table(title=f"{len(outcomes)} jobs in {duration(seconds)}, {failed} failed", title_justify="left")

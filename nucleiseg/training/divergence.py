@@ -26,7 +26,7 @@ def diverged(step: int, what: str, lr: float, images: Sequence[str] = (), *, sav
     kept = ", the checkpoints before it are kept" if saved else " before the first checkpoint"
     return InputError(
         f"At step {step}: {what} (learning rate {lr:.3g}{names}). Training stopped{kept}. Start again with a lower "
-        "optim.lr, a longer optim.schedule.warmup, or with clipped gradients (trainer.clip_norm=10)."
+        "lr, a longer warmup of the schedule, or with clipped gradients (clip_norm, such as 10)."
     )
 
 
@@ -42,7 +42,7 @@ def broken_start() -> Iterator[None]:
     except FloatingPointError as error:
         raise InputError(
             f"Before the first step: {first_clause(error)}. The weights that the network starts from are unusable: "
-            "give others (model.weights), or model.weights=null for random ones."
+            "give other ones, or null for random ones."
         ) from error
 
 

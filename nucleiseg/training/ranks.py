@@ -9,7 +9,7 @@ Value = TypeVar("Value")
 
 
 def gathered(value: Value) -> list[Value]:
-    """Return the values of all ranks, in their order; every rank must call it. `value` must be picklable."""
+    """Return the values of all ranks, in their order; every rank has to call it, with a picklable `value`."""
     if not (dist.is_available() and dist.is_initialized()):
         return [value]
     values: list[Any] = [None] * dist.get_world_size()

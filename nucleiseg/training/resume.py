@@ -185,6 +185,6 @@ def _what_is_left(run_dir: Path) -> str:
         return "No step checkpoint is whole either: start a new run in another folder."
     names = some(path.relative_to(run_dir).as_posix() for path in reversed(whole))
     return (
-        f"Whole are the weights of {names}: they predict as they are (checkpoint={whole[-1]}), and a new run can start "
-        f"from them (model.weights={whole[-1]})."
+        f"Whole are the weights of {names}: they predict as they are ({whole[-1]}), and a new run can "
+        "start from them as its weights."
     )

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import Profiler
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
@@ -21,24 +20,14 @@ from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.progress import say
 from nucleiseg.run_folder import CHECKPOINTS, LAST, holds_run, known_status, require_inside
-from nucleiseg.training.callbacks.checkpoints import Checkpoints
-from nucleiseg.training.callbacks.float32 import Float32Arithmetic
-from nucleiseg.training.callbacks.folder_watch import FolderWatch
-from nucleiseg.training.callbacks.interruption import Interruption
-from nucleiseg.training.callbacks.metrics_log import MetricsLog
-from nucleiseg.training.callbacks.progress_bar import StepProgressBar
 from nucleiseg.training.callbacks.status import Status, resume_sentence
-from nucleiseg.training.callbacks.timing import Timing
-from nucleiseg.training.callbacks.validation_scores import ValidationScores
 from nucleiseg.training.loggers import MetricsCsv, TensorBoard, guard, has_failed, open_logger
 from nucleiseg.training.module import NucleiModule
 from nucleiseg.training.plan import CheckpointPlan
 from nucleiseg.training.ranks import is_first_rank
-from nucleiseg.training.resume import ResumePoint, StateFiles, resume_point, rows_until, truncate_to
+from nucleiseg.training.resume import ResumePoint, resume_point, rows_until, truncate_to
 from nucleiseg.training.settings import CheckpointSettings, OptimSettings, TrainerSettings, ValidationSettings
-
-PRECISIONS = {"32": "32-true", "tf32": "32-true", "16-mixed": "16-mixed", "bf16-mixed": "bf16-mixed"}
-"""Lightning's names of `trainer.precision`; the callback `Float32Arithmetic` sets the precision of float32 products."""
+from nucleiseg.training.trainer import make_trainer, run_callbacks
 
 TERMINATED = 128 + signal.SIGTERM
 """Exit code after SIGTERM, as shells count it."""
@@ -106,7 +95,7 @@ def train(
             reached = f"after step {point.step} of {trainer.max_steps}"
             say(f"{run_dir} was stopped early by a callback, {reached}, and is done.")
         else:
-            say(f"{run_dir} has done its {point.step} steps already: a larger trainer.max_steps continues it.")
+            say(f"{run_dir} has done its {point.step} steps already: a larger max_steps continues it.")
         # a kill after the last checkpoint leaves the status at `running`
         if is_first_rank() and known_status(run_dir).get("state") != "done":
             Status(run_dir, of=max(trainer.max_steps, point.step), every=1, steps=point.step).write("done")
@@ -157,110 +146,10 @@ def starting_point(run_dir: Path, trainer: TrainerSettings, resume: bool) -> Res
     rows_until(run_dir, point.step)
     if point.batches != point.step * trainer.accumulate:
         raise InputError(
-            f"{run_dir} was trained with trainer.accumulate={point.batches // point.step}, not {trainer.accumulate}: "
+            f"{run_dir} was trained with accumulate={point.batches // point.step}, not {trainer.accumulate}: "
             "a resumed run keeps it."
         )
     return point
-
-
-def run_callbacks(
-    run_dir: Path,
-    csv: MetricsCsv,
-    settings: TrainerSettings,
-    plan: CheckpointPlan,
-    *,
-    overlays: int = 0,
-    start_step: int = 0,
-    more: Sequence[pl.Callback] = (),
-) -> list[pl.Callback]:
-    """Return the callbacks of a run, in the order in which they must act at the end of a step.
-
-    The clock stops first. The log comes after the user's callbacks, which may stop the run: the row of a last step is
-    written with its validation. Status and progress bar show what the others found.
-
-    Args:
-        run_dir: the run's folder.
-        csv: the logger of `metrics.csv`.
-        settings: of the trainer.
-        plan: when checkpoints are written.
-        overlays: how many validation images are shown.
-        start_step: steps that a resumed run has done.
-        more: the user's callbacks; a progress bar among them takes the place of ours.
-    """
-    timing, scores = Timing(), ValidationScores(overlays)
-    metrics = MetricsLog(csv, settings.log_every, timing, plan.is_checkpoint)
-    checkpoints = Checkpoints(run_dir, plan, metrics, scores)
-    has_bar = any(isinstance(callback, ProgressBar) for callback in more)
-    return [
-        Float32Arithmetic(settings.precision),
-        timing,
-        FolderWatch(run_dir),
-        scores,
-        *more,
-        metrics,
-        Status(run_dir, plan.max_steps, settings.log_every, start_step, timing),
-        *([] if has_bar else [StepProgressBar(plan.max_steps, timing, metrics)]),
-        checkpoints,
-        Interruption(checkpoints),
-    ]
-
-
-def make_trainer(
-    run_dir: Path,
-    settings: TrainerSettings,
-    plan: CheckpointPlan,
-    callbacks: list[pl.Callback],
-    loggers: Sequence[Logger] = (),
-    profiler: Profiler | None = None,
-    *,
-    validates: bool = True,
-) -> pl.Trainer:
-    """Return Lightning's Trainer for one epoch of `max_steps` steps.
-
-    Args:
-        run_dir: the run's folder.
-        settings: of the trainer.
-        plan: when checkpoints are written and validated.
-        callbacks: of `run_callbacks`.
-        loggers: that of `metrics.csv` first: its folder is `Trainer.log_dir`.
-        profiler: of Lightning; None profiles nothing.
-        validates: there are validation images.
-
-    Raises:
-        InputError: if the machine has no such device, or Lightning refuses a callback.
-    """
-    try:
-        return pl.Trainer(
-            accelerator=settings.accelerator_here,
-            devices=settings.devices,
-            num_nodes=settings.num_nodes,
-            sync_batchnorm=settings.sync_batchnorm,
-            strategy=settings.strategy,
-            plugins=[StateFiles()],
-            precision=PRECISIONS[settings.precision],  # type: ignore[arg-type]
-            max_epochs=1,
-            max_steps=settings.max_steps,
-            accumulate_grad_batches=settings.accumulate,
-            gradient_clip_val=settings.clip_norm,
-            detect_anomaly=settings.detect_anomaly,
-            callbacks=callbacks,
-            logger=loggers,
-            log_every_n_steps=settings.log_every,
-            profiler=profiler,
-            default_root_dir=run_dir,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-            # In batches, whatever the epoch; `Checkpoints` has a last step validated that is not a multiple.
-            val_check_interval=plan.every * plan.validate_every * settings.accumulate,
-            check_val_every_n_epoch=None,
-            limit_val_batches=None if validates else 0,
-            num_sanity_val_steps=0,
-        )
-    except MisconfigurationException as error:
-        raise InputError(
-            f"trainer.accelerator={settings.accelerator} trainer.devices={settings.devices} "
-            f"trainer.strategy={settings.strategy} does not work on this computer: {error}"
-        ) from error
 
 
 def _fit(trainer: pl.Trainer, module: NucleiModule, datamodule: NucleiDataModule, resume_from: Path | None) -> None:

@@ -3,7 +3,7 @@
     with run_lock(Path("runs/a")):     # InputError if another process holds it
         ...
 
-The system frees the lock when the process ends, however it ends. The file `.lock` may stay; it means nothing by itself.
+The system frees the lock when the process ends, even by a kill. A file `.lock` that stays behind is harmless.
 """
 
 import errno
@@ -23,7 +23,7 @@ from nucleiseg.run_folder import LOCK, STATUS, known_status
 from nucleiseg.training.ranks import is_first_rank
 
 PATIENCE = 1.0
-"""Seconds to wait for the lock: `writer` holds it for an instant, a killed process until it has ended."""
+"""Seconds to wait for the lock: `active_process` holds it for an instant, a killed process until it has ended."""
 
 FRESH = timedelta(minutes=10)
 """How long after its last sign of life a run on another computer counts as running: some network file systems lock for
@@ -56,9 +56,9 @@ def run_lock(run_dir: Path) -> Iterator[None]:
             lock.release()
 
 
-def writer(run_dir: Path) -> str:
+def active_process(run_dir: Path) -> str:
     """Return who trains in the folder, in words; empty where nobody does, as after a run that was killed."""
-    if elsewhere := _writer_elsewhere(run_dir):
+    if elsewhere := _process_elsewhere(run_dir):
         return elsewhere
     if not (run_dir / LOCK).is_file():
         return ""
@@ -79,7 +79,7 @@ def refuse_running(run_dirs: Iterable[Path], *, elsewhere_only: bool = False) ->
     Raises:
         InputError: naming each, with the process and what to do.
     """
-    find = _writer_elsewhere if elsewhere_only else writer
+    find = _process_elsewhere if elsewhere_only else active_process
     problems = [_refusal(run_dir, who) for run_dir in run_dirs if (who := find(run_dir))]
     if problems:
         raise InputError(problems)
@@ -127,7 +127,7 @@ def _process(run_dir: Path) -> str:
     return f"process {status['pid']}" if is_known and "pid" in status else "another process"
 
 
-def _writer_elsewhere(run_dir: Path) -> str:
+def _process_elsewhere(run_dir: Path) -> str:
     """Return the process on another computer that trains in the folder, by what it wrote of late."""
     status = known_status(run_dir)
     host = status.get("host")

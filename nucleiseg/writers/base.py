@@ -141,7 +141,7 @@ class Writer(Protocol):
         """Write the file of one image, and return what `assembly` needs of it; called in a thread, several at once.
 
         Args:
-            path: the file, where the format has one an image; it must be whole or absent (`files.atomic_path`).
+            path: the file, where the format has one an image; write it whole or not at all (`files.atomic_path`).
             image: the image and its detections.
         """
         return None

@@ -20,7 +20,7 @@ from nucleiseg.cli.predict import predict
 from nucleiseg.data.readers.demo import DemoReader, write_folders
 from nucleiseg.errors import InputError
 from nucleiseg.files import write_text
-from nucleiseg.leaderboard import averages, candidates, scoring
+from nucleiseg.leaderboard import averages, candidates, checkpoint_scoring
 from nucleiseg.leaderboard.cache import EvaluationCache
 from nucleiseg.leaderboard.image_sets import ImageSet, set_up_data
 from nucleiseg.leaderboard.record import EvaluationRecord
@@ -30,7 +30,7 @@ from nucleiseg.models.mask_rcnn import build
 from nucleiseg.report import leaderboard_files
 from nucleiseg.report.leaderboard_files import gallery_of, summaries_of
 from nucleiseg.report.page import write_page
-from nucleiseg.report.submissions import read_submissions
+from nucleiseg.report.submission_ledger import read_submissions
 
 Composed = Callable[..., dict[str, Any]]
 
@@ -139,7 +139,7 @@ def test_a_checkpoint_scores_as_evaluate_says(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(scoring, "best_threshold", lambda _: 0.3)
+    monkeypatch.setattr(checkpoint_scoring, "best_threshold", lambda _: 0.3)
     run = make_run("one", steps=(4,))
     call(f"runs='{run}'")
     config = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))
@@ -160,7 +160,7 @@ GIVEN = ["data=demo", "data.images=3", "data.size=64", "data.seed=5", "data.val=
 def test_a_threshold_is_chosen_on_validation_images_alone(
     make_run: Callable[..., Path], call: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring, "best_threshold", lambda _: 0.625)
+    monkeypatch.setattr(checkpoint_scoring, "best_threshold", lambda _: 0.625)
     run = make_run("one")
     call(f"runs='{run}'", "average_top=2")
     assert {float(row["count_threshold"]) for row in rows(run)} == {0.625}

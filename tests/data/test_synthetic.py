@@ -12,8 +12,8 @@ import pytest
 from nucleiseg.data.layers import unpack
 from nucleiseg.data.readers.demo import DemoReader, write_folders
 from nucleiseg.data.readers.folders import FoldersReader
-from nucleiseg.data.synthetic.images import SyntheticImage, render
 from nucleiseg.data.synthetic.nucleus import FIBROBLAST, LYMPHOCYTE, fill
+from nucleiseg.data.synthetic.rendering import SyntheticImage, render
 from nucleiseg.data.synthetic.tissue import EOSIN, HEMATOXYLIN, WHITE, color, noise
 from nucleiseg.errors import InputError
 
@@ -26,7 +26,7 @@ def rendered_images() -> list[SyntheticImage]:
 
 def test_another_process_renders_the_same() -> None:
     code = (
-        "import zlib; from nucleiseg.data.synthetic.images import render;"
+        "import zlib; from nucleiseg.data.synthetic.rendering import render;"
         "print(zlib.crc32(render(4, 2, 64, 80, 9).image))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
 
-from nucleiseg.evaluation.label_maps import decode, paint, sound
+from nucleiseg.evaluation.painting import decode, paint, sound
 from nucleiseg.rle import RLE
 
 MASKS = st.tuples(st.integers(1, 9), st.integers(1, 70)).flatmap(

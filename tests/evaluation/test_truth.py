@@ -299,5 +299,5 @@ def test_files_that_are_no_json(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         read_coco(tmp_path / "missing.json")
     (tmp_path / "cut.json").write_text('{"images": [')
-    with pytest.raises(InputError, match=r"cut\.json is no JSON file"):
+    with pytest.raises(InputError, match=r"cut\.json is not a JSON file"):
         read_coco(tmp_path / "cut.json")

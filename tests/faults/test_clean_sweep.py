@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nucleiseg.training.run_lock import writer
+from nucleiseg.training.run_lock import active_process
 
 ROOT = Path(__file__).parents[2]
 JOBS = 12
@@ -60,7 +60,7 @@ def test_a_sweep_of_twelve_leaves_nothing_behind(tiny: list[str], tmp_path: Path
     assert len(folders) == JOBS
     assert {path.name for path in sweep.iterdir() if path.is_file()} == {"multirun.yaml"}
     for folder in folders:
-        assert not writer(folder), "its lock is free"
+        assert not active_process(folder), "its lock is free"
         assert not [path for path in folder.rglob("*") if ".part" in path.name or path.name.startswith("crash-")]
     with (folders[0] / "index.csv").open(newline="") as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["1"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nucleiseg.files import quote_formula, unquote_formula
-from nucleiseg.report.submissions import CsvForm, Submission, read_ledger, write_ledger
+from nucleiseg.report.submission_ledger import CsvForm, Submission, read_ledger, write_ledger
 from nucleiseg.training.tables import append_rows
 from nucleiseg.writers.counts import Count, open_counts
 

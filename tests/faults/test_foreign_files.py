@@ -16,7 +16,7 @@ from nucleiseg.foreign_files import is_zip, parse_json, read_json, read_member
 
 @pytest.mark.parametrize("text", ["NaN", "[1, -Infinity]", '{"a": [1e999]}', '{"a": {"b": -1e999}}'])
 def test_numbers_that_are_not_finite(text: str) -> None:
-    with pytest.raises(InputError, match=r"a\.json is no JSON file \(it has the number -?(nan|inf)"):
+    with pytest.raises(InputError, match=r"a\.json is not a JSON file \(it has the number -?(nan|inf)"):
         parse_json(text.encode(), "a.json", finite=True)
     parse_json(text.encode(), "a.json")  # readers that check their numbers name the entry
 
@@ -50,7 +50,7 @@ def test_encodings(encoding: str) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xfe\xfd", b'["\xe9"]', b"{", b"\x00" * 9])
 def test_bytes_that_are_not_json(data: bytes) -> None:
-    with pytest.raises(InputError, match=r"a\.json is no JSON file"):
+    with pytest.raises(InputError, match=r"a\.json is not a JSON file"):
         parse_json(data, "a.json")
 
 
@@ -124,7 +124,7 @@ def test_an_encrypted_member(tmp_path: Path) -> None:
 def test_a_zip_in_a_zip_is_not_looked_into(tmp_path: Path) -> None:
     inner = archive(tmp_path / "inner.zip").read_bytes()
     path = archive(tmp_path / "a.zip", inner)
-    with pytest.raises(InputError, match="is no JSON file"):
+    with pytest.raises(InputError, match="is not a JSON file"):
         parse_json(read_member(path, first)[1], "answer.json")
 
 

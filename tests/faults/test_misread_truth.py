@@ -14,8 +14,8 @@ from nucleiseg.data.cache import SampleCache, Summary, load_all
 from nucleiseg.data.layers import MOST_PLANES, TooManyPlanesError, pack, unpack
 from nucleiseg.data.readers import pixels
 from nucleiseg.data.readers.folders import FoldersReader
-from nucleiseg.data.readers.images import decode_image
 from nucleiseg.data.readers.masks import read_mask
+from nucleiseg.data.readers.rgb import decode_image
 from nucleiseg.errors import InputError
 from nucleiseg.structures import Sample
 

@@ -19,7 +19,7 @@ from nucleiseg.cli.resume import resume
 from nucleiseg.cli.train import train
 from nucleiseg.errors import InputError
 from nucleiseg.training import run_lock
-from nucleiseg.training.run_lock import refuse_running, writer
+from nucleiseg.training.run_lock import active_process, refuse_running
 
 HOLDER = """
 import sys, time
@@ -62,7 +62,7 @@ def test_the_second_process_is_refused_until_the_first_is_killed(tmp_path: Path)
         assert json.loads((tmp_path / "status.json").read_text())["state"] == "running", "it is not ours to fail"
         process.send_signal(signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
         process.wait()
-        assert not writer(tmp_path)
+        assert not active_process(tmp_path)
         with run_lock.run_lock(tmp_path):
             pass
 
@@ -76,7 +76,7 @@ def test_a_resume_beside_a_run_is_refused(tmp_path: Path) -> None:
 
 def test_a_lock_file_that_was_left_behind_means_nothing(tmp_path: Path) -> None:
     (tmp_path / ".lock").write_text("left by somebody")
-    assert not writer(tmp_path)
+    assert not active_process(tmp_path)
     with run_lock.run_lock(tmp_path):
         pass
     train_tiny(tmp_path, 2)
@@ -130,4 +130,4 @@ def test_of_another_computer_the_time_tells(
     updated = (datetime.now(UTC) - timedelta(minutes=minutes)).isoformat()
     status = {"state": "running", "pid": 7, "host": "node7", "updated": updated}
     (tmp_path / "status.json").write_text(json.dumps(status))
-    assert ("process 7 on node7" in writer(tmp_path)) == is_refused
+    assert ("process 7 on node7" in active_process(tmp_path)) == is_refused

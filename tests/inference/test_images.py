@@ -134,17 +134,20 @@ def test_damaged_image_is_reported(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("document", "sentence"),
     [
-        ("{", "is no JSON file"),
+        ("{", "is not a JSON file"),
         ("[]", "expected a list"),
         ('{"info": 1}', "expected a list"),
         ("[3]", "entry 1 is 3"),
         ('[{"id": 1}]', 'entry 1 has no "file_name"'),
-        ('[{"file_name": "a.png", "id": " "}]', r'entry 1 \(a\.png\): "id" must be a whole number or a text'),
-        ('[{"file_name": "a.png", "id": true}]', r'"id" must be a whole number or a text, not True'),
-        ('[{"file_name": "a.png", "id": 1, "height": 0}]', '"height" must be a whole number of at least 1, not 0'),
+        (
+            '[{"file_name": "a.png", "id": " "}]',
+            r"entry 1 \(a\.png\): \"id\" is ' '; it accepts a whole number or a text",
+        ),
+        ('[{"file_name": "a.png", "id": true}]', r'"id" is True; it accepts a whole number or a text'),
+        ('[{"file_name": "a.png", "id": 1, "height": 0}]', '"height" is 0; it accepts a whole number of at least 1'),
         ('[{"file_name": "../.", "id": 1}, {"id": 2}]', 'entry 1 has no "file_name".*\n.*entry 2 has no "file_name"'),
-        ('[{"file_name": "a.png", "id": 1, "width": 2.5}]', '"width" must be a whole number'),
-        ('[{"file_name": "a.png"}]', '"id" must be a whole number or a text, not None'),
+        ('[{"file_name": "a.png", "id": 1, "width": 2.5}]', '"width" is 2.5; it accepts a whole number'),
+        ('[{"file_name": "a.png"}]', '"id" is None; it accepts a whole number or a text'),
     ],
 )
 def test_malformed_ids(tmp_path: Path, document: str, sentence: str) -> None:

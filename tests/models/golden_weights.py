@@ -25,10 +25,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nucleiseg.models.backbones.resnet import ResNetSpec
-from nucleiseg.models.config import AnchorConfig, DetectionConfig, MaskConfig, ModelConfig, RoIConfig, RPNConfig
+from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN, build
-from nucleiseg.models.weights.files import read_weights
+from nucleiseg.models.part_configs import AnchorConfig, DetectionConfig, MaskConfig, RoIConfig, RPNConfig
 from nucleiseg.models.weights.importer import load_detectron2
+from nucleiseg.models.weights.weights_file import read_weights
 
 FAMILIES = ("c4_r50", "c4_r101", "dc5_r50", "fpn_r50", "fpn_x101")
 

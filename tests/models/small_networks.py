@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from nucleiseg.models.backbones.families import ResNetSpec
-from nucleiseg.models.config import DetectionConfig, MaskConfig, ModelConfig, RoIConfig, RPNConfig
+from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN, build
+from nucleiseg.models.part_configs import DetectionConfig, MaskConfig, RoIConfig, RPNConfig
 from nucleiseg.structures import Target
 
 SPEC = ResNetSpec(depths=(1, 1, 1, 1), width_per_group=4, stem_channels=8, res2_channels=16)

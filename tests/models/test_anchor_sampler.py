@@ -15,8 +15,8 @@ from small_networks import image, small_network, target
 from nucleiseg.models import rpn
 from nucleiseg.models.anchor_grid import cell_numbers
 from nucleiseg.models.anchor_sampler import AnchorSampler
-from nucleiseg.models.config import AnchorConfig, RPNConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN
+from nucleiseg.models.part_configs import AnchorConfig, RPNConfig
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "fpn": {},

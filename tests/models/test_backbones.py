@@ -207,7 +207,7 @@ def test_random_backbones_start_from_kaiming_normal() -> None:
         ({"family": "fpm"}, "family is 'fpm'"),
         ({"backbone": "resnet5"}, "backbone is 'resnet5'"),
         ({"backbone": "resnet18", "family": "c4"}, "with family=c4"),
-        ({"norm": "layer"}, "model.norm=layer"),
+        ({"norm": "layer"}, "norm is layer"),
     ],
 )
 def test_unknown_choices_are_named(arguments: dict[str, str], key: str) -> None:
@@ -238,11 +238,11 @@ def test_norm_and_freezing_follow_the_weights(
 @pytest.mark.parametrize(
     ("arguments", "keys"),
     [
-        ((None, "frozen_bn", None), ["model.norm=frozen_bn"]),
-        ((None, None, 2), ["model.freeze_at=2"]),
-        ((None, "frozen_bn", 1), ["model.norm=frozen_bn", "model.freeze_at=1"]),
-        (("zoo", None, 6), ["model.freeze_at=6"]),
-        (("zoo", "instance", None), ["model.norm=instance"]),
+        ((None, "frozen_bn", None), ["norm=frozen_bn"]),
+        ((None, None, 2), ["freeze_at=2"]),
+        ((None, "frozen_bn", 1), ["norm=frozen_bn", "freeze_at=1"]),
+        (("zoo", None, 6), ["freeze_at is 6"]),
+        (("zoo", "instance", None), ["norm is instance"]),
     ],
 )
 def test_contradictions_are_refused(arguments: tuple[str | None, str | None, int | None], keys: list[str]) -> None:

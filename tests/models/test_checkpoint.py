@@ -9,8 +9,9 @@ from small_networks import SPEC, image
 
 from nucleiseg.errors import InputError
 from nucleiseg.models.checkpoint import Metadata, load, read, save
-from nucleiseg.models.config import DetectionConfig, MaskConfig, ModelConfig, RoIConfig, RPNConfig
+from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN, build
+from nucleiseg.models.part_configs import DetectionConfig, MaskConfig, RoIConfig, RPNConfig
 from nucleiseg.models.pretrained_defaults import resolved
 from nucleiseg.version import __version__
 

@@ -11,8 +11,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from nucleiseg.errors import InputError
-from nucleiseg.models.config import AnchorConfig, LossWeights, ModelConfig
+from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import build
+from nucleiseg.models.part_configs import AnchorConfig, LossWeights
 from nucleiseg.models.pretrained_defaults import resolved
 from nucleiseg.run_folder import read_config
 

@@ -21,16 +21,9 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.ops import FrozenBatchNorm2d
 
 from nucleiseg.errors import InputError
-from nucleiseg.models.config import (
-    AnchorConfig,
-    DetectionConfig,
-    LossWeights,
-    MaskConfig,
-    ModelConfig,
-    RoIConfig,
-    RPNConfig,
-)
+from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN, build
+from nucleiseg.models.part_configs import AnchorConfig, DetectionConfig, LossWeights, MaskConfig, RoIConfig, RPNConfig
 
 FOLDER = Path(__file__).parents[2] / "conf" / "model"
 NAMES = sorted(path.stem for path in FOLDER.glob("[!_]*.yaml"))

@@ -15,9 +15,10 @@ from small_networks import image, small_network, target
 from torch import Tensor
 
 from nucleiseg.errors import InputError
-from nucleiseg.models.backbones.families import RESNETS, ResNetSpec
-from nucleiseg.models.config import DetectionConfig, ModelConfig
+from nucleiseg.models.backbones.resnet import RESNETS, ResNetSpec
+from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN, build
+from nucleiseg.models.part_configs import DetectionConfig
 from nucleiseg.models.precision import PRECISIONS, Precision, precision_problems
 from nucleiseg.models.precision_context import AUTOCAST, float32_context, precision_context
 

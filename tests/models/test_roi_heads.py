@@ -10,10 +10,10 @@ from torchvision.ops import box_iou
 
 from nucleiseg.models import roi_heads
 from nucleiseg.models.backbones.resnet import ResNetSpec, StageBuilder
-from nucleiseg.models.config import DetectionConfig, RoIConfig
 from nucleiseg.models.heads import BoxPredictor, MaskPredictor
 from nucleiseg.models.losses import box_regression_loss, classification_loss, mask_loss
 from nucleiseg.models.numerics import TORCHVISION
+from nucleiseg.models.part_configs import DetectionConfig, RoIConfig
 from nucleiseg.models.res5_heads import Res5RoIHeads
 from nucleiseg.models.roi_heads import RoIHeads
 from nucleiseg.models.roi_pool import RoIPool

@@ -8,8 +8,9 @@ import torchvision
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from nucleiseg.models.config import MaskConfig, ModelConfig, RoIConfig
+from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import build
+from nucleiseg.models.part_configs import MaskConfig, RoIConfig
 from nucleiseg.models.zoo import ZOO, ZooEntry, automatic, close_names, misfits
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nucleiseg.data.synthetic.images import render
+from nucleiseg.data.synthetic.rendering import render
 from nucleiseg.evaluation.instance_metrics import Tally
 from nucleiseg.evaluation.instances import Instances
 from nucleiseg.evaluation.matches import match_image
@@ -18,7 +18,7 @@ from nucleiseg.leaderboard.candidates import Candidate
 from nucleiseg.leaderboard.record import EvaluationRecord, ImageRecord
 from nucleiseg.report.gallery import gallery_images
 from nucleiseg.report.page import Page
-from nucleiseg.report.submissions import Submission
+from nucleiseg.report.submission_ledger import Submission
 from nucleiseg.rle import Crop, compress, run_lengths
 from nucleiseg.runs import Run
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nucleiseg.report.correlation import correlations
-from nucleiseg.report.submissions import Submission
+from nucleiseg.report.submission_ledger import Submission
 
 
 def rows(local: list[float | None], board: list[float | None], **columns: object) -> list[Submission]:

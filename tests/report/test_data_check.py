@@ -63,7 +63,7 @@ def test_scales_more_than_a_quarter_apart_warn(size: int, warns: bool) -> None:
     assert len(found) == warns
     if warns:
         assert "1.3 times as much" in found[0]
-        assert "aug.crop=[HEIGHT,WIDTH] in pixels, no larger than the smallest image allows (1000 x 1000)" in found[0]
+        assert "crop to [HEIGHT, WIDTH] in pixels, no larger than the smallest image allows (1000 x 1000)" in found[0]
     in_pixels = Recipe(crop=(500, 500))
     assert not warnings(data_check(summaries, recipe=in_pixels, anchors=squares(24), limits=WIDE))
 
@@ -71,10 +71,10 @@ def test_scales_more_than_a_quarter_apart_warn(size: int, warns: bool) -> None:
 @pytest.mark.parametrize(
     ("anchors", "advice"),
     [
-        (squares(128), "add a size near 24 to model.anchors.sizes, or enlarge with aug.resize.short"),
-        (squares(6), "add a size near 24 to model.anchors.sizes, or shrink with aug.resize.short"),
-        (squares(6, 100), "move model.anchors.sizes closer to 24, or take an FPN model"),
-        (squares(24, stride=64), "model.anchors.sizes"),
+        (squares(128), "add a size near 24 to anchors.sizes, or enlarge with resize.short"),
+        (squares(6), "add a size near 24 to anchors.sizes, or shrink with resize.short"),
+        (squares(6, 100), "move anchors.sizes closer to 24, or take an FPN model"),
+        (squares(24, stride=64), "anchors.sizes"),
     ],
 )
 def test_poor_anchors_warn_with_the_key_and_the_direction(anchors: list[AnchorLevel], advice: str) -> None:
@@ -85,33 +85,33 @@ def test_poor_anchors_warn_with_the_key_and_the_direction(anchors: list[AnchorLe
 
 def test_several_maps_are_not_told_to_take_several_maps() -> None:
     (warning,) = warnings(check([50], [*squares(6), *squares(100, stride=8)]))
-    assert "model.anchors.sizes closer to 24." in warning
+    assert "anchors.sizes closer to 24." in warning
 
 
 def test_limits_say_how_much_they_cut_and_which_key_to_raise() -> None:
     limits = replace(WIDE, train_proposals=20, test_proposals=100, detections=50)
     train, test, detections = check([40, 90, 120], limits=limits)[3:]
     assert train.level == "warning"  # a crop of a quarter: 10, 23 and 30 nuclei
-    assert "cuts 2 of 3 images and at least 13 of 63 nuclei: raise model.rpn.post_nms_train above 30" in train.sentence
+    assert "cuts 2 of 3 images and at least 13 of 63 nuclei: raise rpn.post_nms_train above 30" in train.sentence
     assert "cuts 1 of 3 images and at least 20 of 250" in test.sentence
-    assert "model.rpn.post_nms_test above 120" in test.sentence
-    assert "cuts 2 of 3 images and at least 110 of 250 nuclei: raise model.detection.limit" in detections.sentence
+    assert "rpn.post_nms_test above 120" in test.sentence
+    assert "cuts 2 of 3 images and at least 110 of 250 nuclei: raise detection.limit" in detections.sentence
 
 
 def test_a_limit_equal_to_the_count_cuts_nothing() -> None:
     findings = check([40], limits=Limits(10, 40, 10, 40, 40))
     assert not warnings(findings)
-    assert "(model.detection.limit) cuts no image: 40 nuclei at most" in findings[-1].sentence
+    assert "(detection.limit) cuts no image: 40 nuclei at most" in findings[-1].sentence
 
 
 def test_candidates_are_named_where_they_limit_as_well() -> None:
     (both,) = warnings(check([40, 120], limits=replace(WIDE, test_candidates=100, test_proposals=100)))
-    assert "raise model.rpn.post_nms_test and model.rpn.pre_nms_test (candidates on each map) above 120" in both
+    assert "raise rpn.post_nms_test and rpn.pre_nms_test (candidates on each map) above 120" in both
     (alone,) = warnings(check([40, 120], limits=replace(WIDE, test_candidates=100)))
     assert "100 candidates on each map may still cut" in alone
-    assert "raise model.rpn.pre_nms_test above 120" in alone
+    assert "raise rpn.pre_nms_test above 120" in alone
     (crop,) = warnings(check([40, 120], limits=replace(WIDE, train_candidates=29)))
-    assert "raise model.rpn.pre_nms_train above 30" in crop
+    assert "raise rpn.pre_nms_train above 30" in crop
 
 
 def test_disk_and_time() -> None:

@@ -10,15 +10,8 @@ from hypothesis import strategies as st
 
 from nucleiseg.errors import InputError
 from nucleiseg.models.checkpoint import Metadata
-from nucleiseg.report.submissions import (
-    COLUMNS,
-    CsvForm,
-    Submission,
-    read_ledger,
-    read_submissions,
-    record_submission,
-    write_ledger,
-)
+from nucleiseg.report.submission_ledger import COLUMNS, CsvForm, Submission, read_ledger, read_submissions, write_ledger
+from nucleiseg.report.submissions import record_submission
 from nucleiseg.writers.origin import CheckpointOrigin, Origin, answer_digest, write_origin
 
 HEADER = ",".join(COLUMNS)

@@ -26,7 +26,7 @@ from hydra_plugins.nucleiseg_launcher import ThroughLauncher
 from nucleiseg.errors import InputError
 from nucleiseg.sweeps.job import STOP, JobProcess
 from nucleiseg.sweeps.keys import passed_on, refuse_ddp_in_sweep, refuse_sweep_keys_alone
-from nucleiseg.sweeps.sweep import Job
+from nucleiseg.sweeps.sweep import SweepJob
 from nucleiseg.training.run_lock import run_lock
 
 ROOT = Path(__file__).parents[2]
@@ -257,7 +257,7 @@ def test_what_is_not_installed_is_named() -> None:
 def test_a_task_can_be_sent_to_another_process() -> None:
     import pickle
 
-    task = JobProcess((Job(3, ("seed=1",), Path("runs")),), 3, Path("train.py"), Path())
+    task = JobProcess((SweepJob(3, ("seed=1",), Path("runs")),), 3, Path("train.py"), Path())
     assert pickle.loads(pickle.dumps(task)) == task
 
 

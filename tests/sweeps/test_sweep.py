@@ -13,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nucleiseg.errors import InputError
-from nucleiseg.sweeps.sweep import Job, Outcome, exit_code, job_name, print_table, run_job, run_jobs, varying_keys
+from nucleiseg.sweeps.sweep import (
+    JobOutcome,
+    SweepJob,
+    exit_code,
+    job_name,
+    print_table,
+    run_job,
+    run_jobs,
+    varying_keys,
+)
 from nucleiseg.training.run_lock import run_lock
 
 SCRIPT = """
@@ -48,8 +57,8 @@ def script(tmp_path: Path) -> Path:
     return path
 
 
-def jobs(folder: Path, *whats: str) -> list[Job]:
-    return [Job(i, (f"what={what}",), folder / f"{i:03d}_{what}") for i, what in enumerate(whats)]
+def jobs(folder: Path, *whats: str) -> list[SweepJob]:
+    return [SweepJob(i, (f"what={what}",), folder / f"{i:03d}_{what}") for i, what in enumerate(whats)]
 
 
 def test_the_name_says_number_model_and_what_varies() -> None:
@@ -155,7 +164,7 @@ def test_a_job_that_goes_on_is_not_resumed(tmp_path: Path, script: Path) -> None
         with pytest.raises(InputError, match=rf"000_work: a run is training in this folder \(process {os.getppid()}\)"):
             run_jobs([job], script, resume=True)
         outcome = run_job(job, script)
-    assert (outcome.state, outcome.reason) == ("failed", f"somebody else is at it: process {os.getppid()}")
+    assert (outcome.state, outcome.reason) == ("failed", f"another process is running it: process {os.getppid()}")
 
 
 def test_a_job_that_is_to_stop_is_not_begun(tmp_path: Path, script: Path) -> None:
@@ -166,7 +175,7 @@ def test_a_job_that_is_to_stop_is_not_begun(tmp_path: Path, script: Path) -> Non
 
 def test_the_exit_code_tells_of_failures() -> None:
     first, second = jobs(Path(), "a", "b")
-    done, failed = Outcome(first, "done"), Outcome(second, "failed")
+    done, failed = JobOutcome(first, "done"), JobOutcome(second, "failed")
     assert exit_code([done]) == 0
     assert exit_code([done, failed]) == 1
     assert exit_code([done, replace(done, state="running")]) == 1

@@ -255,7 +255,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_explained(tmp_path: Path
     ):
         train_tiny(tmp_path, network=TinyNetwork(broken_after=4), log_every=1)
     assert status(tmp_path)["state"] == "failed"
-    assert "optim.lr" in status(tmp_path)["reason"]
+    assert "lower lr" in status(tmp_path)["reason"]
     assert "the checkpoints before it are kept" in status(tmp_path)["reason"]
     assert [row["step"] for row in read(tmp_path / "metrics.csv")] == ["1", "2", "3", "4", "5"]
     assert read(tmp_path / "metrics.csv")[-1]["train/loss_mask"] == "inf"

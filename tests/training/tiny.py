@@ -21,8 +21,9 @@ from nucleiseg.data.datamodule import NucleiDataModule
 from nucleiseg.data.readers.demo import DemoReader
 from nucleiseg.data.settings import DataSettings
 from nucleiseg.models.checkpoint import Metadata
-from nucleiseg.models.config import DetectionConfig, LossWeights, MaskConfig, ModelConfig, RoIConfig, RPNConfig
+from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN, build
+from nucleiseg.models.part_configs import DetectionConfig, LossWeights, MaskConfig, RoIConfig, RPNConfig
 from nucleiseg.structures import Prediction, Target
 from nucleiseg.training import run
 from nucleiseg.training.settings import CheckpointSettings, OptimSettings, TrainerSettings, ValidationSettings

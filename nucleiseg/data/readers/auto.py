@@ -6,6 +6,7 @@ For example:
 """
 
 from nucleiseg.data.readers.base import Reader
+from nucleiseg.data.readers.formats import FORMATS
 from nucleiseg.data.readers.recognition import Tree
 from nucleiseg.data.settings import FolderPath
 from nucleiseg.errors import InputError
@@ -33,17 +34,15 @@ class AutoReader(Reader):
         Raises:
             InputError: if the root does not exist, is in no known layout (with the nearest), or in several.
         """
-        from nucleiseg.data.readers import READERS  # which holds this class too
-
         if not self.root.exists():
             raise InputError(f"The data folder {self.root} does not exist: check root.")
         tree = Tree.of(self.root)
-        evidence = {name: found for name, reader in READERS.items() if (found := reader.recognize(tree)) is not None}
+        evidence = {name: found for name, reader in FORMATS.items() if (found := reader.recognize(tree)) is not None}
         hits = {name: found for name, found in evidence.items() if not found.missing}
         if len(hits) == 1:
             ((name, found),) = hits.items()
             say(f"Found {found.found} (reader={name}).")
-            return READERS[name].from_dict({"root": self.root, "bits": self.bits}, name)
+            return FORMATS[name].from_dict({"root": self.root, "bits": self.bits}, name)
         if hits:
             listed = "; ".join(f"{name} ({found.found})" for name, found in hits.items())
             raise InputError(f"{self.root} is in several layouts: {listed}. Choose one as the reader.")
@@ -51,5 +50,5 @@ class AutoReader(Reader):
             nearest = "; ".join(f"{found.found}, but without {found.missing}" for found in evidence.values())
             hint = f"What comes nearest: {nearest}"
         else:
-            hint = f"Known are {', '.join(sorted(set(READERS) - {'auto', 'demo'}))}"
+            hint = f"Known are {', '.join(sorted(set(FORMATS) - {'demo'}))}"
         raise InputError(f"{self.root} with {counted(len(tree.files), 'file')} is not in a known layout. {hint}.")

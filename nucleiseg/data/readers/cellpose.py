@@ -19,8 +19,9 @@ from nucleiseg.data.readers.pixels import MOST_BYTES
 from nucleiseg.data.readers.recognition import Evidence, Tree, images_and
 from nucleiseg.errors import InputError, some
 from nucleiseg.files import require_regular_file
+from nucleiseg.pickled_arrays import PickledArray
 from nucleiseg.progress import counted, say
-from nucleiseg.restricted_pickle import PickledArray, read_pickled_dictionary
+from nucleiseg.restricted_pickle import read_pickled_dictionary
 from nucleiseg.settings import settings
 
 BESIDE = ("_flows", "_cp_output", "_cp_masks", "_outlines", "_masks", "_cellprob")

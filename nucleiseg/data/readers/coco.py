@@ -112,7 +112,7 @@ class CocoReader(AnnotatedReader):
         if None not in size and size != shape:
             raise InputError(
                 f"{record.image} has {shape[1]} x {shape[0]} pixels (width x height), its entry in {record.masks[0]} "
-                f"{size[1]} x {size[0]}: the annotations must be those of this image."
+                f"{size[1]} x {size[0]}: take the annotations of this image."
             )
         problems: list[str] = []
         annotations = list(_annotations(document, entry, shape, noticed, f"{record.masks[0]}", problems))

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from nucleiseg.data.layers import pack, unpack
 from nucleiseg.data.readers.base import Reader, Record
-from nucleiseg.data.synthetic.images import SyntheticImage, render
+from nucleiseg.data.synthetic.rendering import SyntheticImage, render
 from nucleiseg.settings import Seed, settings
 from nucleiseg.structures import Sample
 

@@ -37,7 +37,7 @@ LYMPHOCYTE = Kind((5.6, 0.12), (1.0, 1.25), 0.045, (1.25, 1.75), 0.22, 0.10, 0)
 
 
 @dataclass(frozen=True)
-class Nucleus:
+class SyntheticNucleus:
     """The outline of one nucleus, and what it covers.
 
     Attributes:
@@ -66,7 +66,7 @@ class Nucleus:
 
 def make_nucleus(
     generator: np.random.Generator, kind: Kind, center: tuple[float, float], size: float, tissue: Tissue
-) -> Nucleus:
+) -> SyntheticNucleus:
     """Sample an ellipse whose radius is modulated by a few random waves (a radial Fourier series).
 
     Args:
@@ -88,7 +88,7 @@ def make_nucleus(
     outline = np.stack([x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn)], axis=1) + center
     height, width = tissue.nest.shape
     row, column, mask = fill(outline, height, width)
-    return Nucleus(kind, center, outline, row, column, mask)
+    return SyntheticNucleus(kind, center, outline, row, column, mask)
 
 
 def fill(outline: np.ndarray, height: int, width: int) -> tuple[int, int, np.ndarray]:

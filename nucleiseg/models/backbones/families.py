@@ -32,7 +32,7 @@ from nucleiseg.models.backbones.timm_models import timm_entry
 from nucleiseg.models.norm import make_norm_layer
 
 FAMILIES: tuple[BackboneFamily, ...] = get_args(BackboneFamily)
-"""The choices of `model.family`."""
+"""The choices of `family`."""
 
 
 class SingleMapBackbone(nn.Module):

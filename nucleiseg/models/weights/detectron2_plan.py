@@ -6,10 +6,10 @@ from torch import Tensor, nn
 from nucleiseg.errors import InputError
 from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.models.weights import layout, names
-from nucleiseg.models.weights.files import WeightsFile
 from nucleiseg.models.weights.implied_settings import implied_settings
+from nucleiseg.models.weights.import_report import Note
 from nucleiseg.models.weights.placement import Offer, Plan
-from nucleiseg.models.weights.report import Note
+from nucleiseg.models.weights.weights_file import WeightsFile
 
 STATISTICS = (".running_mean", ".running_var")
 
@@ -31,8 +31,7 @@ def detectron2_plan(network: MaskRCNN, file: WeightsFile) -> Plan:
     found = names.describe(keys)
     if network.config.numerics != "detectron2" and not backbone_alone:
         raise InputError(
-            f"{file.name} holds {found} of detectron2, but model.numerics={network.config.numerics}: "
-            "set model.numerics=detectron2."
+            f"{file.name} holds {found} of detectron2, but numerics={network.config.numerics}: set numerics=detectron2."
         )
     family = network.config.family
     wanted = {ours: names.detectron2_name(ours, family) for ours in network.state_dict()}
@@ -46,7 +45,7 @@ def detectron2_plan(network: MaskRCNN, file: WeightsFile) -> Plan:
     file_has_group_norm = not batch_norm and any(".norm." in key for key in keys)
     has_group_norm = any(isinstance(module, nn.GroupNorm) for module in network.modules())
     if file_has_group_norm and not has_group_norm:
-        raise InputError(f"{file.name} was trained with GroupNorm: set model.norm=gn to load it.")
+        raise InputError(f"{file.name} was trained with GroupNorm: set norm=gn to load it.")
     return Plan(file, offers, excused, found, has_group_norm and not file_has_group_norm)
 
 

@@ -34,7 +34,7 @@ def detectron2_arrays(network: MaskRCNN) -> dict[str, np.ndarray]:
         )
     if network.config.numerics != "detectron2":
         raise InputError(
-            f"A network of model.numerics={network.config.numerics} cannot be exported: detectron2 computes otherwise "
+            f"A network of numerics={network.config.numerics} cannot be exported: detectron2 computes otherwise "
             "(anchors, RoIAlign, deltas of the background). torchvision loads its state dict under the same names."
         )
     arrays = {}

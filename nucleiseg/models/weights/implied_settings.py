@@ -8,8 +8,8 @@ from typing import Any
 from nucleiseg.errors import InputError
 from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.pretrained_defaults import PIXEL_MEAN, PIXEL_STD
-from nucleiseg.models.weights.files import WeightsFile
 from nucleiseg.models.weights.names import from_caffe2, is_caffe2
+from nucleiseg.models.weights.weights_file import WeightsFile
 
 RGB = tuple[float, float, float]
 
@@ -48,16 +48,16 @@ class ImpliedSettings:
             wanted, found = getattr(self, key), getattr(config, key)
             if wanted is not None and found is not None and not _same(wanted, found):
                 sentences.append(
-                    f"model.{key} is {_say(found)}, but weights of this kind are trained with {_say(wanted)}: "
-                    f"set model.{key}={_say(wanted)}, or expect features unlike those that the weights learned."
+                    f"{key} is {_say(found)}, but weights of this kind are trained with {_say(wanted)}: "
+                    f"set {key}={_say(wanted)}, or expect features unlike those that the weights learned."
                 )
         return sentences
 
     def _assumption(self) -> str:
-        taken = [f"model.{key}={_say(getattr(self, key))}" for key in RECORDED[1:] if getattr(self, key) is not None]
+        taken = [f"{key}={_say(getattr(self, key))}" for key in RECORDED[1:] if getattr(self, key) is not None]
         return (
             f"The file does not say how it was trained: taken for {', '.join(['BGR images', *taken])}, detectron2's "
-            "defaults; model.pixel_std and model.stride_in_1x1 set others, and pixel_mean in the file says RGB."
+            "defaults; pixel_std and stride_in_1x1 set others, and pixel_mean in the file says RGB."
         )
 
 
@@ -78,7 +78,7 @@ def implied_settings(file: WeightsFile) -> ImpliedSettings:
         try:
             return ImpliedSettings(_triple(mean), _triple(std), bool(stride), bgr=True)
         except (TypeError, ValueError) as error:
-            raise InputError(f"{file.name} says nothing sensible of {', '.join(RECORDED)}; export it again.") from error
+            raise InputError(f"{file.name} has unreadable values of {', '.join(RECORDED)}; export it again.") from error
     caffe2 = is_caffe2(file.arrays)
     names = {from_caffe2(name) if caffe2 else name: name for name in file.arrays}
     if file.author == "torchvision" or any(re.match(r"(backbone\.body\.)?(layer1|features)\.", name) for name in names):

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.models.weights.detectron2_plan import detectron2_plan
-from nucleiseg.models.weights.files import WeightsFile, read_weights
 from nucleiseg.models.weights.implied_settings import implied_settings
+from nucleiseg.models.weights.import_report import ImportReport
 from nucleiseg.models.weights.placement import Plan, place
-from nucleiseg.models.weights.report import ImportReport
 from nucleiseg.models.weights.torchvision_plan import backbone_plan, mask_rcnn_plan
+from nucleiseg.models.weights.weights_file import WeightsFile, read_weights
 
 Source = str | os.PathLike[str] | WeightsFile
 """A file's path, or the result of `read_weights`, to avoid reading it twice."""

@@ -45,8 +45,8 @@ CAFFE2 = (
 """`res2_0_branch2a_w` -> `res2.0.conv1.weight`; `riv` is the variance itself, despite its name."""
 
 USELESS = (
-    (r"^pixel_(mean|std)$", "the configuration says it (model.pixel_mean, model.pixel_std)"),
-    (r"anchor_generator\.cell_anchors\.\d+$", "anchors follow from model.anchors"),
+    (r"^pixel_(mean|std)$", "the configuration says it (pixel_mean, pixel_std)"),
+    (r"anchor_generator\.cell_anchors\.\d+$", "anchors follow from the configuration (anchors)"),
     (r"\.num_batches_tracked$", "frozen statistics are not counted"),
     (r"^(?:stem\.)?(?:fc|fc1000|pred|last_out\w*)[._]|^(?:classifier|head|norm)\.", "it classifies ImageNet"),
     (r"_momentum$", "it belongs to the optimizer"),

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from nucleiseg.errors import InputError
 from nucleiseg.models.mask_rcnn import MaskRCNN
-from nucleiseg.models.weights.files import WeightsFile
+from nucleiseg.models.weights.import_report import ImportReport, Note
 from nucleiseg.models.weights.names import why_useless
-from nucleiseg.models.weights.report import ImportReport, Note
+from nucleiseg.models.weights.weights_file import WeightsFile
 
 SHOWN = 5
 """Names listed in an error before the rest is counted."""
@@ -57,7 +57,7 @@ class Plan:
     other_norm: bool = False
 
 
-class Predictor(NamedTuple):
+class PredictorLayer(NamedTuple):
     """A layer whose number of outputs depends on the classes or anchors.
 
     Attributes:
@@ -72,11 +72,11 @@ class Predictor(NamedTuple):
 
 
 PREDICTORS = {
-    "roi_heads.box_predictor.cls_score": Predictor(1, True, "classes"),
-    "roi_heads.box_predictor.bbox_pred": Predictor(4, None, "classes"),
-    "roi_heads.mask_predictor.mask_fcn_logits": Predictor(1, None, "classes"),
-    "rpn.head.cls_logits": Predictor(1, False, "anchors a cell"),
-    "rpn.head.bbox_pred": Predictor(4, False, "anchors a cell"),
+    "roi_heads.box_predictor.cls_score": PredictorLayer(1, True, "classes"),
+    "roi_heads.box_predictor.bbox_pred": PredictorLayer(4, None, "classes"),
+    "roi_heads.mask_predictor.mask_fcn_logits": PredictorLayer(1, None, "classes"),
+    "rpn.head.cls_logits": PredictorLayer(1, False, "anchors a cell"),
+    "rpn.head.bbox_pred": PredictorLayer(4, False, "anchors a cell"),
 }
 """Layers that start from random values where the file has other numbers of classes or anchors."""
 
@@ -123,7 +123,7 @@ def place(network: MaskRCNN, plan: Plan) -> ImportReport:
 def _group_norms(network: nn.Module) -> dict[str, Note]:
     """Excuse the GroupNorms of a network whose weights were trained with batch normalization."""
     layers = [name for name, module in network.named_modules() if isinstance(module, nn.GroupNorm)]
-    why = "the file has batch normalization and the network GroupNorm (model.norm=gn)"
+    why = "the file has batch normalization and the network GroupNorm (norm=gn)"
     note = Note(f"all {len(layers)} normalization layers", why)
     return {f"{layer}.{part}": note for layer in layers for part in ("weight", "bias")}
 

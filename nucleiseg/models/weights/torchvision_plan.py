@@ -9,8 +9,8 @@ from nucleiseg.errors import InputError
 from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.models.weights import layout
 from nucleiseg.models.weights.detectron2_plan import backbone_notes
-from nucleiseg.models.weights.files import WeightsFile
 from nucleiseg.models.weights.placement import COUNTER, Offer, Plan
+from nucleiseg.models.weights.weights_file import WeightsFile
 
 BEFORE_0_13 = (
     (r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)$", r"\1.0.\2"),
@@ -33,8 +33,8 @@ def mask_rcnn_plan(network: MaskRCNN, file: WeightsFile, bn_eps: float | None) -
     """
     if network.config.numerics != "torchvision":
         raise InputError(
-            f"{file.name} was trained in torchvision's numerics, but model.numerics={network.config.numerics}: "
-            "set model.numerics=torchvision (family fpn)."
+            f"{file.name} was trained in torchvision's numerics, but numerics={network.config.numerics}: "
+            "set numerics=torchvision (family fpn)."
         )
     if bn_eps is None:
         bn_eps = layout.BN_EPS if any(key.endswith(COUNTER) for key in file.arrays) else 0.0

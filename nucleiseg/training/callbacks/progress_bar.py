@@ -8,7 +8,7 @@ from pytorch_lightning.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from nucleiseg.progress import PLAIN_INTERVAL, duration, say
+from nucleiseg.progress import LINE_INTERVAL, duration, say
 from nucleiseg.training.callbacks.metrics_log import MetricsLog
 from nucleiseg.training.callbacks.step import StepCallback
 from nucleiseg.training.callbacks.timing import Timing
@@ -56,7 +56,7 @@ class StepProgressBar(StepCallback, ProgressBar):
         """Move the bar, or print a line when it is time."""
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=step, description=self.describe(step))
-        elif self.is_enabled and (step == self.of or time.monotonic() - self._last_line >= PLAIN_INTERVAL):
+        elif self.is_enabled and (step == self.of or time.monotonic() - self._last_line >= LINE_INTERVAL):
             self._last_line = time.monotonic()
             say(f"step {step}/{self.of}  {self.describe(step)}")
 

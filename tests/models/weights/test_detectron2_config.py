@@ -6,7 +6,8 @@ import pytest
 import yaml
 from golden_weights import FAMILIES, GoldenFamily
 
-from nucleiseg.models.config import AnchorConfig, ModelConfig
+from nucleiseg.models.config import ModelConfig
+from nucleiseg.models.part_configs import AnchorConfig
 from nucleiseg.models.weights.detectron2_config import config_text, detectron2_settings
 
 NOT_OURS = ("MODEL.WEIGHTS", "MODEL.DEVICE", "INPUT.", "MODEL.RESNETS.", "BATCH_SIZE_PER_IMAGE")

@@ -14,9 +14,9 @@ from nucleiseg.errors import InputError
 from nucleiseg.models.backbones.resnet import ResNetSpec
 from nucleiseg.models.mask_rcnn import build
 from nucleiseg.models.weights.exporter import detectron2_arrays, save_detectron2
-from nucleiseg.models.weights.files import read_weights
 from nucleiseg.models.weights.implied_settings import ImpliedSettings, implied_settings
 from nucleiseg.models.weights.importer import load_detectron2
+from nucleiseg.models.weights.weights_file import read_weights
 
 
 @pytest.mark.parametrize("name", FAMILIES)

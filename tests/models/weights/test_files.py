@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from nucleiseg.errors import InputError
-from nucleiseg.models.weights.files import read_weights
+from nucleiseg.models.weights.weights_file import read_weights
 
 WEIGHT = np.arange(6, dtype=np.float32).reshape(2, 3)
 

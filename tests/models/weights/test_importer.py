@@ -12,12 +12,12 @@ from golden_weights import FAMILIES, GoldenFamily
 from torch import Tensor
 
 from nucleiseg.errors import InputError
-from nucleiseg.models.config import AnchorConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN
-from nucleiseg.models.weights.files import read_weights
+from nucleiseg.models.part_configs import AnchorConfig
 from nucleiseg.models.weights.implied_settings import implied_settings
 from nucleiseg.models.weights.importer import load_detectron2
 from nucleiseg.models.weights.layout import from_detectron2, to_detectron2
+from nucleiseg.models.weights.weights_file import read_weights
 
 PREDICTORS = ("box_predictor.cls_score", "box_predictor.bbox_pred", "mask_predictor.mask_fcn_logits")
 RESNETS = ("backbone.bottom_up.", "backbone.", "roi_heads.")
@@ -279,9 +279,9 @@ def test_settings_that_differ_are_said(golden: Path) -> None:
     network = family.random_network(stride_in_1x1=True, pixel_std=(1.0, 1.0, 1.0))
     sentences = load_detectron2(network, family.path).sentences()
     assert len(sentences) == 2
-    assert "model.pixel_std is [1,1,1]" in sentences[0]
-    assert "set model.pixel_std=[58.395,57.12,57.375]" in sentences[0]
-    assert "set model.stride_in_1x1=false" in sentences[1]
+    assert "pixel_std is [1,1,1]" in sentences[0]
+    assert "set pixel_std=[58.395,57.12,57.375]" in sentences[0]
+    assert "set stride_in_1x1=false" in sentences[1]
 
 
 @pytest.mark.parametrize(
@@ -316,8 +316,8 @@ def test_what_a_file_says_of_its_pixels_comes_first(
 @pytest.mark.parametrize(
     ("name", "taken"),
     [
-        ("c4_r50", "BGR images, model.pixel_std=[1,1,1], model.stride_in_1x1=true, detectron2's"),
-        ("fpn_x101", "BGR images, model.pixel_std=[58.395,57.12,57.375], model.stride_in_1x1=false, detectron2's"),
+        ("c4_r50", "BGR images, pixel_std=[1,1,1], stride_in_1x1=true, detectron2's"),
+        ("fpn_x101", "BGR images, pixel_std=[58.395,57.12,57.375], stride_in_1x1=false, detectron2's"),
     ],
 )
 def test_what_is_assumed_of_a_file_that_says_nothing_is_said(

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nucleiseg.models.config import ModelConfig, RoIConfig
+from nucleiseg.models.config import ModelConfig
+from nucleiseg.models.part_configs import RoIConfig
 from nucleiseg.models.mask_rcnn import build
 from nucleiseg.models.weights.exporter import detectron2_arrays
 from nucleiseg.models.weights.importer import load_detectron2

@@ -9,8 +9,8 @@ import torch
 
 from nucleiseg.errors import InputError
 from nucleiseg.models import checkpoint
-from nucleiseg.models.weights.files import read_weights
 from nucleiseg.models.weights.torch_files import read_torch
+from nucleiseg.models.weights.weights_file import read_weights
 
 WHOLE = {"model": {"a": 1, "b": [2.5, "text"]}}
 

@@ -18,11 +18,12 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from nucleiseg.errors import InputError
 from nucleiseg.inference.box_masks import to_rle
-from nucleiseg.models.config import DetectionConfig, ModelConfig, RPNConfig
+from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN, build
-from nucleiseg.models.weights.files import read_weights
+from nucleiseg.models.part_configs import DetectionConfig, RPNConfig
 from nucleiseg.models.weights.implied_settings import TORCHVISION, implied_settings
 from nucleiseg.models.weights.importer import load_torchvision, load_torchvision_backbone
+from nucleiseg.models.weights.weights_file import read_weights
 from nucleiseg.structures import Prediction
 
 PIXELS = {"pixel_mean": TORCHVISION.pixel_mean, "pixel_std": TORCHVISION.pixel_std, "stride_in_1x1": False}
@@ -229,7 +230,7 @@ def test_a_stride_in_the_1x1_is_not_theirs() -> None:
         weights = shapes_alone(torchvision.models.resnet50(weights=None))
     config = ModelConfig(name="x", weights="torchvision/resnet50", **(PIXELS | {"stride_in_1x1": True}))
     sentences = load_torchvision_backbone(build(config, 1), weights).sentences()
-    assert any("set model.stride_in_1x1=false" in sentence for sentence in sentences)
+    assert any("set stride_in_1x1=false" in sentence for sentence in sentences)
 
 
 def test_settings_are_told(tmp_path: Path, coco: dict[str, Tensor]) -> None:

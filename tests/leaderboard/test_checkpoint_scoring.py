@@ -66,7 +66,7 @@ def test_images_that_are_held_out_are_scored(keys: dict[str, Any], tmp_path: Pat
     evaluate(**keys)
     metrics = json.loads(Path(keys["output"]).read_text())
     assert [line["image"] for line in metrics["per_image"]] == ["demo_002"]
-    assert "hold out (data.val=none: all)" in metrics["notes"][0]
+    assert "hold out (all, without a split)" in metrics["notes"][0]
 
 
 def test_the_precision_of_the_prediction_is_recorded(keys: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from nucleiseg.data.synthetic.nucleus import EPITHELIAL, FIBROBLAST, LYMPHOCYTE, Nucleus, make_nucleus
+from nucleiseg.data.synthetic.nucleus import EPITHELIAL, FIBROBLAST, LYMPHOCYTE, SyntheticNucleus, make_nucleus
 from nucleiseg.data.synthetic.tissue import Tissue, color, make_tissue, noise
 
 OVERLAPPING = 0.3
@@ -30,7 +30,7 @@ class SyntheticImage:
     """
 
     image: np.ndarray
-    nuclei: tuple[Nucleus, ...]
+    nuclei: tuple[SyntheticNucleus, ...]
 
     def masks(self) -> Iterator[np.ndarray]:
         """Yield the (H, W) bool mask of one nucleus after the other."""
@@ -64,11 +64,11 @@ def render(seed: int, index: int, height: int, width: int, nuclei: int) -> Synth
     return SyntheticImage(np.clip(light + 0.5, 0, 255).astype(np.uint8), tuple(placed))
 
 
-def _place(generator: np.random.Generator, tissue: Tissue, wanted: int, size: float) -> list[Nucleus]:
+def _place(generator: np.random.Generator, tissue: Tissue, wanted: int, size: float) -> list[SyntheticNucleus]:
     """Try places until there are enough nuclei, or it becomes too crowded."""
     height, width = tissue.nest.shape
     taken = np.zeros((height, width), dtype=bool)
-    placed: list[Nucleus] = []
+    placed: list[SyntheticNucleus] = []
     for _ in range(50 + 12 * wanted):
         if len(placed) == wanted:
             break
@@ -88,7 +88,9 @@ def _place(generator: np.random.Generator, tissue: Tissue, wanted: int, size: fl
     return placed
 
 
-def _candidate(generator: np.random.Generator, placed: list[Nucleus], height: int, width: int) -> tuple[float, float]:
+def _candidate(
+    generator: np.random.Generator, placed: list[SyntheticNucleus], height: int, width: int
+) -> tuple[float, float]:
     if placed and generator.random() < CLUSTERED:
         neighbor = placed[generator.integers(len(placed))]
         reach = neighbor.kind.radius[0] * generator.uniform(1.6, 2.2)
@@ -99,7 +101,7 @@ def _candidate(generator: np.random.Generator, placed: list[Nucleus], height: in
     return generator.uniform(0, width), generator.uniform(0, height)
 
 
-def _fit(generator: np.random.Generator, nucleus: Nucleus, taken: np.ndarray) -> Nucleus | None:
+def _fit(generator: np.random.Generator, nucleus: SyntheticNucleus, taken: np.ndarray) -> SyntheticNucleus | None:
     """Fit a candidate among the others: as it is, over a neighbor, cut off at it, or (None) not at all."""
     area = int(nucleus.mask.sum())
     hidden = int((taken[nucleus.window] & nucleus.mask).sum())
@@ -114,7 +116,9 @@ def _fit(generator: np.random.Generator, nucleus: Nucleus, taken: np.ndarray) ->
     return replace(nucleus, mask=rest)
 
 
-def _stain(generator: np.random.Generator, tissue: Tissue, nuclei: list[Nucleus]) -> tuple[np.ndarray, np.ndarray]:
+def _stain(
+    generator: np.random.Generator, tissue: Tissue, nuclei: list[SyntheticNucleus]
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the optical densities of hematoxylin and eosin, (H, W) float32 each, nuclei included."""
     height, width = tissue.nest.shape
     bare = (1 - tissue.glass) * (1 - 0.55 * _halos(generator, nuclei, height, width))
@@ -128,7 +132,7 @@ def _stain(generator: np.random.Generator, tissue: Tissue, nuclei: list[Nucleus]
     return hematoxylin, eosin
 
 
-def _membranes(tissue: Tissue, nuclei: list[Nucleus]) -> np.ndarray:
+def _membranes(tissue: Tissue, nuclei: list[SyntheticNucleus]) -> np.ndarray:
     """Return 0 .. 1 along the borders between neighboring cells of a nest: where the nearest nucleus changes."""
     outside = np.ones(tissue.nest.shape, dtype=np.uint8)
     for nucleus in nuclei:
@@ -139,7 +143,7 @@ def _membranes(tissue: Tissue, nuclei: list[Nucleus]) -> np.ndarray:
     return line * np.clip((24 - distance) / 12, 0, 1) * np.clip(tissue.nest, 0, 1) * (1 - tissue.glass)
 
 
-def _halos(generator: np.random.Generator, nuclei: list[Nucleus], height: int, width: int) -> np.ndarray:
+def _halos(generator: np.random.Generator, nuclei: list[SyntheticNucleus], height: int, width: int) -> np.ndarray:
     """Return 0 .. 1 where the cytoplasm around some nuclei has shrunk away from them."""
     canvas = np.zeros((height, width), dtype=np.uint8)
     for nucleus in nuclei:
@@ -149,7 +153,9 @@ def _halos(generator: np.random.Generator, nuclei: list[Nucleus], height: int, w
     return cv2.GaussianBlur(canvas.astype(np.float32), (0, 0), 1.6)
 
 
-def _ink(generator: np.random.Generator, nucleus: Nucleus, chromatin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _ink(
+    generator: np.random.Generator, nucleus: SyntheticNucleus, chromatin: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return what a nucleus adds to hematoxylin in its window, and how much of each pixel it fills (0 .. 1)."""
     kind = nucleus.kind
     padded = np.pad(nucleus.mask.astype(np.uint8), 1)

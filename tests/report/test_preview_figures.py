@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nucleiseg.report import preview
-from nucleiseg.report.preview import draw_counts, draw_crops, draw_images, find_outlines, write_preview
+from nucleiseg.report import preview_figures
+from nucleiseg.report.preview_figures import draw_counts, draw_crops, draw_images, find_outlines, write_preview
 from nucleiseg.structures import Sample
 from nucleiseg.transforms.recipe import Recipe, Resize
 from nucleiseg.transforms.targets import make_target
@@ -47,7 +47,7 @@ def test_write_preview_draws_three_pictures(tmp_path: Path) -> None:
 
 
 def test_only_the_samples_drawn_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preview, "SHOWN_IMAGES", 3)
+    monkeypatch.setattr(preview_figures, "SHOWN_IMAGES", 3)
     asked: set[int] = set()
 
     class Lazy:

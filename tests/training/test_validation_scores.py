@@ -13,7 +13,7 @@ from nucleiseg.evaluation.instances import Instances
 from nucleiseg.evaluation.scoring import ScoredImage
 from nucleiseg.evaluation.truth import ImageTruth
 from nucleiseg.structures import Prediction, Sample
-from nucleiseg.training.scoring import ValidatedImage, mean_losses, validation_columns
+from nucleiseg.training.callbacks.validation_scores import ValidatedImage, mean_losses, validation_columns
 
 
 def make_sample(masks: list[np.ndarray], shape: tuple[int, int] = (20, 30)) -> Sample:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from nucleiseg.errors import InputError
 from nucleiseg.models.weights.torch_files import read_torch
-from nucleiseg.restricted_pickle import PickledArray, read_pickle
+from nucleiseg.pickled_arrays import PickledArray
+from nucleiseg.restricted_pickle import read_pickle
 
 ZIP = b"PK\x03\x04"
 """First bytes of torch's files since version 1.6."""

@@ -25,7 +25,7 @@ DAMAGED = re.compile(r"[^0-o]|[P-o]{7}|[P-o]\Z|\A\Z")
 file do not overflow 64), a last number without its end, nothing at all."""
 
 
-class Runs(NamedTuple):
+class MaskRuns(NamedTuple):
     """The foreground runs of a list of masks, column-major, in the order of the masks.
 
     Attributes:
@@ -45,7 +45,7 @@ class Runs(NamedTuple):
         return areas
 
 
-def decode(masks: Sequence[RLE]) -> Runs:
+def decode(masks: Sequence[RLE]) -> MaskRuns:
     """Decode the masks of one image.
 
     Args:
@@ -53,14 +53,14 @@ def decode(masks: Sequence[RLE]) -> Runs:
     """
     if not masks:
         nothing = np.zeros(0, np.int64)
-        return Runs(nothing, nothing, nothing)
+        return MaskRuns(nothing, nothing, nothing)
     lengths, first = _run_lengths([mask["counts"] for mask in masks])
     ends = np.cumsum(lengths)
     per_mask = np.diff(first, append=len(lengths))
     before = np.repeat(ends[first] - lengths[first], per_mask)
     ones = (np.arange(len(lengths)) - np.repeat(first, per_mask)) % 2 == 1
     stop = (ends - before)[ones]
-    return Runs(np.repeat(np.arange(len(masks)), per_mask)[ones], stop - lengths[ones], stop)
+    return MaskRuns(np.repeat(np.arange(len(masks)), per_mask)[ones], stop - lengths[ones], stop)
 
 
 def sound(masks: Sequence[RLE], height: int, width: int) -> np.ndarray:

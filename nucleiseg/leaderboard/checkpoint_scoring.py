@@ -99,9 +99,9 @@ def predict_data(
         whose = (
             ", which are the checkpoint's own validation images."
             if seen
-            else " (data.val=none: all). The checkpoint was trained on other data, or on another split of them."
+            else " (all, without a split). The checkpoint was trained on other data, or on another split of them."
         )
-        notes = (f"Scored are the {len(datamodule.val_records)} images that data.val or data.fold hold out{whose}",)
+        notes = (f"Scored are the {len(datamodule.val_records)} images that val or fold hold out{whose}",)
     elif seen:
         notes = ("The checkpoint was trained on these very images: expect lower numbers on others.",)
     truth = Truth(tuple(image.truth for image in scored), dict(enumerate(datamodule.class_names, 1)), notes=notes)
