@@ -165,6 +165,7 @@ class Prediction:
         masks: (N, M, M) float32 probabilities on a regular grid over each box. `inference.box_masks` pastes them.
         size: (height, width) of the image that the boxes refer to.
         pasting: the rule of pasting that the masks were learnt for.
+        capped: whether a limit on detections was reached, so that instances may be missing.
     """
 
     boxes: Tensor
@@ -173,6 +174,7 @@ class Prediction:
     masks: Tensor
     size: tuple[int, int]
     pasting: Pasting = "detectron2"
+    capped: bool = False
 
     def __post_init__(self) -> None:
         counts = {len(self.boxes), len(self.scores), len(self.labels), len(self.masks)}

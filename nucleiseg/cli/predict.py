@@ -119,6 +119,8 @@ def _origin(made_by: CheckpointOrigin, predictor: Predictor, summary: Prediction
         mask_nms=predictor.settings.mask_nms,
         mask_nms_inside=predictor.settings.mask_nms_inside,
         tta=predictor.settings.tta,
+        tile=predictor.settings.tile,
+        tile_overlap=predictor.settings.tile_overlap,
         precision=predictor.precision,
         images=summary.done,
         results=summary.results,

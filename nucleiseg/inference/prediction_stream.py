@@ -50,7 +50,8 @@ def predict_all(
                 if not is_out_of_memory(error):
                     raise
                 report(
-                    item, f"{item.path} does not fit into memory: try a smaller scale (short=), or cut it into tiles."
+                    item,
+                    f"{item.path} does not fit into memory: predict it in tiles (tile=1024), or give a smaller scale.",
                 )
             else:
                 yield item, image.pixels, prediction

@@ -7,7 +7,8 @@ For example:
 """
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -22,6 +23,7 @@ from nucleiseg.inference.mask_nms import CANDIDATES, LOOSE_BOX_NMS, suppress_mas
 from nucleiseg.inference.overflow import head_outputs
 from nucleiseg.inference.scale import ScaleWarnings, override_preprocessing, stored_preprocessing
 from nucleiseg.inference.settings import PredictionSettings
+from nucleiseg.inference.tiling import Tiling
 from nucleiseg.inference.tta import VIEWS, merge_views
 from nucleiseg.models.checkpoint import Metadata, load
 from nucleiseg.models.mask_rcnn import MaskRCNN
@@ -74,7 +76,7 @@ class Predictor:
         preprocessing: how an image is shown now.
         mpp: micrometers per pixel of the images, from the settings.
         settings: as given.
-        detections: most detections an image; a prediction of that length was probably truncated.
+        detections: most detections an image, or a tile of it; `Prediction.capped` says where they were reached.
     """
 
     def __init__(self, network: MaskRCNN, metadata: Metadata, settings: PredictionSettings = DEFAULT_SETTINGS) -> None:
@@ -89,6 +91,7 @@ class Predictor:
         self.mpp = settings.mpp
         self.settings = settings
         self.detections = settings.detections or network.roi_heads.detections_per_img
+        self._tiling = Tiling(settings.tile, settings.tile_overlap, metadata.largest_nucleus, self.trained)
         self._warnings = ScaleWarnings(self.trained, self.preprocessing)
         _override_limits(network, settings, self.detections)
 
@@ -124,7 +127,8 @@ class Predictor:
                 settings', then what a TIFF file states, then the training's.
 
         Returns:
-            The instances in pixels of the given image, on the CPU, in descending score.
+            The instances in pixels of the given image, on the CPU, in descending score. An image that is larger than
+            the settings' tiles is predicted tile by tile, at the scale of the whole image.
 
         Raises:
             InputError: if the array is not of this form, or the file cannot be read.
@@ -165,7 +169,7 @@ class Predictor:
                 raise InputError(
                     f"An image of {image.shape[1]} x {image.shape[0]} pixels would be shown to the network at "
                     f"{width} x {height}, and {MOST_PIXELS:,} pixels are accepted: give a smaller "
-                    "scale=, or cut it into tiles."
+                    "scale=, or cut it into parts."
                 )
         first, *rescaled = (rule.prepare(image, mpp) for rule in rules)
         return PreparedImage(image, first, mpp, tuple(rescaled))
@@ -178,28 +182,33 @@ class Predictor:
         """
         height, width = image.pixels.shape[:2]
         self._warnings.check(height, width, image.mpp)
+        tensors = (image.tensor, *image.rescaled)
         found = [
-            symmetry.undo(self._run(symmetry.apply(tensor)).to("cpu")).rescaled((height, width))
-            for tensor in (image.tensor, *image.rescaled)
+            symmetry.undo(self._tiling.detect(self._run, symmetry.apply(tensor))).rescaled((height, width))
+            for tensor in tensors
             for symmetry in VIEWS[self.settings.tta].symmetries
         ]
         prediction = merge_views(found, self.score_threshold) if len(found) > 1 else found[0]
         if self.settings.mask_nms is not None:
             prediction = suppress_masks(prediction, self.settings.mask_nms, self.settings.mask_nms_inside)
-        return prediction[: self.detections]
+        limit = self.detections * max(self._tiling.count(tensor) for tensor in tensors)
+        capped = any(view.capped for view in found) or len(prediction) >= limit
+        return replace(prediction[:limit], capped=capped)
 
     @torch.inference_mode()
-    def _run(self, image: Tensor) -> Prediction:
+    def _run(self, images: Sequence[Tensor]) -> list[Prediction]:
+        """Return the detections of images or tiles of one shape, on the CPU."""
         heads = self.network.roi_heads
         heads.detections_per_img = self.detections * (1 if self.settings.mask_nms is None else CANDIDATES)
         try:
             with precision_context(self.precision, self.device), head_outputs(self.network) as outputs:
-                prediction: Prediction = self.network([image.to(self.device)])[0]
-                if not len(prediction):
+                found: list[Prediction] = self.network([image.to(self.device) for image in images])
+                if not any(map(len, found)):
                     outputs.require_finite()
+            limit = heads.detections_per_img
         finally:
             heads.detections_per_img = self.detections
-        return prediction
+        return [replace(one.to("cpu"), capped=len(one) >= limit) for one in found]
 
 
 def _device(name: str) -> torch.device:

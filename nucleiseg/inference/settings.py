@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from nucleiseg.inference.tiles import ALIGNMENT, aligned
 from nucleiseg.inference.tta import TTA, VIEWS
 from nucleiseg.models.precision import Precision
 from nucleiseg.settings import AsText, Settings, Share, settings
@@ -22,6 +23,9 @@ Scale = Annotated[float, Field(gt=0, le=1000)]
 
 Side = Annotated[int, Field(ge=1, le=100_000)]
 """Side of an image in network pixels; `Predictor.prepare` bounds the product of both."""
+
+TileSide = Literal["auto"] | Annotated[int, Field(ge=256, le=8192)] | None
+"""Side of the tiles in network pixels; None: no tiles."""
 
 Detections = Annotated[int, Field(ge=1, le=100_000)]
 """Detections an image. Each needs a proposal, and 100,000 of them take some gigabytes."""
@@ -46,8 +50,13 @@ class PredictionSettings(Settings):
         mask_nms_inside: with `mask_nms`, also drop a mask that shares more than this part of the smaller mask with a
             more confident one; None compares by IoU alone.
         tta: test-time augmentation: the views that are predicted and merged (`inference.tta`). `study` sets the scale.
-        detections: most detections an image; None keeps the network's. The RPN's limits in prediction are raised
-            where they allow fewer proposals.
+        tile: side in network pixels of the tiles that an image is predicted in (`inference.tiles`), rounded up to a
+            multiple of 64; "auto" takes tiles where an image has more than `tiling.LARGEST_WHOLE` network pixels; None
+            predicts each image whole.
+        tile_overlap: network pixels that neighboring tiles share, rounded up alike; None follows the largest nuclei of
+            the training (`tiles.overlap_for`).
+        detections: most detections an image, or a tile of it; None keeps the network's. The RPN's limits in prediction
+            are raised where they allow fewer proposals.
         device: "auto" takes a CUDA GPU where there is one, else the CPU; or any name that torch knows.
         precision: of the network's convolutions and matrix products; `32` is exact float32 everywhere, the others are
             faster: see `models.precision`.
@@ -66,6 +75,8 @@ class PredictionSettings(Settings):
     mask_nms: Share | None = None
     mask_nms_inside: Share | None = None
     tta: TTA = "none"
+    tile: TileSide = "auto"
+    tile_overlap: Annotated[int, Field(ge=1, le=4096)] | None = None
     detections: Detections | None = None
     device: str = "auto"
     precision: Annotated[Precision, AsText] = "32"
@@ -80,3 +91,12 @@ class PredictionSettings(Settings):
             yield f"{at}tta is {self.tta}, which sets the scale, and so does {names[0]}: give one of them."
         if self.mask_nms_inside is not None and self.mask_nms is None:
             yield f"{at}mask_nms_inside has no effect without {at}mask_nms: give both, or leave it out."
+        if self.tile_overlap is not None and self.tile is None:
+            yield f"{at}tile_overlap has no effect without {at}tile: give both, or leave it out."
+        if self.tile_overlap is not None and isinstance(self.tile, int):
+            most = aligned(self.tile) - ALIGNMENT
+            if aligned(self.tile_overlap) > most:
+                yield (
+                    f"{at}tile_overlap is {self.tile_overlap}; it accepts a whole number up to {most} for tiles of "
+                    f"{aligned(self.tile)}, or null: give larger tiles, or a smaller overlap."
+                )

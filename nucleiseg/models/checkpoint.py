@@ -36,6 +36,8 @@ class Metadata(Settings):
             the images.
         preprocessing: how an image of any size is decoded and scaled, as numbers
             (`transforms.preprocessing.Preprocessing.to_dict`); None in files of versions that stored `scale` alone.
+        largest_nucleus: 99.9th percentile of the longer side of the training nuclei's boxes, in network pixels; None in
+            files of versions that did not measure it, and without nuclei.
         score_threshold: for counts and label images, chosen on validation; None if none was chosen.
         fingerprint: of the training data.
         weights: the initial weights, in words ("random", a file name).
@@ -50,6 +52,7 @@ class Metadata(Settings):
     step: Annotated[int, Field(ge=0)] = 0
     scale: Annotated[float, Field(ge=1e-3, le=1e3)] = 1.0
     preprocessing: dict[str, Any] | None = None
+    largest_nucleus: Annotated[float, Field(gt=0, le=1e6)] | None = None
     score_threshold: Share | None = None
     fingerprint: str = ""
     weights: str = "random"

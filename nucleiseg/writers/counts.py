@@ -31,9 +31,10 @@ class Count:
 
 
 def capped_sentence(found: int, limit: int) -> str:
-    """Return a warning that an image has as many detections as are allowed, and what to do."""
+    """Return a warning that an image, or a tile of it, has as many detections as are allowed, and what to do."""
+    allowed = f"{limit} allowed" if found == limit else f"{limit} allowed a tile"
     return (
-        f"{found} found, {limit} allowed: the limit on detections was hit, so nuclei may be missing; "
+        f"{found} found, {allowed}: the limit on detections was hit, so nuclei may be missing; "
         f"raise detections={2 * limit}."
     )
 

@@ -91,6 +91,9 @@ class Origin(CheckpointOrigin):
         mask_nms: IoU above which the less confident of two masks was dropped; None: none.
         mask_nms_inside: the same for the shared part of the smaller mask.
         tta: the views that were predicted and merged.
+        tile: side of the tiles in network pixels, "auto" where images above a size were predicted in tiles; None:
+            none.
+        tile_overlap: network pixels that tiles share, if it was given.
         precision: of the network's computations; None in sidecars of older versions, which did not record it.
         images: number of images in the answer, those without results too.
         results: number of results in it.
@@ -111,6 +114,8 @@ class Origin(CheckpointOrigin):
     mask_nms: float | None = None
     mask_nms_inside: float | None = None
     tta: str | None = None
+    tile: str | int | None = None
+    tile_overlap: int | None = None
     precision: str | None = None
     images: int
     results: int

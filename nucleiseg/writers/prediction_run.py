@@ -94,9 +94,8 @@ class PredictionRun:
 
     def _predicted_image(self, source: InputImage, pixels: np.ndarray, prediction: Prediction) -> PredictedImage:
         """Collect what writers need of an image; log a limit that was reached before the network gets the next one."""
-        limit = self.predictor.detections
-        if capped := len(prediction) >= limit:
-            say(f"{source.name}: {capped_sentence(len(prediction), limit)}")
+        if prediction.capped:
+            say(f"{source.name}: {capped_sentence(len(prediction), self.predictor.detections)}")
         mpp = self.predictor.mpp_of(source.path)
         return PredictedImage(
             source=source,
@@ -106,7 +105,7 @@ class PredictionRun:
             class_names=self.predictor.metadata.class_names,
             mpp=read_mpp(source.path) if mpp is None else mpp,
             checkpoint=self.checkpoint,
-            capped=capped,
+            capped=prediction.capped,
         )
 
     def _write(self, image: PredictedImage) -> tuple[InputImage, str | None]:
