@@ -38,6 +38,7 @@ FORMATS: Mapping[str, Format] = {
     "geojson": Format("nucleiseg.writers.geojson:GeoJSONWriter", folder="geojson", suffix=".geojson"),
     "geojson.gz": Format("nucleiseg.writers.geojson:GeoJSONWriter", folder="geojson", suffix=".geojson.gz"),
     "labels": Format("nucleiseg.writers.label_images:LabelImageWriter", folder="labels", suffix="_labels.tif"),
+    "vrdl2025": Format("nucleiseg.writers.submission:Vrdl2025Writer", files=("test-results.json", "test-results.zip")),
     "csv": Format("nucleiseg.writers.nucleus_tables:TableWriter", ("images.csv",), folder="nuclei", suffix=".csv"),
 }
 

@@ -1,11 +1,15 @@
-"""`write=[coco]`: COCO results in `answer.json`, and zipped in `answer.zip`, which CodaLab boards take."""
+"""COCO results, zipped as boards take them: `answer.json` by `write=[coco]`, `test-results.json` by `write=[vrdl2025]`.
+
+[{"image_id": 7, "category_id": 1, "segmentation": {"size": [8, 8], "counts": "..."}, "bbox": [2, 1, 4, 6], ...},
+"""
 
 import json
+import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, ClassVar, TypedDict
 
 from pycocotools import mask as coco_mask
 
@@ -27,7 +31,13 @@ class Result(TypedDict):
 
 
 class CocoWriter(Writer):
-    """Every detection that the predictor keeps and whose mask has a pixel: average precision needs all of them."""
+    """Every detection that the predictor keeps and whose mask has a pixel: average precision needs all of them.
+
+    Attributes:
+        answer: name of the file of all results; the zip has the same stem.
+    """
+
+    answer: ClassVar[str] = "answer.json"
 
     def write_image(self, path: Path, image: PredictedImage) -> Record:
         """Return the results of one image."""
@@ -35,14 +45,33 @@ class CocoWriter(Writer):
 
     @contextmanager
     def assembly(self, folder: Path) -> Iterator[Add]:
-        """Write `answer.json`, one result a line, then `answer.zip`."""
-        with open_items(folder / "answer.json") as add_results:
+        """Write the results, one a line, then the zip."""
+        with open_items(folder / self.answer) as add_results:
 
             def add(image: FinishedImage) -> None:
                 add_results(image.record)
 
             yield add
-        write_zip(folder / "answer.json")
+        write_zip(folder / self.answer)
+
+
+class Vrdl2025Writer(CocoWriter):
+    """Results for the board of the VRDL homework of 2025, whose category ids are those of `class1.tif` to `class4.tif`.
+
+    A class is numbered by its name where that is one of these, and by its label elsewhere, so that a network that was
+    trained on class2 and class4 alone answers 2 and 4.
+    """
+
+    answer: ClassVar[str] = "test-results.json"
+
+    def write_image(self, path: Path, image: PredictedImage) -> Record:
+        """Return the results of one image with the board's numbers of classes."""
+        results = to_results(image.prediction, image.rles, image.source.image_id)
+        for result in results:
+            named = re.fullmatch(r"class(\d+)", image.class_name(result["category_id"]))
+            if named is not None:
+                result["category_id"] = int(named[1])
+        return results
 
 
 def to_results(prediction: Prediction, rles: Sequence[RLE], image_id: ImageId) -> list[Result]:
@@ -95,7 +124,7 @@ def open_items(path: Path) -> Iterator[Callable[[Iterable[Any]], None]]:
 
 
 def write_zip(answer: Path) -> None:
-    """Write a zip beside `answer.json`, with that file at its root: what a board takes."""
+    """Write a zip beside a file of results, with that file at its root: what a board takes."""
     with (
         atomic_path(answer.with_suffix(".zip")) as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,

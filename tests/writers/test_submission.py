@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from predicted_images import predicted_image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from nucleiseg.inference.box_masks import crops, to_rle
 from nucleiseg.structures import Prediction
-from nucleiseg.writers.submission import open_items, to_results, write_zip
+from nucleiseg.writers.base import FinishedImage
+from nucleiseg.writers.submission import Vrdl2025Writer, open_items, to_results, write_zip
 
 
 def make_prediction() -> Prediction:
@@ -40,6 +42,28 @@ def test_results_are_those_with_a_pixel() -> None:
         full = np.zeros((10, 20), dtype=bool)
         full[crop.window] = crop.mask
         np.testing.assert_array_equal(coco_mask.decode(result["segmentation"]), full)
+
+
+@pytest.mark.parametrize(
+    ("names", "numbers"),
+    [(("class1", "class2", "class3"), [1, 3]), (("class2", "class3", "class4"), [2, 4]), (("nucleus",), [1, 3])],
+)
+def test_the_board_of_2025_numbers_classes_by_their_files(
+    tmp_path: Path, names: tuple[str, ...], numbers: list[int]
+) -> None:
+    first, second = np.eye(9, dtype=bool), np.tri(9, dtype=bool)
+    image, writer = predicted_image([first, second], [1, 3], class_names=names), Vrdl2025Writer()
+    with writer.assembly(tmp_path) as add:
+        add(FinishedImage(image.source, 9, 9, writer.write_image(tmp_path / "unused", image)))
+    with zipfile.ZipFile(tmp_path / "test-results.zip") as archive:
+        assert archive.namelist() == ["test-results.json"]
+        results = json.loads(archive.read("test-results.json"))
+    assert results == json.loads((tmp_path / "test-results.json").read_text())
+    assert [result["category_id"] for result in results] == numbers
+    for result, mask in zip(results, (first, second), strict=True):
+        assert set(result) == {"image_id", "category_id", "segmentation", "bbox", "score"}
+        assert result["image_id"] == 7
+        np.testing.assert_array_equal(coco_mask.decode(result["segmentation"]), mask)
 
 
 def test_no_instance_gives_no_result() -> None:

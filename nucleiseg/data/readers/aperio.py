@@ -38,7 +38,7 @@ AMBIGUOUS = "ambiguous"
 
 @settings
 class AperioReader(AnnotatedReader):
-    """Reads images with outlines of Aperio ImageScope; MoNuSAC's ambiguous regions are left out and counted."""
+    """Reads images with outlines of Aperio ImageScope; MoNuSAC's ambiguous regions are ignore regions."""
 
     layout: ClassVar[str] = "NAME.tif and NAME.xml (Aperio ImageScope) of equal names"
 
