@@ -21,6 +21,7 @@ COMMANDS = {
     "predict": "find the nuclei of images",
     "evaluate": "score a file of predictions, or a checkpoint on a data set",
     "leaderboard": "rank every checkpoint of runs",
+    "convert": "write a data set in another layout: COCO, folders, label maps, GeoJSON",
     "preview": "look at data and augmentation before training",
     "zoo": "list, download and export pretrained weights",
 }

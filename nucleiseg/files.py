@@ -66,6 +66,36 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; rename it to `path` if the body succeeds.
+
+    If the body raises, the temporary folder is removed and `path` does not appear.
+
+    Args:
+        path: the folder to make; folders above it are created where missing.
+
+    Yields:
+        The temporary folder, which is empty.
+
+    Raises:
+        InputError: if there is something at `path` already, other than an empty folder.
+    """
+    target = Path(path)
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise InputError(f"{target} exists already and is not an empty folder: give another name, or remove it.")
+    temporary = target.with_name(f".{target.name}.{uuid4().hex[:8]}.part")
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if target.exists():  # empty; Windows renames onto no folder at all
+            target.rmdir()
+        temporary.replace(target)
+        sync_folder(target.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
 def naming(target: Path, temporary: Path | None = None) -> Iterator[None]:
     """Let the errors of the body that writes `target` name that file.
 

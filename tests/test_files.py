@@ -9,7 +9,7 @@ import pytest
 
 from nucleiseg import files, progress
 from nucleiseg.errors import InputError
-from nucleiseg.files import atomic_path, cache_folder, write_json, write_text
+from nucleiseg.files import atomic_folder, atomic_path, cache_folder, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
@@ -29,6 +29,35 @@ def test_the_target_appears_only_when_it_is_whole(tmp_path: Path) -> None:
         assert temporary.suffix == ".txt"
         temporary.write_text("whole")
     assert (tmp_path / "a.txt").read_text() == "whole"
+
+
+def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "data"
+    with atomic_folder(target) as temporary:
+        (temporary / "a.txt").write_text("whole")
+        assert not target.exists()
+    assert (target / "a.txt").read_text() == "whole"
+    assert [path.name for path in target.parent.iterdir()] == ["data"]
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_folder_that_fails_leaves_no_rest(tmp_path: Path, is_there: bool) -> None:
+    target = tmp_path / "data"
+    if is_there:
+        target.mkdir()
+    with pytest.raises(RuntimeError), atomic_folder(target) as temporary:
+        (temporary / "a.txt").write_text("half")
+        raise RuntimeError
+    assert list(tmp_path.rglob("*")) == ([target] if is_there else [])
+
+
+def test_a_folder_replaces_an_empty_one_and_no_other(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with atomic_folder(tmp_path / "empty") as temporary:
+        (temporary / "a.txt").write_text("new")
+    with pytest.raises(InputError, match="is not an empty folder"), atomic_folder(tmp_path / "empty"):
+        pass
+    assert (tmp_path / "empty" / "a.txt").read_text() == "new"
 
 
 def test_writers_at_once_leave_one_whole_file(tmp_path: Path) -> None:

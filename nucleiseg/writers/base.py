@@ -9,7 +9,7 @@ One line in `writers.registry` makes it available as `write=[points]`.
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -99,15 +99,27 @@ class PredictedImage:
         """The detections that count, in descending score."""
         labels, scores = self.prediction.labels.tolist(), self.prediction.scores.tolist()
         columns = zip(self.counted, crops(self.prediction), self.rles, labels, scores, strict=True)
-        digest = hashlib.sha256(repr(self.pixels.shape).encode() + self.pixels.tobytes()).hexdigest()
-        twins: Counter[str] = Counter()  # detections of one class and mask
-        nuclei = []
-        for counts, crop, rle, label, score in columns:
-            if counts:
-                name = f"{digest}/{self.checkpoint}/{label}/{rle['counts']}"
-                nuclei.append(Nucleus(str(uuid5(NAMESPACE, f"{name}/{twins[name]}")), crop, rle, label, score))
-                twins[name] += 1
-        return nuclei
+        counted = [(crop, rle, label, score) for counts, crop, rle, label, score in columns if counts]
+        ids = nucleus_ids(self.pixels, self.checkpoint, [(label, rle) for _, rle, label, _ in counted])
+        return [Nucleus(identity, *columns) for identity, columns in zip(ids, counted, strict=True)]
+
+
+def nucleus_ids(pixels: np.ndarray, origin: str, nuclei: Iterable[tuple[int, RLE]]) -> list[str]:
+    """Return a UUIDv5 for each nucleus of an image, the same whenever pixels, origin, class and mask are.
+
+    Args:
+        pixels: (H, W, 3) uint8, the image.
+        origin: where the nuclei come from, as the digest of a checkpoint.
+        nuclei: class and mask of each; equal ones get different ids.
+    """
+    digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+    twins: Counter[str] = Counter()
+    ids = []
+    for label, rle in nuclei:
+        name = f"{digest}/{origin}/{label}/{rle['counts']}"
+        ids.append(str(uuid5(NAMESPACE, f"{name}/{twins[name]}")))
+        twins[name] += 1
+    return ids
 
 
 @dataclass(frozen=True)

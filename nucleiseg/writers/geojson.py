@@ -7,15 +7,17 @@ with its color as [r, g, b] (its sources: QuPathTypeAdapters, GsonTools, ROIType
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Any
 
 from nucleiseg.files import atomic_path
+from nucleiseg.rle import Crop
 from nucleiseg.writers.base import Nucleus, PredictedImage, Record, Writer
 from nucleiseg.writers.outlines import Polygon, trace
+from nucleiseg.writers.shape import Shape
 
 CLASS_COLORS = ((230, 159, 0), (0, 114, 178), (0, 158, 115), (204, 121, 167), (213, 94, 0), (86, 180, 233))
 """RGB of the labels 1, 2, ... in turn: the set of Okabe and Ito (2008), which color-blind people can distinguish."""
@@ -32,34 +34,54 @@ class GeoJSONWriter(Writer):
 
     def write_image(self, path: Path, image: PredictedImage) -> Record:
         """Write the nuclei of one image; memory holds one feature at a time."""
-        with atomic_path(path) as temporary, _open(temporary) as handle:
-            handle.write('{"type":"FeatureCollection","features":[')
-            separator = "\n"
-            for nucleus in image.nuclei:
-                feature = to_feature(nucleus, image.class_name(nucleus.label), image.mpp)
-                handle.write(separator + json.dumps(feature, ensure_ascii=False, separators=(",", ":")))
-                separator = ",\n"
-            handle.write("\n]}\n")
+        features = (to_feature(nucleus, image.class_name(nucleus.label), image.mpp) for nucleus in image.nuclei)
+        write_features(path, features)
         return None
 
 
+def write_features(path: Path, features: Iterable[dict[str, Any]]) -> None:
+    """Write a FeatureCollection, one feature a line, whole or not at all; compressed if the file ends in `.gz`."""
+    with atomic_path(path) as temporary, _open(temporary) as handle:
+        handle.write('{"type":"FeatureCollection","features":[')
+        separator = "\n"
+        for feature in features:
+            handle.write(separator + json.dumps(feature, ensure_ascii=False, separators=(",", ":")))
+            separator = ",\n"
+        handle.write("\n]}\n")
+
+
 def to_feature(nucleus: Nucleus, class_name: str, mpp: float | None) -> dict[str, Any]:
-    """Return a nucleus as a GeoJSON feature for QuPath.
+    """Return a detected nucleus as a GeoJSON feature for QuPath.
 
     Args:
         nucleus: the nucleus.
         class_name: name of its class.
         mpp: micrometers per pixel; None gives measurements in pixels.
     """
-    color = CLASS_COLORS[(nucleus.label - 1) % len(CLASS_COLORS)]
+    measurements = shape_measurements(nucleus.shape, mpp) | {"Detection probability": round(nucleus.score, DIGITS)}
+    return make_feature(nucleus.id, nucleus.crop, nucleus.label, class_name, measurements)
+
+
+def make_feature(
+    identity: str, crop: Crop, label: int, class_name: str, measurements: dict[str, float]
+) -> dict[str, Any]:
+    """Return the outline of a nucleus as a GeoJSON feature for QuPath.
+
+    Args:
+        identity: a UUID.
+        crop: its pixels, at least one.
+        label: its class, 1, 2, ..., which chooses the color.
+        class_name: the name of its class.
+        measurements: columns of QuPath's table.
+    """
     return {
         "type": "Feature",
-        "id": nucleus.id,
-        "geometry": to_geometry(trace(nucleus.crop.mask, nucleus.crop.row, nucleus.crop.column)),
+        "id": identity,
+        "geometry": to_geometry(trace(crop.mask, crop.row, crop.column)),
         "properties": {
             "objectType": "detection",
-            "classification": {"name": class_name, "color": list(color)},
-            "measurements": _measurements(nucleus, mpp),
+            "classification": {"name": class_name, "color": list(CLASS_COLORS[(label - 1) % len(CLASS_COLORS)])},
+            "measurements": measurements,
         },
     }
 
@@ -72,9 +94,13 @@ def to_geometry(polygons: list[Polygon]) -> dict[str, Any]:
     return {"type": "MultiPolygon", "coordinates": coordinates}
 
 
-def _measurements(nucleus: Nucleus, mpp: float | None) -> dict[str, float]:
-    """Return what QuPath shows in its table, under the names that it uses itself where it has one."""
-    shape = nucleus.shape
+def shape_measurements(shape: Shape, mpp: float | None) -> dict[str, float]:
+    """Return what QuPath shows in its table, under the names that it uses itself where it has one.
+
+    Args:
+        shape: of the nucleus, in pixels.
+        mpp: micrometers per pixel; None gives measurements in pixels.
+    """
     unit, size = ("px", 1.0) if mpp is None else ("µm", mpp)
     values = {
         f"Area {unit}^2": shape.area * size**2,
@@ -82,7 +108,6 @@ def _measurements(nucleus: Nucleus, mpp: float | None) -> dict[str, float]:
         "Circularity": shape.circularity,
         "Eccentricity": shape.eccentricity,
         "Solidity": shape.solidity,
-        "Detection probability": nucleus.score,
     }
     return {name: round(value, DIGITS) for name, value in values.items()}
 

@@ -5,7 +5,7 @@ masks claim goes to the one with the highest mask probability there, and of equa
 How many pixels that costs, and which nuclei lose all of theirs, stands in the file and in the summary.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +17,7 @@ import torch
 from nucleiseg.files import atomic_path
 from nucleiseg.inference.box_masks import MASK_THRESHOLD, soft_crops
 from nucleiseg.progress import counted, say
+from nucleiseg.rle import Crop
 from nucleiseg.structures import Prediction
 from nucleiseg.writers.base import Add, FinishedImage, PredictedImage, Record, Writer
 
@@ -27,6 +28,9 @@ TILE = (512, 512)
 """Of a file with 32 bits, which holds a large image: readers fetch regions."""
 
 RULE = "Pixels of overlapping nuclei belong to the one with the highest mask probability there."
+
+SMALLEST_RULE = "Pixels of overlapping nuclei belong to the smallest of them."
+"""For annotated masks, which have no probabilities: a small nucleus on a large one stays visible."""
 
 
 class LabelImage(NamedTuple):
@@ -89,15 +93,31 @@ def paint_by_probability(prediction: Prediction) -> LabelImage:
     return LabelImage(labels, claimed - int(np.count_nonzero(labels)), len(prediction) - int(shown))
 
 
-def write_labels(path: Path, image: LabelImage, mpp: float | None = None) -> None:
+def paint_by_size(crops: Sequence[Crop], shape: tuple[int, int]) -> LabelImage:
+    """Paint instances into one label image; overlaps go to the smallest instance, of equal ones to the last.
+
+    Args:
+        crops: the pixels of each instance.
+        shape: (H, W) of the image.
+    """
+    labels = np.zeros(shape, np.uint32)
+    areas = np.array([np.count_nonzero(crop.mask) for crop in crops], np.int64)
+    for index in np.argsort(-areas, kind="stable"):
+        labels[crops[index].window][crops[index].mask] = index + 1
+    shown = np.count_nonzero(np.bincount(labels.ravel())[1:])
+    return LabelImage(labels, int(areas.sum()) - int(np.count_nonzero(labels)), len(crops) - int(shown))
+
+
+def write_labels(path: Path, image: LabelImage, mpp: float | None = None, rule: str = RULE) -> None:
     """Write a label image as TIFF, whole or not at all.
 
     Args:
         path: the file.
         image: what to write.
         mpp: micrometers per pixel, for the file's resolution; None if unknown.
+        rule: a sentence on overlaps, for the file's description.
     """
-    note = f"{RULE} Pixels lost: {image.lost}; nuclei without a pixel: {image.hidden}."
+    note = f"{rule} Pixels lost: {image.lost}; nuclei without a pixel: {image.hidden}."
     with atomic_path(path) as temporary:
         if image.labels.max(initial=0) <= MOST_IN_UINT16:
             tifffile.imwrite(

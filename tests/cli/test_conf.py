@@ -9,6 +9,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 
+from nucleiseg.cli.convert import ConvertKeys
 from nucleiseg.cli.evaluate import EvaluateKeys
 from nucleiseg.cli.predict import PredictKeys
 from nucleiseg.cli.preview import PreviewKeys
@@ -35,6 +36,7 @@ MANDATORY = {
     "predict": ["checkpoint=c", "input=i"],
     "evaluate": ["predictions=p", "truth=t"],
     "leaderboard": ["runs=r"],
+    "convert": ["data.root=d", "output=o"],
 }
 
 
@@ -108,6 +110,7 @@ def test_defaults_of_a_group_are_those_of_its_card(
     [
         ("predict", PredictKeys, {"checkpoint": "c", "input": "i"}),
         ("evaluate", EvaluateKeys, {"predictions": "p", "truth": "t"}),
+        ("convert", ConvertKeys, {"output": "o"}),
         ("preview", PreviewKeys, {}),
         ("zoo", ZooKeys, {}),
     ],
