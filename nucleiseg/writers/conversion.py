@@ -40,6 +40,10 @@ LOSSES = {
         ("pixel of masks", "pixels of masks"),
         f"Lost: {{what}}, since a label map holds one nucleus per pixel ({{where}}). {SMALLEST_RULE}",
     ),
+    "ignored": (
+        ("crowd or ambiguous region", "crowd or ambiguous regions"),
+        "Lost: {what}: nuclei in them will count as background ({where}).",
+    ),
     "hidden": (("nucleus", "nuclei"), "Lost: {what} without a pixel left in the label map ({where})."),
     "encoded": (
         ("image", "images"),
@@ -158,8 +162,10 @@ def _write(
     if mpp is None and record.image is not None:
         mpp = read_mpp(record.image)
     losses, returned = layout.write_image(folder, AnnotatedImage(number, name, sample, file, reader.class_names, mpp))
+    losses["ignored"] = sample.noticed.get("ignored", 0)
     losses["encoded"] = int(file is None and record.image is not None)
-    return WrittenImage(sample.name, sample.noticed, len(sample), losses, returned)
+    warnings = {kind: count for kind, count in sample.noticed.items() if kind != "ignored"}
+    return WrittenImage(sample.name, warnings, len(sample), losses, returned)
 
 
 def _file_to_copy(record: Record, sample: Sample, bits: int | None) -> Path | None:

@@ -1,5 +1,6 @@
 """Converted data sets are read again with the same masks, and what a layout cannot hold is counted."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,19 @@ def test_a_label_map_counts_what_it_loses_and_keeps_the_smallest(
     assert "Lost: 1 nucleus without a pixel left in the label map (a)." in printed
     (found,) = read_again(tmp_path / "out")
     assert set(masks_of(found)) == {(large & ~small).tobytes(), small.tobytes()}
+
+
+def test_ignored_regions_and_outlines_without_a_pixel_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = np.ones((SIDE, SIDE), bool)
+    noticed = replace(sample_of([mask]), noticed={"ignored": 2, "invalid": 3})
+    summary = convert_data_set(FixedReader([noticed]), tmp_path / "out", "coco")
+    assert summary.losses["ignored"] == 2
+    printed = capsys.readouterr().err
+    assert "Lost: 2 crowd or ambiguous regions: nuclei in them will count as background (a)." in printed
+    assert "Skipped 3 annotations without a pixel" in printed
+    assert printed.count("ambiguous") == 1
 
 
 def test_single_pixels_stay_labels(tmp_path: Path) -> None:
