@@ -22,6 +22,36 @@ Pasting = Literal["detectron2", "torchvision"]
 """Whose rule makes pixels of the masks in their boxes; `inference.pasting` has both."""
 
 
+EVERY_CLASS = 0
+"""Label of an ignore region that holds nuclei of any class."""
+
+
+@dataclass(frozen=True)
+class IgnoreRegions:
+    """Regions of an image whose nuclei are not annotated one by one (COCO's `iscrowd`, vague areas, label -1).
+
+    What lies in them is neither positive nor negative in training, and neither missed nor false in metrics.
+
+    Attributes:
+        layers: (L, H, W) uint16 or int32 planes as those of a `Sample`; region i has the value i + 1.
+        layer_index: (R,) int64, the plane of each region.
+        labels: (R,) int64 class of the nuclei in each, or `EVERY_CLASS`.
+    """
+
+    layers: np.ndarray
+    layer_index: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def plane(self) -> np.ndarray:
+        """(H, W) bool, the pixels of all regions."""
+        covered: np.ndarray = (self.layers != 0).any(axis=0)
+        return covered
+
+
 @dataclass(frozen=True)
 class Sample:
     """One image with its instances as a reader found them, in numpy, before any transform.
@@ -34,6 +64,7 @@ class Sample:
         layer_index: (N,) int64, the plane of each instance.
         labels: (N,) int64 class of each instance, 1 .. number of classes (0 is the background's).
         noticed: warnings of the reader, counted by the kinds of `data.data_warnings.SENTENCES`.
+        ignore: regions whose nuclei are not annotated one by one; None where there are none.
 
     Examples:
         >>> import numpy as np
@@ -49,6 +80,7 @@ class Sample:
     layer_index: np.ndarray
     labels: np.ndarray
     noticed: Mapping[str, int] = field(default_factory=dict)
+    ignore: IgnoreRegions | None = None
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
@@ -57,6 +89,9 @@ class Sample:
             raise ValueError(f"{self.name}: layers {self.layers.shape} do not fit an image of {self.image.shape}")
         if len(self.layer_index) != len(self.labels):
             raise ValueError(f"{self.name}: {len(self.layer_index)} layer indices but {len(self.labels)} labels")
+        if self.ignore is not None and self.ignore.layers.shape[1:] != self.image.shape[:2]:
+            shapes = f"{self.ignore.layers.shape} do not fit an image of {self.image.shape}"
+            raise ValueError(f"{self.name}: the layers of the ignore regions {shapes}")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -121,6 +156,7 @@ class Target(_Tensors):
             depend on (run seed, step, position in the global batch) alone; None draws from torch's global state.
         anchors: the anchors drawn with that seed, where the loader has done so for the network (they belong to this
             seed, these boxes and the padding of this batch); None leaves it to the network.
+        ignore: (H, W) bool, pixels of ignore regions (see `IgnoreRegions`); None where the source image has none.
     """
 
     boxes: Tensor
@@ -132,6 +168,7 @@ class Target(_Tensors):
     scale: float = 1.0
     seed: int | None = None
     anchors: AnchorSample | None = None
+    ignore: Tensor | None = None
 
     def __post_init__(self) -> None:
         counts = {len(self.boxes), len(self.labels), len(self.layer_index), len(self.values)}

@@ -16,13 +16,16 @@ from nucleiseg.errors import InputError
 from nucleiseg.files import atomic_path
 from nucleiseg.label_maps import measure
 from nucleiseg.progress import say, track
-from nucleiseg.structures import Sample
+from nucleiseg.structures import IgnoreRegions, Sample
 
-VERSION = 4
+VERSION = 5
 """Version of a cache file's content: raise it, and the files of older versions are ignored."""
 
 FACTS = ("key", "content", "warnings")
 """Fields of a `Summary` that a cache file keeps as JSON."""
+
+IGNORE = ("layers", "layer_index", "labels")
+"""Fields of `IgnoreRegions`, arrays of a cache file with `ignore_` before their names."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +203,8 @@ def _write_stored(path: Path, sample: Sample, summary: Summary) -> None:
         "labels": sample.labels,
         "boxes": summary.boxes,
     }
+    if sample.ignore is not None:
+        arrays |= {f"ignore_{name}": getattr(sample.ignore, name) for name in IGNORE}
     try:
         with atomic_path(path) as temporary:
             facts = {"name": sample.name, "noticed": dict(sample.noticed)}
@@ -222,9 +227,10 @@ def _read_stored(path: Path, verify: bool = False) -> tuple[Sample, Summary] | N
     try:
         arrays, facts = array_file.read(path, verify)
         boxes = arrays.pop("boxes")
-        sample = Sample(
-            facts["name"], arrays["image"], arrays["layers"], arrays["layer_index"], arrays["labels"], facts["noticed"]
+        ignore = (
+            IgnoreRegions(*(arrays.pop(f"ignore_{name}") for name in IGNORE)) if "ignore_labels" in arrays else None
         )
+        sample = Sample(facts["name"], **arrays, noticed=facts["noticed"], ignore=ignore)
         height, width = sample.image.shape[:2]
         return sample, Summary(sample.name, height, width, boxes, **{key: facts[key] for key in FACTS})
     except (OSError, ValueError, KeyError, TypeError):

@@ -46,9 +46,8 @@ SENTENCES = {
         "Warning: {count} annotations reach beyond their image and are cut at the border: {where}.",
     ),
     "ignored": (
-        "Warning: 1 crowd or ambiguous region is left out, so that nuclei in it count as background: {where}.",
-        "Warning: {count} crowd or ambiguous regions are left out, so that nuclei in them count as background: "
-        "{where}.",
+        "Note: 1 crowd or ambiguous region is neither trained on nor scored: {where}.",
+        "Note: {count} crowd or ambiguous regions are neither trained on nor scored: {where}.",
     ),
     "classes": (
         "Note: 1 class of nuclei beside the first is annotated; all are read as one class: {where}.",

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
-from nucleiseg.evaluation.boxes import Box, tight_boxes
+from nucleiseg.evaluation.boxes import tight_boxes
 from nucleiseg.evaluation.instances import Instances
 from nucleiseg.evaluation.sizes import ALL_SIZES, SizeRange
 from nucleiseg.rle import area
@@ -122,9 +122,13 @@ def _dataset(images: Sequence[Instances], labels: list[int], kind: str) -> COCO:
     """Build the engine's data set; the engine leaves out instances of a class without a truth."""
     annotations: list[dict[str, Any]] = []
     for image_id, image in enumerate(images, 1):
-        masks = [*image.masks, *(region.mask for region in image.crowd)]
-        classes = [*image.labels, *(region.label for region in image.crowd)]
-        boxes = _boxes(image) if kind == "bbox" else [()] * len(masks)
+        crowd = [(region, label) for region in image.crowd for label in region.labels(labels)]
+        masks = [*image.masks, *(region.mask for region, _ in crowd)]
+        classes = [*image.labels, *(label for _, label in crowd)]
+        boxes: Sequence[tuple[float, ...]] = [()] * len(masks)
+        if kind == "bbox":
+            of_crowd = [region.box or tight_boxes([region.mask])[0] for region, _ in crowd]
+            boxes = [*(image.boxes or tight_boxes(image.masks)), *of_crowd]
         for index, pixels in enumerate(area(masks).tolist()):
             annotation = {
                 "id": len(annotations) + 1,
@@ -141,12 +145,6 @@ def _dataset(images: Sequence[Instances], labels: list[int], kind: str) -> COCO:
     entries = [{"id": image_id, "height": 0, "width": 0} for image_id in range(1, len(images) + 1)]
     categories = [{"id": label, "name": str(label)} for label in labels]
     return COCO({"images": entries, "annotations": annotations, "categories": categories}, print_function=_silent)
-
-
-def _boxes(image: Instances) -> list[Box]:
-    """Return the boxes of the instances, then those of the crowd regions."""
-    boxes = list(image.boxes or tight_boxes(image.masks))
-    return boxes + [region.box or tight_boxes([region.mask])[0] for region in image.crowd]
 
 
 def _silent(*_: object) -> None:

@@ -20,6 +20,7 @@ from pycocotools import mask as coco_mask
 
 from nucleiseg.evaluation.instances import CrowdRegion
 from nucleiseg.rle import RLE
+from nucleiseg.structures import EVERY_CLASS
 
 
 class GreedyMatches(NamedTuple):
@@ -76,7 +77,8 @@ def _in_crowd(
     if not crowd or not detections:
         return np.zeros((len(thresholds), len(detections)), dtype=bool)
     share = coco_mask.iou(list(detections), [region.mask for region in crowd], [1] * len(crowd))
-    same = np.asarray(labels)[:, None] == np.array([region.label for region in crowd])
+    of_region = np.array([region.label for region in crowd])
+    same = (np.asarray(labels)[:, None] == of_region) | (of_region == EVERY_CLASS)
     return np.where(same, share, 0.0).max(axis=1) >= np.asarray(thresholds)[:, None]
 
 

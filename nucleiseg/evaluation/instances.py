@@ -6,13 +6,14 @@ For example:
     Matching([truth], [detected]).pooled().result()
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
 from nucleiseg.evaluation.boxes import Box
 from nucleiseg.inference.box_masks import to_rle
 from nucleiseg.rle import RLE, area
-from nucleiseg.structures import Prediction
+from nucleiseg.structures import EVERY_CLASS, Prediction
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,17 @@ class CrowdRegion:
 
     Attributes:
         mask: its pixels, at least one.
-        label: the class of its instances.
+        label: the class of its instances, or `structures.EVERY_CLASS`.
         box: the box that the file gives; None: the tight box of the mask.
     """
 
     mask: RLE
     label: int
     box: Box | None = None
+
+    def labels(self, known: Iterable[int]) -> list[int]:
+        """Return the classes that it ignores, of all that are known."""
+        return list(known) if self.label == EVERY_CLASS else [self.label]
 
 
 @dataclass(frozen=True)

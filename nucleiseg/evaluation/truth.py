@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Self
 
+import numpy as np
+
 from nucleiseg.data.cache import CacheError, SampleCache, Summary
 from nucleiseg.data.data_warnings import print_data_warnings
 from nucleiseg.data.readers.auto import AutoReader
 from nucleiseg.errors import InputError, raise_problems, some
-from nucleiseg.evaluation.instances import Instances
+from nucleiseg.evaluation.instances import CrowdRegion, Instances
 from nucleiseg.inference.image_folder import image_names
 from nucleiseg.inference.image_ids import ImageEntry, ImageId, path_parts
 from nucleiseg.label_maps import measure
@@ -37,10 +39,22 @@ class ImageTruth(Instances):
 
     @classmethod
     def of(cls, sample: Sample, image_id: ImageId) -> Self:
-        """Take the instances of a sample, in pixels of its image."""
+        """Take the instances of a sample, in pixels of its image; ignore regions become crowd regions."""
         height, width = sample.image.shape[:2]
-        masks, labels = sample_masks(sample), sample.labels.tolist()
-        return cls(name=sample.name, image_id=image_id, height=height, width=width, masks=masks, labels=labels)
+        masks, labels = layer_masks(sample.layers, sample.layer_index), sample.labels.tolist()
+        crowd: tuple[CrowdRegion, ...] = ()
+        if sample.ignore is not None:
+            regions = layer_masks(sample.ignore.layers, sample.ignore.layer_index)
+            crowd = tuple(map(CrowdRegion, regions, sample.ignore.labels.tolist()))
+        return cls(
+            name=sample.name,
+            image_id=image_id,
+            height=height,
+            width=width,
+            masks=masks,
+            labels=labels,
+            crowd=crowd,
+        )
 
 
 class Unreadable(NamedTuple):
@@ -92,17 +106,21 @@ class Truth:
         return replace(self, images=images, notes=self.notes + note)
 
 
-def sample_masks(sample: Sample) -> list[RLE]:
-    """Encode the instances of a sample, each from its own window of its layer.
+def layer_masks(layers: np.ndarray, layer_index: np.ndarray) -> list[RLE]:
+    """Encode the instances of label-map layers, each from its own window of its layer.
+
+    Args:
+        layers: (L, H, W); instance i has the value i + 1.
+        layer_index: (N,) the plane of each instance.
 
     Returns:
         One RLE over the whole image an instance, in their order.
     """
-    height, width = sample.image.shape[:2]
-    boxes = measure(sample.layers).boxes.astype(int).tolist()
+    height, width = layers.shape[1:]
+    boxes = measure(layers).boxes.astype(int).tolist()
     runs = []
-    for value, (plane, (left, top, right, bottom)) in enumerate(zip(sample.layer_index, boxes, strict=True), 1):
-        window = sample.layers[plane, top:bottom, left:right]
+    for value, (plane, (left, top, right, bottom)) in enumerate(zip(layer_index, boxes, strict=True), 1):
+        window = layers[plane, top:bottom, left:right]
         runs.append(run_lengths(Crop(top, left, window == value), height, width))
     return compress(runs, height, width)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from nucleiseg.models.anchor_grid import AnchorGrid, Cells, strides_between
+from nucleiseg.models.ignore_regions import without_ignored
 from nucleiseg.models.matching import match_anchors
 from nucleiseg.models.sampling import Stream, image_generator, sample_balanced
 from nucleiseg.structures import AnchorSample, Target
@@ -43,7 +44,7 @@ class AnchorOrigin(NamedTuple):
 
 
 def sample_anchors(grid: AnchorGrid, anchors: Tensor, target: Target, rule: SamplingRule) -> AnchorSample:
-    """Match the anchors of an image with its instances, and sample some with its seed.
+    """Match the anchors of an image with its instances, and sample some with its seed, none in ignore regions.
 
     Args:
         grid: where the anchors lie.
@@ -53,7 +54,8 @@ def sample_anchors(grid: AnchorGrid, anchors: Tensor, target: Target, rule: Samp
     """
     matches = match_anchors(grid, anchors, target.boxes, high=rule.positive_iou, low=rule.negative_iou)
     generator = image_generator(target.seed, Stream.RPN)
-    positive, negative = sample_balanced(matches.label, rule.batch_size, rule.positive_fraction, generator)
+    label = without_ignored(matches.label, anchors, target.ignore)
+    positive, negative = sample_balanced(label, rule.batch_size, rule.positive_fraction, generator)
     return AnchorSample(positive, negative, matches.gt[positive], AnchorOrigin.of(grid, rule))
 
 

@@ -8,6 +8,7 @@ from torchvision.models.detection.roi_heads import RoIHeads as TorchvisionRoIHea
 from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 
 from nucleiseg.models.box_coding import decode_boxes, encode_boxes
+from nucleiseg.models.ignore_regions import without_ignored
 from nucleiseg.models.loss_normalizers import loss_normalizers
 from nucleiseg.models.losses import box_regression_loss, classification_loss, mask_loss
 from nucleiseg.models.mask_targets import mask_targets
@@ -112,6 +113,8 @@ class RoIHeads(TorchvisionRoIHeads):
     def sample(self, proposals: Tensor, target: Target) -> RoISamples:
         """Choose the RoIs of one image to train on, by its seed: from its proposals and its instances' own boxes.
 
+        Proposals in ignore regions that match no instance are not chosen.
+
         Args:
             proposals: (P, 4) in network pixels.
             target: the image's instances. Their boxes take part so that there is foreground from the first step on.
@@ -119,7 +122,8 @@ class RoIHeads(TorchvisionRoIHeads):
         boxes = torch.cat([proposals, target.boxes.to(proposals.dtype)])
         matches = match_boxes(boxes, target.boxes, high=self.roi.positive_iou, low=self.roi.positive_iou)
         generator = image_generator(target.seed, Stream.ROI)
-        positive, negative = sample_balanced(matches.label, self.roi.batch_size, self.roi.positive_fraction, generator)
+        label = without_ignored(matches.label, boxes, target.ignore)
+        positive, negative = sample_balanced(label, self.roi.batch_size, self.roi.positive_fraction, generator)
         rows, foreground = torch.cat([positive, negative]), len(positive)
         instances = matches.gt[rows]
         labels = torch.cat([target.labels[instances[:foreground]], torch.zeros_like(negative)])

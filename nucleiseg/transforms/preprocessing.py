@@ -28,7 +28,7 @@ from nucleiseg.transforms.geometry import (
     resized_shape,
     to_tensor,
 )
-from nucleiseg.transforms.targets import make_target
+from nucleiseg.transforms.targets import make_target, planes_of, split_planes
 
 LARGEST_SIDE = 16_384
 """Network pixels of a side: a square of it already has 268 million, more than the memory of any GPU holds maps for."""
@@ -135,12 +135,14 @@ class Preprocessing(Settings):
     def __call__(self, sample: Sample, seed: int | None = None) -> tuple[Tensor, Target]:
         """Return what `prepare` does and the target in its pixels; `seed` is only passed on to the target."""
         height, width = sample.image.shape[:2]
+        layers, ignore = split_planes(resize_layers(planes_of(sample), self.shape(height, width)), sample)
         target = make_target(
-            resize_layers(sample.layers, self.shape(height, width)),
+            layers,
             sample.layer_index,
             sample.labels,
             name=sample.name,
             scale=self.scale_of(height, width),
             seed=seed,
+            ignore=ignore,
         )
         return self.prepare(sample.image), target

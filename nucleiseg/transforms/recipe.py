@@ -18,7 +18,7 @@ from nucleiseg.structures import Sample, Target
 from nucleiseg.transforms.geometry import Ascending, Crop, Shape, crop_shape, resize_scale, to_tensor
 from nucleiseg.transforms.pipeline import Pipeline
 from nucleiseg.transforms.preprocessing import LARGEST_SIDE, Preprocessing
-from nucleiseg.transforms.targets import make_target
+from nucleiseg.transforms.targets import make_target, planes_of, split_planes
 
 Range = tuple[float, float]
 """Lowest and highest value of a uniform distribution."""
@@ -159,7 +159,8 @@ class Recipe(Settings):
         Returns:
             (3, h, w) uint8 RGB and the target in its pixels.
         """
-        image, layers, window = self._pipeline(sample.image, sample.layers, seed)
+        image, planes, window = self._pipeline(sample.image, planes_of(sample), seed)
+        layers, ignore = split_planes(planes, sample)
         target = make_target(
             layers,
             sample.layer_index,
@@ -168,5 +169,6 @@ class Recipe(Settings):
             name=sample.name,
             scale=resize_scale(*window, self.resize.short, self.resize.long),
             seed=seed,
+            ignore=ignore,
         )
         return to_tensor(image), target

@@ -4,7 +4,24 @@ import numpy as np
 import torch
 
 from nucleiseg.label_maps import measure
-from nucleiseg.structures import Target
+from nucleiseg.structures import Sample, Target
+
+
+def planes_of(sample: Sample) -> np.ndarray:
+    """Return the planes to transform with an image: its layers, then its ignore regions as one plane more.
+
+    Returns:
+        (L, H, W), the sample's own array, where there are no ignore regions; else (L + 1, H, W), a copy.
+    """
+    if sample.ignore is None:
+        return sample.layers
+    return np.concatenate([sample.layers, sample.ignore.plane[None].astype(sample.layers.dtype)])
+
+
+def split_planes(planes: np.ndarray, sample: Sample) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the layers and the ignore plane of transformed `planes_of(sample)`: (L, h, w), and (h, w) or None."""
+    count = len(sample.layers)
+    return planes[:count], None if sample.ignore is None else planes[count]
 
 
 def make_target(
@@ -16,6 +33,7 @@ def make_target(
     name: str = "",
     scale: float = 1.0,
     seed: int | None = None,
+    ignore: np.ndarray | None = None,
 ) -> Target:
     """Build the target of a transformed image from its layers alone; boxes are never transformed, always measured.
 
@@ -27,6 +45,7 @@ def make_target(
         name: the image's name.
         scale: pixels of `layers` per pixel of the source image.
         seed: for the network's random numbers (see `Target`).
+        ignore: (h, w) plane, not 0 in ignore regions, after all geometry; None: there are none.
 
     Returns:
         The instances still visible, in the order of their values; none is a valid target.
@@ -46,4 +65,5 @@ def make_target(
         name=name,
         scale=scale,
         seed=seed,
+        ignore=None if ignore is None else torch.from_numpy(ignore != 0),
     )

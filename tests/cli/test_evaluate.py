@@ -16,7 +16,7 @@ from nucleiseg.cli import evaluate as evaluating
 from nucleiseg.cli.evaluate import EvaluateKeys, evaluate
 from nucleiseg.data.readers.demo import DemoReader, write_folders
 from nucleiseg.errors import InputError
-from nucleiseg.evaluation.truth import ImageTruth, Truth, Unreadable, sample_masks
+from nucleiseg.evaluation.truth import ImageTruth, Truth, Unreadable, layer_masks
 
 ROOT = Path(__file__).parents[2]
 READER = DemoReader(images=2, size=48)
@@ -29,7 +29,8 @@ def files(tmp_path: Path) -> dict[str, Any]:
     results, entries = [], []
     for number, record in zip((12, 5), READER.records(), strict=True):
         entries.append({"file_name": f"{record.name}.png", "id": number, "height": 48, "width": 48})
-        for mask in sample_masks(READER.read(record)):
+        sample = READER.read(record)
+        for mask in layer_masks(sample.layers, sample.layer_index):
             results.append({"image_id": number, "category_id": 1, "segmentation": mask, "score": 0.4})
     (tmp_path / "answer.json").write_text(json.dumps(results))
     (tmp_path / "images.json").write_text(json.dumps(entries))

@@ -22,7 +22,7 @@ from nucleiseg.data.readers.folders import FoldersReader
 from nucleiseg.errors import InputError
 from nucleiseg.label_maps import measure
 from nucleiseg.settings import settings as typed_settings
-from nucleiseg.structures import Sample
+from nucleiseg.structures import EVERY_CLASS, IgnoreRegions, Sample
 
 SHAPE = (7, 9)
 BARRIER: Barrier
@@ -357,3 +357,30 @@ def test_array_files_keep_alignment_shapes_and_facts(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found[name], array)
         assert found[name].dtype == array.dtype
         assert found[name].flags.aligned
+
+
+class _WithIgnore(Reader):
+    """One image with two ignore regions that overlap."""
+
+    def records(self) -> list[Record]:
+        return [Record("a")]
+
+    def read(self, record: Record) -> Sample:
+        planes, index = pack([np.tri(4, 5, dtype=bool), np.ones((4, 5), bool)])
+        image = np.zeros((4, 5, 3), np.uint8)
+        ignore = IgnoreRegions(planes, index, np.array([EVERY_CLASS, 2]))
+        return Sample(record.name, image, planes, index, np.ones(2, np.int64), ignore=ignore)
+
+    def key(self, record: Record) -> str:
+        return "0"
+
+
+def test_ignore_regions_are_kept(tmp_path: Path) -> None:
+    reader, kept = _WithIgnore(), SampleCache(tmp_path)
+    load_all(reader, kept)
+    found, made = kept.load(reader, Record("a")).ignore, reader.read(Record("a")).ignore
+    assert found is not None
+    assert made is not None
+    for name in ("layers", "layer_index", "labels", "plane"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(made, name))
+    assert len(found) == 2

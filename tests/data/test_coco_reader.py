@@ -14,6 +14,8 @@ from reader_files import SHAPE, assert_masks, box, corners, read_all, write_imag
 
 from nucleiseg.data.readers.coco import CocoReader
 from nucleiseg.errors import InputError
+from nucleiseg.evaluation.instances import CrowdRegion
+from nucleiseg.evaluation.truth import ImageTruth
 from nucleiseg.rle import RLE, decode_crop
 
 SQUARE = box(2, 3, 8, 9)
@@ -87,11 +89,16 @@ def test_ids_with_gaps_and_as_floats_and_texts(root: Path) -> None:
     assert_masks(samples["b"], [box(2, 3, 9, 9)])
 
 
-def test_crowd_regions_are_left_out_and_counted(root: Path) -> None:
+def test_crowd_regions_are_ignore_regions(root: Path) -> None:
     write(root, [annotation([polygon(2, 3, 8, 9)]), annotation(dict(rle(box(0, 0, 20, 20))), iscrowd=1)])
     sample = read_all(CocoReader(root=root))["a"]
     assert_masks(sample, [SQUARE])
     assert sample.noticed == {"ignored": 1}
+    assert sample.ignore is not None
+    assert (sample.ignore.plane == box(0, 0, 20, 20)).all()
+    assert sample.ignore.labels.tolist() == [1]
+    truth = ImageTruth.of(sample, 7)
+    assert truth.crowd == (CrowdRegion(rle(box(0, 0, 20, 20)), 1),)
 
 
 def test_polygons_without_an_area_are_skipped_and_counted(root: Path) -> None:

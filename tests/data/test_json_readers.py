@@ -15,6 +15,7 @@ from nucleiseg.data.readers.geojson import GeoJsonReader
 from nucleiseg.data.readers.labelme import LabelMeReader
 from nucleiseg.data.readers.via import ViaReader
 from nucleiseg.errors import InputError
+from nucleiseg.structures import EVERY_CLASS
 
 FIRST, SECOND = box(2, 3, 8, 9), box(10, 15, 20, 24)
 
@@ -70,6 +71,9 @@ def test_holes_parts_classes_and_what_is_not_a_nucleus(tmp_path: Path) -> None:
     sample = read_all(reader)["a"]
     with_hole = (box(0, 0, 3, 3) | SECOND) & ~box(12, 17, 14, 19)
     assert_masks(sample, [FIRST, with_hole, box(18, 2, 22, 6)])
+    assert sample.ignore is not None
+    assert (sample.ignore.plane == box(0, 26, 5, 30)).all()
+    assert sample.ignore.labels.tolist() == [EVERY_CLASS]
     assert sample.noticed == {"regions": 1, "ignored": 1, "other_shapes": 1, "invalid": 1, "classes": 2}
     assert reader.names(reader.records()[0]) == ("Tumor", "Stroma", "Immune cells: CD8")
 

@@ -12,6 +12,7 @@ from reader_files import SHAPE, assert_masks, box, label_map, read_all, write_im
 from nucleiseg.data.readers.cellpose import CellposeReader
 from nucleiseg.data.readers.label_maps import LabelMapsReader
 from nucleiseg.errors import InputError
+from nucleiseg.structures import EVERY_CLASS
 
 FIRST, SECOND, TOUCHING = box(2, 3, 8, 9), box(12, 15, 20, 24), box(2, 9, 8, 14)
 LABELS = label_map(FIRST, SECOND, TOUCHING)
@@ -29,6 +30,22 @@ def test_twin_folders_with_gaps_in_the_labels(tmp_path: Path, capsys: pytest.Cap
         assert_masks(sample, [FIRST, SECOND, TOUCHING])
         assert sample.noticed == {"label_maps": 1}
     assert "Skipped 1 image without a label map of the same name: c.tif." in capsys.readouterr().err
+
+
+def test_pixels_of_minus_one_are_an_ignore_region(tmp_path: Path) -> None:
+    write_image(tmp_path / "twins/images/a.png")
+    write_image(tmp_path / "cellpose/a.png")
+    vague = box(20, 0, 24, 8)
+    for name in ("twins/masks/a.tif", "cellpose/a_masks.tif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        tifffile.imwrite(tmp_path / name, np.where(vague, -1, LABELS).astype(np.int16))
+    for reader in (LabelMapsReader(root=tmp_path / "twins"), CellposeReader(root=tmp_path / "cellpose")):
+        sample = read_all(reader)["a"]
+        assert_masks(sample, [FIRST, SECOND, TOUCHING])
+        assert sample.ignore is not None
+        assert (sample.ignore.plane == vague).all()
+        assert sample.ignore.labels.tolist() == [EVERY_CLASS]
+        assert sample.noticed["ignored"] == 1
 
 
 @pytest.mark.parametrize(("images", "masks"), [("train/images", "train/masks"), ("Images", "Labels"), ("raw", "masks")])

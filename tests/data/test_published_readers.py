@@ -174,6 +174,9 @@ def test_nuinsseg_reads_the_modified_label_maps(tmp_path: Path, capsys: pytest.C
     assert list(samples) == [liver, heart]
     for sample in samples.values():
         assert_masks(sample, [FIRST, SECOND, THIRD])
+    assert samples[liver].ignore is not None
+    assert (samples[liver].ignore.plane == box(20, 25, 24, 30)).all()
+    assert samples[heart].ignore is None
     assert (samples[liver].noticed, samples[heart].noticed) == ({"ignored": 1}, {})
     assert "Skipped 1 image without label map: x_02.png." in capsys.readouterr().err
 

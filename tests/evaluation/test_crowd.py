@@ -1,7 +1,9 @@
 """Crowd regions: average precision as pycocotools has it, and label maps and counts without them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -14,11 +16,12 @@ from pooling import pooled_ap
 from nucleiseg.evaluation.coco_truth import read_coco
 from nucleiseg.evaluation.engine import Matching
 from nucleiseg.evaluation.instances import CrowdRegion, Instances
-from nucleiseg.evaluation.matches import match_image
+from nucleiseg.evaluation.matches import ignored_in, match_image
 from nucleiseg.evaluation.report import evaluate
 from nucleiseg.evaluation.sizes import ALL_SIZES, SizeRange
 from nucleiseg.evaluation.truth import ImageTruth
 from nucleiseg.leaderboard.record import EvaluationRecord
+from nucleiseg.structures import EVERY_CLASS
 
 SIDE = 24
 SIZES = (ALL_SIZES, SizeRange("small", 0, 9), SizeRange("large", 9, 1e10))
@@ -162,3 +165,22 @@ def test_crowd_regions_of_a_coco_file(tmp_path: Path) -> None:
     assert crowd.startswith(
         "Crowd regions of the truth (iscrowd): 1. As in COCO, average precision neither misses them"
     )
+
+
+@pytest.mark.parametrize("kind", ["segm", "bbox"])
+@settings(max_examples=20, deadline=None)
+@given(IMAGES)
+def test_a_region_of_every_class_is_one_region_of_each(kind: Literal["segm", "bbox"], images: list) -> None:
+    def spread(truth: ImageTruth, labels: list[int]) -> ImageTruth:
+        crowd = tuple(replace(region, label=label) for region in truth.crowd for label in labels)
+        return replace(truth, crowd=crowd)
+
+    of_every, of_each = (
+        [(spread(truth, labels), found) for truth, found in images] for labels in ([EVERY_CLASS], [1, 2])
+    )
+    for every, each in zip(of_every, of_each, strict=True):
+        first, second = match_image(*every), match_image(*each)
+        assert (first.true_positive == second.true_positive).all()
+        assert (ignored_in(first) == ignored_in(second)).all()
+    first, second = (Matching(*instances(given_images), kind=kind) for given_images in (of_every, of_each))
+    np.testing.assert_array_equal(first.pooled().values, second.pooled().values)

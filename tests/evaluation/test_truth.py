@@ -14,7 +14,7 @@ from nucleiseg.data.layers import unpack
 from nucleiseg.data.readers.demo import DemoReader, write_folders
 from nucleiseg.errors import InputError
 from nucleiseg.evaluation.coco_truth import read_coco
-from nucleiseg.evaluation.truth import Truth, match_ids, read_folder, sample_masks
+from nucleiseg.evaluation.truth import Truth, layer_masks, match_ids, read_folder
 from nucleiseg.inference.images import ImageEntry
 
 READER = DemoReader(images=3, size=48)
@@ -32,7 +32,9 @@ def root(tmp_path: Path) -> Path:
 
 def test_masks_of_a_sample_are_its_instances() -> None:
     sample = READER.read(READER.records()[1])
-    assert sample_masks(sample) == [encode(mask) for mask in unpack(sample.layers, sample.layer_index)]
+    assert layer_masks(sample.layers, sample.layer_index) == [
+        encode(mask) for mask in unpack(sample.layers, sample.layer_index)
+    ]
 
 
 def test_a_folder_is_read_by_the_names_of_the_ids(root: Path) -> None:
@@ -43,7 +45,7 @@ def test_a_folder_is_read_by_the_names_of_the_ids(root: Path) -> None:
     assert truth.notes == ("Images of the truth that ids.json does not list are not evaluated: 1.",)
     image, sample = truth.images[1], READER.read(READER.records()[0])
     assert (image.height, image.width) == (48, 48)
-    assert image.masks == sample_masks(sample)
+    assert image.masks == layer_masks(sample.layers, sample.layer_index)
     assert image.labels == [1] * len(sample)
 
 

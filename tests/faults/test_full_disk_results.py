@@ -9,7 +9,7 @@ import pytest
 
 from nucleiseg.cli.evaluate import evaluate
 from nucleiseg.data.readers.demo import DemoReader, write_folders
-from nucleiseg.evaluation.truth import sample_masks
+from nucleiseg.evaluation.truth import layer_masks
 from nucleiseg.failures import explained
 
 READER = DemoReader(images=1, size=48)
@@ -20,7 +20,8 @@ def results(tmp_path: Path) -> dict[str, Path]:
     """Truth as folders, and the same masks as results."""
     (record,) = READER.records()
     write_folders(READER, tmp_path / "truth")
-    masks = sample_masks(READER.read(record))
+    sample = READER.read(record)
+    masks = layer_masks(sample.layers, sample.layer_index)
     answer = [{"image_id": 1, "category_id": 1, "segmentation": mask, "score": 0.9} for mask in masks]
     (tmp_path / "answer.json").write_text(json.dumps(answer))
     (tmp_path / "images.json").write_text(json.dumps([{"file_name": f"{record.name}.png", "id": 1}]))

@@ -1,8 +1,14 @@
 """Targets: what of an image's instances is still there after its transform."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 
+from nucleiseg.structures import IgnoreRegions, Sample
+from nucleiseg.transforms.preprocessing import Preprocessing
+from nucleiseg.transforms.recipe import Recipe, Resize
 from nucleiseg.transforms.targets import make_target
 
 
@@ -47,3 +53,35 @@ def test_read_only_planes_are_enough() -> None:
     target = make_target(layers, np.zeros(1, np.int64), np.ones(1, np.int64))
     target.layers[0, 0, 0] = 5
     assert layers[0, 0, 0] == 0
+
+
+IGNORED = np.zeros((40, 56), np.uint16)
+IGNORED[4:20, 9:33] = 1
+
+
+def sample_with_ignore() -> Sample:
+    """An ignore region and a nucleus of the same pixels, so that every transform must move both alike."""
+    image = np.random.default_rng(0).integers(0, 256, (*IGNORED.shape, 3), dtype=np.uint8)
+    zero, one = np.zeros(1, np.int64), np.ones(1, np.int64)
+    return Sample("a", image, IGNORED[None], zero, one, ignore=IgnoreRegions(IGNORED[None], zero, one))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_crop_resize_and_flip_carry_ignore_regions_as_they_carry_nuclei(seed: int) -> None:
+    sample = sample_with_ignore()
+    recipe = Recipe(crop=(0.5, 0.5), resize=Resize(short=36, long=60), hflip=0.5, vflip=0.5, quarter_turns=True)
+    image, target = recipe(sample, seed)
+    assert target.ignore is not None
+    assert torch.equal(target.ignore, (target.layers != 0).any(dim=0))
+    assert target.ignore.shape == image.shape[1:]
+    other_image, without = recipe(replace(sample, ignore=None), seed)
+    assert without.ignore is None
+    assert torch.equal(image, other_image)
+    assert torch.equal(without.layers, target.layers)
+
+
+def test_whole_images_carry_ignore_regions() -> None:
+    _, target = Preprocessing(scale=1.5)(sample_with_ignore())
+    assert target.ignore is not None
+    assert target.ignore.shape == (60, 84)
+    assert torch.equal(target.ignore, target.layers[0] != 0)

@@ -4,12 +4,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 
 from nucleiseg.data.layers import MOST_PLANES, TooManyPlanesError, pack_crops, pack_labels
 from nucleiseg.data.readers.base import Reader, Record, digest_files
+from nucleiseg.data.readers.masks import split_ignored
 from nucleiseg.data.readers.pixels import decode_pixels
 from nucleiseg.data.readers.recognition import Tree
 from nucleiseg.data.readers.rgb import to_rgb
@@ -17,10 +18,21 @@ from nucleiseg.data.settings import FolderPath
 from nucleiseg.errors import InputError
 from nucleiseg.rle import Crop
 from nucleiseg.settings import Bits, settings
-from nucleiseg.structures import Sample
+from nucleiseg.structures import IgnoreRegions, Sample
 
-Annotation = tuple[Crop | None, str]
-"""The pixels of one nucleus (None: no pixel inside the image), and the name of its class (empty: none)."""
+
+class Annotation(NamedTuple):
+    """One nucleus, or an ignore region.
+
+    Attributes:
+        crop: its pixels; None: no pixel inside the image.
+        name: the name of its class; empty: none, or any class in an ignore region.
+        is_ignored: nuclei in it are not annotated one by one (see `structures.IgnoreRegions`).
+    """
+
+    crop: Crop | None
+    name: str
+    is_ignored: bool = False
 
 
 @dataclass(frozen=True)
@@ -31,20 +43,24 @@ class PackedInstances:
         layers: see `Sample`.
         layer_index: see `Sample`.
         names: the name of each instance's class in the annotations; empty where there is none.
+        regions: layers and layer index of the ignore regions; None where there are none.
+        region_names: the name of each region's class; empty: any class.
     """
 
     layers: np.ndarray
     layer_index: np.ndarray
     names: tuple[str, ...]
+    regions: tuple[np.ndarray, np.ndarray] | None = None
+    region_names: tuple[str, ...] = ()
 
     @classmethod
     def from_annotations(
         cls, annotations: Iterable[Annotation], shape: tuple[int, int], noticed: Counter[str], where: Path
     ) -> Self:
-        """Pack annotated nuclei onto layers; those without a pixel are skipped and counted.
+        """Pack annotated nuclei onto layers, and ignore regions onto others; those without a pixel are skipped.
 
         Args:
-            annotations: the nuclei.
+            annotations: the nuclei and ignore regions.
             shape: (H, W) of the image.
             noticed: counts warnings.
             where: the file of the annotations, for errors.
@@ -53,23 +69,48 @@ class PackedInstances:
             InputError: if nuclei overlap one another more than `MOST_PLANES` deep.
         """
         listed = list(annotations)
-        kept = [(crop, name) for crop, name in listed if crop is not None]
-        noticed["invalid"] += len(listed) - len(kept)
+        kept = [(item.crop, item.name) for item in listed if item.crop is not None and not item.is_ignored]
+        ignored = [(item.crop, item.name) for item in listed if item.crop is not None and item.is_ignored]
+        noticed["invalid"] += len(listed) - len(kept) - len(ignored)
+        noticed["ignored"] += len(ignored)
         try:
             layers, layer_index = pack_crops((crop for crop, _ in kept), shape)
+            regions = pack_crops((crop for crop, _ in ignored), shape) if ignored else None
         except TooManyPlanesError as error:
             raise InputError(
                 f"{where}: its annotations overlap one another more than {MOST_PLANES} deep; each should mark one "
                 "nucleus."
             ) from error
-        return cls(layers, layer_index, tuple(name for _, name in kept))
+        names, region_names = (tuple(name for _, name in items) for items in (kept, ignored))
+        return cls(layers, layer_index, names, regions, region_names)
 
     @classmethod
-    def from_labels(cls, labels: np.ndarray, names: Mapping[int, str] | None = None) -> Self:
-        """Take an (H, W) label map with the name of each label's class."""
-        layers, layer_index = pack_labels(labels)
-        present = np.unique(labels)
-        return cls(layers, layer_index, tuple((names or {}).get(int(label), "") for label in present[present != 0]))
+    def from_labels(
+        cls,
+        labels: np.ndarray,
+        noticed: Counter[str],
+        names: Mapping[int, str] | None = None,
+        ignore: np.ndarray | None = None,
+    ) -> Self:
+        """Take a label map.
+
+        Args:
+            labels: (H, W) whole numbers: 0 is the background, -1 an ignore region of any class.
+            noticed: counts warnings.
+            names: the name of each label's class.
+            ignore: (H, W) numbers of further ignore regions of any class, 0 outside of them.
+        """
+        nuclei, vague = split_ignored(labels)
+        layers, layer_index = pack_labels(nuclei)
+        present = np.unique(nuclei)
+        found = tuple((names or {}).get(int(label), "") for label in present[present != 0])
+        if ignore is not None:
+            vague = ignore if vague is None else np.where(vague, ignore.max() + 1, ignore)
+        if vague is None or not vague.any():
+            return cls(layers, layer_index, found)
+        regions = pack_labels(vague)
+        noticed["ignored"] += len(regions[1])
+        return cls(layers, layer_index, found, regions, ("",) * len(regions[1]))
 
 
 @settings
@@ -87,7 +128,7 @@ class AnnotatedReader(Reader):
     bits: Bits | None = None
 
     layout: ClassVar[str] = ""
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def instances(self, record: Record, shape: tuple[int, int], noticed: Counter[str]) -> PackedInstances:
         """Read the annotations of an image.
@@ -120,7 +161,10 @@ class AnnotatedReader(Reader):
         found = self.instances(record, (image.shape[0], image.shape[1]), noticed)
         noticed["classes"] = max(len(set(filter(None, found.names))) - 1, 0)
         labels = np.ones(len(found.layer_index), np.int64)
-        return Sample(record.name, image, found.layers, found.layer_index, labels, {**+noticed})
+        ignore = None
+        if found.regions is not None:
+            ignore = IgnoreRegions(*found.regions, np.array([int(bool(name)) for name in found.region_names], np.int64))
+        return Sample(record.name, image, found.layers, found.layer_index, labels, {**+noticed}, ignore)
 
     def names(self, record: Record) -> tuple[str, ...]:
         """Return the name of each instance's class in the annotations, in the order of the instances."""

@@ -88,11 +88,11 @@ def _regions(root: Element, path: Path, shape: tuple[int, int], noticed: Counter
         attribute = layer.find("./Attributes/Attribute")
         name = layer.get("Name") or (attribute.get("Name") if attribute is not None else "") or ""
         for number, region in enumerate(layer.iter("Region"), 1):
-            if name.lower() == AMBIGUOUS:
-                noticed["ignored"] += 1
-                continue
             try:
                 vertices = [[float(item.attrib[axis]) for axis in "XY"] for item in region.iter("Vertex")]
             except (KeyError, ValueError) as error:
                 raise InputError(f"{path}: region {number} has a vertex without numbers X and Y.") from error
-            yield fill_outline([np.array(vertices).reshape(-1, 2)], shape, noticed, f"{path}: region {number}"), name
+            outline = [np.array(vertices).reshape(-1, 2)]
+            crop = fill_outline(outline, shape, noticed, f"{path}: region {number}")
+            is_ignored = name.lower() == AMBIGUOUS
+            yield Annotation(crop, "" if is_ignored else name, is_ignored)

@@ -13,7 +13,7 @@ import numpy as np
 
 from nucleiseg.data.readers.annotated import AnnotatedReader, PackedInstances
 from nucleiseg.data.readers.base import Record
-from nucleiseg.data.readers.masks import check_labels, read_labels
+from nucleiseg.data.readers.masks import IGNORED, check_labels, read_labels
 from nucleiseg.data.readers.pairs import unique_names
 from nucleiseg.data.readers.pixels import MOST_BYTES
 from nucleiseg.data.readers.recognition import Evidence, Tree, images_and
@@ -65,8 +65,8 @@ class CellposeReader(AnnotatedReader):
         """Read the label map of an image."""
         (path,) = record.masks
         if path.suffix != ".npy":
-            return PackedInstances.from_labels(read_labels(path, shape, noticed))
-        return PackedInstances.from_labels(_read_seg(path, shape))
+            return PackedInstances.from_labels(read_labels(path, shape, noticed), noticed)
+        return PackedInstances.from_labels(_read_seg(path, shape), noticed)
 
 
 def _is_beside(path: Path) -> bool:
@@ -106,7 +106,7 @@ def _read_seg(path: Path, shape: tuple[int, int]) -> np.ndarray:
     masks = content.get("masks")
     if not isinstance(masks, PickledArray):
         raise InputError(f"{path} has no array of masks: save it again with Cellpose.")
-    labels = check_labels(masks.numpy(), path)
+    labels = check_labels(masks.numpy(), path, IGNORED)
     if labels.shape != shape:
         raise InputError(
             f"{path} has masks of {labels.shape[1]} x {labels.shape[0]} pixels, its image {shape[1]} x {shape[0]}."

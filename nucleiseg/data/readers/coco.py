@@ -57,7 +57,7 @@ def is_coco(document: object) -> bool:
 class CocoReader(AnnotatedReader):
     """Reads images with the annotations of COCO files.
 
-    Crowd regions are left out and counted. An image file that several entries name is read with the first of them.
+    Crowd regions are ignore regions. An image file that several entries name is read with the first of them.
 
     Attributes:
         root: the folder with the JSON files and the images, or one JSON file.
@@ -115,7 +115,7 @@ class CocoReader(AnnotatedReader):
                 f"{size[1]} x {size[0]}: take the annotations of this image."
             )
         problems: list[str] = []
-        annotations = list(_annotations(document, entry, shape, noticed, f"{record.masks[0]}", problems))
+        annotations = list(_annotations(document, entry, shape, f"{record.masks[0]}", problems))
         raise_problems(problems)
         return PackedInstances.from_annotations(annotations, shape, noticed, record.masks[0])
 
@@ -201,19 +201,16 @@ def _annotations(
     document: Document,
     entry: Mapping[str, Any],
     shape: tuple[int, int],
-    noticed: Counter[str],
     where: str,
     problems: list[str],
 ) -> Iterator[Annotation]:
-    """Yield the nuclei of an image, adding a sentence to `problems` for each annotation that is not sound."""
+    """Yield nuclei and crowd regions of an image, adding a sentence to `problems` for each that is not sound."""
     for place, item in document.annotations.get(_id(entry), []):
-        if item.get("iscrowd") in CROWD:
-            noticed["ignored"] += 1
-            continue
         try:
             rle = to_rle(item.get("segmentation"), *shape)
             crop = None if rle is None else decode_crop(rle)
         except ValueError as error:
             problems.append(f"{where}: annotation {place} {error} (image {short(entry.get('file_name'))}).")
             continue
-        yield crop, document.names.get(_id({"id": item.get("category_id")}), str(item.get("category_id")))
+        name = document.names.get(_id({"id": item.get("category_id")}), str(item.get("category_id")))
+        yield Annotation(crop, name, is_ignored=item.get("iscrowd") in CROWD)

@@ -117,11 +117,11 @@ class FoldersReader(Reader):
             raise InputError([*error.problems, *problems]) from error
         if pixels.values.dtype.kind == "f":
             noticed["not_finite"] = int(not np.isfinite(pixels.values).all())
-        layers, layer_index = read_instances(record, pixels, problems, noticed)
+        layers, layer_index, ignore = read_instances(record, pixels, problems, noticed)
         if problems:
             raise InputError(problems)
         labels = np.ones(len(layer_index), np.int64)
-        return Sample(record.name, image, layers, layer_index, labels, {**+noticed})
+        return Sample(record.name, image, layers, layer_index, labels, {**+noticed}, ignore)
 
     def key(self, record: Record) -> str:
         """Return the SHA-256 of the record's file names and contents, and of `bits`."""

@@ -40,7 +40,7 @@ def is_geojson(document: object) -> bool:
 
 @settings
 class GeoJsonReader(AnnotatedReader):
-    """Reads images with QuPath's objects; those of a class that begins with `Ignore` are left out and counted."""
+    """Reads images with QuPath's objects; those of a class that begins with `Ignore` are ignore regions."""
 
     layout: ClassVar[str] = "NAME.tif and NAME.geojson (QuPath) of equal names"
 
@@ -83,10 +83,8 @@ def _nuclei(path: Path, shape: tuple[int, int], noticed: Counter[str]) -> Iterat
     has_nuclei = any(kind in NUCLEI for kind in kinds)
     for number, (feature, kind) in enumerate(zip(features, kinds, strict=True), 1):
         name = _class_name(feature)
-        if has_nuclei and kind not in NUCLEI:
+        if has_nuclei and kind not in NUCLEI and not name.lower().startswith("ignore"):
             noticed["regions"] += 1
-        elif name.lower().startswith("ignore"):
-            noticed["ignored"] += 1
         else:
             geometry = feature.get("nucleusGeometry") or feature.get("geometry")
             polygons = _polygons(geometry, f"{path}: feature {number}")
@@ -95,7 +93,8 @@ def _nuclei(path: Path, shape: tuple[int, int], noticed: Counter[str]) -> Iterat
                 continue
             filled = [fill_outline(rings, shape, noticed, f"{path}: feature {number}") for rings in polygons]
             parts = [crop for crop in filled if crop is not None]
-            yield (union(parts) if parts else None), name
+            is_ignored = name.lower().startswith("ignore")
+            yield Annotation(union(parts) if parts else None, "" if is_ignored else name, is_ignored)
 
 
 def _polygons(geometry: Any, where: str) -> list[list[np.ndarray]] | None:  # noqa: ANN401

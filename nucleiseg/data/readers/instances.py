@@ -16,6 +16,7 @@ from nucleiseg.data.readers.masks import MaskFile, read_mask
 from nucleiseg.data.readers.pixels import Pixels
 from nucleiseg.errors import InputError
 from nucleiseg.progress import counted
+from nucleiseg.structures import EVERY_CLASS, IgnoreRegions
 
 MASKS_AT_ONCE = 64
 """Decoded masks that may wait for the packing: bounds the memory (1 MB each for 1000 x 1000 pixels)."""
@@ -23,7 +24,7 @@ MASKS_AT_ONCE = 64
 
 def read_instances(
     record: Record, image: Pixels, problems: list[str], noticed: Counter[str]
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, IgnoreRegions | None]:
     """Pack the masks of an image, or number the nuclei of its label map.
 
     Args:
@@ -33,21 +34,25 @@ def read_instances(
         noticed: counts warnings by the kinds of `data_warnings.SENTENCES`.
 
     Returns:
-        The layers and the layer index of a `Sample`; they mean nothing where there are problems.
+        The layers, the layer index and the ignore regions of a `Sample`; they mean nothing where there are problems.
     """
     masks = usable_masks(record, image, problems, noticed)
     if len(record.masks) != 1:
-        return _pack(record, masks, image.shape, problems)
+        return *_pack(record, masks, image.shape, problems), None
     for mask in masks:
         assert mask.values is not None
+        ignore = None
+        if mask.ignore is not None:
+            ignore = IgnoreRegions(*pack_labels(mask.ignore), np.array([EVERY_CLASS], np.int64))
+            noticed["ignored"] = 1
         if mask.is_label_map:
             noticed["label_maps"] = 1
             noticed["scattered"] = mask.scattered
-            return pack_labels(mask.values)
+            return *pack_labels(mask.values), ignore
         parts = cv2.connectedComponents(mask.values.astype(np.uint8), connectivity=8)[0] - 1
         noticed["parts"] = int(parts > 1)
-        return pack([mask.values])
-    return pack([], image.shape)
+        return *pack([mask.values]), ignore
+    return *pack([], image.shape), None
 
 
 def _pack(

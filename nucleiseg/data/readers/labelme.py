@@ -65,13 +65,13 @@ class LabelMeReader(AnnotatedReader):
                 continue
             crop = _fill(entry, kind, shape, noticed, where)
             group = entry.get("group_id")
-            parts.setdefault((label, str(group)) if group is not None else number, []).append((crop, label))
+            parts.setdefault((label, str(group)) if group is not None else number, []).append(Annotation(crop, label))
         return PackedInstances.from_annotations([_join(part) for part in parts.values()], shape, noticed, path)
 
 
 def _join(parts: list[Annotation]) -> Annotation:
-    crops = [crop for crop, _ in parts if crop is not None]
-    return (union(crops) if crops else None), parts[0][1]
+    crops = [part.crop for part in parts if part.crop is not None]
+    return Annotation(union(crops) if crops else None, parts[0].name)
 
 
 def _fill(entry: dict[str, Any], kind: str, shape: tuple[int, int], noticed: Counter[str], where: str) -> Crop | None:

@@ -1,13 +1,14 @@
 """Classify a mask file as one nucleus or as a label map of all nuclei of its image.
 
     one nucleus      0 and one other value, or nearly (JPEG noise, resized edges): cut at half of the maximum
-    label map        a whole number for each nucleus, 0 for the background; the only file of its folder
+    label map        a whole number for each nucleus, 0 for the background, -1 for regions to ignore; the only file of
+                     its folder
 
 Anything else is refused, since either reading would invent or lose nuclei in silence.
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,9 @@ import numpy as np
 from nucleiseg.data.readers.pixels import decode_pixels
 from nucleiseg.errors import InputError
 from nucleiseg.label_maps import measure
+
+IGNORED = -1
+"""Value of a label map where nuclei are not annotated (StarDist's convention for areas that its loss leaves out)."""
 
 NEAR = 0.1
 """Values within this share of the maximum from 0, or from the maximum, count as 0 or as the maximum."""
@@ -47,6 +51,7 @@ class MaskFile:
         orientation: the EXIF orientation that was applied, 1 to 8.
         thresholded: True if values between 0 and the maximum were cut at half of it.
         scattered: labels of a label map whose pixels lie far apart, as if two nuclei had one number.
+        ignore: (H, W) bool, pixels of a label map that are `IGNORED`; None where there are none.
     """
 
     shape: tuple[int, int]
@@ -54,6 +59,7 @@ class MaskFile:
     orientation: int = 1
     thresholded: bool = False
     scattered: int = 0
+    ignore: np.ndarray | None = None
 
     @property
     def is_label_map(self) -> bool:
@@ -82,9 +88,16 @@ def read_mask(path: Path, alone: bool = False, area: int | None = None) -> MaskF
     values, colored = to_plane(pixels.values)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise InputError(f"{path} has pixels that are not finite (NaN): save it with 0 as the background.")
-    if values.min(initial=0) < 0:
+    if values.min(initial=0) < (IGNORED if alone else 0):
         raise InputError(f"{path} has negative values (down to {values.min():g}): save it with 0 as the background.")
-    return _interpret(values, colored, alone, path, pixels.orientation)
+    values, ignore = split_ignored(values)
+    return replace(_interpret(values, colored, alone, path, pixels.orientation), ignore=ignore)
+
+
+def split_ignored(values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the values with background in place of `IGNORED`, and where those pixels are; None: nowhere."""
+    ignore = values == IGNORED if values.dtype.kind in "if" else np.zeros(0, bool)
+    return (np.where(ignore, 0, values), ignore) if ignore.any() else (values, None)
 
 
 def read_labels(path: Path, shape: tuple[int, int], noticed: Counter[str]) -> np.ndarray:
@@ -96,32 +109,41 @@ def read_labels(path: Path, shape: tuple[int, int], noticed: Counter[str]) -> np
         noticed: counts a warning where a single label has several parts, as binary masks have.
 
     Returns:
-        (H, W) int64, 0 is the background.
+        (H, W) int64, 0 is the background, `IGNORED` a region to ignore.
 
     Raises:
-        InputError: if the file cannot be decoded, has another size, or values that are not whole numbers from 0.
+        InputError: if the file cannot be decoded, has another size, or values that are not whole numbers from -1.
     """
     pixels = decode_pixels(path, shape[0] * shape[1])
     if pixels.values is None or pixels.shape != shape:
         found = f"{pixels.shape[1]} x {pixels.shape[0]}"
         raise InputError(f"{path} is {found} pixels and its image {shape[1]} x {shape[0]}: both must have one size.")
     values, _ = to_plane(pixels.values)
-    labels = check_labels(values, path)
-    if len(np.unique(labels[labels != 0])) == 1:
-        noticed["parts"] += cv2.connectedComponents((labels != 0).astype(np.uint8), connectivity=8)[0] > 2
+    labels = check_labels(values, path, IGNORED)
+    if len(np.unique(labels[labels > 0])) == 1:
+        noticed["parts"] += cv2.connectedComponents((labels > 0).astype(np.uint8), connectivity=8)[0] > 2
     return labels
 
 
-def check_labels(values: np.ndarray, path: Path) -> np.ndarray:
+def check_labels(values: np.ndarray, path: Path, least: int = 0) -> np.ndarray:
     """Return the values of a label map as int64.
 
+    Args:
+        values: (H, W).
+        path: the file, for errors.
+        least: smallest value that is accepted: 0, the background, or `IGNORED`.
+
     Raises:
-        InputError: if they are not whole numbers from 0.
+        InputError: if they are not whole numbers from `least`.
     """
     kind = values.dtype.kind
     is_whole = kind in "bui" or (kind == "f" and np.isfinite(values).all() and (values == np.rint(values)).all())
-    if values.ndim != 2 or not is_whole or values.min(initial=0) < 0 or values.max(initial=0) > np.iinfo(np.int32).max:
-        raise InputError(f"{path} is not a label map: it accepts a plane of whole numbers from 0, the background.")
+    in_range = is_whole and values.min(initial=0) >= least and values.max(initial=0) <= np.iinfo(np.int32).max
+    if values.ndim != 2 or not in_range:
+        ignored = f" ({IGNORED} marks regions to ignore)" if least == IGNORED else ""
+        raise InputError(
+            f"{path} is not a label map: it accepts a plane of whole numbers from 0, the background{ignored}."
+        )
     return values.astype(np.int64)
 
 

@@ -78,7 +78,7 @@ class MatlabReader(AnnotatedReader):
             names = class_names(labels, types, CONSEP_CLASSES)
         else:
             names = {}
-        return PackedInstances.from_labels(labels, names)
+        return PackedInstances.from_labels(labels, noticed, names)
 
 
 def _name(number: int) -> str:

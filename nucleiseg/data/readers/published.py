@@ -18,13 +18,13 @@ from pydantic import Field
 
 from nucleiseg.data.readers.annotated import AnnotatedReader, Annotation, PackedInstances
 from nucleiseg.data.readers.base import Record
-from nucleiseg.data.readers.masks import read_labels, to_plane
+from nucleiseg.data.readers.masks import read_labels, split_ignored, to_plane
 from nucleiseg.data.readers.pairs import pair_by_stem, unique_names
 from nucleiseg.data.readers.pixels import decode_pixels
 from nucleiseg.data.readers.recognition import Evidence, Tree, images_and
 from nucleiseg.errors import InputError, some
 from nucleiseg.label_maps import measure
-from nucleiseg.rle import Crop
+from nucleiseg.rle import Crop, tight_crop
 from nucleiseg.settings import settings
 
 IMAGES, LABELS = "tissue images", "label masks modify"
@@ -79,11 +79,10 @@ class NuInsSegReader(AnnotatedReader):
         return self.require_records(records)
 
     def instances(self, record: Record, shape: tuple[int, int], noticed: Counter[str]) -> PackedInstances:
-        """Read the label map, and count the ambiguous areas."""
-        labels, *vague = record.masks
-        for path in vague:
-            noticed["ignored"] += _components(path, shape)[0]
-        return PackedInstances.from_labels(read_labels(labels, shape, noticed))
+        """Read the label map; the connected parts of the mask of ambiguous areas are ignore regions."""
+        path, *vague = record.masks
+        labels = read_labels(path, shape, noticed)
+        return PackedInstances.from_labels(labels, noticed, ignore=_components(vague[0], shape)[1] if vague else None)
 
 
 def _is_vague(path: Path, organ: Path) -> bool:
@@ -133,7 +132,7 @@ class CryoNuSegReader(AnnotatedReader):
 
     def instances(self, record: Record, shape: tuple[int, int], noticed: Counter[str]) -> PackedInstances:
         """Read the label map."""
-        return PackedInstances.from_labels(read_labels(record.masks[0], shape, noticed))
+        return PackedInstances.from_labels(read_labels(record.masks[0], shape, noticed), noticed)
 
 
 def _rater(path: Path, root: Path) -> str | None:
@@ -172,7 +171,7 @@ class TnbcReader(AnnotatedReader):
             inside = regions[top:bottom, left:right] == value
             noticed["fused"] += int(np.count_nonzero(inside)) >= LARGE and _solidity(inside) < SOLID
         assert len(found.values) == count
-        return PackedInstances.from_labels(regions)
+        return PackedInstances.from_labels(regions, noticed)
 
 
 def _numbered(tree: Tree, prefix: str) -> dict[tuple[str, str], Path]:
@@ -229,10 +228,12 @@ class ClassFilesReader(AnnotatedReader):
         """Take each number of each class for a nucleus: numbers begin anew in each class."""
         annotations: list[Annotation] = []
         for path in record.masks:
-            labels = read_labels(path, shape, noticed)
+            labels, vague = split_ignored(read_labels(path, shape, noticed))
+            if vague is not None:
+                annotations.append(Annotation(tight_crop(0, 0, vague), path.stem, is_ignored=True))
             found = measure(labels[None])
             for value, (left, top, right, bottom) in zip(found.values, found.boxes.astype(int).tolist(), strict=True):
-                annotations.append((Crop(top, left, labels[top:bottom, left:right] == value), path.stem))
+                annotations.append(Annotation(Crop(top, left, labels[top:bottom, left:right] == value), path.stem))
         return PackedInstances.from_annotations(annotations, shape, noticed, record.masks[0])
 
 

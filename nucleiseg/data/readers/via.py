@@ -169,7 +169,7 @@ def _nuclei(regions: list[Region], shape: tuple[int, int], noticed: Counter[str]
             outline = _outline(kind, attributes)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{place} is a {kind} whose numbers are not complete ({error}).") from error
-        yield fill_outline([outline], shape, noticed, place), name
+        yield Annotation(fill_outline([outline], shape, noticed, place), name)
 
 
 def _outline(kind: str, attributes: dict[str, Any]) -> np.ndarray:
