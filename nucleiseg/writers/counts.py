@@ -8,7 +8,10 @@ from pathlib import Path
 from nucleiseg.files import atomic_path, to_csv
 from nucleiseg.inference.image_ids import ImageId
 
-COLUMNS = ("image", "image_id", "count", "threshold", "capped")
+COLUMNS = ("image", "image_id", "count", "threshold", "capped", "um_per_px", "nuclei_per_mm2")
+
+DENSITY_DIGITS = 4
+"""Digits after the point of a density."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,8 @@ class Count:
         count: instances with a score of at least `threshold`.
         threshold: the score threshold for counting.
         capped: whether the limit on detections was reached, so that instances may be missing.
+        size: (height, width) of the image in pixels.
+        mpp: micrometers per pixel; None if unknown.
     """
 
     image: str
@@ -28,6 +33,23 @@ class Count:
     count: int
     threshold: float
     capped: bool
+    size: tuple[int, int]
+    mpp: float | None = None
+
+
+def nuclei_per_mm2(count: int, size: tuple[int, int], mpp: float) -> float:
+    """Return the number of nuclei per square millimeter of an image.
+
+    Args:
+        count: their number.
+        size: (height, width) of the image in pixels.
+        mpp: micrometers per pixel.
+
+    Examples:
+        >>> nuclei_per_mm2(50, (1000, 1000), mpp=0.5)
+        200.0
+    """
+    return round(count / (size[0] * size[1] * mpp**2 / 1e6), DENSITY_DIGITS)
 
 
 def capped_sentence(found: int, limit: int) -> str:
@@ -41,8 +63,9 @@ def capped_sentence(found: int, limit: int) -> str:
 
 @contextmanager
 def open_counts(path: Path) -> Iterator[Callable[[Count], None]]:
-    """Write `counts.csv`, whole or not at all: a header and a line an image; `capped` is `true` or `false`.
+    """Write `counts.csv`, whole or not at all: a header and a line an image.
 
+    `capped` is `true` or `false`; the last two columns are empty where micrometers per pixel are not known.
     Names that a spreadsheet would run as a formula are quoted.
 
     Args:
@@ -59,6 +82,11 @@ def open_counts(path: Path) -> Iterator[Callable[[Count], None]]:
 
         def add(count: Count) -> None:
             capped = "true" if count.capped else "false"
-            handle.write(to_csv([(count.image, count.image_id, count.count, f"{count.threshold:.6g}", capped)]))
+            resolution: tuple[object, ...] = ("", "")
+            if count.mpp is not None:
+                resolution = (f"{count.mpp:.6g}", nuclei_per_mm2(count.count, count.size, count.mpp))
+            handle.write(
+                to_csv([(count.image, count.image_id, count.count, f"{count.threshold:.6g}", capped, *resolution)])
+            )
 
         yield add

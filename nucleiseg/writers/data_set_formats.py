@@ -25,7 +25,7 @@ from nucleiseg.label_maps import measure
 from nucleiseg.rle import RLE, Crop, area, compress, run_lengths
 from nucleiseg.structures import Sample
 from nucleiseg.writers.base import nucleus_ids
-from nucleiseg.writers.geojson import make_feature, shape_measurements, write_features
+from nucleiseg.writers.geojson import density_properties, make_feature, shape_measurements, write_features
 from nucleiseg.writers.label_images import SMALLEST_RULE, paint_by_size, write_labels
 from nucleiseg.writers.shape import measure_shape
 
@@ -158,7 +158,8 @@ class GeoJsonFormat(DataSetFormat):
             )
             for identity, crop, label in zip(ids, image.crops, labels, strict=True)
         )
-        write_features(folder / f"{image.name}.geojson", features)
+        density = density_properties(len(labels), image.shape, image.mpp)
+        write_features(folder / f"{image.name}.geojson", features, density)
         return Counter(), None
 
 

@@ -7,7 +7,7 @@ with its color as [r, g, b] (its sources: QuPathTypeAdapters, GsonTools, ROIType
 
 import gzip
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from io import TextIOWrapper
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import IO, Any
 from nucleiseg.files import atomic_path
 from nucleiseg.rle import Crop
 from nucleiseg.writers.base import Nucleus, PredictedImage, Record, Writer
+from nucleiseg.writers.counts import nuclei_per_mm2
 from nucleiseg.writers.outlines import Polygon, trace
 from nucleiseg.writers.shape import Shape
 
@@ -35,14 +36,34 @@ class GeoJSONWriter(Writer):
     def write_image(self, path: Path, image: PredictedImage) -> Record:
         """Write the nuclei of one image; memory holds one feature at a time."""
         features = (to_feature(nucleus, image.class_name(nucleus.label), image.mpp) for nucleus in image.nuclei)
-        write_features(path, features)
+        write_features(path, features, density_properties(len(image.nuclei), image.prediction.size, image.mpp))
         return None
 
 
-def write_features(path: Path, features: Iterable[dict[str, Any]]) -> None:
-    """Write a FeatureCollection, one feature a line, whole or not at all; compressed if the file ends in `.gz`."""
+def density_properties(count: int, size: tuple[int, int], mpp: float | None) -> dict[str, float]:
+    """Return the number and the density of an image's nuclei; empty where micrometers per pixel are not known.
+
+    Args:
+        count: number of nuclei.
+        size: (height, width) of the image in pixels.
+        mpp: micrometers per pixel.
+    """
+    if mpp is None:
+        return {}
+    return {"nuclei": count, "nuclei_per_mm2": nuclei_per_mm2(count, size, mpp), "um_per_px": mpp}
+
+
+def write_features(path: Path, features: Iterable[dict[str, Any]], properties: Mapping[str, float]) -> None:
+    """Write a FeatureCollection, one feature a line, whole or not at all; compressed if the file ends in `.gz`.
+
+    Args:
+        path: the file.
+        features: taken one at a time.
+        properties: of the image, a foreign member of the collection (RFC 7946, section 6.1), which QuPath passes over.
+    """
     with atomic_path(path) as temporary, _open(temporary) as handle:
-        handle.write('{"type":"FeatureCollection","features":[')
+        head = f'"properties":{json.dumps(properties, separators=(",", ":"))},' if properties else ""
+        handle.write(f'{{"type":"FeatureCollection",{head}"features":[')
         separator = "\n"
         for feature in features:
             handle.write(separator + json.dumps(feature, ensure_ascii=False, separators=(",", ":")))

@@ -10,6 +10,7 @@ from pycocotools import mask as coco_mask
 
 from nucleiseg.files import atomic_path, to_csv
 from nucleiseg.writers.base import Add, FinishedImage, PredictedImage, Record, Writer
+from nucleiseg.writers.counts import nuclei_per_mm2
 from nucleiseg.writers.shape import Shape
 
 NUCLEUS_COLUMNS = (
@@ -83,10 +84,9 @@ def _image_numbers(image: PredictedImage, names: list[str], areas: list[int]) ->
     sizes: list[object] = [_rounded(mean), _rounded(middle)]
     sizes += ["", "", ""]
     if image.mpp is not None:
-        height, width = image.prediction.size
-        density = len(areas) / (height * width * image.mpp**2 / 1e6)
+        density = nuclei_per_mm2(len(areas), image.prediction.size, image.mpp)
         scaled = [None if value is None else value * image.mpp**2 for value in (mean, middle)]
-        sizes[2:] = [*map(_rounded, scaled), _rounded(density)]
+        sizes[2:] = [*map(_rounded, scaled), density]
     classes = "; ".join(f"{name}: {count}" for name, count in sorted(Counter(names).items()))
     capped = "true" if image.capped else "false"
     mpp = "" if image.mpp is None else f"{image.mpp:.6g}"

@@ -96,14 +96,15 @@ class PredictionRun:
         """Collect what writers need of an image; log a limit that was reached before the network gets the next one."""
         if prediction.capped:
             say(f"{source.name}: {capped_sentence(len(prediction), self.predictor.detections)}")
-        mpp = self.predictor.mpp_of(source.path)
+        # A file that states nothing was predicted at the scale of the training, as if it had its micrometers per pixel.
+        mpp = self.predictor.mpp_of(source.path) or read_mpp(source.path) or self.predictor.preprocessing.mpp
         return PredictedImage(
             source=source,
             pixels=pixels,
             prediction=prediction,
             threshold=self.summary.count_threshold,
             class_names=self.predictor.metadata.class_names,
-            mpp=read_mpp(source.path) if mpp is None else mpp,
+            mpp=mpp,
             checkpoint=self.checkpoint,
             capped=prediction.capped,
         )
@@ -123,7 +124,7 @@ class PredictionRun:
         height, width = image.prediction.size
         nuclei, results = int(image.counted.sum()), int((area(image.rles) > 0).sum())
         numbers = {"height": height, "width": width, "nuclei": nuclei, "results": results, "capped": image.capped}
-        self.journal.append(source.name, **numbers, records=records)
+        self.journal.append(source.name, **numbers, mpp=image.mpp, records=records)
         return source, None
 
     def assemble(self, images: Sequence[InputImage]) -> None:
@@ -137,7 +138,8 @@ class PredictionRun:
                 finished = self.journal.read(image.name)
                 height, width, nuclei = finished["height"], finished["width"], finished["nuclei"]
                 add_entries([image.entry(height, width)])
-                add_count(Count(image.name, image.image_id, nuclei, summary.count_threshold, finished["capped"]))
+                found = (nuclei, summary.count_threshold, finished["capped"])
+                add_count(Count(image.name, image.image_id, *found, (height, width), finished["mpp"]))
                 for name, add_image in add.items():
                     add_image(FinishedImage(image, height, width, finished["records"][name]))
                 summary.done += 1

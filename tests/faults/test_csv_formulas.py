@@ -35,7 +35,7 @@ def cells(path: Path) -> list[str]:
 @pytest.mark.parametrize("name", FORMULAS)
 def test_counts(tmp_path: Path, name: str) -> None:
     with open_counts(tmp_path / "counts.csv") as add:
-        add(Count(name, 1, 2, 0.5, capped=False))
+        add(Count(name, 1, 2, 0.5, capped=False, size=(9, 9)))
     assert "'" + name in cells(tmp_path / "counts.csv")
     assert name not in cells(tmp_path / "counts.csv")
 

@@ -7,10 +7,11 @@ from nucleiseg.writers.counts import Count, capped_sentence, open_counts
 
 def test_file_has_a_line_an_image(tmp_path: Path) -> None:
     with open_counts(tmp_path / "counts.csv") as add:
-        add(Count("a", 1, 12, 0.5, False))
-        add(Count('b, "c"', "two", 500, 0.123456789, True))
+        add(Count("a", 1, 12, 0.5, False, (1000, 2000), 0.5))
+        add(Count('b, "c"', "two", 500, 0.123456789, True, (9, 9)))
     assert (tmp_path / "counts.csv").read_text() == (
-        'image,image_id,count,threshold,capped\na,1,12,0.5,false\n"b, ""c""",two,500,0.123457,true\n'
+        "image,image_id,count,threshold,capped,um_per_px,nuclei_per_mm2\n"
+        'a,1,12,0.5,false,0.5,24.0\n"b, ""c""",two,500,0.123457,true,,\n'
     )
 
 

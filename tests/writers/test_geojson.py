@@ -52,6 +52,14 @@ def test_a_feature(tmp_path: Path) -> None:
     assert first["properties"]["objectType"] == "detection"
 
 
+def test_the_density_stands_beside_the_features(tmp_path: Path) -> None:
+    """7 x 7 nuclei in an image of 9 x 9 pixels of 0.5 um: 2 in 20.25 um^2."""
+    GeoJSONWriter().write_image(tmp_path / "a.geojson", predicted_image([ring(), ring()], mpp=0.5))
+    document = json.loads((tmp_path / "a.geojson").read_text())
+    assert document["properties"] == {"nuclei": 2, "nuclei_per_mm2": round(2e6 / 20.25, 4), "um_per_px": 0.5}
+    assert len(read_qupath(tmp_path / "a.geojson")) == 2
+
+
 def test_ids_are_the_same_in_every_run_and_differ_within_one(tmp_path: Path) -> None:
     twins = [ring(), ring(), np.eye(SIDE, dtype=bool)]
     image, again = predicted_image(twins), predicted_image(twins)

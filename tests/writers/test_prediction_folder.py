@@ -31,7 +31,7 @@ class FixedPredictor:
         self.score_threshold = least
         self.metadata = Metadata(model={}, score_threshold=score_threshold)
 
-    preprocessing = Preprocessing()
+    preprocessing = Preprocessing(mpp=0.5)
 
     def mpp_of(self, path: Path) -> float | None:
         return None
@@ -88,9 +88,9 @@ def test_every_file_is_written_for_the_good_images(
     with (output / "counts.csv").open() as handle:
         rows = list(csv.reader(handle))
     assert rows == [
-        ["image", "image_id", "count", "threshold", "capped"],
-        ["b", "4", "1", "0.45", "false"],
-        ["a", "2", "1", "0.45", "false"],
+        ["image", "image_id", "count", "threshold", "capped", "um_per_px", "nuclei_per_mm2"],
+        ["b", "4", "1", "0.45", "false", "0.5", "6666.6667"],
+        ["a", "2", "1", "0.45", "false", "0.5", "6666.6667"],
     ]
     assert json.loads((output / "images.json").read_text()) == [
         {"file_name": "b.png", "height": 20, "width": 30, "id": 4},
