@@ -82,13 +82,16 @@ def predict_to_folder(
             run = PredictionRun(predictor, writers, paths, new, journal, summary, str(wanted.get("checkpoint", "")))
             # an image with a missing file is predicted again
             for name, files in run.paths.items():
-                if not all((run.folder / path).is_file() for path in files.values()):
+                if not all((run.folder / path).exists() for path in files.values()):
                     run.journal.discard(name)
             if resume and len(run.journal):
                 say(f"Resuming: {len(run.journal)} of {counted(len(images), 'image')} are finished.")
             run.predict([image for image in images if image.name not in run.journal])
             run.assemble(images)
-            written = [path for name in paths if name in journal for path in paths[name].values()]
+            finished = [path for name in paths if name in journal for path in paths[name].values()]
+            # of a store, which is a folder, the files inside: they are replaced and removed one by one
+            stores = {path: [file for file in (new / path).rglob("*") if file.is_file()] for path in finished}
+            written = [file.relative_to(new).as_posix() for path in finished for file in stores[path] or [new / path]]
         if origin is not None and (new / "answer.json").is_file():
             write_origin(new, origin(summary, new / "answer.json"))
         result_set.publish(folder, wanted, written, asdict(summary))

@@ -24,12 +24,14 @@ class Format:
         files: names of the files of all images.
         folder: folder of the files that each image has one of; None if it has none.
         suffix: end of their names, after the image's name.
+        is_store: whether each of them is a folder of files.
     """
 
     writer: str
     files: tuple[str, ...] = ()
     folder: str | None = None
     suffix: str = ""
+    is_store: bool = False
 
 
 FORMATS: Mapping[str, Format] = {
@@ -40,6 +42,7 @@ FORMATS: Mapping[str, Format] = {
     "labels": Format("nucleiseg.writers.label_images:LabelImageWriter", folder="labels", suffix="_labels.tif"),
     "vrdl2025": Format("nucleiseg.writers.submission:Vrdl2025Writer", files=("test-results.json", "test-results.zip")),
     "csv": Format("nucleiseg.writers.nucleus_tables:TableWriter", ("images.csv",), folder="nuclei", suffix=".csv"),
+    "zarr": Format("nucleiseg.writers.ome_zarr_labels:ZarrWriter", folder="zarr", suffix=".zarr", is_store=True),
 }
 
 DEFAULT_FORMATS = ("coco", "overlays")
@@ -60,7 +63,7 @@ def make_writers(names: Sequence[str]) -> "dict[str, Writer]":
     """Make the writer of each format, by the format's name.
 
     Raises:
-        InputError: for a format that does not exist.
+        InputError: for a format that does not exist, or whose package is not installed.
     """
     check_formats(names)
     writers = {}

@@ -107,8 +107,8 @@ def begin(folder: Path, request: Request, resume: bool) -> Path:
                 f"resume=true cannot continue the unfinished prediction in {folder}, which is another one: "
                 f"{'; '.join(problems)}. Give the same keys and images, or leave out resume=true to start over."
             )
-        for temporary in (staging / NEW).rglob(".*"):
-            temporary.unlink()
+        for temporary in list((staging / NEW).rglob(".*.part*")):
+            shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink()
         return staging
     if resume:
         say(f"There is no unfinished prediction in {folder}: all images are predicted.")
@@ -223,8 +223,10 @@ def _own_files(names: object) -> list[str]:
 
 
 def _is_image_file(name: str) -> bool:
-    """Return whether a path is one of a file that some format writes for an image."""
+    """Return whether a path is one of a file that some format writes for an image, or of one inside its store."""
     return ".." not in PurePosixPath(name).parts and any(
-        item.folder is not None and name.startswith(f"{item.folder}/") and name.endswith(item.suffix)
+        item.folder is not None
+        and name.startswith(f"{item.folder}/")
+        and (f"{item.suffix}/" in name if item.is_store else name.endswith(item.suffix))
         for item in FORMATS.values()
     )
