@@ -19,7 +19,19 @@ from nucleiseg.progress import say
 
 PATHS = (
     *("data.root", "data.cache_dir", "model.weights", "sweep.dir", "hydra.run.dir", "hydra.sweep.dir"),
-    *("checkpoint", "input", "output", "ids", "predictions", "truth", "runs", "submitted", "cache_dir", "export"),
+    *(
+        "checkpoint",
+        "input",
+        "output",
+        "ids",
+        "predictions",
+        "truth",
+        "runs",
+        "submitted",
+        "edited",
+        "cache_dir",
+        "export",
+    ),
 )
 """Keys of all commands whose values are paths, or lists of paths."""
 

@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 
 from nucleiseg.cli.convert import ConvertKeys
+from nucleiseg.cli.corrections import CorrectionsKeys
 from nucleiseg.cli.evaluate import EvaluateKeys
 from nucleiseg.cli.predict import PredictKeys
 from nucleiseg.cli.preview import PreviewKeys
@@ -37,6 +38,7 @@ MANDATORY = {
     "evaluate": ["predictions=p", "truth=t"],
     "leaderboard": ["runs=r"],
     "convert": ["data.root=d", "output=o"],
+    "corrections": ["predictions=p", "edited=e", "input=i"],
 }
 
 
@@ -111,6 +113,7 @@ def test_defaults_of_a_group_are_those_of_its_card(
         ("predict", PredictKeys, {"checkpoint": "c", "input": "i"}),
         ("evaluate", EvaluateKeys, {"predictions": "p", "truth": "t"}),
         ("convert", ConvertKeys, {"output": "o"}),
+        ("corrections", CorrectionsKeys, {"predictions": "p", "edited": "e", "input": "i"}),
         ("preview", PreviewKeys, {}),
         ("zoo", ZooKeys, {}),
     ],

@@ -8,6 +8,7 @@ pixels of the image at full resolution.
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,6 +22,7 @@ from nucleiseg.data.readers.polygons import union
 from nucleiseg.data.readers.recognition import Evidence, Tree, images_and
 from nucleiseg.errors import InputError, short
 from nucleiseg.foreign_files import read_json
+from nucleiseg.rle import Crop
 from nucleiseg.settings import settings
 
 GEOMETRIES = ("Polygon", "MultiPolygon", "Point", "MultiPoint", "LineString", "MultiLineString", "GeometryCollection")
@@ -133,3 +135,44 @@ def _class_name(feature: dict[str, Any]) -> str:
         names = value.get("names")
         value = value.get("name") or (": ".join(map(str, names)) if isinstance(names, list) else None)
     return value if isinstance(value, str) else ""
+
+
+@dataclass(frozen=True)
+class QuPathObject:
+    """An object of a GeoJSON file with an area in its image.
+
+    Attributes:
+        id: its id; empty where the file has none.
+        name: the name of its class; empty where it has none.
+        crop: its pixels.
+    """
+
+    id: str
+    name: str
+    crop: Crop
+
+
+def read_objects(path: Path, shape: tuple[int, int]) -> list[QuPathObject]:
+    """Read the objects of a file with their ids: detections, cells and annotations alike.
+
+    Points, lines, objects without a pixel, and those of a class that begins with `Ignore` are left out.
+
+    Args:
+        path: the GeoJSON file.
+        shape: (H, W) of the image.
+
+    Raises:
+        InputError: if the file is not GeoJSON, or a geometry is not one.
+    """
+    document = read_json(path)
+    if not is_geojson(document):
+        raise InputError(f"{path} is not GeoJSON: it accepts a FeatureCollection, as QuPath exports objects.")
+    objects = []
+    for number, feature in enumerate(_features(document), 1):
+        name, where = _class_name(feature), f"{path}: feature {number}"
+        polygons = _polygons(feature.get("nucleusGeometry") or feature.get("geometry"), where)
+        filled = [fill_outline(rings, shape, Counter(), where) for rings in polygons or []]
+        parts = [crop for crop in filled if crop is not None]
+        if parts and not name.lower().startswith("ignore"):
+            objects.append(QuPathObject(str(feature.get("id") or ""), name, union(parts)))
+    return objects

@@ -1,0 +1,91 @@
+"""The command `corrections`: count and draw what was edited in QuPath after a prediction."""
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from nucleiseg.cli.paths import require_writable_folder
+from nucleiseg.data.readers.geojson import read_objects
+from nucleiseg.data.readers.rgb import decode_image
+from nucleiseg.errors import InputError, some
+from nucleiseg.evaluation.corrections import OUTCOMES, count_corrections, find_corrections
+from nucleiseg.inference.images import find_images
+from nucleiseg.progress import counted, say, track
+from nucleiseg.report.corrections_page import CorrectedImage, write_corrections
+from nucleiseg.settings import PathText, Settings, settings
+from nucleiseg.writers.file_names import safe_paths
+
+SUFFIX = ".geojson"
+
+
+@settings
+class CorrectionsKeys(Settings):
+    """The keys of `conf/corrections.yaml`, which explains them."""
+
+    predictions: PathText
+    edited: PathText
+    input: PathText
+    output: PathText = "corrections"
+
+
+def corrections(**keys: Any) -> int:  # noqa: ANN401
+    """Compare edited GeoJSON files with predicted ones, and print how many nuclei were corrected.
+
+    Args:
+        **keys: those of `CorrectionsKeys`, as YAML gives them.
+
+    Returns:
+        The number of images whose files could not be read.
+
+    Raises:
+        InputError: if a key cannot be used, or no image has a file of both.
+    """
+    wanted = CorrectionsKeys.from_dict(keys, "")
+    folder = Path(wanted.output)
+    require_writable_folder(folder)
+    images = find_images(Path(wanted.input), None)
+    for key, given in (("predictions", wanted.predictions), ("edited", wanted.edited)):
+        if Path(given).is_file() and len(images) > 1:
+            found = counted(len(images), "image")
+            raise InputError(f"{key}={given} is one file, but input has {found}: give a folder, or one image as input.")
+    paths = dict(zip((image.name for image in images), safe_paths([i.name for i in images], SUFFIX), strict=True))
+    predicted, edited = _geojson_folder(Path(wanted.predictions)), _geojson_folder(Path(wanted.edited))
+    pairs = {image: (_file(predicted, paths[image.name]), _file(edited, paths[image.name])) for image in images}
+    reviewed = {image: files for image, files in pairs.items() if all(file.is_file() for file in files)}
+    if not reviewed:
+        first = pairs[images[0]]
+        raise InputError(f"No image of {wanted.input} has both GeoJSON files: {first[0]} and {first[1]} are expected.")
+    failed: dict[str, list[str]] = {}
+    totals = count_corrections([])
+
+    def corrected() -> Iterator[CorrectedImage]:
+        for image, (before, after) in track(reviewed.items(), "Images", total=len(reviewed)):
+            try:
+                pixels = decode_image(image.path)
+                shape = (pixels.shape[0], pixels.shape[1])
+                found = find_corrections(read_objects(before, shape), read_objects(after, shape), shape)
+            except InputError as error:
+                failed[image.name] = error.problems
+                continue
+            totals.update(count_corrections(found))
+            yield CorrectedImage(image.name, shape, found, pixels)
+
+    written = write_corrections(folder, corrected())
+    numbers = ", ".join(f"{totals[outcome]:,} {outcome}" for outcome in OUTCOMES)
+    say(f"{counted(len(reviewed) - len(failed), 'image')}: {numbers}. See {written[1]}.")
+    if skipped := [image.name for image in images if image not in reviewed]:
+        say(f"Left out {counted(len(skipped), 'image')} without both files: {some(skipped)}.")
+    for problems in failed.values():
+        for problem in problems:
+            say(problem)
+    return len(failed)
+
+
+def _geojson_folder(path: Path) -> Path:
+    """Return a prediction's folder of GeoJSON files where a path is that prediction, else the path."""
+    return path / "geojson" if (path / "geojson").is_dir() else path
+
+
+def _file(place: Path, name: PurePosixPath) -> Path:
+    """Return the file of an image in a folder; a path that is a file is that of the only image."""
+    return place if place.is_file() else place / name
