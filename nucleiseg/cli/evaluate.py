@@ -17,12 +17,12 @@ from nucleiseg.evaluation.truth import Truth, read_folder
 from nucleiseg.files import cache_folder, require_regular_file, write_json
 from nucleiseg.inference.count_threshold import COUNT_THRESHOLD
 from nucleiseg.inference.image_ids import read_ids
-from nucleiseg.inference.settings import PredictionSettings
+from nucleiseg.inference.settings import PredictionSettings, TileSide
 from nucleiseg.inference.tta import TTA
 from nucleiseg.leaderboard.checkpoint_scoring import predict_data
 from nucleiseg.models.precision import Precision
 from nucleiseg.progress import counted, say
-from nucleiseg.settings import AsText, PathText, Problems, Settings, Share, settings
+from nucleiseg.settings import AsText, PathText, Problems, Settings, Share, settings, shown
 from nucleiseg.writers.result_set import require_whole
 
 LINES = (
@@ -52,6 +52,7 @@ class EvaluateKeys(Settings):
     count_threshold: Share | None = None
     precision: Annotated[Precision, AsText] = "32"
     tta: TTA = "none"
+    tile: TileSide = "auto"
     cache_dir: PathText | None = None
 
     def contradictions(self, at: str) -> Iterator[str]:
@@ -70,6 +71,11 @@ class EvaluateKeys(Settings):
             )
         elif self.checkpoint is None and self.tta != "none":
             yield f"{at}tta is {self.tta}; it accepts none for results that exist already: give it to predict.py."
+        elif self.checkpoint is None and self.tile != "auto":
+            yield (
+                f"{at}tile is {shown(self.tile)}; it accepts auto for results that exist already: give it to "
+                "predict.py."
+            )
 
 
 def check(config: Mapping[str, Any]) -> EvaluateKeys:
@@ -120,7 +126,7 @@ def evaluate(**keys: Any) -> int:  # noqa: ANN401
 def _material(wanted: EvaluateKeys) -> tuple[Truth, Results, float]:
     """Return the truth, the results, and the score threshold of counts and label maps."""
     if wanted.checkpoint is not None and wanted.data is not None:
-        prediction = PredictionSettings(precision=wanted.precision, tta=wanted.tta)
+        prediction = PredictionSettings(precision=wanted.precision, tta=wanted.tta, tile=wanted.tile)
         return predict_data(wanted.checkpoint, wanted.data, wanted.count_threshold, prediction)
     assert wanted.predictions is not None
     assert wanted.truth is not None

@@ -18,7 +18,7 @@ from nucleiseg.cli.paths import require_writable_folder, with_paths
 from nucleiseg.cli.refit import refit
 from nucleiseg.errors import InputError
 from nucleiseg.files import cache_folder
-from nucleiseg.inference.settings import PredictionSettings
+from nucleiseg.inference.settings import PredictionSettings, TileSide
 from nucleiseg.inference.tta import TTA
 from nucleiseg.invocation import invocation
 from nucleiseg.leaderboard.averages import average_best
@@ -66,6 +66,7 @@ class LeaderboardSettings(Settings):
     device: str = "auto"
     precision: Annotated[Precision, AsText] = "32"
     tta: TTA = "none"
+    tile: TileSide = "auto"
 
     def contradictions(self, at: str) -> Iterable[str]:
         """Refuse a score or note without the file that it belongs to."""
@@ -156,7 +157,7 @@ def leaderboard(**keys: Any) -> int:  # noqa: ANN401
     from nucleiseg.report.leaderboard_files import write_files
 
     of_checkpoints = scored_caveats(scored, find_metric(settings.rank_by))
-    of_runs = run_caveats(runs, settings.images, settings.precision, settings.tta)
+    of_runs = run_caveats(runs, settings.images, settings.precision, settings.tta, settings.tile)
     board = replace(board, notes=(*board.notes, *of_checkpoints, *best_caveats(board, best.candidate), *of_runs))
     written = replace(board, notes=(*board.notes, *failures))
     banner = synthetic_note(runs, settings.images)
@@ -186,7 +187,9 @@ def _evaluate_and_rank(
     settings: LeaderboardSettings, runs: Sequence[Run], output: Path, cache: EvaluationCache, fail: Fail
 ) -> tuple[Leaderboard, list[Scored]]:
     """Evaluate what is not in the cache and rank it, with averages of weights if they are asked for."""
-    prediction = PredictionSettings(device=settings.device, precision=settings.precision, tta=settings.tta)
+    prediction = PredictionSettings(
+        device=settings.device, precision=settings.precision, tta=settings.tta, tile=settings.tile
+    )
     scored = evaluate_jobs(list_jobs(runs, settings.images, prediction, cache, fail), prediction, cache, fail)
     if not scored:
         return Leaderboard((), ()), []

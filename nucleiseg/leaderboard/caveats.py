@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from nucleiseg.data.readers import READERS
 from nucleiseg.errors import some
+from nucleiseg.inference.settings import TileSide
 from nucleiseg.inference.tta import TTA
 from nucleiseg.leaderboard.candidates import Kind, Scored
 from nucleiseg.leaderboard.entries import Entry
@@ -13,6 +14,7 @@ from nucleiseg.leaderboard.metrics import MetricSpec
 from nucleiseg.models.precision import Precision
 from nucleiseg.progress import counted
 from nucleiseg.runs import Run
+from nucleiseg.setting_sentences import shown
 
 FEW_IMAGES = 10
 """Below this number of images an interval depends strongly on which images they are."""
@@ -177,7 +179,11 @@ def scored_caveats(scored: Sequence[Scored], metric: MetricSpec) -> list[str]:
 
 
 def run_caveats(
-    runs: Sequence[Run], data: Mapping[str, Any] | None, precision: Precision, tta: TTA = "none"
+    runs: Sequence[Run],
+    data: Mapping[str, Any] | None,
+    precision: Precision,
+    tta: TTA = "none",
+    tile: TileSide = "auto",
 ) -> list[str]:
     """Name runs that are not finished, synthetic images and rounded predictions.
 
@@ -186,6 +192,7 @@ def run_caveats(
         data: the keys of the `data` group that all runs are scored on; None: each on its own.
         precision: of all predictions.
         tta: test-time augmentation of all predictions.
+        tile: side of the tiles of all predictions.
     """
     caveats = []
     for run in runs:
@@ -202,6 +209,8 @@ def run_caveats(
         )
     if tta != "none":
         caveats.append(f"All checkpoints predicted with tta={tta}: compare with scores of the same views.")
+    if tile != "auto":
+        caveats.append(f"All checkpoints predicted with tile={shown(tile)}: compare with scores of the same tiles.")
     if synthetic := synthetic_note(runs, data):
         caveats.append(synthetic)
     return caveats

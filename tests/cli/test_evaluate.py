@@ -156,6 +156,7 @@ def test_the_reference_card_has_the_keys_of_the_door() -> None:
         ("precision", "float16", "precision is 'float16'; it accepts one of 32, tf32"),
         ("precision", "bf16-mixed", "precision is bf16-mixed; it accepts 32 for results that exist already"),
         ("tta", "flips", "tta is flips; it accepts none for results that exist already"),
+        ("tile", None, "tile is null; it accepts auto for results that exist already"),
         ("treshold", 0.5, "treshold is not a key; did you mean count_threshold"),
     ],
 )

@@ -83,3 +83,9 @@ def test_without_an_interval_nothing_is_concluded(unknown: list[int], which: str
 def test_test_time_augmentation_is_a_caveat() -> None:
     [caveat] = run_caveats([], None, "32", "flips")
     assert caveat == "All checkpoints predicted with tta=flips: compare with scores of the same views."
+
+
+def test_tiles_are_a_caveat() -> None:
+    [caveat] = run_caveats([], None, "32", tile=512)
+    assert caveat == "All checkpoints predicted with tile=512: compare with scores of the same tiles."
+    assert run_caveats([], None, "32", tile="auto") == []

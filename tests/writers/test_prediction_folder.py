@@ -47,6 +47,7 @@ class FixedPredictor:
             labels=torch.ones(3, dtype=torch.int64),
             masks=torch.tensor([1.0, 1.0, 0.0])[:, None, None].expand(3, 14, 14),
             size=image.pixels.shape[:2],
+            capped=self.detections <= 3,
         )
 
 
