@@ -131,11 +131,16 @@ class _Explanation:
         if override.is_delete():
             return None  # the settings report it as missing
         if override.package is not None or override.is_add() or override.is_force_add():
-            value = override.get_value_element_as_str()
-            return f"{typed} has a prefix or a package, which a group has not: write {group}={value}."
+            given = override.get_value_element_as_str()
+            return f"{typed} has a prefix or a package, which a group has not: write {group}={given}."
         if override.is_sweep_override() and not self.is_sweep:
             return f"{typed} gives several values: add -m to do each of them, or give one; {accepted}."
-        for choice in _choices_of(override):
+        value = override.value()
+        chosen = [str(item) for item in (value if isinstance(value, list) else [value])]
+        if override.is_sweep_override():  # the values of `glob(...)` and ranges are not names of files
+            listed = override.sweep_string_iterator() if override.is_discrete_sweep() else ()
+            chosen = [str(item).strip("'\"") for item in listed]
+        for choice in chosen:
             if choice in ("null", "None"):
                 optional = ", or leave it out" if self.choices[group] is None else ""
                 return f"{group} is null; {accepted}{optional}."
@@ -169,13 +174,3 @@ class _Explanation:
 
     def _top_level(self) -> list[str]:
         return sorted({*map(str, self.base), *self.choices} - {"hydra"} - {key for key in self.choices if "/" in key})
-
-
-def _choices_of(override: Override) -> list[str]:
-    """Return the files that a choice of a group names."""
-    if override.is_sweep_override():
-        if not override.is_discrete_sweep():
-            return []
-        return [str(value).strip("'\"") for value in override.sweep_string_iterator()]
-    value = override.value()
-    return [str(item) for item in (value if isinstance(value, list) else [value])]

@@ -71,7 +71,7 @@ def _train(config: dict[str, Any], run_dir: Path, *, resume: bool, hydra_files: 
     point = run.starting_point(run_dir, settings.trainer, resume)
     say(f"The run's folder: {run_dir}")
     check_extra(settings.recipe.extra, trusted=config.get("trust") or (), from_file=resume, key="aug.extra")
-    _fix_what_a_resume_must_find(config)
+    _pin_root_and_schedule(config)
     if is_first and not resume:
         for name, text in hydra_files.items():
             write_text(run_dir / HYDRA_FOLDER / name, text)
@@ -92,7 +92,7 @@ def _train(config: dict[str, Any], run_dir: Path, *, resume: bool, hydra_files: 
         _write_config(run_dir, config)
         if not (resume and (run_dir / SPLITS).exists()):
             write_json(run_dir / SPLITS, {**datamodule.split.to_dict(), "fingerprint": datamodule.fingerprint})
-        _say_what_follows(settings, datamodule, network, run_dir)
+        _log_plan(settings, datamodule, network, run_dir)
     run.train(
         network,
         _metadata(datamodule, network, weights),
@@ -113,8 +113,8 @@ def _train(config: dict[str, Any], run_dir: Path, *, resume: bool, hydra_files: 
     say(f"Done: {invocation('predict')} {checkpoint} input=FILE_OR_FOLDER")
 
 
-def _fix_what_a_resume_must_find(config: dict[str, Any]) -> None:
-    """Write out what depends on the working directory, or on a length that a resume may change."""
+def _pin_root_and_schedule(config: dict[str, Any]) -> None:
+    """Write out what depends on the working directory or on the number of steps: a resume may change both."""
     if root := config["data"].get("root"):
         config["data"]["root"] = str(Path(str(root)).expanduser().resolve())
     schedule = config["optim"].get("schedule") or {}
@@ -126,7 +126,7 @@ def _write_config(run_dir: Path, config: dict[str, Any]) -> None:
     write_text(run_dir / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config)))
 
 
-def _say_what_follows(settings: RunSettings, datamodule: NucleiDataModule, network: MaskRCNN, run_dir: Path) -> None:
+def _log_plan(settings: RunSettings, datamodule: NucleiDataModule, network: MaskRCNN, run_dir: Path) -> None:
     names = set(datamodule.split.train)
     training = [summary for summary in datamodule.summaries if summary.name in names]
     checkpoints = CheckpointPlan(settings.trainer.max_steps, settings.checkpoint.every, keep=settings.checkpoint.keep)

@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from nucleiseg.errors import InputError
+from nucleiseg.errors import InputError, raise_problems
 from nucleiseg.files import write_text
 from nucleiseg.invocation import invocation
 from nucleiseg.models import checkpoint
@@ -90,8 +90,13 @@ def fetch_ahead(names: Sequence[str]) -> int:
     Raises:
         InputError: for unknown names, before anything is downloaded.
     """
-    if unknown := [name for name in names if name not in ZOO]:
-        raise InputError([_not_in_zoo(name) for name in unknown])
+    problems = []
+    for name in names:
+        if name not in ZOO:
+            close = close_names(name)
+            meant = f"Did you mean {' or '.join(close)}? " if close else ""
+            problems.append(f"fetch={name} is not in the zoo. {meant}{invocation('zoo')} lists all names.")
+    raise_problems(problems)
     failed = 0
     for name in names:
         try:
@@ -100,12 +105,6 @@ def fetch_ahead(names: Sequence[str]) -> int:
             say(str(error))
             failed += 1
     return failed
-
-
-def _not_in_zoo(name: str) -> str:
-    close = close_names(name)
-    meant = f"Did you mean {' or '.join(close)}? " if close else ""
-    return f"fetch={name} is not in the zoo. {meant}{invocation('zoo')} lists all names."
 
 
 def export_checkpoint(path: Path, output: Path) -> None:

@@ -86,7 +86,12 @@ def split(
         chosen, method = _fold(numbers, total, sizes, settings)
     else:
         chosen, method = _hold_out(numbers, total, sizes, settings)
-    return _describe(ordered, sizes, chosen, f"{method}, {_grouping(settings.group, total, len(names))}")
+    grouping = "each image a group of its own"
+    if total < len(names):
+        kinds = {"auto": "TCGA source site and equal pixels", "tcga_site": "TCGA source site"}
+        kind = kinds.get(settings.group, f"'{settings.group}'")
+        grouping = f"{total} groups by {kind} kept whole"
+    return _describe(ordered, sizes, chosen, f"{method}, {grouping}")
 
 
 def group_of(group: str) -> Callable[[str], str | None]:
@@ -207,14 +212,6 @@ def _features(numbers: np.ndarray, total: int, counts: np.ndarray) -> np.ndarray
     ]
     features = np.stack(columns, axis=1)
     return features / np.maximum(features.sum(axis=0), 1)
-
-
-def _grouping(group: str, groups: int, images: int) -> str:
-    if groups == images:
-        return "each image a group of its own"
-    kinds = {"auto": "TCGA source site and equal pixels", "tcga_site": "TCGA source site"}
-    kind = kinds.get(group, f"'{group}'")
-    return f"{groups} groups by {kind} kept whole"
 
 
 def _describe(names: Sequence[str], counts: np.ndarray, chosen: np.ndarray, method: str) -> Split:

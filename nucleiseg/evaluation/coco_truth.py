@@ -93,17 +93,13 @@ def _images(entries: Sequence[Any], where: str) -> dict[ImageId, ImageTruth]:
                 files[number] = name if isinstance(name, str) and path_parts(name) else str(number)
                 images[number] = ImageTruth(name="", image_id=number, height=height, width=width, masks=[], labels=[])
     raise_problems(problems)
-    return {number: replace(images[number], name=name) for number, name in _image_names(files).items()}
-
-
-def _image_names(files: Mapping[ImageId, str]) -> dict[ImageId, str]:
-    """Name images by their files without folders and suffix; those of one name keep their folders or suffixes."""
+    # the file without folders and suffix names an image; files that would share a name keep folders or suffixes
     paths = {number: PurePosixPath("/".join(path_parts(file))) for number, file in files.items()}
     distinct = set(paths.values())  # two entries of one file share a name
     counts = Counter(path.stem for path in distinct)
     repeated = sorted(path for path in distinct if counts[path.stem] > 1)
     long_names = dict(zip(repeated, image_names(repeated), strict=True))
-    return {number: long_names.get(path, path.stem) for number, path in paths.items()}
+    return {number: replace(images[number], name=long_names.get(path, path.stem)) for number, path in paths.items()}
 
 
 def _annotations(

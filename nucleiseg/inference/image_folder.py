@@ -76,7 +76,8 @@ def list_images(root: Path) -> FolderListing:
         ]
         is_output = not {"answer.json", "counts.csv"}.isdisjoint(entries.files)
         for name in entries.folders:
-            passed_over = _holds_annotations(name) or (is_output and name == "overlays")
+            words = re.split(r"[^a-z]+", name.lower().replace("ground_truth", "groundtruth"))
+            passed_over = not ANNOTATION_WORDS.isdisjoint(words) or (is_output and name == "overlays")
             (listing.folders if passed_over else waiting).append(folder / name)
     for paths in (listing.images, listing.folders, listing.others):
         paths.sort(key=lambda path: [natural_key(part) for part in path.parts])
@@ -110,7 +111,3 @@ def _short_name(file: PurePath) -> str:
         if folders and folders[-1] == file.stem:
             folders.pop()
     return "/".join([*folders, file.stem])
-
-
-def _holds_annotations(name: str) -> bool:
-    return not ANNOTATION_WORDS.isdisjoint(re.split(r"[^a-z]+", name.lower().replace("ground_truth", "groundtruth")))

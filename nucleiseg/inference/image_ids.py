@@ -86,7 +86,10 @@ def _check_entry(entry: Any, where: str, problems: list[str]) -> ImageEntry:  # 
     name = entry.get("file_name")
     if not isinstance(name, str) or not path_parts(name):
         problems.append(f'{where} has no "file_name": {entry!r}.')
-    numbers = {key: _whole(entry[key]) for key in ("id", "height", "width") if key in entry}
+    numbers = {key: entry[key] for key in ("id", "height", "width") if key in entry}
+    for key, value in numbers.items():
+        if isinstance(value, float) and value.is_integer():  # 3.0 stands for 3
+            numbers[key] = int(value)
     image_id = numbers.get("id")
     if not (type(image_id) is int or (isinstance(image_id, str) and image_id.strip())):
         problems.append(f'{where} ({name}): "id" is {image_id!r}; it accepts a whole number or a text.')
@@ -95,8 +98,3 @@ def _check_entry(entry: Any, where: str, problems: list[str]) -> ImageEntry:  # 
         if value is not None and (type(value) is not int or value < 1):
             problems.append(f'{where} ({name}): "{key}" is {value!r}; it accepts a whole number of at least 1.')
     return {**entry, **numbers}  # type: ignore[typeddict-item]
-
-
-def _whole(value: object) -> object:
-    """Return the integer that a float stands for, anything else unchanged."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value

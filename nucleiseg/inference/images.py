@@ -211,7 +211,11 @@ def _with_ids(entries: Sequence[ImageEntry], files: list[Path], source: Path) ->
     by_name = defaultdict(list)
     for file in files:
         by_name[file.name].append(file)
-    matches = [_match(entry, by_path, by_name) for entry in entries]
+    matches: list[list[Path]] = []
+    for entry in entries:
+        parts = path_parts(entry["file_name"])
+        exact = by_path.get(entry["file_name"]) or by_path.get("/".join(parts))
+        matches.append([exact] if exact else by_name.get(parts[-1], []))
     if not any(matches):
         raise InputError(
             f"No image of {source} is listed in the file of image ids; "
@@ -233,13 +237,6 @@ def _with_ids(entries: Sequence[ImageEntry], files: list[Path], source: Path) ->
         else:
             found.append((match[0], None))
     return _listed([entry for entry, _ in chosen], found)
-
-
-def _match(entry: ImageEntry, by_path: dict[str, Path], by_name: dict[str, list[Path]]) -> list[Path]:
-    """Return the files that an entry may stand for."""
-    parts = path_parts(entry["file_name"])
-    exact = by_path.get(entry["file_name"]) or by_path.get("/".join(parts))
-    return [exact] if exact else by_name.get(parts[-1], [])
 
 
 def _missing(entry: ImageEntry, places: Sequence[Path]) -> str:

@@ -69,7 +69,14 @@ class EvaluationCache:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._hashes = self._read_hashes()
+        try:
+            hashes = read_json(self.folder / HASHES)
+        except InputError:  # missing or damaged: files are hashed again
+            hashes = None
+        entries = hashes.items() if isinstance(hashes, dict) else ()
+        self._hashes: dict[str, list[Any]] = {
+            name: entry for name, entry in entries if isinstance(entry, list) and len(entry) == 3
+        }
         self._has_warned = False
 
     def key(self, checkpoint: str, image_set: str, settings: object) -> str:
@@ -136,14 +143,6 @@ class EvaluationCache:
 
     def _paths(self, key: str) -> tuple[Path, Path]:
         return self.folder / f"{key}.npz", self.folder / f"{key}.json"
-
-    def _read_hashes(self) -> dict[str, list[Any]]:
-        try:
-            hashes = read_json(self.folder / HASHES)
-        except InputError:
-            return {}
-        entries = hashes.items() if isinstance(hashes, dict) else ()
-        return {name: entry for name, entry in entries if isinstance(entry, list) and len(entry) == 3}
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -71,7 +71,11 @@ class Entry:
     def facts(self) -> dict[str, float | str | None]:
         """Average the numbers among the candidates' facts and join the distinct texts."""
         names = dict.fromkeys(name for candidate in self.candidates for name in candidate.facts)
-        facts = {name: _joined([candidate.facts.get(name) for candidate in self.candidates]) for name in names}
+        facts: dict[str, float | str | None] = {}
+        for name in names:
+            known = [value for candidate in self.candidates if (value := candidate.facts.get(name)) is not None]
+            numbers = [float(value) for value in known if isinstance(value, int | float)]
+            facts[name] = mean(numbers) if numbers else ", ".join(dict.fromkeys(map(str, known))) or None
         seconds = mean([candidate.record.seconds_per_image for candidate in self.candidates])
         return {**facts, "seconds_per_image": None if math.isnan(seconds) else seconds}
 
@@ -120,11 +124,3 @@ def mean(values: Iterable[float]) -> float:
 def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     keys = dict.fromkeys(key for row in rows for key in row)
     return {key: mean(row.get(key, math.nan) for row in rows) for key in keys}
-
-
-def _joined(values: Sequence[float | str | None]) -> float | str | None:
-    known = [value for value in values if value is not None]
-    numbers = [float(value) for value in known if isinstance(value, int | float)]
-    if numbers:
-        return mean(numbers)
-    return ", ".join(dict.fromkeys(map(str, known))) or None

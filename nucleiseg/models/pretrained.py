@@ -165,7 +165,12 @@ def _from_file(path: Path, config: ModelConfig) -> Initialization:
     known = {field.name: implied[field.name] for field in fields(PretrainedDefaults) if field.name in implied}
     expected = replace(expected_by(config.weights, config.backbone, config.backbone_source), **known)
     words = f"{path} (sha256 {digest(path)[:DIGITS]}...)"
-    load = _LOADERS[_kind(file)]
+    kind: zoo.Kind = "detectron2"
+    if any(name.startswith("backbone.body.") for name in file.arrays):
+        kind = "torchvision"
+    elif any(name.startswith(("layer1.", "features.")) for name in file.arrays):  # a classifier
+        kind = "torchvision_backbone"
+    load = _LOADERS[kind]
     return Initialization(
         resolved(config, expected), words, (f"Starting from {words}.",), lambda network: load(network, file)
     )
@@ -200,14 +205,6 @@ def _load_backbone(network: MaskRCNN, source: str, weights: dict[str, Tensor]) -
     named = {f"backbone.body.{name}": tensor for name, tensor in weights.items()}
     offers = {name: Offer(name, tuple(tensor.shape), tensor.detach) for name, tensor in named.items()}
     return place(network, Plan(WeightsFile(source, named), offers, backbone_notes(network), found="a model of timm"))
-
-
-def _kind(file: WeightsFile) -> zoo.Kind:
-    """Return the kind of a file of weights, from the names in it."""
-    if any(name.startswith("backbone.body.") for name in file.arrays):
-        return "torchvision"
-    is_classifier = any(name.startswith(("layer1.", "features.")) for name in file.arrays)
-    return "torchvision_backbone" if is_classifier else "detectron2"
 
 
 def _from_checkpoint(path: Path, config: ModelConfig) -> Initialization:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.models.resnet import Bottleneck
 
 from nucleiseg.models.roi_heads import Features, RoIHeads
@@ -21,7 +21,14 @@ class Res5RoIHeads(RoIHeads):
 
     def __init__(self, **parts: Any) -> None:  # noqa: ANN401
         super().__init__(**parts)
-        self.every = _take_stride(self.box_head[0])
+        # Every how many pooled bins res5 reads: the stride of its first 1x1 convolutions, which is taken out of them. A
+        # block that subsamples in its 3x3 reads all bins, as do those of a backbone other than a ResNet.
+        self.every = 1
+        block = self.box_head[0]
+        if isinstance(block, Bottleneck):
+            self.every = block.conv1.stride[0]
+            if self.every > 1 and block.downsample is not None:
+                block.conv1.stride = block.downsample[0].stride = (1, 1)
 
     def _box_features(self, features: Features, boxes: list[Tensor]) -> Tensor:
         return self.box_head(self.box_roi_pool(features, boxes, every=self.every))
@@ -31,16 +38,3 @@ class Res5RoIHeads(RoIHeads):
 
     def _training_mask_features(self, features: Features, box_features: Tensor, samples: list[RoISamples]) -> Tensor:
         return foreground_of(box_features, samples)
-
-
-def _take_stride(block: nn.Module) -> int:
-    """Remove the stride of a block whose first convolutions are 1x1, and return it.
-
-    A block that subsamples in its 3x3 reads all pixels: it is unchanged, and 1 is returned.
-    """
-    if not isinstance(block, Bottleneck):  # of a backbone other than a ResNet
-        return 1
-    stride = block.conv1.stride[0]
-    if stride > 1 and block.downsample is not None:
-        block.conv1.stride = block.downsample[0].stride = (1, 1)
-    return stride

@@ -181,7 +181,11 @@ class RoIHeads(TorchvisionRoIHeads):
         outputs = [self.box_predictor(self._box_features(features, [boxes])) for boxes in proposals.split(CHUNK)]
         class_logits, deltas = (torch.cat(parts) for parts in zip(*outputs, strict=True))
         boxes, scores, labels = self.select(class_logits, deltas, proposals, size)
-        masks = [self._masks(features, *chunk) for chunk in zip(boxes.split(CHUNK), labels.split(CHUNK), strict=True)]
+        masks = []
+        for chunk, of_chunk in zip(boxes.split(CHUNK), labels.split(CHUNK), strict=True):
+            mask_logits = self.mask_predictor(self._mask_features(features, [chunk]))
+            rows = torch.arange(len(chunk), device=labels.device)
+            masks.append(mask_logits[rows, self._columns(of_chunk)].float().sigmoid())  # (n, M, M), of its own class
         return Prediction(
             boxes=boxes,
             scores=scores,
@@ -222,12 +226,6 @@ class RoIHeads(TorchvisionRoIHeads):
         boxes, scores, labels = boxes[usable], scores[usable], labels[usable]
         kept = batched_nms(boxes, scores, labels, self.nms_thresh)[: self.detections_per_img]
         return boxes[kept], scores[kept], labels[kept]
-
-    def _masks(self, features: Features, boxes: Tensor, labels: Tensor) -> Tensor:
-        """Return (N, M, M) float32 probabilities of the given class in each box of one image."""
-        logits = self.mask_predictor(self._mask_features(features, [boxes]))
-        rows = torch.arange(len(labels), device=labels.device)
-        return logits[rows, self._columns(labels)].float().sigmoid()
 
     def _box_features(self, features: Features, boxes: list[Tensor]) -> Tensor:
         return self.box_head(self.box_roi_pool(features, boxes))

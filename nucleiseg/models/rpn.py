@@ -155,18 +155,15 @@ class ProposalNetwork(RegionProposalNetwork):
         if training and finites < finite.numel():
             raise FloatingPointError(
                 f"{finite.numel() - finites} of {finite.numel()} proposals are not finite: training has diverged. "
-                "Lower the learning rate or lengthen the warm-up (optim), and resume from the last good checkpoint."
+                "Lower the learning rate or lengthen the warm-up, and resume from the last good checkpoint."
             )
-        return [
-            self._suppress(*usable_of_image(boxes[i], logits[i], levels, usable[i], count), mode)
-            for i, count in enumerate(usables)
-        ]
-
-    def _suppress(self, boxes: Tensor, logits: Tensor, levels: Tensor, mode: str) -> Proposals:
-        """Suppress the boxes of an image within their levels, and keep the best of all levels."""
-        ranks = logits.sigmoid() if self.numerics.rpn_nms_on_probabilities else logits
-        kept = best_of_each(boxes, ranks, levels, self.nms_thresh, self._post_nms_top_n[mode])
-        return Proposals(boxes[kept], logits[kept])
+        proposals = []
+        for i, count in enumerate(usables):
+            own, scores, places = usable_of_image(boxes[i], logits[i], levels, usable[i], count)
+            ranks = scores.sigmoid() if self.numerics.rpn_nms_on_probabilities else scores
+            kept = best_of_each(own, ranks, places, self.nms_thresh, self._post_nms_top_n[mode])
+            proposals.append(Proposals(own[kept], scores[kept]))
+        return proposals
 
     def losses(
         self, grid: AnchorGrid, anchors: Tensor, logits: Tensor, deltas: Tensor, targets: Sequence[Target]

@@ -82,7 +82,17 @@ def correlations(rows: Iterable[Submission]) -> list[Correlation]:
     for row in rows:
         if row.metric and row.local_score is not None:
             by_metric.setdefault(row.metric, []).append(row)
-    return [_correlation(metric, comparable(own)) for metric, own in by_metric.items()]
+    found = []
+    for metric, own in by_metric.items():
+        scores = comparable(own)
+        if reason := _why_undefined(scores.local, scores.board):
+            found.append(Correlation(metric, scores, None, None, reason))
+            continue
+        from scipy.stats import pearsonr, spearmanr  # half a second of imports, and few leaderboards have submissions
+
+        pearson, spearman = (measure(scores.local, scores.board).statistic for measure in (pearsonr, spearmanr))
+        found.append(Correlation(metric, scores, float(pearson), float(spearman)))
+    return found
 
 
 def comparable(rows: Iterable[Submission]) -> Comparable:
@@ -119,15 +129,6 @@ def _scores(rows: Sequence[Submission], left_out: str = "", of: int = 0, *, shar
         images=counts.pop() if len(counts) == 1 and not share else None,
         left_out=left_out if of > len(rows) else "",
     )
-
-
-def _correlation(metric: str, scores: Comparable) -> Correlation:
-    if reason := _why_undefined(scores.local, scores.board):
-        return Correlation(metric, scores, None, None, reason)
-    from scipy.stats import pearsonr, spearmanr  # half a second of imports, and few leaderboards have submissions
-
-    pearson, spearman = (measure(scores.local, scores.board).statistic for measure in (pearsonr, spearmanr))
-    return Correlation(metric, scores, float(pearson), float(spearman))
 
 
 def _why_undefined(local: Sequence[float], board: Sequence[float]) -> str:

@@ -17,6 +17,9 @@ from nucleiseg.rle import RLE
 CASING = (20, 20, 20)
 """RGB of the casing."""
 
+CORNERS = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
+"""Corners of a pixel, from its center."""
+
 SUBPIXEL = 4
 """Fractional bits of the coordinates that OpenCV draws."""
 
@@ -78,19 +81,15 @@ def draw_outlines(picture: np.ndarray, outlines: Sequence[Outline], style: LineS
         style: of the lines.
         scale: pixels of the picture per pixel of the image.
     """
-    contours = [(_corners(contour) + 0.5) * scale - 0.5 for outline in outlines for contour in outline]
+    contours = [contour for outline in outlines for contour in outline]
+    # a single pixel has no outline: it is drawn as the square of its corners
+    contours = [contour if len(contour) > 1 else contour + CORNERS for contour in contours]
+    contours = [(contour + 0.5) * scale - 0.5 for contour in contours]
     closed = style.pattern == "solid"
     lines = contours if closed else [dash for contour in contours for dash in _dashes(contour, style)]
     points = [np.round(line * 2**SUBPIXEL).astype(np.int32) for line in lines]
     for color, width in ((CASING, style.casing), (style.color, style.width)):
         cv2.polylines(picture, points, closed, color, width, cv2.LINE_AA, SUBPIXEL)
-
-
-def _corners(contour: np.ndarray) -> np.ndarray:
-    """Return a contour unchanged, but that of a single pixel as a square, which has an outline."""
-    if len(contour) > 1:
-        return contour
-    return contour + np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
 
 
 def _dashes(contour: np.ndarray, style: LineStyle) -> list[np.ndarray]:

@@ -88,7 +88,10 @@ def draw_images(samples: Sequence[Sample], total: int) -> Figure:
     figure, axes = _sheet(len(samples), title, columns=6, inches=IMAGE_INCHES)
     for axis, sample in zip(axes, samples, strict=True):
         height, width = sample.image.shape[:2]
-        axis.imshow(_thumbnail(sample.image))
+        image, factor = sample.image, IMAGE_INCHES * DPI / max(height, width)
+        if factor < 1:  # at most as large as it is shown, averaged down
+            image = cv2.resize(np.ascontiguousarray(image), None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        axis.imshow(image)
         axis.set_title(f"{_shorten(sample.name)}\n{width} x {height}, {len(sample):,} nuclei", fontsize=7)
     return figure
 
@@ -175,14 +178,6 @@ def _sheet(count: int, title: str, columns: int, inches: float) -> tuple[Figure,
     for axis in axes:
         axis.set_axis_off()
     return figure, axes
-
-
-def _thumbnail(image: np.ndarray) -> np.ndarray:
-    """Return the image at most as large as it is shown, averaged down."""
-    factor = IMAGE_INCHES * DPI / max(image.shape[:2])
-    if factor >= 1:
-        return image
-    return cv2.resize(np.ascontiguousarray(image), None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
 
 
 def _shorten(name: str, length: int = 24) -> str:

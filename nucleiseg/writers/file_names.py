@@ -44,31 +44,22 @@ def safe_paths(names: Sequence[str], suffix: str) -> list[PurePosixPath]:
     Returns:
         Paths without `..`, below whatever folder they are put into.
     """
-    cleaned = [_clean(name, suffix) for name in names]
+    cleaned = []
+    for name in names:
+        parts = [UNSAFE.sub("_", part) or "_" for part in name.split("/")]
+        parts = [f"_{part}" if RESERVED.match(part) else part for part in parts]
+        parts = [part.encode()[:LONGEST_PART].decode(errors="ignore").rstrip(". ") for part in parts]
+        folders = [f"{part}_" if part.lower().endswith(suffix) else part for part in parts[:-1]]  # a.png/b with a.png
+        path = "/".join([*folders, parts[-1]])
+        cleaned.append(path if len(path.encode()) <= LONGEST_PATH else parts[-1])
     counts = Counter(map(_folded, cleaned))
-    return [
-        PurePosixPath((text if text == name and counts[_folded(text)] == 1 else _with_digest(text, name)) + suffix)
-        for name, text in zip(names, cleaned, strict=True)
-    ]
-
-
-def _clean(name: str, suffix: str) -> str:
-    parts = [_clean_part(part) for part in name.split("/")]
-    folders = [f"{part}_" if part.lower().endswith(suffix) else part for part in parts[:-1]]  # a.png/b beside a.png
-    path = "/".join([*folders, parts[-1]])
-    return path if len(path.encode()) <= LONGEST_PATH else parts[-1]
-
-
-def _clean_part(part: str) -> str:
-    part = UNSAFE.sub("_", part) or "_"
-    if RESERVED.match(part):
-        part = f"_{part}"
-    return part.encode()[:LONGEST_PART].decode(errors="ignore").rstrip(". ")
+    paths = []
+    for name, path in zip(names, cleaned, strict=True):
+        if path != name or counts[_folded(path)] > 1:
+            path += "-" + hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:DIGEST]
+        paths.append(PurePosixPath(path + suffix))
+    return paths
 
 
 def _folded(path: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", path).casefold())
-
-
-def _with_digest(path: str, name: str) -> str:
-    return f"{path}-{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:DIGEST]}"

@@ -89,7 +89,13 @@ def side_by_side(image: np.ndarray, prediction: Prediction, threshold: float = 0
     Returns:
         (h, w, 3) uint8 RGB.
     """
-    panel = _comfortable_size(image)
+    # a small image is enlarged by a whole factor, one that no screen shows is shrunk
+    side = max(image.shape[:2])
+    factor = float(max(round(SMALLEST_SIDE / side), 1)) if side <= LARGEST_SIDE else LARGEST_SIDE / side
+    panel = image
+    if factor != 1:
+        size = (max(round(image.shape[1] * factor), 1), max(round(image.shape[0] * factor), 1))
+        panel = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA)
     drawn = draw_instances(panel, prediction, threshold)
     height, width = panel.shape[:2]
     font_size = max(14, min(width, 1200) // 38)
@@ -137,16 +143,6 @@ def _colors_unlike_neighbors(boxes: np.ndarray, size: tuple[int, int]) -> list[i
         taken[y1 : y2 + 1, x1 : x2 + 1] = color + 1
         chosen.append(color)
     return chosen
-
-
-def _comfortable_size(image: np.ndarray) -> np.ndarray:
-    """Enlarge a small image by a whole factor, and shrink one that no screen shows."""
-    side = max(image.shape[:2])
-    factor = float(max(round(SMALLEST_SIDE / side), 1)) if side <= LARGEST_SIDE else LARGEST_SIDE / side
-    if factor == 1:
-        return image
-    size = (max(round(image.shape[1] * factor), 1), max(round(image.shape[0] * factor), 1))
-    return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA)
 
 
 def _write_above(picture: Image.Image, left: int, text: str, width: int, size: int) -> None:

@@ -70,7 +70,8 @@ class MatlabReader(AnnotatedReader):
             ids, classes = (np.asarray(content[name]).reshape(-1) for name in ("id", "class"))
             if len(ids) != len(classes) or not {ids.dtype.kind, classes.dtype.kind} <= set("buif"):
                 raise InputError(f"{path} has {len(ids)} ids and {len(classes)} classes, or some that are not numbers.")
-            names = {int(label): _name(int(number)) for label, number in zip(ids, classes, strict=True)}
+            known = dict(enumerate(CONIC_CLASSES, 1))
+            names = {int(label): known.get(int(c), str(int(c))) for label, c in zip(ids, classes, strict=True)}
         elif "type_map" in content:
             types = check_labels(np.asarray(content["type_map"]), path)
             if types.shape != shape:
@@ -79,10 +80,6 @@ class MatlabReader(AnnotatedReader):
         else:
             names = {}
         return PackedInstances.from_labels(labels, noticed, names)
-
-
-def _name(number: int) -> str:
-    return CONIC_CLASSES[number - 1] if 1 <= number <= len(CONIC_CLASSES) else str(number)
 
 
 def _variables(path: Path) -> dict[str, tuple[int, ...]]:

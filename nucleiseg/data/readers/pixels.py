@@ -78,8 +78,11 @@ def decode_pixels(path: Path, area: int | None = None) -> Pixels:
     except Image.DecompressionBombError as error:
         raise InputError(_too_large(path)) from error
     except Exception as error:  # damaged files make decoders raise OSError, SyntaxError, struct.error, zlib.error, ...
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        if isinstance(error, Image.UnidentifiedImageError):  # its text names a buffer in memory
+            reason = "of no known format"
         raise InputError(
-            f"{path} cannot be read as an image ({_reason(error)}): replace the file by a whole one or remove it."
+            f"{path} cannot be read as an image ({reason}): replace the file by a whole one or remove it."
         ) from error
 
 
@@ -115,7 +118,15 @@ def _decode_with_pillow(data: bytes, path: Path, area: int | None) -> Pixels:
     if deep and is_tiff and orientation != 1:
         raise InputError(f"{path} has 16-bit colors and an orientation tag: save it upright, without the tag.")
     image.load()
-    values = _deep_color(data) if deep else _to_array(image)
+    if deep:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        if pixels is None:
+            raise OSError("OpenCV cannot decode its 16-bit colors")
+        values = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+    elif image.mode in ("1", "L", "I", "F") or image.mode.startswith("I;16"):
+        values = np.asarray(image)
+    else:
+        values = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
     if not is_tiff:  # Pillow turns TIFF files upright as it loads them
         values = upright(values, orientation)
     return Pixels(values, values.shape[:2], orientation)
@@ -219,23 +230,3 @@ def upright(values: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in MIRRORED:
         values = values[:, ::-1]
     return np.ascontiguousarray(np.rot90(values, QUARTER_TURNS.get(orientation, 0)))
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, Image.UnidentifiedImageError):  # its text names a buffer in memory
-        return "of no known format"
-    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
-
-
-def _to_array(image: Image.Image) -> np.ndarray:
-    if image.mode in ("1", "L", "I", "F") or image.mode.startswith("I;16"):
-        return np.asarray(image)
-    return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
-
-
-def _deep_color(data: bytes) -> np.ndarray:
-    """Decode colors of 16 bits a channel with OpenCV (blue first there)."""
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
-        raise OSError("OpenCV cannot decode its 16-bit colors")
-    return cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB)

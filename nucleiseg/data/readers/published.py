@@ -70,7 +70,11 @@ class NuInsSegReader(AnnotatedReader):
         for organ in dict.fromkeys(path.parent.parent for path in masks):
             own = [path for path in masks if path.parent.parent == organ]
             images = [path for path in _in_folder(tree, IMAGES) if path.parent.parent == organ]
-            vague = {path.stem: path for path in tree.images() if _is_vague(path, organ)}
+            vague = {}
+            for path in tree.images():
+                folders = " ".join(path.relative_to(organ).parts[:-1]).lower() if organ in path.parents else ""
+                if any(word in folders for word in VAGUE):
+                    vague[path.stem] = path
             for record in pair_by_stem(own, images, self.root, "label map"):
                 if record.image is not None:
                     areas = [vague[record.image.stem]] if record.image.stem in vague else []
@@ -83,14 +87,6 @@ class NuInsSegReader(AnnotatedReader):
         path, *vague = record.masks
         labels = read_labels(path, shape, noticed)
         return PackedInstances.from_labels(labels, noticed, ignore=_components(vague[0], shape)[1] if vague else None)
-
-
-def _is_vague(path: Path, organ: Path) -> bool:
-    """Return whether a file is a mask of ambiguous areas of an organ."""
-    if organ not in path.parents:
-        return False
-    folders = " ".join(path.relative_to(organ).parts[:-1]).lower()
-    return any(word in folders for word in VAGUE)
 
 
 @settings

@@ -76,7 +76,12 @@ class _Offers:
     def _offer(self, ours: str, theirs: str) -> Offer | None:
         if theirs in self._keys:
             key = self._keys[theirs]
-            return Offer(key, self._file.shape(key), lambda: self._convert(ours, self._file.tensor(key)))
+
+            def converted() -> Tensor:
+                tensor = layout.from_detectron2(ours, self._file.tensor(key), bgr=self._bgr)
+                return layout.with_our_epsilon(self._network, ours, tensor, layout.BN_EPS)
+
+            return Offer(key, self._file.shape(key), converted)
         weight = self._keys.get(f"{theirs.rpartition('.')[0]}.weight")
         if self._folded and theirs.endswith(STATISTICS) and weight is not None:
             # an affine map: normalization with mean 0 and variance + epsilon 1 changes nothing
@@ -84,10 +89,6 @@ class _Offers:
             value = 0.0 if theirs.endswith("mean") else 1.0 - layout.epsilon(self._network, ours)
             return Offer(None, shape, lambda: torch.full(shape, value))
         return None
-
-    def _convert(self, ours: str, tensor: Tensor) -> Tensor:
-        tensor = layout.from_detectron2(ours, tensor, bgr=self._bgr)
-        return layout.with_our_epsilon(self._network, ours, tensor, layout.BN_EPS)
 
 
 def _has_folded_statistics(file: WeightsFile, keys: dict[str, str]) -> bool:

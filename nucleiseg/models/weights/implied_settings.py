@@ -43,7 +43,13 @@ class ImpliedSettings:
 
     def remarks(self, config: ModelConfig) -> list[str]:
         """Return a sentence for each setting of a network that differs from the weights', and for an assumption."""
-        sentences = [self._assumption()] if self.assumed else []
+        sentences = []
+        if self.assumed:
+            taken = [f"{key}={_say(getattr(self, key))}" for key in RECORDED[1:] if getattr(self, key) is not None]
+            sentences.append(
+                f"The file does not say how it was trained: taken for {', '.join(['BGR images', *taken])}, "
+                "detectron2's defaults; pixel_std and stride_in_1x1 set others, and pixel_mean in the file says RGB."
+            )
         for key in RECORDED:
             wanted, found = getattr(self, key), getattr(config, key)
             if wanted is not None and found is not None and not _same(wanted, found):
@@ -52,13 +58,6 @@ class ImpliedSettings:
                     f"set {key}={_say(wanted)}, or expect features unlike those that the weights learned."
                 )
         return sentences
-
-    def _assumption(self) -> str:
-        taken = [f"{key}={_say(getattr(self, key))}" for key in RECORDED[1:] if getattr(self, key) is not None]
-        return (
-            f"The file does not say how it was trained: taken for {', '.join(['BGR images', *taken])}, detectron2's "
-            "defaults; pixel_std and stride_in_1x1 set others, and pixel_mean in the file says RGB."
-        )
 
 
 TORCHVISION = ImpliedSettings(PIXEL_MEAN, PIXEL_STD, stride_in_1x1=False)

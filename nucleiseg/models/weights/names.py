@@ -67,8 +67,10 @@ def detectron2_name(name: str, family: str) -> str:
         family: `fpn`, `c4` or `dc5`.
     """
     if name.startswith("backbone.body."):
-        backbone = "backbone.bottom_up." if family == "fpn" else "backbone."
-        return backbone + _backbone_name(name.removeprefix("backbone.body."))
+        backbone, name = "backbone.bottom_up." if family == "fpn" else "backbone.", name.removeprefix("backbone.body.")
+        if name.startswith(("conv1.", "bn1.")):
+            return backbone + _translate("stem." + name, BLOCK)
+        return backbone + re.sub(r"^layer(\d)", lambda found: f"res{int(found[1]) + 1}", _translate(name, BLOCK))
     if family == "c4" and name.startswith("roi_heads.box_head."):
         return "roi_heads.res5." + _translate(name.removeprefix("roi_heads.box_head."), BLOCK)
     name = re.sub(r"^backbone\.fpn\.(inner|layer)_blocks\.(\d)\.(\d)", _pyramid, name)
@@ -117,12 +119,6 @@ def describe(names: Iterable[str]) -> str:
     elif any(name.startswith("roi_heads.res5.") for name in names):
         family = "C4"
     return f"a model of family {family} with {backbone}"
-
-
-def _backbone_name(name: str) -> str:
-    if name.startswith(("conv1.", "bn1.")):
-        return _translate("stem." + name, BLOCK)
-    return re.sub(r"^layer(\d)", lambda found: f"res{int(found[1]) + 1}", _translate(name, BLOCK))
 
 
 def _pyramid(found: re.Match[str]) -> str:

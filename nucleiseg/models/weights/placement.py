@@ -93,7 +93,12 @@ def place(network: MaskRCNN, plan: Plan) -> ImportReport:
             outputs of `PREDICTORS`).
     """
     state = network.state_dict()
-    excused = {**_group_norms(network), **plan.excused} if plan.other_norm else plan.excused
+    excused = dict(plan.excused)
+    if plan.other_norm:  # the GroupNorms of a network keep their values if the weights had batch normalization
+        layers = [name for name, module in network.named_modules() if isinstance(module, nn.GroupNorm)]
+        why = "the file has batch normalization and the network GroupNorm (norm=gn)"
+        note = Note(f"all {len(layers)} normalization layers", why)
+        excused = {f"{layer}.{part}": note for layer in layers for part in ("weight", "bias")} | excused
     fitting: dict[str, Offer] = {}
     missing, misfits, notes = [], [], []
     for name, tensor in state.items():
@@ -118,14 +123,6 @@ def place(network: MaskRCNN, plan: Plan) -> ImportReport:
         for name, offer in fitting.items():
             state[name].copy_(offer.read())
     return ImportReport(loaded=list(fitting), reinitialized=list(dict.fromkeys(notes)), ignored=ignored)
-
-
-def _group_norms(network: nn.Module) -> dict[str, Note]:
-    """Excuse the GroupNorms of a network whose weights were trained with batch normalization."""
-    layers = [name for name, module in network.named_modules() if isinstance(module, nn.GroupNorm)]
-    why = "the file has batch normalization and the network GroupNorm (norm=gn)"
-    note = Note(f"all {len(layers)} normalization layers", why)
-    return {f"{layer}.{part}": note for layer in layers for part in ("weight", "bias")}
 
 
 def _leftovers(plan: Plan, excused: dict[str, Note]) -> tuple[list[str], list[Note]]:

@@ -38,7 +38,12 @@ def mask_rcnn_plan(network: MaskRCNN, file: WeightsFile, bn_eps: float | None) -
         )
     if bn_eps is None:
         bn_eps = layout.BN_EPS if any(key.endswith(COUNTER) for key in file.arrays) else 0.0
-    keys = {_modern_name(key): key for key in file.arrays}
+    keys = {}
+    for key in file.arrays:
+        name = key
+        for pattern, replacement in BEFORE_0_13:
+            name = re.sub(pattern, replacement, name)
+        keys[name] = key
     return Plan(
         file,
         _offers(network, file, keys, bn_eps),
@@ -50,7 +55,9 @@ def mask_rcnn_plan(network: MaskRCNN, file: WeightsFile, bn_eps: float | None) -
 def backbone_plan(network: MaskRCNN, file: WeightsFile) -> Plan:
     """Match the arrays of a ResNet that classifies ImageNet with a network's backbone; in C4, res5 goes to the head."""
     family = network.config.family
-    keys = {_name_in_detector(key, family): key for key in file.arrays}
+    in_head = [key for key in file.arrays if family == "c4" and key.startswith("layer4.")]
+    keys = {f"backbone.body.{key}": key for key in file.arrays if key not in in_head}
+    keys |= {f"roi_heads.box_head.{key.removeprefix('layer4.')}": key for key in in_head}
     return Plan(
         file,
         _offers(network, file, keys, layout.BN_EPS),
@@ -69,15 +76,3 @@ def _offers(network: MaskRCNN, file: WeightsFile, keys: Mapping[str, str], eps: 
 
 def _has_group_norm(network: MaskRCNN) -> bool:
     return any(isinstance(module, nn.GroupNorm) for module in network.modules())
-
-
-def _modern_name(name: str) -> str:
-    for pattern, replacement in BEFORE_0_13:
-        name = re.sub(pattern, replacement, name)
-    return name
-
-
-def _name_in_detector(name: str, family: str) -> str:
-    if family == "c4" and name.startswith("layer4."):
-        return "roi_heads.box_head." + name.removeprefix("layer4.")
-    return "backbone.body." + name
