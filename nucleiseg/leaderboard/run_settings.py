@@ -52,11 +52,12 @@ def name_settings(runs: Sequence[Run]) -> list[Setting]:
     keys = list(dict.fromkeys(key for values in flat for key in values if key not in FOLLOWS))
     keys += [key for key, other in FOLLOWS.items() if any(values.get(key) != values.get(other) for values in flat)]
     shown = [key for key in keys if key != "model.name" and _differs(key, flat)]
-    # the last part of each key is enough where no other key ends alike: `saturation`; a group's `name`: `optim`
-    lasts = [key.rsplit(".", 1)[-1] for key in shown]
+    # A class stands for its group: `optim SGD` for `optim._target_ torch.optim.SGD`. Of other keys the last part is
+    # enough where no other key ends alike: `saturation`.
+    places = [key.removesuffix("._target_") for key in shown]
+    lasts = [place.rsplit(".", 1)[-1] for place in places]
     short = {
-        key: key.removesuffix(".name") if key.endswith(".name") or lasts.count(last) > 1 else last
-        for key, last in zip(shown, lasts, strict=True)
+        key: place if lasts.count(last) > 1 else last for key, place, last in zip(shown, places, lasts, strict=True)
     }
     # each set of images is named by the folder it was first found in, or by its reader
     names: dict[str, str] = {}
@@ -68,6 +69,7 @@ def name_settings(runs: Sequence[Run]) -> list[Setting]:
     settings = []
     for values in flat:
         readable = values | {"data.set": data_names[values["data.set"]]}
+        readable |= {key: str(value).rpartition(".")[2] for key, value in values.items() if key.endswith("._target_")}
         words = [f"{short[key]} {_as_written(readable[key])}" for key in shown if key in readable]
         settings.append(Setting(", ".join([str(values.get("model.name", "model")), *words]), _digest(values)))
     return settings

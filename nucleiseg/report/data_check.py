@@ -104,7 +104,7 @@ def data_check(
     """
     counts = np.array([len(summary.boxes) for summary in summaries])
     if counts.sum() == 0:
-        sentence = f"None of the {len(counts)} images has a nucleus, so nothing can be learned: check root."
+        sentence = f"None of the {len(counts)} images has a nucleus, so nothing can be learned: check the data's root."
         return [Finding("warning", sentence)]
     scales = np.array([recipe.nominal_scale(summary.height, summary.width) for summary in summaries])
     scaled = [summary.boxes * scale for summary, scale in zip(summaries, scales, strict=True)]
@@ -225,7 +225,8 @@ def _describe_plan(plan: RunPlan) -> list[Finding]:
     disk = f"{checkpoints}, {names} {_size(plan.last_bytes)}{' each' * (states == 2)}: {_size(total)} on the disk"
     if plan.free_bytes is not None and plan.free_bytes < total:
         advice = (
-            f"but {_size(plan.free_bytes)} are free: delete files, or write (every) or keep (keep) fewer checkpoints"
+            f"but {_size(plan.free_bytes)} are free: delete files, or write checkpoints less often (every) or keep "
+            "fewer (keep)"
         )
         findings = [Finding("warning", f"{disk}, {advice}.")]
     else:

@@ -22,7 +22,7 @@ CONFIG: dict[str, Any] = {
     },
     "aug": {"saturation": [0.5, 2.0], "hflip": 0.5},
     "model": {"name": "r50_c4", "mask": {"channels": 256}, "weights": None},
-    "optim": {"name": "sgd", "lr": 0.01, "momentum": 0.9, "total_steps": 600},
+    "optim": {"_target_": "torch.optim.SGD", "lr": 0.01, "momentum": 0.9, "schedule": {"total_steps": 600}},
     "trainer": {"max_steps": 600, "devices": 1, "num_nodes": 1, "log_every": 10, "accelerator": "auto"},
     "checkpoint": {"every": 200},
     "validation": {"losses": True},
@@ -75,8 +75,8 @@ def test_what_changes_no_result_is_the_same_setting(changes: dict[str, Any]) -> 
         ({"aug__saturation": [2, 10]}, ("saturation 0.5-2", "saturation 2-10")),
         ({"aug__saturation": None}, ("saturation 0.5-2", "saturation null")),
         ({"optim__lr": 1e-3}, ("lr 0.01", "lr 0.001")),
-        ({"trainer__max_steps": 800, "optim__total_steps": 800}, ("max_steps 600", "max_steps 800")),
-        ({"optim__total_steps": 800}, ("total_steps 600", "total_steps 800")),
+        ({"trainer__max_steps": 800, "optim__schedule__total_steps": 800}, ("max_steps 600", "max_steps 800")),
+        ({"optim__schedule__total_steps": 800}, ("total_steps 600", "total_steps 800")),
         ({"trainer__devices": 2}, ("processes 1", "processes 2")),
         ({"trainer__devices": [0, 3]}, ("processes 1", "processes 2")),
         ({"data__batch_size": 4}, ("batch_size 1", "batch_size 4")),
@@ -104,9 +104,9 @@ def test_a_model_is_its_name_alone_unless_two_of_that_name_differ() -> None:
     assert names(run(**other), run(**narrow)) == ["r18_fpn, channels 96", "r18_fpn, channels 64"]
 
 
-def test_an_optimiser_is_its_name_alone() -> None:
-    adamw = {"name": "adamw", "lr": 4e-4, "betas": [0.9, 0.999], "total_steps": 600}
-    assert names(run(), run(optim=adamw)) == ["r50_c4, optim sgd", "r50_c4, optim adamw"]
+def test_an_optimizer_is_its_class_alone() -> None:
+    adamw = {"_target_": "torch.optim.AdamW", "lr": 4e-4, "betas": [0.9, 0.999], "schedule": {"total_steps": 600}}
+    assert names(run(), run(optim=adamw)) == ["r50_c4, optim SGD", "r50_c4, optim AdamW"]
 
 
 def test_keys_with_the_same_last_part_are_written_out() -> None:

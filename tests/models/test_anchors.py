@@ -71,7 +71,7 @@ def test_sizes_are_distributed_over_levels() -> None:
     assert sizes_per_level(SIZES, 1) == (SIZES,)
     assert sizes_per_level(SIZES, 5) == ((8,), (16,), (32,), (64,), (128,))
     assert sizes_per_level(SIZES, 2, every_level=True) == (SIZES, SIZES)
-    with pytest.raises(InputError, match=r"model\.anchors\.sizes has 5 sizes .* 4 feature maps"):
+    with pytest.raises(InputError, match=r"anchors\.sizes has 5 sizes .* 4 feature maps"):
         sizes_per_level(SIZES, 4)
 
 

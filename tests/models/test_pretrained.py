@@ -152,19 +152,19 @@ def test_auto_of_a_model_that_nobody_trained(monkeypatch: pytest.MonkeyPatch) ->
     assert start.words == "random"
     monkeypatch.undo()
     narrow = resolve_weights(ModelConfig(name="a", weights="auto", fpn_channels=96))
-    assert narrow.sentences[0] == f"{NAME} belongs to model.fpn_channels=256, but model.fpn_channels is 96."
+    assert narrow.sentences[0] == f"{NAME} belongs to fpn_channels=256, but fpn_channels is 96."
     assert narrow.config.weights is None
 
 
 def test_weights_of_another_model_are_refused_before_any_download(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"belongs to model\.family=fpn, but model\.family is c4"):
+    with pytest.raises(InputError, match=r"belongs to family=fpn, but family is c4"):
         resolve_weights(small_config("c4", weights=NAME), tmp_path)
     assert server.requests == []
 
 
 @pytest.mark.parametrize(
     ("weights", "meant"),
-    [("r50_fpn", "Did you mean coco/r50_fpn_1x or coco/r50_fpn_3x?"), ("no/such/file.pkl", "Accepted are auto, null")],
+    [("r50_fpn", "Did you mean coco/r50_fpn_1x or coco/r50_fpn_3x?"), ("no/such/file.pkl", "it accepts auto, null")],
 )
 def test_an_unknown_name_ends_the_run_with_the_known_ones(weights: str, meant: str) -> None:
     with pytest.raises(InputError, match="it accepts auto, null, the path of a file, or one of") as caught:
@@ -255,7 +255,7 @@ def test_fine_tuning_for_other_classes_starts_the_predictors_anew(tmp_path: Path
 
 def test_fine_tuning_another_model_is_refused(tmp_path: Path) -> None:
     saved(tmp_path / "a.ckpt")
-    with pytest.raises(InputError, match=r"a\.ckpt was trained with model\.family=fpn, but model\.family is dc5"):
+    with pytest.raises(InputError, match=r"a\.ckpt was trained with family=fpn, but family is dc5"):
         resolve_weights(small_config("dc5", weights=str(tmp_path / "a.ckpt")))
     wide = resolve_weights(small_config(weights=str(tmp_path / "a.ckpt"), fpn_channels=16))
     with pytest.raises(InputError, match=r"a\.ckpt \(a checkpoint of ours\) does not fit.*another shape"):

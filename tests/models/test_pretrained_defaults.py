@@ -56,7 +56,7 @@ def test_settling_is_done_once() -> None:
 
 def test_random_weights_are_never_frozen() -> None:
     for weights in (None, "auto"):
-        with pytest.raises(InputError, match=r"model\.norm=frozen_bn needs pretrained weights"):
+        with pytest.raises(InputError, match=r"norm=frozen_bn needs pretrained weights"):
             resolved(ModelConfig(name="a", weights=weights, norm="frozen_bn"))
 
 

@@ -98,10 +98,10 @@ def test_auto_in_torchvisions_numerics_is_torchvisions() -> None:
     assert automatic(ModelConfig(name="a", numerics="torchvision", backbone="resnet101")) is None
 
 
-def test_weights_of_another_model_are_told_from_those_that_fit() -> None:
+def test_weights_of_another_model_are_distinguished() -> None:
     first, second = misfits(ZOO["coco/r101_fpn_3x"], ModelConfig(name="a", family="dc5"))
-    assert first == "coco/r101_fpn_3x belongs to model.backbone=resnet101, but model.backbone is resnet50."
-    assert second == "coco/r101_fpn_3x belongs to model.family=fpn, but model.family is dc5."
+    assert first == "coco/r101_fpn_3x belongs to backbone=resnet101, but backbone is resnet50."
+    assert second == "coco/r101_fpn_3x belongs to family=fpn, but family is dc5."
     assert len(misfits(ZOO["torchvision/maskrcnn_resnet50_fpn"], ModelConfig(name="a"))) == 1
     assert len(misfits(ZOO["coco/r50_fpn_3x"], ModelConfig(name="a", numerics="torchvision"))) == 1
 
@@ -115,10 +115,10 @@ def test_weights_of_another_model_are_told_from_those_that_fit() -> None:
         ({"family": "dc5"}, []),
     ],
 )
-def test_layers_of_another_width_are_told(changes: dict, keys: list[str]) -> None:
+def test_layers_of_another_width_are_named(changes: dict, keys: list[str]) -> None:
     config = ModelConfig(name="a", **changes)
     sentences = misfits(ZOO[f"coco/r50_{config.family}_3x"], config)
-    assert [sentence.split("model.")[1].partition("=")[0] for sentence in sentences] == keys
+    assert [sentence.split("belongs to ")[1].partition("=")[0] for sentence in sentences] == keys
     with torch.device("meta"):
         theirs, ours = build(ModelConfig(name="b", family=config.family), 1), build(config, 1)
     shapes = {name: tensor.shape for name, tensor in theirs.state_dict().items()}

@@ -128,7 +128,7 @@ def test_a_full_disk_warns() -> None:
     plan = RunPlan(steps=10, checkpoints=2, checkpoint_bytes=10**9, last_bytes=10**9, free_bytes=2 * 10**9)
     (warning,) = warnings(check([40], plan=plan))
     assert "2.0 GB are free" in warning
-    assert "checkpoint.keep" in warning
+    assert "keep fewer (keep)" in warning
 
 
 def test_images_without_nuclei() -> None:
@@ -136,4 +136,4 @@ def test_images_without_nuclei() -> None:
     assert findings[1] == Finding("info", "1 image without a nucleus: used as background only.")
     (only,) = check([0, 0])
     assert only.level == "warning"
-    assert "data.root" in only.sentence
+    assert "check the data's root" in only.sentence

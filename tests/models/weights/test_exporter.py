@@ -97,5 +97,5 @@ def test_the_file_tells_what_its_weights_depend_on(tmp_path: Path, stride_in_1x1
 def test_a_file_in_our_name_that_tells_nothing_is_refused(tmp_path: Path, settings: object) -> None:
     path = tmp_path / "exported.pkl"
     path.write_bytes(pickle.dumps({"model": {"a": np.ones(1)}, "__author__": "nucleiseg", "settings": settings}))
-    with pytest.raises(InputError, match="says nothing sensible of pixel_mean, pixel_std, stride_in_1x1"):
+    with pytest.raises(InputError, match="has unreadable values of pixel_mean, pixel_std, stride_in_1x1"):
         implied_settings(read_weights(path))

@@ -161,7 +161,7 @@ def test_other_classes_start_anew(coco: dict[str, Tensor]) -> None:
 
 
 def test_only_torchvisions_numerics_take_them(coco: dict[str, Tensor]) -> None:
-    with pytest.raises(InputError, match=r"set model\.numerics=torchvision"):
+    with pytest.raises(InputError, match=r"set numerics=torchvision"):
         load_torchvision(small_network(), coco)
 
 
