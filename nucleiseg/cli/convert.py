@@ -32,7 +32,7 @@ def check(config: Mapping[str, Any]) -> tuple[ConvertKeys, Reader, DataSettings]
     """Check every key of the command without looking at any file.
 
     Args:
-        config: the composed configuration of `conf/convert.yaml` as plain Python.
+        config: the composed configuration of `conf/convert.yaml` as Python containers.
 
     Raises:
         InputError: with a sentence for every problem, of the group `data` too.
@@ -51,7 +51,7 @@ def convert(config: Mapping[str, Any]) -> int:
     """Convert a data set, and print what was written and what was lost.
 
     Args:
-        config: the composed configuration of `conf/convert.yaml` as plain Python.
+        config: the composed configuration of `conf/convert.yaml` as Python containers.
 
     Returns:
         The number of images that could not be read.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 IGNORED_SHARE = 0.5
-"""Least share of a box's area in ignore regions at which it is no negative."""
+"""Least share of a box's area in ignore regions at which it is not a negative."""
 
 
 def without_ignored(label: Tensor, boxes: Tensor, ignore: Tensor | None) -> Tensor:
