@@ -113,11 +113,10 @@ def test_another_launcher_runs_the_same_processes_in_the_same_folders(
         through.launch(batch, 0)
     assert "skipped" in capsys.readouterr().err
     [handed] = through._other.batch  # type: ignore[attr-defined]
-    assert handed[:2] == ["model=r50_c4", "++seed=13"], "only what is left, composed as `cli.command_line.forced` has it"
+    assert handed[:2] == ["model=r50_c4", "++seed=13"]  # what is left, forced (`cli.command_line`)
     assert handed[2:] == [
         f"hydra.sweep.dir='{tmp_path / 'sweep'}'",
         "hydra.sweep.subdir='001_r50_c4_seed-13'",
-        "hydra.output_subdir=null",
     ]
     assert through.launch(batch[:1], 0)[0].status == JobStatus.COMPLETED
 
