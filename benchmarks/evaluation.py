@@ -213,7 +213,7 @@ def _dataset(images: Sequence[ImageTruth | Instances]) -> COCO:
     dataset = COCO()
     annotations: list[dict[str, Any]] = []
     for number, image in enumerate(images):
-        scores = image.scores if isinstance(image, Instances) else [1.0] * len(image.masks)
+        scores = image.scores or [1.0] * len(image.masks)
         for mask, label, score in zip(image.masks, image.labels, scores, strict=True):
             annotation = {"image_id": number, "category_id": label, "segmentation": dict(mask), "iscrowd": 0}
             annotation |= {"id": len(annotations) + 1, "score": score, "bbox": coco_mask.toBbox(mask).tolist()}
