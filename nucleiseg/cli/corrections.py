@@ -6,7 +6,7 @@ from typing import Any
 
 from nucleiseg.cli.paths import require_writable_folder
 from nucleiseg.data.readers.geojson import read_objects
-from nucleiseg.data.readers.rgb import decode_image
+from nucleiseg.data.readers.images import decode_image
 from nucleiseg.errors import InputError, some
 from nucleiseg.evaluation.corrections import OUTCOMES, count_corrections, find_corrections
 from nucleiseg.inference.images import find_images

@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from nucleiseg.data.readers.images import decode_image
 from nucleiseg.data.readers.listing import IMAGE_SUFFIXES, list_files
-from nucleiseg.data.readers.rgb import decode_image
 from nucleiseg.errors import InputError, some
 from nucleiseg.files import require_regular_file
 from nucleiseg.inference.image_folder import FolderListing, image_names, list_images
@@ -54,7 +54,7 @@ class InputImage:
         """Decode the image.
 
         Args:
-            bits: the camera's bits per pixel in files that have 16, see `data.readers.rgb.to_eight_bits`.
+            bits: the camera's bits per pixel in files that have 16, see `data.readers.images.to_eight_bits`.
 
         Returns:
             (H, W, 3) uint8 RGB.

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nucleiseg.data.readers.images import decode_image
 from nucleiseg.data.readers.resolution import read_mpp
-from nucleiseg.data.readers.rgb import decode_image
 from nucleiseg.errors import InputError
 from nucleiseg.inference.mask_nms import CANDIDATES, LOOSE_BOX_NMS, suppress_masks
 from nucleiseg.inference.overflow import head_outputs

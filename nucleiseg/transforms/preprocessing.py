@@ -52,7 +52,7 @@ class Preprocessing(Settings):
             images keep their size.
         scales: least and greatest scale at which training showed an image. An image smaller or larger than all of
             them is shown at the nearest of these, not at one that the network has never seen. None: no limits.
-        bits: the camera's bits per pixel in files that have 16, see `data.readers.rgb.to_eight_bits`; None: by
+        bits: the camera's bits per pixel in files that have 16, see `data.readers.images.to_eight_bits`; None: by
             each image's brightest value.
         mpp: micrometers per pixel of the training images; None: unknown.
 

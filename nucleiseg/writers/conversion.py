@@ -19,10 +19,10 @@ import numpy as np
 from nucleiseg.data.data_warnings import print_data_warnings
 from nucleiseg.data.readers.base import Reader, Record
 from nucleiseg.data.readers.cellpose import BESIDE
+from nucleiseg.data.readers.images import to_rgb
 from nucleiseg.data.readers.listing import IMAGE_SUFFIXES
 from nucleiseg.data.readers.pixels import decode_pixels
 from nucleiseg.data.readers.resolution import read_mpp
-from nucleiseg.data.readers.rgb import to_rgb
 from nucleiseg.errors import InputError, some
 from nucleiseg.files import atomic_folder
 from nucleiseg.pipelining import run_ahead

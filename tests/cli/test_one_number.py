@@ -17,7 +17,7 @@ from nucleiseg.cli.predict import predict
 from nucleiseg.data.layers import pack
 from nucleiseg.data.readers import READERS
 from nucleiseg.data.readers.base import Reader, Record
-from nucleiseg.data.readers.rgb import decode_image
+from nucleiseg.data.readers.images import decode_image
 from nucleiseg.settings import settings
 from nucleiseg.structures import Sample
 

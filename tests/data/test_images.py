@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from PIL import Image, ImageFile
 
+from nucleiseg.data.readers.images import decode_image, to_eight_bits
 from nucleiseg.data.readers.masks import read_mask
-from nucleiseg.data.readers.rgb import decode_image, to_eight_bits
 from nucleiseg.errors import InputError
 
 PHOTOMETRIC, WHITE_IS_ZERO = 262, 0

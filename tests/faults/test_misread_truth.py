@@ -14,8 +14,8 @@ from nucleiseg.data.cache import SampleCache, Summary, load_all
 from nucleiseg.data.layers import MOST_PLANES, TooManyPlanesError, pack, unpack
 from nucleiseg.data.readers import pixels
 from nucleiseg.data.readers.folders import FoldersReader
+from nucleiseg.data.readers.images import decode_image
 from nucleiseg.data.readers.masks import read_mask
-from nucleiseg.data.readers.rgb import decode_image
 from nucleiseg.errors import InputError
 from nucleiseg.structures import Sample
 
@@ -160,7 +160,7 @@ def test_pictures_class_maps_and_lossy_label_maps_are_refused(tmp_path: Path, co
 
 def test_values_that_are_no_labels_are_refused(tmp_path: Path) -> None:
     for name, values, words in (
-        ("negative", LABELS.astype(np.int32) - 1, "negative values"),
+        ("negative", LABELS.astype(np.int32) - 2, "negative values"),
         ("nan", np.where(LABELS > 0, LABELS, np.nan).astype(np.float32), "not finite"),
     ):
         add(tmp_path / name, "a", {"mask.tif": Image.fromarray(values)})

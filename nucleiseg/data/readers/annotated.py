@@ -10,10 +10,10 @@ import numpy as np
 
 from nucleiseg.data.layers import MOST_PLANES, TooManyPlanesError, pack_crops, pack_labels
 from nucleiseg.data.readers.base import Reader, Record, digest_files
+from nucleiseg.data.readers.images import to_rgb
 from nucleiseg.data.readers.masks import split_ignored
 from nucleiseg.data.readers.pixels import decode_pixels
 from nucleiseg.data.readers.recognition import Tree
-from nucleiseg.data.readers.rgb import to_rgb
 from nucleiseg.data.settings import FolderPath
 from nucleiseg.errors import InputError
 from nucleiseg.rle import Crop

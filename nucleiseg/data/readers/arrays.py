@@ -16,9 +16,9 @@ import numpy as np
 from nucleiseg.data.layers import pack_labels
 from nucleiseg.data.readers.annotated import AnnotatedReader, Annotation, PackedInstances
 from nucleiseg.data.readers.base import Record
+from nucleiseg.data.readers.images import to_rgb
 from nucleiseg.data.readers.masks import check_labels
 from nucleiseg.data.readers.recognition import Evidence, Tree, images_and
-from nucleiseg.data.readers.rgb import to_rgb
 from nucleiseg.errors import InputError
 from nucleiseg.files import require_regular_file
 from nucleiseg.foreign_files import MOST_PIXELS

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from nucleiseg.data.readers.base import Reader, Record, digest_files
+from nucleiseg.data.readers.images import to_rgb
 from nucleiseg.data.readers.instances import read_instances, usable_masks
 from nucleiseg.data.readers.listing import (
     IMAGE_SUFFIXES,
@@ -18,7 +19,6 @@ from nucleiseg.data.readers.listing import (
 )
 from nucleiseg.data.readers.pixels import decode_pixels
 from nucleiseg.data.readers.recognition import Evidence, Tree, images_and
-from nucleiseg.data.readers.rgb import to_rgb
 from nucleiseg.data.settings import FolderPath
 from nucleiseg.errors import InputError, some
 from nucleiseg.progress import counted, say
