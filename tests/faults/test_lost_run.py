@@ -87,7 +87,7 @@ def test_a_killed_worker_is_a_sentence_and_the_run_resumes(tmp_path: Path) -> No
 
     whole, folder = tmp_path / "whole", tmp_path / "run"
     train_tiny(whole, 20)
-    with pytest.raises(InputError, match=r"A data worker \(process [\d, ]+\)(.|\n)*data\.workers(.|\n)*resume="):
+    with pytest.raises(InputError, match=r"A data worker \(process [\d, ]+\)(.|\n)*fewer data workers(.|\n)*resume="):
         train_tiny(folder, 20, workers=1, network=Disturbed(kill_workers))
     train_tiny(folder, 20, resume=True, workers=1)
     assert what_was_computed(folder) == what_was_computed(whole)
