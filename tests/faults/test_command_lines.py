@@ -57,7 +57,7 @@ def run_fixture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.
         ("~trainer.max_steps", ["trainer.max_steps is missing; it accepts a whole number from 1 to 10,000,000."]),
         ("~trainer.max_step", ["trainer.max_step is not a key of trainer; did you mean trainer.max_steps?"]),
         ("optim=null", ["optim is null; it accepts adamw, sgd."]),
-        ("trainer=5", ["trainer is 5; it accepts auto, cpu, ddp, gpu."]),
+        ("trainer=5", ["trainer is 5; it accepts auto, cpu, ddp, debug, gpu."]),
         ("model=r50_fpm", ["model is r50_fpm; it accepts ", "; did you mean model=r50_fpn?"]),
         ("experiment=2024.10", ["experiment is 2024.10; it accepts demo, vrdl_cpu."]),
         ("experiment=null", ["experiment is null; it accepts demo, vrdl_cpu, or leave it out."]),
