@@ -16,6 +16,7 @@ from nucleiseg.cli.overrides import quoted
 from nucleiseg.errors import InputError
 from nucleiseg.files import expanded_home
 from nucleiseg.progress import say
+from nucleiseg.renamed_keys import RENAMED
 
 PATHS = (
     *("data.root", "data.cache_dir", "model.weights", "sweep.dir", "hydra.run.dir", "hydra.sweep.dir"),
@@ -107,6 +108,11 @@ VALUE = re.compile(r"([A-Za-z_][\w.]*)=", re.ASCII)
 
 _forced_keys: set[str] = set()
 
+SCHEDULE_KEYS = ("warmup", "warmup_factor", "milestones", "gamma", "final_factor", "total_steps")
+
+MOVED = RENAMED | {f"optim.{key}": f"optim.schedule.{key}" for key in SCHEDULE_KEYS}
+"""Earlier key -> its current name; commands that people have noted down keep working."""
+
 
 def forced(overrides: Sequence[str], groups: Collection[str]) -> list[str]:
     """Return overrides with `++` before those that change a value.
@@ -135,8 +141,18 @@ def forced(overrides: Sequence[str], groups: Collection[str]) -> list[str]:
 def forced_arguments(arguments: Sequence[str]) -> list[str]:
     """Return a command line whose overrides are `forced`, flags and their values as they are."""
     groups = group_names(searched_folders(arguments))
+    arguments = [_with_current_key(argument) for argument in arguments]
     overrides = overrides_of(arguments)
     return [forced([argument], groups)[0] if argument in overrides else argument for argument in arguments]
+
+
+def _with_current_key(argument: str) -> str:
+    """Return an override of an earlier key as one of its current name, and note it; others as they are."""
+    key, equals, value = argument.partition("=")
+    if not equals or key not in MOVED:
+        return argument
+    say(f"Note: {key} is now {MOVED[key]}.")
+    return f"{MOVED[key]}={value}"
 
 
 def without_force(override: str) -> str:

@@ -62,3 +62,12 @@ def test_the_files_of_hydra_have_the_overrides_as_typed() -> None:
 def test_options_of_a_group_are_its_files() -> None:
     assert options("optim") == ["adamw", "sgd"]
     assert "_base" not in options("data")
+
+
+def test_earlier_keys_keep_working(capsys: pytest.CaptureFixture[str]) -> None:
+    assert forced_arguments(["optim.warmup=0", "model.trunk=resnet18", "optim.lr=1"]) == [
+        "++optim.schedule.warmup=0",
+        "++model.backbone=resnet18",
+        "++optim.lr=1",
+    ]
+    assert "optim.warmup is now optim.schedule.warmup." in capsys.readouterr().err
