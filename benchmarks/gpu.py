@@ -23,7 +23,7 @@ from benchmarks.result import Result, machine, markdown
 from nucleiseg.errors import InputError
 from nucleiseg.files import write_json, write_text
 from nucleiseg.foreign_files import read_json
-from nucleiseg.progress import say
+from nucleiseg.progress import echo
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,9 @@ def main(chosen: Options) -> int:
     wanted = choose(chosen.parts, parts) if chosen.parts else list(parts)
     known = earlier(Path(chosen.output), parts)
     for number, name in enumerate(wanted, 1):
-        say(f"{name} ({number} of {len(wanted)})")
+        echo(f"{name} ({number} of {len(wanted)})")
         known[name] = attempt(parts[name])
-        say(as_page(known[name]) + "\n")
+        echo(as_page(known[name]) + "\n")
         write(Path(chosen.output), known)
     return sum("error" in known[name] for name in wanted)
 

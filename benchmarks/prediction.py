@@ -34,6 +34,7 @@ from nucleiseg.inference.settings import PredictionSettings
 from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.models.precision_context import precision_context
+from nucleiseg.transforms.preprocessing import Preprocessing
 
 LEAST_PROPOSALS = 1000
 """Least number of proposals in prediction; more for more detections."""
@@ -172,7 +173,8 @@ def predict_ours(network: StockMaskRCNN, image: np.ndarray, case: Case, watch: S
     """Return our prediction function: masks stay in their boxes until they are encoded."""
     assert isinstance(network, MaskRCNN)
     settings = PredictionSettings(device=case.device, precision=product_precision(case.precision))
-    predictor = Predictor(network, Metadata(model=network.config.to_dict()), settings)
+    metadata = Metadata(model=network.config.to_dict(), preprocessing=Preprocessing(scale=1.0).to_dict())
+    predictor = Predictor(network, metadata, settings)
 
     def predict() -> Answer:
         with watch.part(NETWORK):

@@ -24,7 +24,7 @@ from nucleiseg.cli.groups import group_names
 from nucleiseg.cli.hydra_files import typed_overrides
 from nucleiseg.cli.overrides import override, quoted
 from nucleiseg.errors import InputError
-from nucleiseg.progress import say
+from nucleiseg.progress import echo
 from nucleiseg.settings import Problems
 from nucleiseg.sweeps.job import JobProcess, first_line, outcomes_of, stopped_by_signals
 from nucleiseg.sweeps.keys import passed_on
@@ -80,7 +80,7 @@ class ProcessLauncher(Launcher):
         return [JobReturn(overrides=list(job.overrides), status=JobStatus.COMPLETED) for job in jobs]
 
     def _say_how_to_go_on(self, folder: Path) -> None:
-        say(f"To complete the sweep: the same command with {override('sweep.dir', folder)} sweep.resume=true.")
+        echo(f"To complete the sweep: the same command with {override('sweep.dir', folder)} sweep.resume=true.")
 
     def _run(self, jobs: list[SweepJob], *, resume: bool) -> list[JobOutcome]:
         return run_jobs(jobs, self._script, resume=resume)
@@ -169,7 +169,7 @@ class ThroughLauncher(ProcessLauncher):
 
     def _say_how_to_go_on(self, folder: Path) -> None:
         if self._survives:
-            say("Jobs in the queue go on without this process; let them end, or cancel them, before anything else.")
+            echo("Jobs in the queue go on without this process; let them end, or cancel them, before anything else.")
         super()._say_how_to_go_on(folder)
 
 

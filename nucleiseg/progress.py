@@ -15,7 +15,7 @@ LINE_INTERVAL = 10.0
 """Seconds between two lines where the output is not a terminal."""
 
 
-def say(sentence: str) -> None:
+def echo(sentence: str) -> None:
     """Print a sentence to standard error at once, so that it stands in a log beside the progress.
 
     Control characters and bytes that are not text, which names of files may hold, are printed as Python escapes them:
@@ -83,4 +83,4 @@ def _track_in_lines(items: Iterable[Item], description: str, total: int | None) 
         if now - last >= LINE_INTERVAL:
             last = now
             rest = f", {duration((total - count) * (now - start) / count)} left" if total else ""
-            say(f"{description}: {count}/{total if total is not None else '?'}{rest}")
+            echo(f"{description}: {count}/{total if total is not None else '?'}{rest}")

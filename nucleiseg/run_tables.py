@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nucleiseg.errors import InputError
-from nucleiseg.progress import say
+from nucleiseg.progress import echo
 from nucleiseg.run_folder import INDEX, METRICS, read_text, require_inside
 
 STEP_CHECKPOINT = re.compile(r"checkpoints/step_([0-9]{6,12})\.ckpt")
@@ -125,7 +125,7 @@ def find_checkpoint(path: Path) -> Path:
     best = max(rows, key=lambda row: (float(row.get("val/ap50") or -1), int(row["step"])))
     score = best.get("val/ap50")
     why = f"the best of {path} by val/ap50 ({float(score):.4f})" if score else f"the last of {path}: none was validated"
-    say(f"Using {best['path']}, {why}.")
+    echo(f"Using {best['path']}, {why}.")
     return path / best["path"]
 
 

@@ -15,7 +15,7 @@ from nucleiseg.errors import InputError
 from nucleiseg.label_maps import measure
 from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN
-from nucleiseg.progress import counted, say
+from nucleiseg.progress import counted, echo
 from nucleiseg.report.anchor_fit import AnchorLevel
 from nucleiseg.report.data_check import Limits, RunPlan, data_check
 from nucleiseg.training.divergence import broken_start
@@ -135,4 +135,4 @@ def say_data_check(
     ]
     findings = data_check(summaries, recipe=recipe, anchors=levels, limits=limits(network.config), plan=plan)
     for finding in findings:
-        say(f"Warning: {finding.sentence}" if finding.level == "warning" else finding.sentence)
+        echo(f"Warning: {finding.sentence}" if finding.level == "warning" else finding.sentence)

@@ -15,7 +15,7 @@ from nucleiseg.cli.groups import group_names
 from nucleiseg.cli.overrides import quoted
 from nucleiseg.errors import InputError
 from nucleiseg.files import expanded_home
-from nucleiseg.progress import say
+from nucleiseg.progress import echo
 from nucleiseg.renamed_keys import RENAMED
 
 PATHS = (
@@ -57,7 +57,7 @@ def as_typed(argument: str) -> str:
     """
     key, equals, text = argument.partition("=")
     if key in ("callbacks", "logger") and text in ("null", "None"):
-        say(f"{argument} is understood as {key}=none, the file without any.")
+        echo(f"{argument} is understood as {key}=none, the file without any.")
         return f"{key}=none"
     name = key.lstrip("+")
     is_list = text.startswith("[") and text.endswith("]")
@@ -151,7 +151,7 @@ def _with_current_key(argument: str) -> str:
     key, equals, value = argument.partition("=")
     if not equals or key not in MOVED:
         return argument
-    say(f"Note: {key} is now {MOVED[key]}.")
+    echo(f"Note: {key} is now {MOVED[key]}.")
     return f"{MOVED[key]}={value}"
 
 

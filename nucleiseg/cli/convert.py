@@ -9,7 +9,7 @@ from nucleiseg.cli.paths import require_writable_folder
 from nucleiseg.data.build import read_data_keys
 from nucleiseg.data.readers.base import Reader
 from nucleiseg.data.settings import DataSettings
-from nucleiseg.progress import counted, say
+from nucleiseg.progress import counted, echo
 from nucleiseg.settings import PathText, Problems, Settings, settings
 from nucleiseg.writers.conversion import convert_data_set
 from nucleiseg.writers.data_set_formats import Layout
@@ -62,10 +62,10 @@ def convert(config: Mapping[str, Any]) -> int:
     keys, reader, data = check(config)
     require_writable_folder(Path(keys.output))
     summary = convert_data_set(reader.resolve(), keys.output, keys.to, data.mpp)
-    say(f"{counted(summary.images, 'image')} with {counted(summary.nuclei, 'nucleus', 'nuclei')}: {keys.output}.")
+    echo(f"{counted(summary.images, 'image')} with {counted(summary.nuclei, 'nucleus', 'nuclei')}: {keys.output}.")
     for problems in summary.failed.values():
         for problem in problems:
-            say(problem)
+            echo(problem)
     if summary.failed:
-        say(f"{counted(len(summary.failed), 'image')} failed: {', '.join(summary.failed)}.")
+        echo(f"{counted(len(summary.failed), 'image')} failed: {', '.join(summary.failed)}.")
     return len(summary.failed)

@@ -10,7 +10,7 @@ from nucleiseg.data.readers.images import decode_image
 from nucleiseg.errors import InputError, some
 from nucleiseg.evaluation.corrections import OUTCOMES, count_corrections, find_corrections
 from nucleiseg.inference.images import find_images
-from nucleiseg.progress import counted, say, track
+from nucleiseg.progress import counted, echo, track
 from nucleiseg.report.corrections_page import CorrectedImage, write_corrections
 from nucleiseg.settings import PathText, Settings, settings
 from nucleiseg.writers.file_names import safe_paths
@@ -72,12 +72,12 @@ def corrections(**keys: Any) -> int:  # noqa: ANN401
 
     written = write_corrections(folder, corrected())
     numbers = ", ".join(f"{totals[outcome]:,} {outcome}" for outcome in OUTCOMES)
-    say(f"{counted(len(reviewed) - len(failed), 'image')}: {numbers}. See {written[1]}.")
+    echo(f"{counted(len(reviewed) - len(failed), 'image')}: {numbers}. See {written[1]}.")
     if skipped := [image.name for image in images if image not in reviewed]:
-        say(f"Left out {counted(len(skipped), 'image')} without both files: {some(skipped)}.")
+        echo(f"Left out {counted(len(skipped), 'image')} without both files: {some(skipped)}.")
     for problems in failed.values():
         for problem in problems:
-            say(problem)
+            echo(problem)
     return len(failed)
 
 

@@ -18,7 +18,7 @@ from nucleiseg.cli.explanations import configuration_errors
 from nucleiseg.cli.shipped import EXPERIMENTS
 from nucleiseg.cli.studies import register_studies
 from nucleiseg.failures import crash_report, explained, in_a_line
-from nucleiseg.progress import say
+from nucleiseg.progress import echo
 
 DEBUG = "NUCLEISEG_DEBUG"
 """The environment variable that asks for tracebacks on the terminal."""
@@ -76,11 +76,11 @@ def exit_on(error: Exception, folder: object = None) -> NoReturn:
         traceback.print_exception(error)
     if problems := explained(error):
         for problem in problems:
-            say(f"Error: {problem}")
+            echo(f"Error: {problem}")
         sys.exit(ExitCode.BAD_INPUT)
     report = crash_report(error, None if folder is None else Path(str(folder)))
     kept = f"The traceback is in {report}: please report it with that file" if report else f"{DEBUG}=1 shows more"
-    say(f"Error: nucleiseg did not expect this: {in_a_line(error)}. {kept}.")
+    echo(f"Error: nucleiseg did not expect this: {in_a_line(error)}. {kept}.")
     sys.exit(ExitCode.UNEXPECTED)
 
 
@@ -100,7 +100,7 @@ def prepared_command_line(config_name: str | None) -> Iterator[None]:
     if config_name:
         arguments = [as_typed(argument) for argument in arguments]
         for sentence in repeated_keys(arguments):
-            say(sentence)
+            echo(sentence)
         if config_name == "train":
             register_studies(EXPERIMENTS, arguments)
         sys.argv[1:] = forced_arguments(arguments)
@@ -126,7 +126,7 @@ def run_command(main: Callable[[], None], config_name: str | None = None) -> NoR
         with prepared_command_line(config_name):
             main()
     except KeyboardInterrupt:
-        say("Interrupted.")
+        echo("Interrupted.")
         sys.exit(ExitCode.INTERRUPTED)
     except Exception as error:
         exit_on(error)

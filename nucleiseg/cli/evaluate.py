@@ -21,7 +21,7 @@ from nucleiseg.inference.settings import PredictionSettings, TileSide
 from nucleiseg.inference.tta import TTA
 from nucleiseg.leaderboard.checkpoint_scoring import predict_data
 from nucleiseg.models.precision import Precision
-from nucleiseg.progress import counted, say
+from nucleiseg.progress import counted, echo
 from nucleiseg.settings import AsText, PathText, Problems, Settings, Share, settings, shown
 from nucleiseg.writers.result_set import require_whole
 
@@ -119,7 +119,7 @@ def evaluate(**keys: Any) -> int:  # noqa: ANN401
     write_json(wanted.output, {**given, **report, "notes": notes, "unreadable": unreadable})
     _say_summary(report, notes, wanted.output)
     if unreadable:
-        say(f"Left out, because their truth cannot be read: {', '.join(unreadable)}.")
+        echo(f"Left out, because their truth cannot be read: {', '.join(unreadable)}.")
     return len(unreadable)
 
 
@@ -136,7 +136,7 @@ def _material(wanted: EvaluateKeys) -> tuple[Truth, Results, float]:
     cache = SampleCache(wanted.cache_dir or cache_folder())
     known = _read_truth(Path(wanted.truth), _ids_file(wanted.ids, results_file), cache)
     for problem in dict.fromkeys(problem for image in known.unreadable for problem in image.problems):
-        say(problem)
+        echo(problem)
     return known, read_results(results_file, known), threshold
 
 
@@ -147,7 +147,7 @@ def _ids_file(ids: str | None, predictions: Path) -> Path | None:
     beside = predictions.parent / "images.json"
     if not beside.is_file():
         return None
-    say(f"The image ids are those of {beside} (ids= gives another file).")
+    echo(f"The image ids are those of {beside} (ids= gives another file).")
     return beside
 
 
@@ -179,21 +179,21 @@ def _count_threshold(wanted: float | None, predictions: Path) -> float:
     if len(thresholds) != 1 or not 0 <= max(thresholds) <= 1:
         return COUNT_THRESHOLD
     (threshold,) = thresholds
-    say(f"Counts and label maps use the score threshold {threshold:g} of {beside} (count_threshold= sets another).")
+    echo(f"Counts and label maps use the score threshold {threshold:g} of {beside} (count_threshold= sets another).")
     return threshold
 
 
 def _say_summary(report: dict[str, Any], notes: list[str], output: str) -> None:
     for note in notes:
-        say(f"Note: {note}")
+        echo(f"Note: {note}")
     counts = [counted(report[f"{noun}s"], noun) for noun in ("image", "truth", "result")]
-    say(f"{', '.join(counts)}:")
+    echo(f"{', '.join(counts)}:")
     for text, keys in LINES:
-        say(f"  {text:33} {'  '.join(_number(report[key]) for key in keys)}")
+        echo(f"  {text:33} {'  '.join(_number(report[key]) for key in keys)}")
     for name, group in _groups(report).items():
         numbers = "  ".join(_number(group[key]) for key in ("ap", "ap50", "ap75"))
-        say(f"  {name:33} {numbers}  ({counted(group['truths'], 'truth')})")
-    say(f"{output} holds them with their definitions, pooled and for each image.")
+        echo(f"  {name:33} {numbers}  ({counted(group['truths'], 'truth')})")
+    echo(f"{output} holds them with their definitions, pooled and for each image.")
 
 
 def _groups(report: Mapping[str, Any]) -> dict[str, Any]:

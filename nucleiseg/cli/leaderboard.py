@@ -29,7 +29,7 @@ from nucleiseg.leaderboard.candidates import Fail, Scored, evaluate_jobs, list_j
 from nucleiseg.leaderboard.caveats import run_caveats, scored_caveats, synthetic_note
 from nucleiseg.leaderboard.metrics import METRICS, column_of, find_metric
 from nucleiseg.models.precision import Precision
-from nucleiseg.progress import counted, say
+from nucleiseg.progress import counted, echo
 from nucleiseg.report.leaderboard_table import leaderboard_table
 from nucleiseg.runs import Run, find_runs
 from nucleiseg.settings import Accepts, AsText, AsTuple, Settings, settings
@@ -133,7 +133,7 @@ def leaderboard(**keys: Any) -> int:  # noqa: ANN401
     failures: list[str] = []
 
     def fail(sentence: str) -> None:
-        say(sentence)
+        echo(sentence)
         failures.append(sentence)
 
     runs = find_runs(settings.runs, fail)
@@ -163,8 +163,8 @@ def leaderboard(**keys: Any) -> int:  # noqa: ANN401
     banner = synthetic_note(runs, settings.images)
     names = write_files(output, written, runs, best, cache, banner=banner, figures=settings.figures)
     print_leaderboard(board)
-    say(f"Written to {output}: {', '.join(names)}, {BEST} ({board.best.name}).")
-    say(f"{invocation('predict')} {override('checkpoint', output / BEST)} input=FILE_OR_FOLDER")
+    echo(f"Written to {output}: {', '.join(names)}, {BEST} ({board.best.name}).")
+    echo(f"{invocation('predict')} {override('checkpoint', output / BEST)} input=FILE_OR_FOLDER")
     if settings.refit:
         try:
             folder = output.resolve()  # beside it: a run inside would be ranked by the next call
@@ -172,7 +172,7 @@ def leaderboard(**keys: Any) -> int:  # noqa: ANN401
         except InputError as error:
             fail(f"Refit: {error}")
     if failures:
-        say(" ".join([f"{counted(len(failures), 'problem')}; the rest is ranked.", *hints(failures)]))
+        echo(" ".join([f"{counted(len(failures), 'problem')}; the rest is ranked.", *hints(failures)]))
     return len(failures)
 
 
@@ -219,9 +219,9 @@ def print_leaderboard(board: Leaderboard) -> None:
     console = Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH)
     for table in board.tables:
         console.print(_text_table(table))
-        say(table.sentence)
+        echo(table.sentence)
     for note in board.notes:
-        say(f"Note: {note}")
+        echo(f"Note: {note}")
 
 
 def _text_table(table: Table) -> TextTable:

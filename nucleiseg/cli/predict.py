@@ -11,7 +11,7 @@ from nucleiseg.data.readers.demo import DemoReader, write_folders
 from nucleiseg.inference.images import find_images
 from nucleiseg.inference.predictor import Predictor
 from nucleiseg.inference.settings import PredictionSettings
-from nucleiseg.progress import counted, say
+from nucleiseg.progress import counted, echo
 from nucleiseg.run_tables import find_checkpoint
 from nucleiseg.settings import AsTuple, PathText, Share, settings, shown
 from nucleiseg.version import __version__
@@ -133,13 +133,13 @@ def _say_summary(summary: PredictionSummary, folder: Path, formats: Sequence[str
     nuclei = counted(summary.nuclei, "nucleus", "nuclei")
     files = ["counts.csv", "images.json", *(name for name in formats if name != "coco")]
     files = ["answer.zip", *files] if "coco" in formats else files
-    say(f"{images} with {nuclei}: {folder / files[0]}, {', '.join(files[1:])}.")
+    echo(f"{images} with {nuclei}: {folder / files[0]}, {', '.join(files[1:])}.")
     if summary.failed:
-        say(f"{counted(len(summary.failed), 'image')} failed: {', '.join(summary.failed)}.")
+        echo(f"{counted(len(summary.failed), 'image')} failed: {', '.join(summary.failed)}.")
 
 
 def draw_demo(folder: Path) -> None:
     """Render the demo's images with their masks into a folder, and log that they are synthetic."""
     write_folders(DEMO, folder)
-    say(f"Drew {DEMO.images} images with their masks into {folder}.")
-    say("NOTE: they are SYNTHETIC, not photographed. What is found in them says nothing about real tissue.")
+    echo(f"Drew {DEMO.images} images with their masks into {folder}.")
+    echo("NOTE: they are SYNTHETIC, not photographed. What is found in them says nothing about real tissue.")

@@ -15,7 +15,7 @@ from nucleiseg.data.cache import SampleCache
 from nucleiseg.data.readers.base import Reader, Record
 from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import build
-from nucleiseg.progress import say
+from nucleiseg.progress import echo
 from nucleiseg.report.preview_figures import write_preview
 from nucleiseg.settings import PathText, Problems, Seed, Settings, settings
 from nucleiseg.structures import Sample
@@ -127,4 +127,4 @@ def preview(config: dict[str, Any]) -> None:
         seed=keys.seed,
     )
     for path in paths:
-        say(f"Drew {path}.")
+        echo(f"Drew {path}.")

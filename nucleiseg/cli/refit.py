@@ -14,7 +14,7 @@ from nucleiseg.errors import InputError
 from nucleiseg.files import require_regular_file
 from nucleiseg.invocation import invocation
 from nucleiseg.leaderboard.candidates import EvaluationJob
-from nucleiseg.progress import say
+from nucleiseg.progress import echo
 
 OVERRIDES = Path(".hydra") / "overrides.yaml"
 """The command line of a run, in its folder."""
@@ -72,7 +72,7 @@ def refit(best: EvaluationJob, folder: Path, *, run: bool) -> None:
         InputError: if the run's command line is missing or damaged, names classes to import, or the training fails.
     """
     arguments = refit_arguments(best, folder)
-    say(f"To train {best.setting.name} on all images: {invocation('train')} {shlex.join(arguments)}")
+    echo(f"To train {best.setting.name} on all images: {invocation('train')} {shlex.join(arguments)}")
     if not run:
         return
     if any("_target_" in item for item in arguments):  # it comes from a file, which must not choose code to run

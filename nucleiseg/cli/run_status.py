@@ -5,7 +5,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nucleiseg.errors import InputError
-from nucleiseg.progress import say
+from nucleiseg.progress import echo
 from nucleiseg.run_folder import CONFIG, holds_run, known_status
 from nucleiseg.training.callbacks.status import INTERRUPTIONS, Status, resume_sentence
 from nucleiseg.training.ranks import is_first_rank
@@ -32,5 +32,5 @@ def record_failure(run_dir: Path, max_steps: int) -> Iterator[None]:
             with suppress(OSError):  # a full disk must not hide the error
                 Status(run_dir, of=max_steps, every=1).record_failure(error)
         if isinstance(error, INTERRUPTIONS) and (run_dir / CONFIG).exists():
-            say(resume_sentence(run_dir))
+            echo(resume_sentence(run_dir))
         raise

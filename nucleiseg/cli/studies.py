@@ -12,7 +12,7 @@ from yaml import YAMLError
 
 from nucleiseg.cli.command_line import chosen_groups, overrides_of, parse, searched_folders
 from nucleiseg.errors import InputError
-from nucleiseg.progress import say
+from nucleiseg.progress import echo
 
 HYDRA_FILE = "experiment.yaml"
 """The Hydra file in a study's folder: overrides of the whole configuration, with a defaults list of its own."""
@@ -87,7 +87,7 @@ def register_studies(folder: Path, arguments: Sequence[str] = ()) -> list[str]:
             continue
         for group, values in _drop_sections(node, groups).items():
             if name in chosen:
-                say(
+                echo(
                     f"{groups[group]} was chosen on the command line, so the values of experiment {name} for {group} "
                     f"are left out: {', '.join(values)}."
                 )

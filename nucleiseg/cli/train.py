@@ -23,7 +23,7 @@ from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.models.mask_rcnn import MaskRCNN, build
 from nucleiseg.models.norm import resolve_norm_and_freeze
 from nucleiseg.models.pretrained import Initialization, resolve_weights
-from nucleiseg.progress import say
+from nucleiseg.progress import echo
 from nucleiseg.run_folder import CONFIG, SPLITS, read_splits
 from nucleiseg.training import run
 from nucleiseg.training.extensions import make_callbacks, make_loggers, make_profiler
@@ -69,7 +69,7 @@ def _train(config: dict[str, Any], run_dir: Path, *, resume: bool, hydra_files: 
     callbacks, loggers = make_callbacks(settings.callbacks), make_loggers(settings.logger, run_dir)
     profiler = make_profiler(settings.trainer.profiler, run_dir, "trainer.profiler")
     point = run.starting_point(run_dir, settings.trainer, resume)
-    say(f"The run's folder: {run_dir}")
+    echo(f"The run's folder: {run_dir}")
     check_extra(settings.recipe.extra, trusted=config.get("trust") or (), from_file=resume, key="aug.extra")
     _pin_root_and_schedule(config)
     if is_first and not resume:
@@ -110,7 +110,7 @@ def _train(config: dict[str, Any], run_dir: Path, *, resume: bool, hydra_files: 
         hyperparameters=config,
     )
     checkpoint = override("checkpoint", run_dir)
-    say(f"Done: {invocation('predict')} {checkpoint} input=FILE_OR_FOLDER")
+    echo(f"Done: {invocation('predict')} {checkpoint} input=FILE_OR_FOLDER")
 
 
 def _pin_root_and_schedule(config: dict[str, Any]) -> None:
@@ -131,7 +131,7 @@ def _log_plan(settings: RunSettings, datamodule: NucleiDataModule, network: Mask
     training = [summary for summary in datamodule.summaries if summary.name in names]
     checkpoints = CheckpointPlan(settings.trainer.max_steps, settings.checkpoint.every, keep=settings.checkpoint.keep)
     plan = run_plan(network, datamodule, checkpoints, settings.optimizer_states, settings.trainer, run_dir)
-    say(datamodule.split.description)
+    echo(datamodule.split.description)
     say_data_check(training, settings.recipe, network, plan)
 
 
@@ -150,7 +150,7 @@ def _build_network(settings: RunSettings, datamodule: NucleiDataModule, *, resum
         *start.load(network).sentences(),
         resolve_norm_and_freeze(chosen.weights, chosen.norm, chosen.freeze_at)[2],
     ):
-        say(sentence)
+        echo(sentence)
     return network, start.words
 
 
@@ -167,13 +167,13 @@ def _prepare_data(settings: RunSettings) -> NucleiDataModule:
     datamodule.setup()
     if settings.trainer.overfit_batches is not None:
         datamodule.train_records = datamodule.train_records[: settings.trainer.overfit_batches * datamodule.batch_size]
-        say(f"Overfitting: only {', '.join(record.name for record in datamodule.train_records)} are trained on.")
+        echo(f"Overfitting: only {', '.join(record.name for record in datamodule.train_records)} are trained on.")
     require_visible_nuclei(datamodule, settings.recipe)
     datamodule.val_transform = settings.recipe.preprocessing(
         image_sizes(datamodule), getattr(datamodule.reader, "bits", None), datamodule.mpp
     )
     if datamodule.reader.synthetic:
-        say(
+        echo(
             "NOTE: the data are SYNTHETIC, not photographed. Whatever this run measures says nothing about real tissue."
         )
     return datamodule

@@ -17,7 +17,7 @@ from nucleiseg.models.download import path_in_cache
 from nucleiseg.models.weights.detectron2_config import config_text
 from nucleiseg.models.weights.exporter import save_detectron2
 from nucleiseg.models.zoo import ZOO, close_names
-from nucleiseg.progress import say
+from nucleiseg.progress import echo
 from nucleiseg.settings import Accepts, AsTuple, PathText, Settings, settings
 
 
@@ -100,9 +100,9 @@ def fetch_ahead(names: Sequence[str]) -> int:
     failed = 0
     for name in names:
         try:
-            say(f"{name} is at {fetch_file(ZOO[name])}.")
+            echo(f"{name} is at {fetch_file(ZOO[name])}.")
         except InputError as error:
-            say(str(error))
+            echo(str(error))
             failed += 1
     return failed
 
@@ -119,7 +119,7 @@ def export_checkpoint(path: Path, output: Path) -> None:
     save_detectron2(network, output)
     settings = output.with_suffix(".yaml")
     write_text(settings, config_text(network.config, output.name, metadata.class_names, metadata.scale))
-    say(f"{path} (step {metadata.step}) is now {output}, with the settings it needs in {settings}.")
+    echo(f"{path} (step {metadata.step}) is now {output}, with the settings it needs in {settings}.")
 
 
 def list_zoo() -> None:
@@ -135,7 +135,7 @@ def list_zoo() -> None:
         table.add_row(entry.name, trained, *precision, str(entry.megabytes), here)
     Console().print(table)
     some_entry = next(iter(ZOO.values()))
-    say(
+    echo(
         f"They are stored in {path_in_cache(some_entry).parent} (the environment variable NUCLEISEG_CACHE moves it). "
         f"{invocation('zoo')} fetch=NAME,NAME downloads ahead; model.weights=auto takes the 3x weights of the model.\n"
         f"Licenses: coco/*: {some_entry.license}; torchvision/*: {ZOO['torchvision/imagenet_resnet50'].license}."

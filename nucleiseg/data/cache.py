@@ -15,7 +15,7 @@ from nucleiseg.data.readers.base import Reader, Record
 from nucleiseg.errors import InputError
 from nucleiseg.files import atomic_path
 from nucleiseg.label_maps import measure
-from nucleiseg.progress import say, track
+from nucleiseg.progress import echo, track
 from nucleiseg.structures import IgnoreRegions, Sample
 
 VERSION = 5
@@ -176,7 +176,7 @@ def load_all(reader: Reader, cache: SampleCache, records: Sequence[Record] | Non
         images = "The only image has no" if len(summaries) == 1 else f"None of the {len(summaries)} images has an"
         raise InputError(f"{images} instance: no mask has a pixel.")
     if cache.written:
-        say(f"The decoded images lie in {cache.folder} for the next run; the folder may be deleted at any time.")
+        echo(f"The decoded images lie in {cache.folder} for the next run; the folder may be deleted at any time.")
     print_data_warnings(summaries)
     return summaries
 

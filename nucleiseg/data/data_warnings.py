@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from nucleiseg.errors import some
-from nucleiseg.progress import say
+from nucleiseg.progress import echo
 from nucleiseg.structures import Sample
 
 HEAVY = 0.5
@@ -150,8 +150,8 @@ def print_data_warnings(images: Sequence[ImageWarnings]) -> None:
         if found:
             count = sum(number for _, number in found)
             where = some([name for name, _ in found])
-            say((one if count == 1 else many).format(count=count, where=where))
+            echo((one if count == 1 else many).format(count=count, where=where))
     empty = [image.name for image in images if len(image) == 0]
     if empty:
         have = "1 image has" if len(empty) == 1 else f"{len(empty)} images have"
-        say(f"Of {len(images)}, {have} no nucleus: {some(empty)}.")
+        echo(f"Of {len(images)}, {have} no nucleus: {some(empty)}.")

@@ -28,7 +28,9 @@ def _as_names(value: object) -> object:
         return () if value.lower() in ("none", "null") else (value,)
     if isinstance(value, list | tuple) and value:
         return tuple(str(name) if type(name) is int else name for name in value)
-    return () if value is None else value if type(value) is float else [value]  # a list is not accepted
+    if value is None or value == ():
+        return ()
+    return value if type(value) is float else [value]  # a list is not accepted
 
 
 ValChoice = Annotated[

@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from nucleiseg.data.balance import assign
 from nucleiseg.data.settings import GROUPS, SplitSettings
 from nucleiseg.errors import InputError, some
-from nucleiseg.progress import counted, say
+from nucleiseg.progress import counted, echo
 
 TCGA_BARCODE = re.compile(r"TCGA-([A-Z0-9]{2})-[A-Z0-9]{4}", re.IGNORECASE)
 """Project, tissue source site, participant: the first three fields of a TCGA barcode (GDC Encyclopedia)."""
@@ -157,13 +157,13 @@ def warn_of_copies(parts: Split, contents: Mapping[str, str]) -> None:
     shown = some([" = ".join(group) for group in across or copies])
     if across:
         are = "1 image of the validation is" if len(across) == 1 else f"{len(across)} images of the validation are"
-        say(
+        echo(
             f"Warning: {are} also trained on under another name ({shown}), so that validation looks better than it is: "
             "remove the copies, or keep them on one side with the group auto and a fraction to validate on."
         )
     elif copies:
         have = "1 image has" if len(copies) == 1 else f"{len(copies)} images have"
-        say(f"Warning: {have} copies under other names: {shown}.")
+        echo(f"Warning: {have} copies under other names: {shown}.")
 
 
 def _by_name(names: Sequence[str], wanted: Sequence[str]) -> tuple[np.ndarray, str]:

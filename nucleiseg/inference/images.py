@@ -17,7 +17,7 @@ from nucleiseg.errors import InputError, some
 from nucleiseg.files import require_regular_file
 from nucleiseg.inference.image_folder import FolderListing, image_names, list_images
 from nucleiseg.inference.image_ids import ImageEntry, ImageId, path_parts, read_ids, require_unique
-from nucleiseg.progress import counted, say
+from nucleiseg.progress import counted, echo
 
 LARGEST_LISTING = 50_000_000
 """Bytes of a JSON file up to which it is opened to check whether it gives other ids to the images beside it."""
@@ -114,7 +114,7 @@ def find_images(source: str | os.PathLike[str], ids: str | os.PathLike[str] | No
     if ids is None:
         return _numbered(listing, root)
     for sentence in listing.problems.values():  # the images there are reported as missing, too
-        say(sentence)
+        echo(sentence)
     entries = read_ids(Path(ids))
     require_unique(entries, Path(ids))
     return _with_ids(entries, listing.images, path)
@@ -128,7 +128,7 @@ def _list_folder(folder: Path) -> FolderListing:
     """
     listing = list_images(folder)
     if sentence := listing.passed_over(folder):
-        say(sentence)
+        echo(sentence)
     if not listing.images:
         if listing.problems:
             raise InputError(list(listing.problems.values()))
@@ -147,11 +147,11 @@ def _numbered(listing: FolderListing, root: Path) -> list[InputImage]:
         for number, (name, path, file) in enumerate(zip(image_names(below), paths, below, strict=True), 1)
     ]
     for other in _listings_of_other_ids(images, (root, Path(os.path.normpath(root / "..")))):
-        say(
+        echo(
             f"Warning: {other} gives these images other ids: ids={other} uses them; they are numbered from 1 in "
             f"natural order here."
         )
-    say(f"Numbered 1..{len(images)} in natural order (images.json lists the id of each).")
+    echo(f"Numbered 1..{len(images)} in natural order (images.json lists the id of each).")
     return images
 
 
@@ -224,7 +224,7 @@ def _with_ids(entries: Sequence[ImageEntry], files: list[Path], source: Path) ->
     chosen = [(entry, match) for entry, match in zip(entries, matches, strict=True) if match or source.is_dir()]
     used = Counter(file for _, match in chosen for file in match)
     if unlisted := [file.relative_to(root) for file in files if file not in used]:
-        say(f"{counted(len(unlisted), 'image')} not listed in the file of image ids passed over: {some(unlisted)}.")
+        echo(f"{counted(len(unlisted), 'image')} not listed in the file of image ids passed over: {some(unlisted)}.")
     found: list[tuple[Path, str | None]] = []
     for entry, match in chosen:
         if not match:

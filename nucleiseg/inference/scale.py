@@ -5,7 +5,7 @@ from dataclasses import replace
 from nucleiseg.errors import InputError
 from nucleiseg.inference.settings import PredictionSettings
 from nucleiseg.models.checkpoint import Metadata
-from nucleiseg.progress import say
+from nucleiseg.progress import echo
 from nucleiseg.transforms.preprocessing import Preprocessing
 
 SCALE_TOLERANCE = 1.25
@@ -20,7 +20,7 @@ def stored_preprocessing(metadata: Metadata) -> Preprocessing:
     """
     if metadata.preprocessing is not None:
         return Preprocessing.from_dict(metadata.preprocessing)
-    say(
+    echo(
         f"Note: the checkpoint was written by nucleiseg {metadata.version}, which stored one scale for images of any "
         f"size: all are shown at {metadata.scale:.2f} network pixels per source pixel. In data of mixed sizes its "
         "scores differ from those of its training; files are decoded with bits= (null: by their brightest value)."
@@ -88,7 +88,7 @@ class ScaleWarnings:
     def _warn(self, subject: str, sentence: str) -> None:
         if subject not in self._warned:
             self._warned.add(subject)
-            say(sentence)
+            echo(sentence)
 
 
 def _is_close(ratio: float) -> bool:

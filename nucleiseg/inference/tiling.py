@@ -9,7 +9,7 @@ from nucleiseg.errors import InputError
 from nucleiseg.inference.settings import TileSide
 from nucleiseg.inference.stitching import stitch
 from nucleiseg.inference.tiles import ALIGNMENT, Tile, TileGrid, aligned, overlap_for
-from nucleiseg.progress import say
+from nucleiseg.progress import echo
 from nucleiseg.structures import Prediction
 from nucleiseg.transforms.preprocessing import Preprocessing
 
@@ -95,4 +95,4 @@ class Tiling:
         kind = sentence.partition(":")[0]
         if kind not in self._said:
             self._said.add(kind)
-            say(sentence)
+            echo(sentence)

@@ -12,7 +12,7 @@ from nucleiseg.inference.settings import PredictionSettings
 from nucleiseg.leaderboard.board import Table
 from nucleiseg.leaderboard.cache import Evaluation, EvaluationCache
 from nucleiseg.leaderboard.candidates import EvaluationJob, Fail, Scored, prediction_key
-from nucleiseg.progress import say
+from nucleiseg.progress import echo
 
 WRITTEN = "written"
 """Name in the cache of the digest of the file that an average was written to."""
@@ -50,7 +50,7 @@ def average_best(
     runs = list(dict.fromkeys(candidate.run for candidate in best))
     steps = [row.step for row in own if {candidate.run for candidate in row.candidates}.issuperset(runs)][:count]
     if len(own) < 2:
-        say(f"{table.rows[0].setting} is not averaged: only one of its steps is ranked.")
+        echo(f"{table.rows[0].setting} is not averaged: only one of its steps is ranked.")
         return []
     if len(steps) < 2:
         fail(
@@ -115,7 +115,7 @@ def _write_average(
 
     weights, metadata = average_checkpoints([part.job.file for part in parts])
     if averages_statistics(weights):
-        say(
+        echo(
             "Note: the running statistics of batch normalization are averaged too and don't match the averaged "
             "weights exactly (norms gn and frozen_bn have none)."
         )

@@ -16,7 +16,7 @@ from nucleiseg.errors import InputError
 from nucleiseg.files import write_json
 from nucleiseg.foreign_files import read_json
 from nucleiseg.leaderboard.record import EvaluationRecord
-from nucleiseg.progress import say
+from nucleiseg.progress import echo
 from nucleiseg.settings import Settings, settings
 from nucleiseg.version import __version__
 
@@ -99,7 +99,7 @@ class EvaluationCache:
             loaded = CheckpointInfo.from_dict(read_json(info), info.name, complete=True)
             return Evaluation(EvaluationRecord.load(record), loaded)
         except (InputError, OSError, ValueError, KeyError, EOFError) as error:
-            say(f"The cached evaluation {record} is damaged ({error}): the checkpoint is evaluated again.")
+            echo(f"The cached evaluation {record} is damaged ({error}): the checkpoint is evaluated again.")
             return None
 
     def put(self, key: str, evaluation: Evaluation) -> None:
@@ -151,7 +151,7 @@ class EvaluationCache:
             yield
         except OSError as error:
             if not self._has_warned:
-                say(
+                echo(
                     f"The evaluation cache cannot be written ({error.filename or self.folder}: {error.strerror}): "
                     "evaluations are computed again next time. Free some space, or choose another folder (cache_dir)."
                 )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nucleiseg.errors import InputError
 from nucleiseg.evaluation.truth import ImageTruth
 from nucleiseg.leaderboard.cache import EvaluationCache
-from nucleiseg.progress import say, track
+from nucleiseg.progress import echo, track
 from nucleiseg.runs import Run
 from nucleiseg.structures import Sample
 
@@ -172,7 +172,7 @@ def with_bits(data: Mapping[str, Any], bits: int | None) -> dict[str, Any]:
         return dict(data)
     if given is None:
         return {**data, "bits": bits}
-    say(f"Note: images are decoded with bits={given}, but the network was trained with {bits}.")
+    echo(f"Note: images are decoded with bits={given}, but the network was trained with {bits}.")
     return dict(data)
 
 
@@ -192,7 +192,7 @@ def set_up_data(data: Mapping[str, Any]) -> "NucleiDataModule":
     datamodule = build_datamodule(data, train_transform=unused, val_transform=unused, seed=0, total_steps=1)
     datamodule.setup()
     if datamodule.reader.synthetic:
-        say("NOTE: the data are SYNTHETIC, not photographed: no number measured here holds for real tissue.")
+        echo("NOTE: the data are SYNTHETIC, not photographed: no number measured here holds for real tissue.")
     return datamodule
 
 

@@ -13,7 +13,7 @@ from filelock import FileLock
 from nucleiseg.errors import InputError
 from nucleiseg.files import atomic_path, cache_folder
 from nucleiseg.models.zoo import ZooEntry
-from nucleiseg.progress import say, track
+from nucleiseg.progress import echo, track
 
 TIMEOUT = 20.0
 """Seconds without a byte after which a connection counts as dead."""
@@ -72,7 +72,7 @@ def fetch(entry: ZooEntry, folder: str | os.PathLike[str] | None = None) -> Path
 def _download(entry: ZooEntry, path: Path) -> None:
     for rest in path.parent.glob(f".{path.stem}.*.part{path.suffix}"):  # of a process that was killed
         rest.unlink()
-    say(f"Downloading {entry.name} ({entry.megabytes} MB, license {entry.license}) from {entry.address}.")
+    echo(f"Downloading {entry.name} ({entry.megabytes} MB, license {entry.license}) from {entry.address}.")
     with atomic_path(path) as temporary:
         with temporary.open("wb") as file:
             for chunk in track(_body(entry, path), f"{entry.name} (MB)", total=entry.megabytes):

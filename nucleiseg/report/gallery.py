@@ -12,7 +12,7 @@ from nucleiseg.errors import InputError
 from nucleiseg.evaluation.truth import ImageTruth
 from nucleiseg.leaderboard.match_outcomes import MatchOutcomes, classify_matches
 from nucleiseg.leaderboard.record import EvaluationRecord, ImageRecord
-from nucleiseg.progress import say
+from nucleiseg.progress import echo
 from nucleiseg.report.outlines import LineStyle, draw_outlines, find_outlines
 from nucleiseg.rle import RLE
 from nucleiseg.settings import Settings, settings
@@ -121,7 +121,7 @@ def gallery_images(
         try:
             rendered.append(render_image(image, truth, outcomes, pixels(image.name), record.count_threshold))
         except InputError as error:
-            say(f"The gallery leaves out image {image.name}: {error}")
+            echo(f"The gallery leaves out image {image.name}: {error}")
     return rendered
 
 

@@ -11,7 +11,7 @@ from nucleiseg.leaderboard.board import Leaderboard
 from nucleiseg.leaderboard.cache import EvaluationCache
 from nucleiseg.leaderboard.candidates import Scored
 from nucleiseg.leaderboard.image_sets import ImageSet
-from nucleiseg.progress import say
+from nucleiseg.progress import echo
 from nucleiseg.report.data_check import ImageSummary
 from nucleiseg.report.figures import charts, write_figures
 from nucleiseg.report.gallery import GalleryImage, gallery_images
@@ -88,7 +88,7 @@ def summaries_of(images: ImageSet, cache: EvaluationCache) -> Sequence[ImageSumm
         try:
             stored = [(item.name, item.height, item.width, item.boxes.tolist()) for item in images.summaries]
         except InputError as error:
-            say(f"The page has no charts of the data: {error}")
+            echo(f"The page has no charts of the data: {error}")
             return []
         cache.put_json(images.data_key, SUMMARIES, stored)
     return [StoredSummary(name, height, width, np.array(boxes).reshape(-1, 4)) for name, height, width, boxes in stored]
@@ -103,7 +103,7 @@ def gallery_of(best: Scored, cache: EvaluationCache) -> list[GalleryImage]:
     try:
         truths = {truth.name: truth for truth in images.truths}
     except InputError as error:
-        say(f"The page has no gallery: {error}")
+        echo(f"The page has no gallery: {error}")
         return []
     gallery = gallery_images(best.evaluation.record, truths, lambda name: images.sample(name).image)
     cache.put_json(best.job.key, GALLERY, [image.to_dict() for image in gallery])

@@ -17,7 +17,7 @@ from nucleiseg.leaderboard.cache import EvaluationCache
 from nucleiseg.leaderboard.candidates import Scored
 from nucleiseg.leaderboard.entries import metric_values
 from nucleiseg.leaderboard.metrics import CEILING, MetricSpec
-from nucleiseg.progress import say
+from nucleiseg.progress import echo
 from nucleiseg.report.submission_ledger import LOCAL, Submission, read_ledger, write_ledger
 from nucleiseg.writers.origin import answer_digest, read_origin
 
@@ -50,7 +50,7 @@ def record_scored(
     maker = {cache.digest(item.job.file): item for item in scored}.get(digest)
     local = None
     if maker is None:
-        say(f"None of these checkpoints is known to have made {answer}: it is recorded without a local score.")
+        echo(f"None of these checkpoints is known to have made {answer}: it is recorded without a local score.")
     else:
         record = maker.evaluation.record
         values = metric_values(record)
@@ -65,7 +65,7 @@ def record_scored(
             )
     row = record_submission(path, answer, board_score, note, local)
     board = "without a score of the board" if row.board_score is None else f"with the board's score {row.board_score:g}"
-    say(f"Recorded {answer} in {path} {board}.")
+    echo(f"Recorded {answer} in {path} {board}.")
 
 
 def record_submission(

@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig
 
-from nucleiseg.progress import say
+from nucleiseg.progress import echo
 from nucleiseg.sweeps.process_group import handled
 from nucleiseg.sweeps.sweep import JobOutcome, SweepJob, is_done, run_job
 from nucleiseg.training.run_lock import active_process
@@ -68,7 +68,7 @@ def stopped_by_signals(sweep_dir: Path, *, survives: bool) -> Iterator[list[int]
             raise KeyboardInterrupt
         sweep_dir.mkdir(parents=True, exist_ok=True)
         stop.touch()
-        say("Stopping the jobs; a second time, and they are not waited for.")
+        echo("Stopping the jobs; a second time, and they are not waited for.")
 
     try:
         with handled(handle):

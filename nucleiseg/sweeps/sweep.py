@@ -19,7 +19,7 @@ from nucleiseg.cli.command_line import SWEPT_GROUPS
 from nucleiseg.cli.entry import ExitCode
 from nucleiseg.cli.overrides import quoted
 from nucleiseg.errors import InputError
-from nucleiseg.progress import duration, say
+from nucleiseg.progress import duration, echo
 from nucleiseg.run_folder import holds_run, known_status
 from nucleiseg.sweeps.process_group import run_process
 from nucleiseg.training.run_lock import active_process, refuse_running
@@ -132,7 +132,7 @@ def run_jobs(jobs: Sequence[SweepJob], script: Path, *, resume: bool) -> list[Jo
             outcomes.append(JobOutcome(job, "not started"))
             continue
         shown = [override for override in job.overrides if override.partition("=")[0] in varying]
-        say(f"Job {number} of {len(jobs)} ({job.folder.name}): {' '.join(shown)}".removesuffix(": "))
+        echo(f"Job {number} of {len(jobs)} ({job.folder.name}): {' '.join(shown)}".removesuffix(": "))
         outcomes.append(run_job(job, script))
     return outcomes
 

@@ -16,7 +16,7 @@ from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, W
 from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
 
 from nucleiseg.files import write_json
-from nucleiseg.progress import say
+from nucleiseg.progress import echo
 from nucleiseg.run_folder import METRICS, TRACKED, read_tracked
 from nucleiseg.run_tables import loss_columns, metrics_columns
 from nucleiseg.training.tables import append_rows, as_text
@@ -143,7 +143,7 @@ def attempt(logger: Logger, action: Callable[..., Any], *args: Any, **kwargs: An
         logger.has_failed = True  # type: ignore[attr-defined]
         reason = error.strerror if isinstance(error, OSError) else None
         reason = reason or (str(error) or type(error).__name__).strip().splitlines()[0]
-        say(
+        echo(
             f"Warning: {type(logger).__name__} failed ({reason}) and gets no more of this run. Training continues; "
             "metrics.csv records every step."
         )

@@ -11,7 +11,7 @@ from pytorch_lightning.plugins import CheckpointIO
 from nucleiseg.errors import InputError, some
 from nucleiseg.models import checkpoint
 from nucleiseg.models.weights.torch_files import read_torch, write_torch
-from nucleiseg.progress import say
+from nucleiseg.progress import echo
 from nucleiseg.run_folder import CHECKPOINTS, INDEX, LAST, METRICS, PREVIOUS, require_inside
 from nucleiseg.run_tables import STEP_CHECKPOINT, Row, read_index, read_metrics
 from nucleiseg.training.tables import write_rows
@@ -122,14 +122,16 @@ def truncate_to(run_dir: Path, point: ResumePoint) -> None:
     """
     metrics, index = rows_until(run_dir, point.step)
     if point.skipped:
-        say(f"{point.skipped} The run resumes from {PREVIOUS}, step {point.step}: what followed is computed again.")
+        echo(f"{point.skipped} The run resumes from {PREVIOUS}, step {point.step}: what followed is computed again.")
     if point.file is not None and point.file.name == PREVIOUS.name:
         last = run_dir / LAST
         if last.is_dir() and not last.is_symlink():
             last.rename(last.with_name(f"damaged_{uuid4().hex[:8]}"))
         point.file.replace(last)
     if point.step > len(metrics):
-        say(f"Warning: {run_dir / METRICS} lacks {point.step - len(metrics)} of {point.step} steps; curves have a gap.")
+        echo(
+            f"Warning: {run_dir / METRICS} lacks {point.step - len(metrics)} of {point.step} steps; curves have a gap."
+        )
     for name, rows in ((METRICS, metrics), (INDEX, index)):
         if rows:
             write_rows(run_dir / name, list(rows[0]), rows)

@@ -18,7 +18,7 @@ from nucleiseg.errors import InputError
 from nucleiseg.failures import explained
 from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.models.mask_rcnn import MaskRCNN
-from nucleiseg.progress import say
+from nucleiseg.progress import echo
 from nucleiseg.run_folder import CHECKPOINTS, LAST, holds_run, known_status, require_inside
 from nucleiseg.training.callbacks.status import Status, resume_sentence
 from nucleiseg.training.loggers import MetricsCsv, TensorBoard, guard, has_failed, open_logger
@@ -93,9 +93,9 @@ def train(
     if point.step >= trainer.max_steps or point.stopped_early:
         if point.stopped_early:
             reached = f"after step {point.step} of {trainer.max_steps}"
-            say(f"{run_dir} was stopped early by a callback, {reached}, and is done.")
+            echo(f"{run_dir} was stopped early by a callback, {reached}, and is done.")
         else:
-            say(f"{run_dir} has done its {point.step} steps already: a larger max_steps continues it.")
+            echo(f"{run_dir} has done its {point.step} steps already: a larger max_steps continues it.")
         # a kill after the last checkpoint leaves the status at `running`
         if is_first_rank() and known_status(run_dir).get("state") != "done":
             Status(run_dir, of=max(trainer.max_steps, point.step), every=1, steps=point.step).write("done")

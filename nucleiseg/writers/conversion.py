@@ -26,7 +26,7 @@ from nucleiseg.data.readers.resolution import read_mpp
 from nucleiseg.errors import InputError, some
 from nucleiseg.files import atomic_folder
 from nucleiseg.pipelining import run_ahead
-from nucleiseg.progress import counted, say, track
+from nucleiseg.progress import counted, echo, track
 from nucleiseg.structures import Sample
 from nucleiseg.writers.data_set_formats import DATA_SET_FORMATS, AnnotatedImage, DataSetFormat, Layout, Losses
 from nucleiseg.writers.file_names import safe_paths
@@ -187,6 +187,6 @@ def _print_losses(
     for kind, (nouns, sentence) in LOSSES.items():
         if summary.losses[kind]:
             where = some([image.name for image in written if image.losses[kind]])
-            say(sentence.format(what=counted(summary.losses[kind], *nouns), where=where))
+            echo(sentence.format(what=counted(summary.losses[kind], *nouns), where=where))
     if summary.losses["class_names"]:
-        say(f"Lost: the classes ({some(class_names)}), which the layout {to} does not hold; coco and geojson do.")
+        echo(f"Lost: the classes ({some(class_names)}), which the layout {to} does not hold; coco and geojson do.")

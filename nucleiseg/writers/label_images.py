@@ -16,7 +16,7 @@ import torch
 
 from nucleiseg.files import atomic_path
 from nucleiseg.inference.box_masks import MASK_THRESHOLD, soft_crops
-from nucleiseg.progress import counted, say
+from nucleiseg.progress import counted, echo
 from nucleiseg.rle import Crop
 from nucleiseg.structures import Prediction
 from nucleiseg.writers.base import Add, FinishedImage, PredictedImage, Record, Writer
@@ -67,7 +67,7 @@ class LabelImageWriter(Writer):
 
         yield add
         if lost:
-            say(
+            echo(
                 f"Label images: {RULE} {counted(lost, 'pixel')} of masks are lost to others"
                 + (f", and {counted(hidden, 'nucleus', 'nuclei')} without a pixel left." if hidden else ".")
             )

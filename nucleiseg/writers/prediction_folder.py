@@ -16,7 +16,7 @@ from typing import Any
 from nucleiseg.inference.count_threshold import counting_threshold
 from nucleiseg.inference.images import InputImage
 from nucleiseg.inference.predictor import Predictor
-from nucleiseg.progress import counted, say
+from nucleiseg.progress import counted, echo
 from nucleiseg.writers import result_set
 from nucleiseg.writers.file_names import safe_paths
 from nucleiseg.writers.journal import Journal
@@ -74,7 +74,7 @@ def predict_to_folder(
         result_set.complete(folder)
         if resume and (before := result_set.finished(folder, wanted)):
             again = " Leave out resume=true to try the failed images again." if before["failed"] else ""
-            say(f"{folder} holds this prediction already: nothing is computed.{again}")
+            echo(f"{folder} holds this prediction already: nothing is computed.{again}")
             return PredictionSummary(**before)
         staging = result_set.begin(folder, wanted, resume)
         new = staging / result_set.NEW
@@ -85,7 +85,7 @@ def predict_to_folder(
                 if not all((run.folder / path).exists() for path in files.values()):
                     run.journal.discard(name)
             if resume and len(run.journal):
-                say(f"Resuming: {len(run.journal)} of {counted(len(images), 'image')} are finished.")
+                echo(f"Resuming: {len(run.journal)} of {counted(len(images), 'image')} are finished.")
             run.predict([image for image in images if image.name not in run.journal])
             run.assemble(images)
             finished = [path for name in paths if name in journal for path in paths[name].values()]

@@ -14,7 +14,7 @@ from nucleiseg.inference.images import InputImage
 from nucleiseg.inference.prediction_stream import predict_all
 from nucleiseg.inference.predictor import Predictor
 from nucleiseg.pipelining import run_ahead
-from nucleiseg.progress import say
+from nucleiseg.progress import echo
 from nucleiseg.rle import area
 from nucleiseg.structures import Prediction
 from nucleiseg.writers.base import FinishedImage, PredictedImage, Writer
@@ -50,7 +50,7 @@ class PredictionSummary:
 
     def fail(self, image: InputImage, sentence: str) -> None:
         """Log why an image has no result, and count it."""
-        say(sentence)
+        echo(sentence)
         self.failed[image.file_name] = sentence
 
 
@@ -95,7 +95,7 @@ class PredictionRun:
     def _predicted_image(self, source: InputImage, pixels: np.ndarray, prediction: Prediction) -> PredictedImage:
         """Collect what writers need of an image; log a limit that was reached before the network gets the next one."""
         if prediction.capped:
-            say(f"{source.name}: {capped_sentence(len(prediction), self.predictor.detections)}")
+            echo(f"{source.name}: {capped_sentence(len(prediction), self.predictor.detections)}")
         # A file that states nothing was predicted at the scale of the training, as if it had its micrometers per pixel.
         mpp = self.predictor.mpp_of(source.path) or read_mpp(source.path) or self.predictor.preprocessing.mpp
         return PredictedImage(

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from nucleiseg.errors import InputError, some
 from nucleiseg.files import sync_folder, write_json
 from nucleiseg.foreign_files import read_json
-from nucleiseg.progress import counted, say
+from nucleiseg.progress import counted, echo
 from nucleiseg.writers.registry import FORMATS
 
 STAGING = ".prediction.part"
@@ -111,9 +111,9 @@ def begin(folder: Path, request: Request, resume: bool) -> Path:
             shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink()
         return staging
     if resume:
-        say(f"There is no unfinished prediction in {folder}: all images are predicted.")
+        echo(f"There is no unfinished prediction in {folder}: all images are predicted.")
     elif staging.exists():
-        say(f"Removing the unfinished prediction in {folder} (resume=true would have continued it).")
+        echo(f"Removing the unfinished prediction in {folder} (resume=true would have continued it).")
     if staging.exists():
         shutil.rmtree(staging)
     write_json(staging / REQUEST, request, indent=None)

@@ -350,3 +350,9 @@ def test_copies_of_an_image_are_found_by_their_pixels(
         assert together or group == "none"
         assert ("also trained on" in err) != together
         assert "demo_000 = demo_001" in err
+
+
+def test_an_empty_tuple_trains_on_all_images_and_an_empty_list_of_yaml_does_not() -> None:
+    assert DataSettings(val=()).val == DataSettings.from_dict({"val": "none"}, "data").val == ()
+    with pytest.raises(InputError, match=r"data.val is \[\]"):
+        DataSettings.from_dict({"val": []}, "data")

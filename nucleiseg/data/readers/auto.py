@@ -10,7 +10,7 @@ from nucleiseg.data.readers.formats import FORMATS
 from nucleiseg.data.readers.recognition import Tree
 from nucleiseg.data.settings import FolderPath
 from nucleiseg.errors import InputError
-from nucleiseg.progress import counted, say
+from nucleiseg.progress import counted, echo
 from nucleiseg.settings import Bits, settings
 
 
@@ -41,7 +41,7 @@ class AutoReader(Reader):
         hits = {name: found for name, found in evidence.items() if not found.missing}
         if len(hits) == 1:
             ((name, found),) = hits.items()
-            say(f"Found {found.found} (reader={name}).")
+            echo(f"Found {found.found} (reader={name}).")
             return FORMATS[name].from_dict({"root": self.root, "bits": self.bits}, name)
         if hits:
             listed = "; ".join(f"{name} ({found.found})" for name, found in hits.items())

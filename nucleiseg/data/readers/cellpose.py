@@ -20,7 +20,7 @@ from nucleiseg.data.readers.recognition import Evidence, Tree, images_and
 from nucleiseg.errors import InputError, some
 from nucleiseg.files import require_regular_file
 from nucleiseg.pickled_arrays import PickledArray
-from nucleiseg.progress import counted, say
+from nucleiseg.progress import counted, echo
 from nucleiseg.restricted_pickle import read_pickled_dictionary
 from nucleiseg.settings import settings
 
@@ -56,7 +56,7 @@ class CellposeReader(AnnotatedReader):
         pairs = [path for path in images if (path.parent, path.stem) in masks]
         alone = [path.name for path in images if (path.parent, path.stem) not in masks]
         if alone and pairs:
-            say(f"Skipped {counted(len(alone), 'image')} without masks: {some(alone)}.")
+            echo(f"Skipped {counted(len(alone), 'image')} without masks: {some(alone)}.")
         names = unique_names(pairs, self.root)
         found = [Record(name, path, (masks[path.parent, path.stem],)) for name, path in zip(names, pairs, strict=True)]
         return self.require_records(found)

@@ -20,7 +20,7 @@ from nucleiseg.data.readers.base import Record, digest_files
 from nucleiseg.data.readers.recognition import Evidence, Tree, images_and
 from nucleiseg.errors import InputError, raise_problems, short, some
 from nucleiseg.foreign_files import read_json, whole_number
-from nucleiseg.progress import counted, say
+from nucleiseg.progress import counted, echo
 from nucleiseg.rle import decode_crop
 from nucleiseg.segmentations import to_rle
 from nucleiseg.settings import settings
@@ -102,7 +102,7 @@ class CocoReader(AnnotatedReader):
                 records.append(record)
         if repeated:
             entries = counted(repeated, "image entry", "image entries")
-            say(f"Warning: skipped {entries} of image files that are listed already.")
+            echo(f"Warning: skipped {entries} of image files that are listed already.")
         return self.require_records(_with_unique_names(records, folder))
 
     def instances(self, record: Record, shape: tuple[int, int], noticed: Counter[str]) -> PackedInstances:
@@ -155,7 +155,7 @@ def _parse(path: Path, *_: int) -> Document:
     images = [entry for entry in document["images"] if isinstance(entry, dict)]
     known = {_id(entry) for entry in images}
     if unknown := sum(len(items) for number, items in grouped.items() if number not in known):
-        say(f"Warning: {path} has {counted(unknown, 'annotation')} of images that it does not list.")
+        echo(f"Warning: {path} has {counted(unknown, 'annotation')} of images that it does not list.")
     return Document(images, grouped, names)
 
 

@@ -21,7 +21,7 @@ from nucleiseg.data.readers.pixels import decode_pixels
 from nucleiseg.data.readers.recognition import Evidence, Tree, images_and
 from nucleiseg.data.settings import FolderPath
 from nucleiseg.errors import InputError, some
-from nucleiseg.progress import counted, say
+from nucleiseg.progress import counted, echo
 from nucleiseg.settings import Bits, settings
 from nucleiseg.structures import Sample
 
@@ -91,10 +91,10 @@ class FoldersReader(Reader):
             shown = ", ".join(names[:NAMES_SHOWN])
             shown += f" and {len(names) - NAMES_SHOWN} more" * (len(names) > NAMES_SHOWN)
             folders = "1 folder in {} holds" if len(names) == 1 else f"{len(names)} folders in {{}} hold"
-            say(f"{folders.format(root)} no images/ and {'was' if len(names) == 1 else 'were'} skipped: {shown}.")
+            echo(f"{folders.format(root)} no images/ and {'was' if len(names) == 1 else 'were'} skipped: {shown}.")
         if unread:
             shown = some([path.relative_to(root).as_posix() for path in unread], NAMES_SHOWN)
-            say(f"Warning: {counted(len(unread), 'file or folder', 'files and folders')} in {root} not read: {shown}.")
+            echo(f"Warning: {counted(len(unread), 'file or folder', 'files and folders')} in {root} not read: {shown}.")
         return records
 
     def read(self, record: Record) -> Sample:

@@ -14,7 +14,7 @@ from nucleiseg.data.readers.listing import LOSSY_SUFFIXES
 from nucleiseg.data.readers.pairs import unique_names
 from nucleiseg.data.readers.recognition import Evidence, Tree, images_and
 from nucleiseg.errors import InputError, some
-from nucleiseg.progress import counted, say
+from nucleiseg.progress import counted, echo
 from nucleiseg.settings import settings
 
 FOLDERS = {
@@ -63,7 +63,7 @@ class LabelMapsReader(FoldersReader):
             raise InputError(f"The data folder {self.root} holds nothing to read: it should have {self.layout}.")
         if alone:
             skipped = some([path.name for path in alone])
-            say(f"Skipped {counted(len(alone), 'image')} without a label map of the same name: {skipped}.")
+            echo(f"Skipped {counted(len(alone), 'image')} without a label map of the same name: {skipped}.")
         named = zip(unique_names([image for image, _ in pairs], self.root), pairs, strict=True)
         return [Record(name, image, (mask,)) for name, (image, mask) in named]
 

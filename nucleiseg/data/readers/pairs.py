@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nucleiseg.data.readers.base import Record
 from nucleiseg.errors import some
-from nucleiseg.progress import counted, say
+from nucleiseg.progress import counted, echo
 
 
 def unique_names(paths: Sequence[Path], root: Path) -> list[str]:
@@ -50,5 +50,5 @@ def pair_by_stem(annotations: Sequence[Path], images: Sequence[Path], root: Path
     without = [path for path in images if (path.parent, path.stem) not in used]
     if without and records:
         names = some([path.name for path in without])
-        say(f"Skipped {counted(len(without), 'image')} without {what}: {names}.")
+        echo(f"Skipped {counted(len(without), 'image')} without {what}: {names}.")
     return records

@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import Checkpoint, WeightAveraging
 
 from nucleiseg.inference.count_threshold import COUNT_THRESHOLD
 from nucleiseg.models.checkpoint import write
-from nucleiseg.progress import counted, duration, say
+from nucleiseg.progress import counted, duration, echo
 from nucleiseg.run_folder import CHECKPOINTS, INDEX, LAST
 from nucleiseg.run_tables import INDEX_COLUMNS, read_index
 from nucleiseg.training.callbacks.metrics_log import MetricsLog
@@ -141,7 +141,7 @@ class Checkpoints(StepCallback, Checkpoint):
             return
         shown = [f"{key} {result.columns[key]:.4f}" for key in INDEX_COLUMNS if key in result.columns]
         images, took = counted(result.images, "validation image"), duration(result.columns["val/time"])
-        say(f"step {step}  {'  '.join(shown)}  ({images} in {took})")
+        echo(f"step {step}  {'  '.join(shown)}  ({images} in {took})")
         threshold = result.score_threshold or COUNT_THRESHOLD
         for sample, prediction in result.pictures:
             self.metrics.draw(trainer, sample.name, draw_instances(sample.image, prediction, threshold), step)

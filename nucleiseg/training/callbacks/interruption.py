@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from nucleiseg.progress import say
+from nucleiseg.progress import echo
 from nucleiseg.training.callbacks.checkpoints import Checkpoints
 from nucleiseg.training.callbacks.step import StepCallback
 from nucleiseg.training.module import NucleiModule
@@ -72,4 +72,4 @@ class Interruption(StepCallback, Checkpoint):
             raise KeyboardInterrupt if number == signal.SIGINT else SIGTERMException
         self._signal = number
         with suppress(RuntimeError):  # the signal may have come while something else was printed
-            say("Stopping after this step, which last.ckpt will hold. A second signal (Ctrl-C) stops at once.")
+            echo("Stopping after this step, which last.ckpt will hold. A second signal (Ctrl-C) stops at once.")

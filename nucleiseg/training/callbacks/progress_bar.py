@@ -8,7 +8,7 @@ from pytorch_lightning.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from nucleiseg.progress import LINE_INTERVAL, duration, say
+from nucleiseg.progress import LINE_INTERVAL, duration, echo
 from nucleiseg.training.callbacks.metrics_log import MetricsLog
 from nucleiseg.training.callbacks.step import StepCallback
 from nucleiseg.training.callbacks.timing import Timing
@@ -58,7 +58,7 @@ class StepProgressBar(StepCallback, ProgressBar):
             self._bar.update(self._bar.task_ids[0], completed=step, description=self.describe(step))
         elif self.is_enabled and (step == self.of or time.monotonic() - self._last_line >= LINE_INTERVAL):
             self._last_line = time.monotonic()
-            say(f"step {step}/{self.of}  {self.describe(step)}")
+            echo(f"step {step}/{self.of}  {self.describe(step)}")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the bar as it is."""

@@ -15,7 +15,7 @@ from nucleiseg.devices import device_name, peak_memory_mb
 from nucleiseg.failures import explained
 from nucleiseg.files import write_json
 from nucleiseg.invocation import invocation
-from nucleiseg.progress import say
+from nucleiseg.progress import echo
 from nucleiseg.run_folder import STATUS, known_status
 from nucleiseg.training.callbacks.step import StepCallback
 from nucleiseg.training.callbacks.timing import Timing
@@ -105,7 +105,7 @@ class Status(StepCallback):
             why = " ".join(str(callback.stopping_reason_message) for callback in stops)
             why = why.removesuffix(" Signaling Trainer to stop.") or "A callback stopped it."
             reason = f"Stopped early, after step {self.steps} of {self.of}. {why}"
-            say(reason)
+            echo(reason)
         self.write("done", reason)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
