@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from nucleiseg.cli.groups import qualified
 from nucleiseg.data.cache import Summary
 from nucleiseg.data.datamodule import NucleiDataModule
 from nucleiseg.data.dataset import NucleiDataset, collate
@@ -20,7 +21,7 @@ from nucleiseg.report.anchor_fit import AnchorLevel
 from nucleiseg.report.data_check import Limits, RunPlan, data_check
 from nucleiseg.training.divergence import broken_start
 from nucleiseg.training.plan import CheckpointPlan, last_bytes, step_bytes
-from nucleiseg.training.settings import TrainerSettings
+from nucleiseg.training.settings import CheckpointSettings, TrainerSettings
 from nucleiseg.transforms.recipe import Recipe
 
 RESIZE_MARGIN = 1.05
@@ -134,5 +135,6 @@ def say_data_check(
         for stride, cell_anchors in zip(generator.strides, generator.cell_anchors, strict=True)
     ]
     findings = data_check(summaries, recipe=recipe, anchors=levels, limits=limits(network.config), plan=plan)
+    keys = {"model": network.config.to_dict(), "aug": recipe.to_dict(), "checkpoint": CheckpointSettings().to_dict()}
     for finding in findings:
-        echo(f"Warning: {finding.sentence}" if finding.level == "warning" else finding.sentence)
+        echo("Warning: " * (finding.level == "warning") + qualified(finding.sentence, keys))

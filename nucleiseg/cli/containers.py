@@ -1,6 +1,6 @@
 """Convert composed configurations to dicts and lists."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -54,11 +54,3 @@ def with_path_texts(config: Mapping[str, Any], prefix: str = "") -> dict[str, An
         else:
             converted[str(name)] = value
     return converted
-
-
-def dotted_keys(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Yield every key of a configuration with dots, those of its groups included."""
-    for name, value in config.items():
-        yield (key := f"{prefix}{name}")
-        if isinstance(value, Mapping):
-            yield from dotted_keys(value, f"{key}.")

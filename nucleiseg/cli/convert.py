@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nucleiseg.cli.groups import take_group
+from nucleiseg.cli.groups import qualified_errors, take_group
 from nucleiseg.cli.paths import require_writable_folder
 from nucleiseg.data.build import read_data_keys
 from nucleiseg.data.readers.base import Reader
@@ -61,7 +61,8 @@ def convert(config: Mapping[str, Any]) -> int:
     """
     keys, reader, data = check(config)
     require_writable_folder(Path(keys.output))
-    summary = convert_data_set(reader.resolve(), keys.output, keys.to, data.mpp)
+    with qualified_errors(config):
+        summary = convert_data_set(reader.resolve(), keys.output, keys.to, data.mpp)
     echo(f"{counted(summary.images, 'image')} with {counted(summary.nuclei, 'nucleus', 'nuclei')}: {keys.output}.")
     for problems in summary.failed.values():
         for problem in problems:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+from nucleiseg.cli.groups import qualified_errors
 from nucleiseg.cli.paths import require_writable_file
 from nucleiseg.data.build import read_data_keys
 from nucleiseg.data.cache import SampleCache
@@ -127,7 +128,8 @@ def _material(wanted: EvaluateKeys) -> tuple[Truth, Results, float]:
     """Return the truth, the results, and the score threshold of counts and label maps."""
     if wanted.checkpoint is not None and wanted.data is not None:
         prediction = PredictionSettings(precision=wanted.precision, tta=wanted.tta, tile=wanted.tile)
-        return predict_data(wanted.checkpoint, wanted.data, wanted.count_threshold, prediction)
+        with qualified_errors({"data": wanted.data}):
+            return predict_data(wanted.checkpoint, wanted.data, wanted.count_threshold, prediction)
     assert wanted.predictions is not None
     assert wanted.truth is not None
     results_file = Path(wanted.predictions)

@@ -19,8 +19,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from nucleiseg.cli.command_line import forced, overrides_of, searched_folders
 from nucleiseg.cli.composition_errors import LIBRARIES, module_of, sentence_of, unreadable
-from nucleiseg.cli.containers import dotted_keys, to_container
-from nucleiseg.cli.groups import group_names
+from nucleiseg.cli.containers import to_container
+from nucleiseg.cli.groups import dotted_keys, group_names
 from nucleiseg.cli.shipped import CONF
 from nucleiseg.errors import InputError
 from nucleiseg.setting_sentences import suggestion, unknown_key

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table as TextTable
 from rich.text import Text
 
+from nucleiseg.cli.groups import qualified
 from nucleiseg.cli.overrides import override
 from nucleiseg.cli.paths import require_writable_folder, with_paths
 from nucleiseg.cli.refit import refit
@@ -133,8 +134,8 @@ def leaderboard(**keys: Any) -> int:  # noqa: ANN401
     failures: list[str] = []
 
     def fail(sentence: str) -> None:
-        echo(sentence)
-        failures.append(sentence)
+        failures.append(qualified(sentence, {"data": settings.data}))
+        echo(failures[-1])
 
     runs = find_runs(settings.runs, fail)
     if settings.data_root is not None:

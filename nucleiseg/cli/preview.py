@@ -8,7 +8,7 @@ from typing import Annotated, Any, overload
 from pydantic import Field
 
 from nucleiseg.cli.check import limits, require_visible_nuclei, say_data_check
-from nucleiseg.cli.groups import take_group
+from nucleiseg.cli.groups import qualified_errors, take_group
 from nucleiseg.cli.paths import require_writable_folder
 from nucleiseg.data.build import build_datamodule, read_data_keys
 from nucleiseg.data.cache import SampleCache
@@ -110,8 +110,9 @@ def preview(config: dict[str, Any]) -> None:
     check_extra(recipe.extra, from_file=False, key="aug.extra")
     require_writable_folder(Path(keys.output))
     data = {**checked.data, "val": "none", "fold": None}
-    datamodule = build_datamodule(data, train_transform=recipe, val_transform=recipe, seed=keys.seed, total_steps=1)
-    datamodule.setup()
+    with qualified_errors(config):
+        datamodule = build_datamodule(data, train_transform=recipe, val_transform=recipe, seed=keys.seed, total_steps=1)
+        datamodule.setup()
     require_visible_nuclei(datamodule, recipe)
     # Random weights are enough: the check needs the anchors and limits alone.
     network = build(replace(checked.model, weights=None, norm=None, freeze_at=None), len(datamodule.class_names))

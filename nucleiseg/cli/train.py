@@ -11,6 +11,7 @@ import torch
 from omegaconf import OmegaConf
 
 from nucleiseg.cli.check import require_visible_nuclei, run_plan, say_data_check
+from nucleiseg.cli.groups import qualified_errors
 from nucleiseg.cli.overrides import override
 from nucleiseg.cli.run_status import record_failure
 from nucleiseg.cli.train_settings import RunSettings
@@ -59,7 +60,8 @@ def train(
     """
     trainer = config.get("trainer")
     max_steps = trainer.get("max_steps") if isinstance(trainer, Mapping) else None
-    with run_lock(run_dir), record_failure(run_dir, max_steps if isinstance(max_steps, int) else 0):
+    steps = max_steps if isinstance(max_steps, int) else 0
+    with run_lock(run_dir), record_failure(run_dir, steps), qualified_errors(config):
         _train(deepcopy(dict(config)), run_dir, resume=resume, hydra_files=hydra_files or {})
 
 

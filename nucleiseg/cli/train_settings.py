@@ -9,8 +9,7 @@ from pytorch_lightning import Callback
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import Profiler
 
-from nucleiseg.cli.containers import dotted_keys
-from nucleiseg.cli.groups import take_group
+from nucleiseg.cli.groups import dotted_keys, take_group
 from nucleiseg.data.build import read_data_keys
 from nucleiseg.models.config import ModelConfig
 from nucleiseg.settings import AsTuple, PathText, Problems, Seed, Settings, settings, unknown_key
