@@ -10,8 +10,8 @@ cross or touch themselves, and two rings share corners at most, which is what OG
 6.1.11) and so QuPath, shapely and PostGIS call valid.
 """
 
+import cv2
 import numpy as np
-from scipy import ndimage
 
 Ring = list[tuple[int, int]]
 """Corners (x, y) of a closed ring, the first one not repeated."""
@@ -19,8 +19,12 @@ Ring = list[tuple[int, int]]
 Polygon = list[Ring]
 """The shell, clockwise as one sees it (y down), then the holes, counterclockwise."""
 
-STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))
-"""Right, down, left, up: directions in clockwise order."""
+COPIES = np.array([0, 1, 1, 0, 1, 0, 2, 1, 1, 2, 0, 1, 0, 1, 1, 0])
+"""How often the outline turns at a corner of pixels, by its code (`corner_codes`): once around one or three pixels,
+twice between two that touch at the corner alone."""
+
+FALLING = 9
+"""Code of a corner between an upper left and a lower right pixel."""
 
 
 def trace(mask: np.ndarray, row: int = 0, column: int = 0) -> list[Polygon]:
@@ -31,14 +35,33 @@ def trace(mask: np.ndarray, row: int = 0, column: int = 0) -> list[Polygon]:
         row: of the image, at which the mask begins.
         column: of the image, at which the mask begins.
     """
-    parts, count = ndimage.label(mask)
-    if count == 1:
-        return [_trace_part(np.asarray(mask, dtype=bool), row, column)]
+    count, parts, windows, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=4, ltype=cv2.CV_32S)
+    if count == 2:
+        return [_trace_part(mask, row, column)]
     polygons = []
-    for number, window in enumerate(ndimage.find_objects(parts), 1):
-        top, left = window[0].start, window[1].start
-        polygons.append(_trace_part(parts[window] == number, row + top, column + left))
+    for number, (left, top, width, height, _) in enumerate(windows[1:].tolist(), 1):
+        part = parts[top : top + height, left : left + width] == number
+        polygons.append(_trace_part(part, row + top, column + left))
     return polygons
+
+
+def corner_codes(mask: np.ndarray) -> np.ndarray:
+    """Return which of the four pixels around each corner are in a mask.
+
+        upper left 1   upper right 2
+        lower left 4   lower right 8
+
+    Args:
+        mask: (h, w) bool.
+
+    Returns:
+        (h + 1, w + 1) uint8, sums of these numbers.
+    """
+    height, width = mask.shape
+    padded = np.zeros((height + 2, width + 2), np.uint8)
+    padded[1:-1, 1:-1] = mask
+    rows = padded[:-1] + 4 * padded[1:]
+    return rows[:, :-1] + 2 * rows[:, 1:]
 
 
 def ring_area(ring: Ring) -> float:
@@ -48,47 +71,42 @@ def ring_area(ring: Ring) -> float:
 
 
 def _trace_part(part: np.ndarray, row: int, column: int) -> Polygon:
-    """Return the polygon of one 4-connected part: its shell first, whichever ring is found first."""
-    rings = _follow_edges(part)
-    rings.sort(key=lambda ring: ring_area(ring) < 0)  # one shell
-    return [[(x + column, y + row) for x, y in ring] for ring in rings]
+    """Return the polygon of one 4-connected part, its shell first.
 
+    The turns of an outline in the order of rows are joined by horizontal edges in pairs (first and second, third and
+    fourth, ...), in the order of columns by vertical ones. Rings go along both in turn.
 
-def _follow_edges(part: np.ndarray) -> list[Ring]:
-    """Join the pixel edges between foreground and background to rings, foreground on the right-hand side.
-
-    Where two pixels of the part touch at a corner alone, two edges leave that corner. The ring takes the left one and
-    so stays with its background region: the part connects the two pixels elsewhere, and so separates the regions on
-    either side, each of which gets a ring of its own.
+    Where two pixels of the part touch at a corner alone, two rings, or one twice, turn there. A ring that comes from
+    above or below turns left, and so stays with its background region: the part connects the two pixels elsewhere, and
+    so separates the regions on either side, each of which gets a ring of its own.
     """
-    padded = np.pad(part, 1)
-    inside = padded[1:-1, 1:-1]
-    width = part.shape[1] + 1
-    edges = set()
-    for direction, (neighbor, corner) in enumerate(
-        (
-            (padded[:-2, 1:-1], (0, 0)),  # above: from the upper left corner to the right
-            (padded[1:-1, 2:], (0, 1)),  # right of it: from the upper right corner down
-            (padded[2:, 1:-1], (1, 1)),  # below: from the lower right corner to the left
-            (padded[1:-1, :-2], (1, 0)),  # left of it: from the lower left corner up
-        )
-    ):
-        rows, columns = np.nonzero(inside & ~neighbor)
-        starts = (rows + corner[0]) * width + columns + corner[1]
-        edges.update((4 * starts + direction).tolist())
-    rings = []
-    moves = [dx + dy * width for dx, dy in STEPS]
-    while edges:
-        edge = first = edges.pop()
-        edges.add(first)  # until the ring returns to it
-        corners: Ring = []
-        while edge != first or not corners:
-            direction = edge % 4
-            place = edge // 4 + moves[direction]
-            turns = ((direction + 3) % 4, direction, (direction + 1) % 4)  # left, straight on, right
-            edge = next(4 * place + turn for turn in turns if 4 * place + turn in edges)
-            edges.remove(edge)
-            if edge % 4 != direction:
-                corners.append((place % width, place // width))
-        rings.append(corners)
+    codes = corner_codes(part)
+    height, width = codes.shape
+    flat = codes.ravel()
+    corners = np.flatnonzero(COPIES[flat])
+    turns = np.repeat(corners, COPIES[flat[corners]])  # by rows; of two turns at a corner the left edge's first
+    ys, xs = np.divmod(turns, width)
+    # By columns; of two turns at a corner the upper edge's first: left goes with up where the pixels rise (/).
+    is_second = np.zeros(len(turns), np.int64)
+    is_second[1:] = turns[1:] == turns[:-1]
+    is_second[flat[turns] == FALLING] ^= 1
+    order = np.argsort(2 * (xs * height + ys) + is_second)
+    vertical = np.empty(len(turns), np.int64)
+    vertical[order] = order[np.arange(len(turns)) ^ 1]
+    points = list(zip((xs + column).tolist(), (ys + row).tolist(), strict=True))
+    rings: Polygon = []
+    partner = vertical.tolist()
+    is_free = bytearray(b"\1") * len(points)
+    # The first free turn begins a topmost edge: of the part, which the shell follows to the right, or of a hole, which
+    # lies below it and is followed to the left.
+    first = is_free.find(1)
+    while first >= 0:
+        ring: Ring = []
+        turn = start = first + bool(rings)
+        while not ring or turn != start:
+            ring += (points[turn], points[turn ^ 1])
+            is_free[turn] = is_free[turn ^ 1] = 0
+            turn = partner[turn ^ 1]
+        rings.append(ring)
+        first = is_free.find(1, first)
     return rings

@@ -11,6 +11,20 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from nucleiseg.writers.outlines import COPIES, corner_codes
+
+CROSSINGS = np.array(
+    [
+        ((a != b) + (c != d) + (a != c) + (b != d)) / 2 + ((a != d) + (b != c)) / sqrt(2)
+        for d in (0, 1)
+        for c in (0, 1)
+        for b in (0, 1)
+        for a in (0, 1)
+    ]
+)
+"""Crossings of lines with the edge of a mask at a corner of four pixels a b / c d, by its code (`corner_codes`):
+horizontal and vertical ones, each of which two corners share, and diagonal ones by the distance of their lines."""
+
 
 class Shape(NamedTuple):
     """The shape of a mask.
@@ -44,43 +58,22 @@ def measure_shape(mask: np.ndarray) -> Shape:
     Args:
         mask: (h, w) bool with a pixel at least.
     """
-    rows, columns = np.nonzero(mask)
-    area = len(rows)
-    perimeter = crofton_perimeter(mask)
-    row, column = rows.mean(), columns.mean()
+    codes = corner_codes(mask)
+    moments = cv2.moments(mask.view(np.uint8), binaryImage=True)
+    area = int(moments["m00"])
+    perimeter = pi / 8 * float(CROSSINGS @ np.bincount(codes.ravel(), minlength=len(CROSSINGS)))
     # second central moments of unit squares, not of points: a row of pixels has a width
-    mu20, mu02 = columns.var() + 1 / 12, rows.var() + 1 / 12
-    mu11 = ((columns - column) * (rows - row)).mean()
+    mu20, mu02 = moments["mu20"] / area + 1 / 12, moments["mu02"] / area + 1 / 12
+    mu11 = moments["mu11"] / area
     spread = sqrt(4 * mu11**2 + (mu20 - mu02) ** 2)
+    ys, xs = np.nonzero(COPIES[codes])
+    hull = cv2.convexHull(np.stack([xs, ys], axis=1).astype(np.int32))
     return Shape(
         area=area,
         perimeter=perimeter,
         circularity=min(4 * pi * area / perimeter**2, 1.0),
         eccentricity=sqrt(2 * spread / (mu20 + mu02 + spread)),  # sqrt(1 - minor / major) of the two eigenvalues
-        solidity=area / _hull_area(rows, columns),
-        x=float(column + 0.5),
-        y=float(row + 0.5),
+        solidity=area / float(cv2.contourArea(hull)),
+        x=moments["m10"] / area + 0.5,
+        y=moments["m01"] / area + 0.5,
     )
-
-
-def crofton_perimeter(mask: np.ndarray) -> float:
-    """Return pi / 8 times the crossings of horizontal, vertical and diagonal lines, times the lines' distance.
-
-    Args:
-        mask: (h, w) bool.
-    """
-    padded = np.pad(mask, 1)
-    straight = np.count_nonzero(padded[1:] != padded[:-1]) + np.count_nonzero(padded[:, 1:] != padded[:, :-1])
-    diagonal = np.count_nonzero(padded[1:, 1:] != padded[:-1, :-1]) + np.count_nonzero(
-        padded[1:, :-1] != padded[:-1, 1:]
-    )
-    return pi / 8 * (straight + diagonal / sqrt(2))
-
-
-def _hull_area(rows: np.ndarray, columns: np.ndarray) -> float:
-    """Return the area of the convex hull of pixels, as squares: of the corners of each row's first and last pixel."""
-    order = np.unique(rows, return_index=True)[1]  # pixels come row by row
-    first, last, row = columns[order], columns[np.append(order[1:], len(columns)) - 1] + 1, rows[order]
-    corners = [(x, y) for x in (first, last) for y in (row, row + 1)]
-    points = np.concatenate([np.stack(corner, axis=1) for corner in corners]).astype(np.int32)
-    return float(cv2.contourArea(cv2.convexHull(points)))
