@@ -18,11 +18,13 @@ from typing import Any, Protocol
 from uuid import NAMESPACE_URL, uuid5
 
 import numpy as np
+import torch
 
-from nucleiseg.inference.box_masks import crops, to_rle
+from nucleiseg.inference.box_masks import crops
 from nucleiseg.inference.images import InputImage
-from nucleiseg.rle import RLE, Crop, area
+from nucleiseg.rle import RLE, Crop, area, compress, run_lengths
 from nucleiseg.structures import Prediction
+from nucleiseg.writers.overlap_rules import LabelImage, paint_by_probability
 from nucleiseg.writers.shape import Shape, measure_shape
 
 NAMESPACE = uuid5(NAMESPACE_URL, "nucleiseg:nucleus")
@@ -81,9 +83,15 @@ class PredictedImage:
     capped: bool = False
 
     @cached_property
+    def crops(self) -> list[Crop]:
+        """The pixels of each detection, in the prediction's order."""
+        return list(crops(self.prediction))
+
+    @cached_property
     def rles(self) -> list[RLE]:
-        """The mask of each detection over the whole image, in the prediction's order."""
-        return to_rle(self.prediction)
+        """The same over the whole image."""
+        size = self.prediction.size
+        return compress([run_lengths(crop, *size) for crop in self.crops], *size)
 
     @cached_property
     def counted(self) -> np.ndarray:
@@ -98,10 +106,15 @@ class PredictedImage:
     def nuclei(self) -> list[Nucleus]:
         """The detections that count, in descending score."""
         labels, scores = self.prediction.labels.tolist(), self.prediction.scores.tolist()
-        columns = zip(self.counted, crops(self.prediction), self.rles, labels, scores, strict=True)
+        columns = zip(self.counted, self.crops, self.rles, labels, scores, strict=True)
         counted = [(crop, rle, label, score) for counts, crop, rle, label, score in columns if counts]
         ids = nucleus_ids(self.pixels, self.checkpoint, [(label, rle) for _, rle, label, _ in counted])
         return [Nucleus(identity, *columns) for identity, columns in zip(ids, counted, strict=True)]
+
+    @cached_property
+    def label_image(self) -> LabelImage:
+        """The nuclei in one label map: the value of a nucleus is its number in `nuclei`, from 1."""
+        return paint_by_probability(self.prediction[torch.from_numpy(self.counted)])
 
 
 def nucleus_ids(pixels: np.ndarray, origin: str, nuclei: Iterable[tuple[int, RLE]]) -> list[str]:
@@ -112,7 +125,9 @@ def nucleus_ids(pixels: np.ndarray, origin: str, nuclei: Iterable[tuple[int, RLE
         origin: where the nuclei come from, as the digest of a checkpoint.
         nuclei: class and mask of each; equal ones get different ids.
     """
-    digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+    content = hashlib.sha256(repr(pixels.shape).encode())
+    content.update(np.ascontiguousarray(pixels).data)
+    digest = content.hexdigest()
     twins: Counter[str] = Counter()
     ids = []
     for label, rle in nuclei:

@@ -30,7 +30,7 @@ from nucleiseg.progress import counted, echo, track
 from nucleiseg.structures import Sample
 from nucleiseg.writers.data_set_formats import DATA_SET_FORMATS, AnnotatedImage, DataSetFormat, Layout, Losses
 from nucleiseg.writers.file_names import safe_paths
-from nucleiseg.writers.label_images import SMALLEST_RULE
+from nucleiseg.writers.overlap_rules import SMALLEST_RULE
 
 AT_ONCE = min(os.cpu_count() or 1, 4)
 """Images that are decoded and written at the same time, a thread each: the memory bound."""

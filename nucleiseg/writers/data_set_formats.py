@@ -26,7 +26,8 @@ from nucleiseg.rle import RLE, Crop, area, compress, run_lengths
 from nucleiseg.structures import Sample
 from nucleiseg.writers.base import nucleus_ids
 from nucleiseg.writers.geojson import density_properties, make_feature, shape_measurements, write_features
-from nucleiseg.writers.label_images import SMALLEST_RULE, paint_by_size, write_labels
+from nucleiseg.writers.label_images import write_labels
+from nucleiseg.writers.overlap_rules import SMALLEST_RULE, paint_by_size
 from nucleiseg.writers.shape import measure_shape
 
 Layout = Literal["coco", "folders", "labels", "geojson"]

@@ -1,50 +1,24 @@
 """`write=[labels]`: a label image per image, as Fiji, napari, scikit-image and Bio-Formats open it.
 
-0 is background; the value of a nucleus is its number in descending score, as in `nuclei/NAME.csv`. A pixel that several
-masks claim goes to the one with the highest mask probability there, and of equal ones to the more confident nucleus.
-How many pixels that costs, and which nuclei lose all of theirs, stands in the file and in the summary.
+0 is background; the value of a nucleus is its number in descending score, as in `nuclei/NAME.csv`. Overlaps are
+resolved by `overlap_rules`. How many pixels that costs, and how many nuclei lose all of theirs, is in the file and is
+logged.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import tifffile
-import torch
 
 from nucleiseg.files import atomic_path
-from nucleiseg.inference.box_masks import MASK_THRESHOLD, soft_crops
 from nucleiseg.progress import counted, echo
-from nucleiseg.rle import Crop
-from nucleiseg.structures import Prediction
 from nucleiseg.writers.base import Add, FinishedImage, PredictedImage, Record, Writer
-
-MOST_IN_UINT16 = 65_535
-"""Most labels of an ImageJ file, whose integers have 8 or 16 bits; ImageJ shows none of 32."""
+from nucleiseg.writers.overlap_rules import MOST_IN_UINT16, RULE, LabelImage
 
 TILE = (512, 512)
 """Of a file with 32 bits, which holds a large image: readers fetch regions."""
-
-RULE = "Pixels of overlapping nuclei belong to the one with the highest mask probability there."
-
-SMALLEST_RULE = "Pixels of overlapping nuclei belong to the smallest of them."
-"""For annotated masks, which have no probabilities: a small nucleus on a large one stays visible."""
-
-
-class LabelImage(NamedTuple):
-    """A label image and its losses.
-
-    Attributes:
-        labels: (H, W) uint32, 0 is background, instance i (counted from 0) has the value i + 1.
-        lost: number of pixels that a mask has and its label does not, of all instances together.
-        hidden: number of instances without a pixel.
-    """
-
-    labels: np.ndarray
-    lost: int
-    hidden: int
 
 
 class LabelImageWriter(Writer):
@@ -52,9 +26,8 @@ class LabelImageWriter(Writer):
 
     def write_image(self, path: Path, image: PredictedImage) -> Record:
         """Write the label image of one image, and return its losses."""
-        painted = paint_by_probability(image.prediction[torch.from_numpy(image.counted)])
-        write_labels(path, painted, image.mpp)
-        return {"lost": painted.lost, "hidden": painted.hidden}
+        write_labels(path, image.label_image, image.mpp)
+        return {"lost": image.label_image.lost, "hidden": image.label_image.hidden}
 
     @contextmanager
     def assembly(self, folder: Path) -> Iterator[Add]:
@@ -73,41 +46,6 @@ class LabelImageWriter(Writer):
             )
 
 
-def paint_by_probability(prediction: Prediction) -> LabelImage:
-    """Paint instances into one label image; overlaps go to the highest mask probability, ties to the first instance.
-
-    Args:
-        prediction: instances in descending score, in pixels of an image of `prediction.size`.
-    """
-    labels = np.zeros(prediction.size, np.uint32)
-    best = np.zeros(prediction.size, np.float32)
-    claimed = 0
-    for value, (row, column, soft) in enumerate(soft_crops(prediction), 1):
-        window = (slice(row, row + soft.shape[0]), slice(column, column + soft.shape[1]))
-        inside = soft >= MASK_THRESHOLD
-        claimed += int(inside.sum())
-        wins = inside & (soft > best[window])
-        labels[window][wins] = value
-        best[window][wins] = soft[wins]
-    shown = np.count_nonzero(np.bincount(labels.ravel())[1:])
-    return LabelImage(labels, claimed - int(np.count_nonzero(labels)), len(prediction) - int(shown))
-
-
-def paint_by_size(crops: Sequence[Crop], shape: tuple[int, int]) -> LabelImage:
-    """Paint instances into one label image; overlaps go to the smallest instance, of equal ones to the last.
-
-    Args:
-        crops: the pixels of each instance.
-        shape: (H, W) of the image.
-    """
-    labels = np.zeros(shape, np.uint32)
-    areas = np.array([np.count_nonzero(crop.mask) for crop in crops], np.int64)
-    for index in np.argsort(-areas, kind="stable"):
-        labels[crops[index].window][crops[index].mask] = index + 1
-    shown = np.count_nonzero(np.bincount(labels.ravel())[1:])
-    return LabelImage(labels, int(areas.sum()) - int(np.count_nonzero(labels)), len(crops) - int(shown))
-
-
 def write_labels(path: Path, image: LabelImage, mpp: float | None = None, rule: str = RULE) -> None:
     """Write a label image as TIFF, whole or not at all.
 
@@ -118,22 +56,23 @@ def write_labels(path: Path, image: LabelImage, mpp: float | None = None, rule: 
         rule: a sentence on overlaps, for the file's description.
     """
     note = f"{rule} Pixels lost: {image.lost}; nuclei without a pixel: {image.hidden}."
+    most = int(image.labels.max(initial=0))
     with atomic_path(path) as temporary:
-        if image.labels.max(initial=0) <= MOST_IN_UINT16:
+        if most <= MOST_IN_UINT16:  # ImageJ's integers have 8 or 16 bits
             tifffile.imwrite(
                 temporary,
-                image.labels.astype(np.uint16),
+                image.labels.astype(np.uint16, copy=False),
                 imagej=True,
                 compression="zlib",
                 resolution=None if mpp is None else (1 / mpp, 1 / mpp),
-                metadata={"axes": "YX", "Info": note, "min": 0, "max": max(int(image.labels.max(initial=0)), 1)}
+                metadata={"axes": "YX", "Info": note, "min": 0, "max": max(most, 1)}
                 | ({} if mpp is None else {"unit": "um"}),
             )
         else:
             size = {"PhysicalSizeX": mpp, "PhysicalSizeY": mpp, "PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
             tifffile.imwrite(
                 temporary,
-                image.labels,
+                image.labels.astype(np.uint32, copy=False),
                 ome=True,
                 tile=TILE,
                 compression="zlib",

@@ -13,7 +13,8 @@ from nucleiseg.data.readers.resolution import read_mpp
 from nucleiseg.inference.box_masks import crops
 from nucleiseg.structures import Prediction
 from nucleiseg.writers.base import FinishedImage
-from nucleiseg.writers.label_images import LabelImage, LabelImageWriter, paint_by_probability, write_labels
+from nucleiseg.writers.label_images import LabelImageWriter, write_labels
+from nucleiseg.writers.overlap_rules import LabelImage, paint_by_probability
 
 
 @settings(max_examples=60, deadline=None)

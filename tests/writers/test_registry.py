@@ -16,7 +16,7 @@ from nucleiseg.writers.registry import DEFAULT_FORMATS, FORMATS, make_writers
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_format_writes_the_files_that_it_names(name: str, tmp_path: Path) -> None:
     if name == "zarr":
-        pytest.importorskip("ome_zarr", reason="the extra zarr is not installed")
+        pytest.importorskip("zarr", reason="the extra zarr is not installed")
     (writer,) = make_writers([name, name]).values()
     image, layout = predicted_image([np.eye(SIDE, dtype=bool)]), FORMATS[name]
     path = tmp_path / "images" / f"a{layout.suffix}"
