@@ -105,10 +105,9 @@ def side_by_side(image: np.ndarray, prediction: Prediction, threshold: float = 0
     sheet[top : top + height, 2 * GUTTER + width : 2 * (GUTTER + width)] = drawn
     count = int((prediction.scores >= threshold).sum())
     found = counted(count, "nucleus", "nuclei") + (f", score {threshold:.2f} or more" if threshold > 0 else "")
-    picture = Image.fromarray(sheet)
-    _write_above(picture, GUTTER, title, width, font_size)
-    _write_above(picture, 2 * GUTTER + width, found, width, font_size)
-    return np.asarray(picture)
+    for left, text in ((GUTTER, title), (2 * GUTTER + width, found)):
+        _write_caption(sheet[:top, left : left + width], text, font_size)
+    return sheet
 
 
 def write_overlay(
@@ -122,7 +121,7 @@ def write_overlay(
     sheet = side_by_side(image, prediction, threshold, title)
     _, data = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR), PNG)
     with atomic_path(Path(path)) as temporary:
-        temporary.write_bytes(data.tobytes())
+        temporary.write_bytes(data.data)
 
 
 def _colors_unlike_neighbors(boxes: np.ndarray, size: tuple[int, int]) -> list[int]:
@@ -145,10 +144,19 @@ def _colors_unlike_neighbors(boxes: np.ndarray, size: tuple[int, int]) -> list[i
     return chosen
 
 
-def _write_above(picture: Image.Image, left: int, text: str, width: int, size: int) -> None:
-    """Write a caption above a panel, in smaller letters where it would not fit; control characters become boxes."""
+def _write_caption(strip: np.ndarray, text: str, size: int) -> None:
+    """Write a caption above a panel, in smaller letters where it would not fit; control characters become boxes.
+
+    Args:
+        strip: (h, w, 3) uint8, the part of the sheet above the panel, which is written to.
+        text: the caption.
+        size: height of the letters in pixels.
+    """
+    picture = Image.fromarray(strip)
     draw = ImageDraw.Draw(picture)
     text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    width = strip.shape[1]
     size = min(size, math.floor(size * width / max(draw.textlength(text, ImageFont.load_default(size)), 1)))
     if size > 0:
-        draw.text((left, GUTTER), text, fill=(40, 40, 40), font=ImageFont.load_default(size))
+        draw.text((0, GUTTER), text, fill=(40, 40, 40), font=ImageFont.load_default(size))
+        strip[:] = np.asarray(picture)
