@@ -4,8 +4,8 @@ Writes a sheet of raw images, a sheet of augmented crops with their outlines, an
 """
 
 if __name__ == "__main__":
-    # Not at the top: spawned workers import this file again. The function decorated with @hydra.main is in that module;
-    # Hydra's completion for the fish shell greps a script for the word.
+    # Not at the top: spawned workers import this file again. Hydra's completion for the fish shell takes files in which
+    # it finds "@hydra.main" for scripts.
     from nucleiseg.commands.preview import start
 
     start()

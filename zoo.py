@@ -5,8 +5,8 @@
 """
 
 if __name__ == "__main__":
-    # Not at the top: spawned workers import this file again. The function decorated with @hydra.main is in that module;
-    # Hydra's completion for the fish shell greps a script for the word.
+    # Not at the top: spawned workers import this file again. Hydra's completion for the fish shell takes files in which
+    # it finds "@hydra.main" for scripts.
     from nucleiseg.commands.zoo import start
 
     start()

@@ -102,7 +102,8 @@ def crash_report(error: BaseException, folder: Path | None = None) -> Path | Non
 
     Args:
         error: what was raised.
-        folder: where to; if it is missing or cannot be written, the working folder, then the system's temporary one.
+        folder: the folder to write to, or a file in it; if it does not exist or cannot be written, the working folder
+            is used, then the system's temporary one.
 
     Returns:
         The file; None if no place can be written.
@@ -117,9 +118,9 @@ def crash_report(error: BaseException, folder: Path | None = None) -> Path | Non
         "".join(traceback.format_exception(error)),
     ]
     name = f"crash-{now:%Y%m%d-%H%M%S}-{os.getpid()}.txt"
-    for place in (folder, Path(), Path(tempfile.gettempdir())):
+    for place in (*([folder, folder.parent] if folder else []), Path(), Path(tempfile.gettempdir())):
         with suppress(OSError):
-            if place is not None and place.is_dir():
+            if place.is_dir():
                 file = place.absolute() / name
                 write_text(file, "\n".join(lines))
                 return file

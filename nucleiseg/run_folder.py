@@ -119,6 +119,21 @@ _ConfigLoader.add_implicit_resolver(  # 1e-5 is a number: YAML 1.1 wants 1.0e-5
 )
 
 
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a nested configuration with one dotted key for each value; an empty group is a value.
+
+    >>> flatten({"model": {"name": "r50_c4", "rpn": {"nms": 0.7}}})
+    {'model.name': 'r50_c4', 'model.rpn.nms': 0.7}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
 def holds_run(run_dir: Path) -> bool:
     """Return whether a run in the folder has come as far as a step: its configuration alone can be begun again."""
     return any((run_dir / name).exists() for name in (METRICS, INDEX, LAST, PREVIOUS))

@@ -1,1 +1,1 @@
-"""The commands: one module each, and what reads command lines and composes configurations with Hydra."""
+"""The commands, one module each; command lines are read and configurations composed with Hydra."""

@@ -1,4 +1,4 @@
-"""What a run says before its first step: the data as the network will see them, and what the run will take."""
+"""Check a run before its first step: the data, the limits of the network, disk space and time."""
 
 import shutil
 import time
@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from nucleiseg.cli.groups import qualified
+from nucleiseg.cli.train_settings import RunSettings
 from nucleiseg.data.cache import Summary
 from nucleiseg.data.datamodule import NucleiDataModule
 from nucleiseg.data.dataset import NucleiDataset, collate
@@ -21,11 +22,11 @@ from nucleiseg.report.anchor_fit import AnchorLevel
 from nucleiseg.report.data_check import Limits, RunPlan, data_check
 from nucleiseg.training.divergence import broken_start
 from nucleiseg.training.plan import CheckpointPlan, last_bytes, step_bytes
-from nucleiseg.training.settings import CheckpointSettings, TrainerSettings
+from nucleiseg.training.settings import CheckpointSettings
 from nucleiseg.transforms.recipe import Recipe
 
 RESIZE_MARGIN = 1.05
-"""A resized mask has some pixels more or fewer than its area times the squared scale."""
+"""Tolerance of a resized mask's area around its area times the squared scale."""
 
 
 def limits(model: ModelConfig) -> Limits:
@@ -42,33 +43,28 @@ def limits(model: ModelConfig) -> Limits:
 def run_plan(
     network: MaskRCNN,
     datamodule: NucleiDataModule,
-    checkpoints: CheckpointPlan,
-    optimizer_states: int,
-    trainer: TrainerSettings,
+    settings: RunSettings,
     run_dir: Path,
 ) -> RunPlan:
-    """Return what a run will write into `run_dir` and how long it will take, from one step tried out."""
+    """Estimate the disk space and time of a run; the time from one measured step, if it trains on one CPU."""
+    trainer = settings.trainer
+    checkpoints = CheckpointPlan(trainer.max_steps, settings.checkpoint.every, keep=settings.checkpoint.keep)
+    is_on_one_cpu = trainer.devices == 1 and trainer.accelerator_here == "cpu"
     return RunPlan(
         steps=checkpoints.max_steps,
         checkpoints=checkpoints.count(),
         checkpoint_bytes=step_bytes(network),
-        last_bytes=last_bytes(network, optimizer_states=optimizer_states),
+        last_bytes=last_bytes(network, optimizer_states=settings.optimizer_states),
         free_bytes=shutil.disk_usage(run_dir).free,
-        seconds_per_step=trainer.accumulate * probe_step(network, datamodule) if is_on_one_cpu(trainer) else None,
+        seconds_per_step=trainer.accumulate * probe_step(network, datamodule) if is_on_one_cpu else None,
     )
 
 
 def require_visible_nuclei(datamodule: NucleiDataModule, recipe: Recipe) -> None:
     """Refuse an `aug.min_area` that hides every nucleus of every training image from the network.
 
-    Areas are scaled as the recipe shows them at its largest (jitter included), so the first image usually answers.
-
-    Args:
-        datamodule: set up, so that its training images are known.
-        recipe: their augmentation.
-
     Raises:
-        InputError: naming the largest nucleus as the network would see it.
+        InputError: naming the largest nucleus at the recipe's largest scale.
     """
     largest, where = 0.0, ""
     for record in datamodule.train_records:
@@ -76,13 +72,13 @@ def require_visible_nuclei(datamodule: NucleiDataModule, recipe: Recipe) -> None
         areas = measure(sample.layers).areas
         height, width = sample.image.shape[:2]
         scale = recipe.nominal_scale(height, width)
-        magnified = scale / min(recipe.scale_jitter or (1.0,))
+        magnified = scale / min(recipe.scale_jitter or (1.0,))  # jitter divides the size of the crop
         crop_height, crop_width = recipe.crop_shape(height, width)
         whole_crop = crop_height * crop_width * scale**2
         shown = min(float(areas.max(initial=0)) * magnified**2, whole_crop)
         if shown > largest:
             largest, where = shown, sample.name
-        if largest * RESIZE_MARGIN >= recipe.min_area:
+        if largest * RESIZE_MARGIN >= recipe.min_area:  # usually in the first image
             return
     if where:
         raise InputError(
@@ -92,20 +88,14 @@ def require_visible_nuclei(datamodule: NucleiDataModule, recipe: Recipe) -> None
         )
 
 
-def is_on_one_cpu(trainer: TrainerSettings) -> bool:
-    """Return whether a run will train on this computer's CPU, in one process."""
-    return trainer.devices == 1 and trainer.accelerator_here == "cpu"
-
-
 def probe_step(network: MaskRCNN, datamodule: NucleiDataModule) -> float:
-    """Return the seconds that losses and gradients of one batch take on the CPU, leaving no trace in the network.
+    """Return the seconds of one forward and backward pass on the CPU, without changing the network.
 
-    In eval mode, so that no running statistic moves; the batch is the run's own first one. Of two tries the second
-    counts: in the first, the libraries set themselves up.
+    The batch is the run's first one. The second of two passes counts, since libraries initialize in the first.
     """
     keys = StepSampler(len(datamodule.train_records), datamodule.batch_size, total=1, seed=datamodule.seed).batch(0)
     dataset = NucleiDataset(datamodule.reader, datamodule.train_records, datamodule.cache, datamodule.train_transform)
-    network.eval()
+    network.eval()  # running statistics stay as they are
     seconds = 0.0
     for _ in range(2):
         start = time.monotonic()
@@ -118,17 +108,10 @@ def probe_step(network: MaskRCNN, datamodule: NucleiDataModule) -> float:
     return seconds
 
 
-def say_data_check(
+def print_data_check(
     summaries: Sequence[Summary], recipe: Recipe, network: MaskRCNN, plan: RunPlan | None = None
 ) -> None:
-    """Print the data check, warnings marked as such.
-
-    Args:
-        summaries: the images to train on.
-        recipe: their augmentation.
-        network: its anchors and limits.
-        plan: what the run will write; None where nothing will be written.
-    """
+    """Print what `data_check` finds, with command-line keys; `plan` is None if nothing will be written."""
     generator = network.rpn.anchor_generator
     levels = [
         AnchorLevel(stride, cell_anchors.numpy())

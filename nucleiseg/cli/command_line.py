@@ -1,4 +1,4 @@
-"""Prepare a command line for Hydra: names as they were typed, values composed whatever their key, chosen groups."""
+"""Prepare a command line for Hydra: keep names as typed, compose unknown keys too, find the chosen groups."""
 
 import os
 import re
@@ -20,44 +20,32 @@ from nucleiseg.renamed_keys import RENAMED
 
 PATHS = (
     *("data.root", "data.cache_dir", "model.weights", "sweep.dir", "hydra.run.dir", "hydra.sweep.dir"),
-    *(
-        "checkpoint",
-        "input",
-        "output",
-        "ids",
-        "predictions",
-        "truth",
-        "runs",
-        "submitted",
-        "edited",
-        "cache_dir",
-        "export",
-    ),
+    *("checkpoint", "input", "output", "ids", "predictions", "truth", "runs", "submitted", "edited"),
+    *("cache_dir", "export"),
 )
 """Keys of all commands whose values are paths, or lists of paths."""
 
 NAMES = (*PATHS, "experiment", "note")
-"""Keys whose values are text, whatever YAML would make of it: 2024.10, 1e5 and true are names."""
+"""Keys whose values are text, even where YAML reads another type: 2024.10, 1e5 and true are names."""
 
 SWEPT_GROUPS = "NUCLEISEG_SWEPT_GROUPS"
-"""Environment variable of a sweep's jobs: groups that the experiment's own `hydra.sweeper.params` vary."""
+"""Environment variable of a sweep's jobs: the groups that `hydra.sweeper.params` of the experiment vary."""
 
 
 def as_typed(argument: str) -> str:
-    """Return an argument whose value, where its key is one of `NAMES`, Hydra reads as it was typed.
+    """Quote the value of a key in `NAMES`, so that Hydra reads it as it was typed; return other arguments unchanged.
 
         as_typed("data.root=2024.10") -> "data.root='2024.10'"      (a number would lose its last digit)
         as_typed("input=~/Köln (1)")  -> "input='/home/me/Köln (1)'"
 
-    What Hydra's grammar reads as text, null, or a sweep over texts stays as it is. `logger=null`, the earlier way to
-    log to no tracker, becomes `logger=none`.
+    Text, null and sweeps over text need no quotes. `logger=null`, the earlier form, becomes `logger=none`.
 
     Raises:
         InputError: for an empty path, or a sweep whose numbers cannot be taken as typed.
     """
     key, equals, text = argument.partition("=")
     if key in ("callbacks", "logger") and text in ("null", "None"):
-        echo(f"{argument} is understood as {key}=none, the file without any.")
+        echo(f"Note: {argument} is now {key}=none.")
         return f"{key}=none"
     name = key.lstrip("+")
     is_list = text.startswith("[") and text.endswith("]")
@@ -70,7 +58,7 @@ def as_typed(argument: str) -> str:
     try:
         value = _read(text)
     except HydraException:
-        value = None  # a name as it stands
+        value = None  # outside the grammar: a name
     if isinstance(value, ChoiceSweep):
         elements = text.split(",")
         if value.simple_form and len(elements) == len(value.list):
@@ -81,21 +69,17 @@ def as_typed(argument: str) -> str:
 
 
 def _read(text: str) -> Any:  # noqa: ANN401
-    """Return what Hydra's grammar makes of a value.
-
-    Raises:
-        HydraException: if it is outside the grammar.
-    """
+    """Parse a value; raise a HydraException if it is outside Hydra's grammar."""
     return OverridesParser.create().parse_override(f"name={text}").value()
 
 
 def _element(text: str) -> str:
-    """Return one name, quoted where Hydra would read something else than text."""
+    """Quote a name that Hydra would not read as text."""
     expanded = expanded_home(text)
     try:
         value = _read(expanded)
     except HydraException:
-        # Not within Hydra's grammar, so a name as it stands; with commas it may have been meant as a sweep.
+        # Outside Hydra's grammar, so a name; one with commas may be meant as a sweep, which Hydra then refuses.
         return text if "," in expanded else quoted(PurePath(expanded))
     return quoted(PurePath(expanded.strip())) if isinstance(value, bool | int | float) else expanded
 
@@ -104,27 +88,28 @@ FORCE = "++"
 """Hydra's prefix of an override that also sets a key which the configuration lacks."""
 
 VALUE = re.compile(r"([A-Za-z_][\w.]*)=", re.ASCII)
-"""The beginning of an override that changes a value: no prefix, no group in a folder (`hydra/launcher`), no package."""
+"""Start of an override of a value: without prefix, package or a group in a folder (`hydra/launcher`)."""
 
 _forced_keys: set[str] = set()
+"""Keys that `forced` has prefixed in this process, for `without_force`."""
 
 SCHEDULE_KEYS = ("warmup", "warmup_factor", "milestones", "gamma", "final_factor", "total_steps")
 
 MOVED = RENAMED | {f"optim.{key}": f"optim.schedule.{key}" for key in SCHEDULE_KEYS}
-"""Earlier key -> its current name; commands that people have noted down keep working."""
+"""Earlier key -> current key, so that commands of earlier versions keep working."""
 
 
 def forced(overrides: Sequence[str], groups: Collection[str]) -> list[str]:
-    """Return overrides with `++` before those that change a value.
+    """Prefix the overrides that change a value with `++`.
 
-    Hydra stops at the first key that its configuration lacks, before the settings see any. With `++` it composes all of
-    them, and the settings name every unknown key and every refused value in one error.
+    Hydra stops at the first unknown key. With `++` it composes all keys, and the settings then report every unknown key
+    and every refused value in one error.
 
         forced(["optim.lr=-1", "model=r50_c4", "~seed"], ["model"]) -> ["++optim.lr=-1", "model=r50_c4", "~seed"]
 
     Args:
         overrides: of a command line, without its flags.
-        groups: the names of the configuration groups, whose choices stay as they are, as do Hydra's own keys.
+        groups: the names of the configuration groups; their choices and Hydra's own keys are not prefixed.
     """
 
     def is_value(override: str) -> bool:
@@ -139,24 +124,21 @@ def forced(overrides: Sequence[str], groups: Collection[str]) -> list[str]:
 
 
 def forced_arguments(arguments: Sequence[str]) -> list[str]:
-    """Return a command line whose overrides are `forced`, flags and their values as they are."""
+    """Return a command line with the current names of keys and with `forced` overrides; flags stay unchanged."""
     groups = group_names(searched_folders(arguments))
-    arguments = [_with_current_key(argument) for argument in arguments]
-    overrides = overrides_of(arguments)
-    return [forced([argument], groups)[0] if argument in overrides else argument for argument in arguments]
-
-
-def _with_current_key(argument: str) -> str:
-    """Return an override of an earlier key as one of its current name, and note it; others as they are."""
-    key, equals, value = argument.partition("=")
-    if not equals or key not in MOVED:
-        return argument
-    echo(f"Note: {key} is now {MOVED[key]}.")
-    return f"{MOVED[key]}={value}"
+    current = []
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if equals and key in MOVED:
+            echo(f"Note: {key} is now {MOVED[key]}.")
+            argument = f"{MOVED[key]}={value}"
+        current.append(argument)
+    overrides = overrides_of(current)
+    return [forced([argument], groups)[0] if argument in overrides else argument for argument in current]
 
 
 def without_force(override: str) -> str:
-    """Return an override as it was typed, without the `++` of `forced`."""
+    """Remove the `++` that `forced` added to an override; one that was typed stays."""
     typed = override.removeprefix(FORCE)
     return typed if typed.partition("=")[0] in _forced_keys else override
 
@@ -164,12 +146,12 @@ def without_force(override: str) -> str:
 def overrides_of(arguments: Sequence[str]) -> list[str]:
     """Return the overrides of a command line, without Hydra's flags."""
     given = get_args_parser().parse_known_args(list(arguments))[0]
-    # what follows -sc (query=bash, install=fish) is for Hydra's completion of command lines
+    # after -sc (query=bash, install=fish) there are no overrides
     return [] if given.shell_completion else list(given.overrides)
 
 
 def parse(overrides: Iterable[str]) -> list[Override]:
-    """Return the overrides that are within Hydra's grammar, parsed."""
+    """Parse overrides, leaving out those outside Hydra's grammar."""
     parser = OverridesParser.create()
     parsed = []
     for override in overrides:
@@ -181,10 +163,10 @@ def parse(overrides: Iterable[str]) -> list[Override]:
 
 
 def chosen_groups(overrides: Iterable[str]) -> dict[str, str]:
-    """Return what may be choices of groups, `{"aug": "aug=none"}`: one value, or several in a sweep.
+    """Return overrides that may choose groups, by key: `{"aug": "aug=none"}`.
 
-    A dict is not a choice (`aug={crop:null}` changes keys), nor is a deletion; groups that an experiment's own sweep
-    varies (`SWEPT_GROUPS`) were not chosen on the command line.
+    A dict (`aug={crop:null}` changes keys) and a deletion choose nothing, and groups that the experiment's sweep varies
+    (`SWEPT_GROUPS`) were not chosen on the command line.
     """
     swept = os.environ.get(SWEPT_GROUPS, "").split(",")
     return {
@@ -195,7 +177,7 @@ def chosen_groups(overrides: Iterable[str]) -> dict[str, str]:
 
 
 def repeated_keys(arguments: Sequence[str]) -> list[str]:
-    """Return a sentence for every key that is given several times with different values: Hydra takes the last."""
+    """Return a sentence for every key with several different values, of which Hydra takes the last."""
     given: dict[str, list[str]] = {}
     for argument in arguments:
         key, equals, _ = argument.partition("=")
@@ -209,7 +191,7 @@ def repeated_keys(arguments: Sequence[str]) -> list[str]:
 
 
 def searched_folders(arguments: Sequence[str]) -> list[Path]:
-    """Return the folders that `--config-dir` and `hydra.searchpath` add, those of later precedence first."""
+    """Return the folders that `--config-dir` and `hydra.searchpath` add, in ascending precedence."""
     given = get_args_parser().parse_known_args(list(arguments))[0]
     places: list[str] = []
     for override in parse(given.overrides):

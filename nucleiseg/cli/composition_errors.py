@@ -1,4 +1,4 @@
-"""What Hydra's and OmegaConf's own errors say, as sentences."""
+"""Convert errors of Hydra and OmegaConf to sentences."""
 
 import traceback
 
@@ -9,7 +9,7 @@ QUOTED = """'input="Köln.png"'"""
 """A quoted value, as it is typed."""
 
 LIBRARIES = {"hydra", "omegaconf", "antlr4", "yaml", "argparse"}
-"""Packages whose errors while a configuration is composed are about the command line or a YAML file."""
+"""Packages whose errors during composition are caused by the command line or a YAML file."""
 
 
 def module_of(error: BaseException) -> str:
@@ -19,7 +19,7 @@ def module_of(error: BaseException) -> str:
 
 
 def sentence_of(error: BaseException) -> str:
-    """Return what one of Hydra's or OmegaConf's errors says, without its advice to append keys and its search path."""
+    """Return the message of an error of Hydra or OmegaConf without its advice to append keys and its search path."""
     if isinstance(error, OverrideParseException):
         return unreadable(error.override, error)
     causes = [error.__cause__] if isinstance(error.__cause__, OmegaConfBaseException) else []
@@ -27,16 +27,16 @@ def sentence_of(error: BaseException) -> str:
     lines = [line.strip() for text in texts for line in text.splitlines()]
     noise = ("To append to", "See https", "object_type", "reference_type")
     reason = "; ".join(line.rstrip(".") for line in lines if line and not line.startswith(noise))
-    return f"The configuration cannot be composed: {reason or type(error).__name__}. --cfg job shows it without a run."
+    return f"The configuration cannot be composed: {reason or type(error).__name__}. Check it with --cfg job."
 
 
 def unreadable(override: str, error: OverrideParseException) -> str:
-    """Return how to write an argument that is outside Hydra's grammar."""
+    """Explain an argument that is outside Hydra's grammar."""
     if "=" not in override:
         return f"{override!r} is not an argument: settings are given as key=value; --help lists the keys."
     lines = [line.strip() for line in str(error).splitlines()]
     reason = next((line for line in lines if "Error parsing" not in line and "https" not in line), "")
     return (
-        f"{override} cannot be read ({reason}). Close every bracket and quote, and quote a value with other "
-        f"signs than letters, digits and / . _ - twice, for the shell and for Hydra: {QUOTED}."
+        f"{override} cannot be read ({reason}). Close every bracket and quote. A value with characters other "
+        f"than letters, digits and / . _ - needs quotes for the shell and for Hydra: {QUOTED}."
     )

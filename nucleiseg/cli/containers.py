@@ -13,17 +13,16 @@ from nucleiseg.files import path_text
 
 
 def to_container(config: DictConfig) -> dict[str, Any]:
-    """Convert a composed configuration to dicts, lists and scalars, interpolations resolved, paths as text.
+    """Convert a composed configuration to dicts, lists and scalars, with resolved interpolations and paths as text.
 
-    A mandatory key (`???`) without a value is left out, so that the settings report it as missing with all other
-    problems.
+    Mandatory keys (`???`) without a value are omitted; the settings report them with all other problems.
 
     Raises:
-        InputError: for an interpolation that leads nowhere.
+        InputError: for an interpolation of an unknown key or environment variable.
     """
     try:
         container = OmegaConf.to_container(config, resolve=True)
-    except OmegaConfBaseException as error:  # ${...} of a key or a variable that does not exist
+    except OmegaConfBaseException as error:
         raise InputError(sentence_of(error)) from error
     assert isinstance(container, dict)
     return with_path_texts(_without_missing(container))
@@ -38,11 +37,11 @@ def _without_missing(config: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def with_path_texts(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a configuration whose paths are text (`files.path_text`), mappings copied.
+    """Copy a configuration with its paths as text (`files.path_text`): a folder 2024 is a number in YAML.
 
     Args:
-        config: as YAML has it, where 2024 may be a folder.
-        prefix: what comes before its keys, `data.`.
+        config: the configuration, or one of its groups.
+        prefix: of its keys: `data.`.
     """
     converted: dict[str, Any] = {}
     for name, value in config.items():

@@ -17,11 +17,11 @@ from nucleiseg.writers.data_set_formats import Layout
 
 @settings
 class ConvertKeys(Settings):
-    """The keys of `conf/convert.yaml` beside its group.
+    """The keys of `conf/convert.yaml` besides the group `data`.
 
     Attributes:
-        output: the folder to make.
-        to: the layout to write.
+        output: a new folder.
+        to: the layout.
     """
 
     output: PathText
@@ -29,13 +29,10 @@ class ConvertKeys(Settings):
 
 
 def check(config: Mapping[str, Any]) -> tuple[ConvertKeys, Reader, DataSettings]:
-    """Check every key of the command without looking at any file.
-
-    Args:
-        config: the composed configuration of `conf/convert.yaml` as Python containers.
+    """Check every key of the command without accessing files.
 
     Raises:
-        InputError: with a sentence for every problem, of the group `data` too.
+        InputError: with a sentence for every problem.
     """
     problems = Problems()
     data = take_group(problems, config, "data", read_data_keys)
@@ -48,10 +45,10 @@ def check(config: Mapping[str, Any]) -> tuple[ConvertKeys, Reader, DataSettings]
 
 
 def convert(config: Mapping[str, Any]) -> int:
-    """Convert a data set, and print what was written and what was lost.
+    """Convert a data set, and print what was written and what failed.
 
     Args:
-        config: the composed configuration of `conf/convert.yaml` as Python containers.
+        config: the composed configuration of `conf/convert.yaml` as dicts and lists.
 
     Returns:
         The number of images that could not be read.

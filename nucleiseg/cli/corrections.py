@@ -1,7 +1,7 @@
-"""The command `corrections`: count and draw what was edited in QuPath after a prediction."""
+"""The command `corrections`: count and draw the edits made to a prediction in QuPath."""
 
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from nucleiseg.cli.paths import require_writable_folder
@@ -29,16 +29,16 @@ class CorrectionsKeys(Settings):
 
 
 def corrections(**keys: Any) -> int:  # noqa: ANN401
-    """Compare edited GeoJSON files with predicted ones, and print how many nuclei were corrected.
+    """Compare edited GeoJSON files with predicted ones, and print the number of corrections of each kind.
 
     Args:
-        **keys: those of `CorrectionsKeys`, as YAML gives them.
+        **keys: see `CorrectionsKeys`.
 
     Returns:
         The number of images whose files could not be read.
 
     Raises:
-        InputError: if a key cannot be used, or no image has a file of both.
+        InputError: if a key is refused, or no image has both files.
     """
     wanted = CorrectionsKeys.from_dict(keys, "")
     folder = Path(wanted.output)
@@ -48,13 +48,13 @@ def corrections(**keys: Any) -> int:  # noqa: ANN401
         if Path(given).is_file() and len(images) > 1:
             found = counted(len(images), "image")
             raise InputError(f"{key}={given} is one file, but input has {found}: give a folder, or one image as input.")
-    paths = dict(zip((image.name for image in images), safe_paths([i.name for i in images], SUFFIX), strict=True))
-    predicted, edited = _geojson_folder(Path(wanted.predictions)), _geojson_folder(Path(wanted.edited))
-    pairs = {image: (_file(predicted, paths[image.name]), _file(edited, paths[image.name])) for image in images}
-    reviewed = {image: files for image, files in pairs.items() if all(file.is_file() for file in files)}
+    paths = safe_paths([image.name for image in images], SUFFIX)
+    places = _geojson_folder(Path(wanted.predictions)), _geojson_folder(Path(wanted.edited))
+    # a path that is a file belongs to the only image
+    files = [[place if place.is_file() else place / path for place in places] for path in paths]
+    reviewed = {image: pair for image, pair in zip(images, files, strict=True) if all(file.is_file() for file in pair)}
     if not reviewed:
-        first = pairs[images[0]]
-        raise InputError(f"No image of {wanted.input} has both GeoJSON files: {first[0]} and {first[1]} are expected.")
+        raise InputError(f"No image of {wanted.input} has both GeoJSON files: {files[0][0]} and {files[0][1]}.")
     failed: dict[str, list[str]] = {}
     totals = count_corrections([])
 
@@ -82,10 +82,5 @@ def corrections(**keys: Any) -> int:  # noqa: ANN401
 
 
 def _geojson_folder(path: Path) -> Path:
-    """Return a prediction's folder of GeoJSON files where a path is that prediction, else the path."""
+    """Return the folder `geojson` of a prediction; the path itself if it has none."""
     return path / "geojson" if (path / "geojson").is_dir() else path
-
-
-def _file(place: Path, name: PurePosixPath) -> Path:
-    """Return the file of an image in a folder; a path that is a file is that of the only image."""
-    return place if place.is_file() else place / name

@@ -1,4 +1,4 @@
-"""Start and end a command: its command line, errors as sentences, exit codes."""
+"""Start and end a command: command line, error messages, exit codes."""
 
 import os
 import signal
@@ -8,23 +8,26 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+import hydra
 from hydra.errors import HydraException
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from nucleiseg.cli.command_line import as_typed, forced_arguments, repeated_keys
+from nucleiseg.cli.containers import to_container
 from nucleiseg.cli.explanations import configuration_errors
-from nucleiseg.cli.shipped import EXPERIMENTS
+from nucleiseg.cli.shipped import CONF, EXPERIMENTS
 from nucleiseg.cli.studies import register_studies
 from nucleiseg.failures import crash_report, explained, in_a_line
 from nucleiseg.progress import echo
 
 DEBUG = "NUCLEISEG_DEBUG"
-"""The environment variable that asks for tracebacks on the terminal."""
+"""Environment variable that enables tracebacks on the terminal."""
 
 HYDRA_DEBUG = "HYDRA_FULL_ERROR"
-"""Hydra's variable for the same."""
+"""Hydra's variable with that effect."""
 
 
 class ExitCode(IntEnum):
@@ -32,26 +35,44 @@ class ExitCode(IntEnum):
 
     DONE = 0
     SOME_FAILED = 1
-    """Some items (images, jobs) failed, each with a sentence; all others were done."""
+    """Some items (images, jobs) failed, each with a message; all others were completed."""
     BAD_INPUT = 2
-    """Bad input or configuration, found before anything was started; or what stopped the work later: a training that
-    diverged, a full disk, too little memory, a data worker that was killed."""
+    """Bad input or configuration, before work starts; also a diverged training, a full disk, too little memory, a
+    killed data worker."""
     UNEXPECTED = 70
-    """An error that nobody expected, with its traceback in a file: EX_SOFTWARE of BSD's sysexits.h."""
+    """An unexpected error, with its traceback in a file: EX_SOFTWARE of BSD's sysexits.h."""
     INTERRUPTED = 130
-    """Ctrl-C, as shells count it (128 + SIGINT)."""
+    """Ctrl-C: 128 + SIGINT, as in shells."""
     TERMINATED = 143
-    """SIGTERM, as shells count it (128 + SIGTERM)."""
+    """128 + SIGTERM."""
+
+
+def start_command(name: str, run: Callable[[dict[str, Any]], int | None]) -> NoReturn:
+    """Compose the configuration of a command from this process's arguments, run it, and exit with an `ExitCode`.
+
+    Args:
+        name: the command, also of its file in `conf`.
+        run: called with the configuration; returns the number of items that failed.
+    """
+
+    def main(config: DictConfig) -> None:
+        with exit_on_input_error(config.get("output")):
+            failed = run(to_container(config))
+        if failed:
+            sys.exit(ExitCode.SOME_FAILED)
+
+    main.__module__ = f"nucleiseg.commands.{name}"  # Hydra names its job, and the program in --help, by it
+    run_command(hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(main), name)
 
 
 @contextmanager
 def exit_on_input_error(folder: object = None) -> Iterator[None]:
-    """Print an error of the body as sentences and exit, see `exit_on`; Hydra's own errors pass.
+    """Print an error of the body and exit as `exit_on` does; errors of Hydra and OmegaConf propagate.
 
-    For the function that `hydra.main` decorates, so that Hydra prints nothing of its own.
+    Use it within the function that `hydra.main` decorates, so that Hydra prints no traceback.
 
     Args:
-        folder: what the body writes to, as YAML gives it; the traceback of an unexpected error goes there.
+        folder: what the body writes to, see `exit_on`.
     """
     try:
         yield
@@ -62,15 +83,14 @@ def exit_on_input_error(folder: object = None) -> Iterator[None]:
 
 
 def exit_on(error: Exception, folder: object = None) -> NoReturn:
-    """Print an error as sentences and exit: with 2 for a known cause, with 70 for an unexpected error.
+    """Print the messages of an error and exit with 2 for a known cause, with 70 for an unexpected error.
 
-    The traceback of an unexpected error goes to a file that the sentence names. Where NUCLEISEG_DEBUG=1 or Hydra's
-    HYDRA_FULL_ERROR=1 is set, every error's traceback is printed too.
+    The traceback of an unexpected error is written to a file, see `crash_report`. With NUCLEISEG_DEBUG=1 or Hydra's
+    HYDRA_FULL_ERROR=1, every traceback is printed too.
 
     Args:
         error: what was raised.
-        folder: where that file goes; by default, and where that is impossible, to the working folder or the system's
-            temporary one.
+        folder: for that file, as YAML has it; a file stands for its folder.
     """
     if is_debugging():
         traceback.print_exception(error)
@@ -79,22 +99,22 @@ def exit_on(error: Exception, folder: object = None) -> NoReturn:
             echo(f"Error: {problem}")
         sys.exit(ExitCode.BAD_INPUT)
     report = crash_report(error, None if folder is None else Path(str(folder)))
-    kept = f"The traceback is in {report}: please report it with that file" if report else f"{DEBUG}=1 shows more"
-    echo(f"Error: nucleiseg did not expect this: {in_a_line(error)}. {kept}.")
+    advice = f"Please report it with the traceback in {report}" if report else f"{DEBUG}=1 prints the traceback"
+    echo(f"Error: unexpected {in_a_line(error)}. {advice}.")
     sys.exit(ExitCode.UNEXPECTED)
 
 
 def is_debugging() -> bool:
-    """Return whether the user asked for tracebacks, by our variable or, where that is not set, by Hydra's."""
+    """Return whether tracebacks are enabled, by `DEBUG` or, if that is not set, by `HYDRA_DEBUG`."""
     return os.environ.get(DEBUG, os.environ.get(HYDRA_DEBUG, "0")) not in ("", "0")
 
 
 @contextmanager
 def prepared_command_line(config_name: str | None) -> Iterator[None]:
-    """Prepare the command line for Hydra, and raise what Hydra makes of it in the body as an `InputError`.
+    """Prepare the command line for Hydra, and convert composition errors of the body to `InputError`s.
 
     Args:
-        config_name: the command's file in `conf`; None: its command line does not go to Hydra.
+        config_name: the command's file in `conf`; None if Hydra does not parse its command line.
     """
     arguments = sys.argv[1:]
     if config_name:
@@ -109,19 +129,20 @@ def prepared_command_line(config_name: str | None) -> Iterator[None]:
 
 
 def run_command(main: Callable[[], None], config_name: str | None = None) -> NoReturn:
-    """Run a command's main function and exit with an `ExitCode`, every error as sentences.
-
-    Hydra would print its composition errors itself and exit with 1, which means something else here; asked for
-    full errors, it raises them instead. SIGTERM ends the program as Ctrl-C does: no half-written file is left.
+    """Run a command's main function, print errors as messages, and exit with an `ExitCode`.
 
     Args:
-        main: the function that `hydra.main` decorates.
-        config_name: its file in `conf`; None where the command line does not go to Hydra.
+        main: the function that `hydra.main` returned.
+        config_name: its file in `conf`; None if Hydra does not parse its command line.
     """
+
+    def terminate(number: int, frame: object) -> None:
+        raise SystemExit(ExitCode.TERMINATED)  # unwinds the stack, so that temporary files and processes are removed
+
     os.environ[DEBUG] = str(int(is_debugging()))  # before Hydra's variable is set; sweeps' jobs inherit both
-    os.environ[HYDRA_DEBUG] = "1"
+    os.environ[HYDRA_DEBUG] = "1"  # Hydra raises its errors instead of printing them and exiting with 1
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _raise_terminated)
+        signal.signal(signal.SIGTERM, terminate)
     try:
         with prepared_command_line(config_name):
             main()
@@ -131,8 +152,3 @@ def run_command(main: Callable[[], None], config_name: str | None = None) -> NoR
     except Exception as error:
         exit_on(error)
     sys.exit(ExitCode.DONE)
-
-
-def _raise_terminated(number: int, frame: object) -> None:
-    """Unwind the stack, so that temporary files and processes are cleaned up."""
-    raise SystemExit(ExitCode.TERMINATED)

@@ -57,7 +57,7 @@ class EvaluateKeys(Settings):
     cache_dir: PathText | None = None
 
     def contradictions(self, at: str) -> Iterator[str]:
-        """Yield a sentence unless either results and their truth are given, or a checkpoint and data."""
+        """Yield a sentence unless results and truth, or a checkpoint and data, are given."""
         given = [key for key in ("predictions", "truth", "ids", "checkpoint", "data") if getattr(self, key) is not None]
         if given not in (["predictions", "truth"], ["predictions", "truth", "ids"], ["checkpoint", "data"]):
             yield (
@@ -65,25 +65,21 @@ class EvaluateKeys(Settings):
                 "truth=FILE_OR_FOLDER for a file of results, or checkpoint=FILE_OR_RUN data=folders data.root=DIR for "
                 "a checkpoint."
             )
-        elif self.checkpoint is None and self.precision != "32":
-            yield (
-                f"{at}precision is {self.precision}; it accepts 32 for results that exist already: it sets how a "
-                "checkpoint predicts, so give it to predict.py."
-            )
-        elif self.checkpoint is None and self.tta != "none":
-            yield f"{at}tta is {self.tta}; it accepts none for results that exist already: give it to predict.py."
-        elif self.checkpoint is None and self.tile != "auto":
-            yield (
-                f"{at}tile is {shown(self.tile)}; it accepts auto for results that exist already: give it to "
-                "predict.py."
-            )
+        elif self.checkpoint is None:
+            for key, default in (("precision", "32"), ("tta", "none"), ("tile", "auto")):
+                if (value := getattr(self, key)) != default:
+                    found = value if isinstance(value, str) else shown(value)
+                    yield (
+                        f"{at}{key} is {found}; it accepts {default} for results that exist already: give it to "
+                        "predict.py."
+                    )
 
 
 def check(config: Mapping[str, Any]) -> EvaluateKeys:
-    """Check every key of the command without looking at any file.
+    """Check every key of the command without accessing files.
 
     Raises:
-        InputError: with a sentence for every problem, of the group `data` too.
+        InputError: with a sentence for every problem.
     """
     problems = Problems()
     keys = problems.taking(lambda: EvaluateKeys.from_dict(config, ""))
@@ -98,18 +94,18 @@ def evaluate(**keys: Any) -> int:  # noqa: ANN401
     """Evaluate a result file, or a checkpoint on a data set, and write every metric.
 
     Args:
-        **keys: those of `EvaluateKeys`, as YAML gives them; paths may also be path objects.
+        **keys: see `EvaluateKeys`; paths may also be path objects.
 
     Returns:
-        The number of images that are left out because their truth cannot be read.
+        The number of images without readable truth, which are left out.
 
     Raises:
-        InputError: if a key, the results or the truth cannot be used, or do not fit each other, or the output cannot
-            be written.
+        InputError: if a key is refused, results or truth are unreadable or inconsistent, or the output cannot be
+            written.
     """
     wanted = check(keys)
     require_writable_file(Path(wanted.output))
-    known, results, threshold = _material(wanted)
+    known, results, threshold = _read_or_predict(wanted)
     report = evaluate_images(known.images, results.images, threshold, known.categories).to_dict()
     notes = [*known.notes, *results.notes]
     unreadable = {image.name: image.problems for image in known.unreadable}
@@ -118,13 +114,13 @@ def evaluate(**keys: Any) -> int:  # noqa: ANN401
     if wanted.checkpoint is not None:
         given["precision"] = wanted.precision
     write_json(wanted.output, {**given, **report, "notes": notes, "unreadable": unreadable})
-    _say_summary(report, notes, wanted.output)
+    _print_summary(report, notes, wanted.output)
     if unreadable:
         echo(f"Left out, because their truth cannot be read: {', '.join(unreadable)}.")
     return len(unreadable)
 
 
-def _material(wanted: EvaluateKeys) -> tuple[Truth, Results, float]:
+def _read_or_predict(wanted: EvaluateKeys) -> tuple[Truth, Results, float]:
     """Return the truth, the results, and the score threshold of counts and label maps."""
     if wanted.checkpoint is not None and wanted.data is not None:
         prediction = PredictionSettings(precision=wanted.precision, tta=wanted.tta, tile=wanted.tile)
@@ -143,13 +139,13 @@ def _material(wanted: EvaluateKeys) -> tuple[Truth, Results, float]:
 
 
 def _ids_file(ids: str | None, predictions: Path) -> Path | None:
-    """Return the file of image ids: the one that is given, else `images.json` beside the results."""
+    """Return the given file of image ids, or `images.json` beside the results; None without either."""
     if ids is not None:
         return Path(ids)
     beside = predictions.parent / "images.json"
     if not beside.is_file():
         return None
-    echo(f"The image ids are those of {beside} (ids= gives another file).")
+    echo(f"Using the image ids of {beside} (ids= gives another file).")
     return beside
 
 
@@ -168,7 +164,7 @@ def _read_truth(path: Path, ids: Path | None, cache: SampleCache) -> Truth:
 
 
 def _count_threshold(wanted: float | None, predictions: Path) -> float:
-    """Return the given threshold, else the one of `counts.csv` beside the results (all its lines agree), else 0.5."""
+    """Return the given threshold, else that of all lines of `counts.csv` beside the results, else 0.5."""
     if wanted is not None:
         return wanted
     beside = predictions.parent / "counts.csv"
@@ -181,11 +177,11 @@ def _count_threshold(wanted: float | None, predictions: Path) -> float:
     if len(thresholds) != 1 or not 0 <= max(thresholds) <= 1:
         return COUNT_THRESHOLD
     (threshold,) = thresholds
-    echo(f"Counts and label maps use the score threshold {threshold:g} of {beside} (count_threshold= sets another).")
+    echo(f"Using the score threshold {threshold:g} of {beside} for counts and label maps (or set count_threshold=).")
     return threshold
 
 
-def _say_summary(report: dict[str, Any], notes: list[str], output: str) -> None:
+def _print_summary(report: dict[str, Any], notes: list[str], output: str) -> None:
     for note in notes:
         echo(f"Note: {note}")
     counts = [counted(report[f"{noun}s"], noun) for noun in ("image", "truth", "result")]
@@ -195,11 +191,11 @@ def _say_summary(report: dict[str, Any], notes: list[str], output: str) -> None:
     for name, group in _groups(report).items():
         numbers = "  ".join(_number(group[key]) for key in ("ap", "ap50", "ap75"))
         echo(f"  {name:33} {numbers}  ({counted(group['truths'], 'truth')})")
-    echo(f"{output} holds them with their definitions, pooled and for each image.")
+    echo(f"Written to {output}: all metrics with their definitions, pooled and per image.")
 
 
 def _groups(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Return further groups with an AP of their own: sizes of nuclei that occur, and classes if there are several."""
+    """Return the groups with a separate AP: sizes of nuclei that occur, and classes if there are several."""
     sizes = {
         f"AP, AP50, AP75, {size.name.replace('_', ' ')}": report["by_size"][size.name]
         for size in NUCLEI_SIZES

@@ -1,7 +1,7 @@
-"""Explain what Hydra cannot compose: every problem of a command line in one error, with the right key or choice.
+"""Explain what Hydra cannot compose: every problem of a command line in one error, with the closest key or option.
 
-Keys and values are not Hydra's business here: all of them are composed, and the settings of the command check them
-(`check` in each command's module). What remains are unreadable arguments, choices of groups, prefixes and Hydra's keys.
+Unknown keys and refused values are found by the settings of each command (its function `check`). Here remain unreadable
+arguments, choices of groups, prefixes and Hydra's own keys.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,14 +29,11 @@ from nucleiseg.settings import Problems
 
 @contextmanager
 def configuration_errors(config_name: str | None, arguments: Sequence[str]) -> Iterator[None]:
-    """Raise what Hydra and OmegaConf raise in the body as an `InputError` with a sentence for each problem.
+    """Convert errors of Hydra and OmegaConf in the body to an `InputError` with a sentence for each problem.
 
     Args:
-        config_name: the command's file in `conf`; None where Hydra doesn't read its command line.
+        config_name: the command's file in `conf`; None if Hydra does not parse its command line.
         arguments: the command line as it was typed.
-
-    Raises:
-        InputError: as above.
     """
     try:
         yield
@@ -54,7 +51,7 @@ def configuration_errors(config_name: str | None, arguments: Sequence[str]) -> I
 
 
 def find_problems(config_name: str, arguments: Sequence[str]) -> list[str]:
-    """Return a sentence for every argument that cannot be composed, and for every value that is refused.
+    """Return a sentence for every argument that cannot be composed and every refused value.
 
     Args:
         config_name: the command's file in `conf`.
@@ -79,7 +76,7 @@ def find_problems(config_name: str, arguments: Sequence[str]) -> list[str]:
 
 
 class _Explanation:
-    """What a command accepts, to explain overrides by.
+    """The keys, groups and options of a command, to explain overrides.
 
     Args:
         config_name: its file in `conf`.
@@ -99,7 +96,7 @@ class _Explanation:
         self.value_groups = group_names(folders)
 
     def composed(self, overrides: Sequence[Override]) -> dict[str, Any] | None:
-        """Return the configuration with overrides that can be composed, the first value of each sweep; None if not."""
+        """Compose overrides, with the first value of each sweep; return None if that fails."""
         lines = [
             f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}"
             if override.is_discrete_sweep()
@@ -113,7 +110,7 @@ class _Explanation:
             return None
 
     def problem_of(self, override: Override) -> str | None:
-        """Return why an override cannot be composed; None where it can."""
+        """Return why an override cannot be composed; None if it can."""
         if override.key_or_group in self.groups and not isinstance(override.value(), dict):
             return self._of_choice(override)
         return self._of_key(override)
@@ -132,9 +129,9 @@ class _Explanation:
             return None  # the settings report it as missing
         if override.package is not None or override.is_add() or override.is_force_add():
             given = override.get_value_element_as_str()
-            return f"{typed} has a prefix or a package, which a group has not: write {group}={given}."
+            return f"{typed} has a prefix or a package, which groups do not accept: write {group}={given}."
         if override.is_sweep_override() and not self.is_sweep:
-            return f"{typed} gives several values: add -m to do each of them, or give one; {accepted}."
+            return f"{typed} has several values: add -m for a sweep, or give one; {accepted}."
         value = override.value()
         chosen = [str(item) for item in (value if isinstance(value, list) else [value])]
         if override.is_sweep_override():  # the values of `glob(...)` and ranges are not names of files
@@ -156,21 +153,17 @@ class _Explanation:
         exists = OmegaConf.select(self.base, key, throw_on_missing=False) is not None
         if override.is_add() and is_ours and exists and not isinstance(override.value(), dict | list):
             return f"{typed}: {key} exists already, so write {typed[1:]}."
-        if (override.is_delete() or not (is_ours or override.is_add() or override.is_force_add())) and not self._has(
-            key
-        ):
+        parent, _, name = key.rpartition(".")
+        node = OmegaConf.select(self.base, parent) if parent else self.base
+        is_known = isinstance(node, DictConfig) and name in node
+        if not is_known and (override.is_delete() or not (is_ours or override.is_add() or override.is_force_add())):
             config = OmegaConf.to_container(self.base, resolve=False)
             assert isinstance(config, dict)
             known = dotted_keys({str(name): value for name, value in config.items()})
             return unknown_key(key, [*self._top_level(), *known])
         if override.is_sweep_override() and not self.is_sweep:
-            return f"{typed} gives several values: add -m to run each of them, or give a list as {key}=[VALUE,VALUE]."
+            return f"{typed} has several values: add -m for a sweep, or give a list as {key}=[VALUE,VALUE]."
         return None
-
-    def _has(self, key: str) -> bool:
-        parent, _, name = key.rpartition(".")
-        node = OmegaConf.select(self.base, parent) if parent else self.base
-        return isinstance(node, DictConfig) and name in node
 
     def _top_level(self) -> list[str]:
         return sorted({*map(str, self.base), *self.choices} - {"hydra"} - {key for key in self.choices if "/" in key})

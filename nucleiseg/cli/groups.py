@@ -17,20 +17,20 @@ STUDIES_GROUP = "experiment"
 
 
 def group_names(folders: Iterable[Path] = ()) -> set[str]:
-    """Return the names of the configuration groups: the folders of `conf` and of others, and the studies."""
+    """Return the names of the configuration groups: the folders of `conf` and of `folders`, and the studies."""
     found = {path.name for folder in (CONF, *folders) if folder.is_dir() for path in folder.iterdir() if path.is_dir()}
     return {STUDIES_GROUP, *found}
 
 
 def options(group: str) -> list[str]:
-    """Return the files of a group in `conf` that can be chosen."""
+    """Return the options of a group in `conf`."""
     return sorted(file.stem for file in (CONF / group).glob("*.yaml") if not file.stem.startswith("_"))
 
 
 def take_group(
     problems: Problems, config: Mapping[str, Any], group: str, build: Callable[[Any], Built]
 ) -> Built | None:
-    """Return the settings of a group of a configuration; None where it is missing or refused, which is collected.
+    """Return the settings of a group; None, with the problems collected, if it is missing or refused.
 
     Args:
         problems: collect the problems here.
@@ -46,7 +46,7 @@ def take_group(
 
 
 def dotted_keys(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Yield every key of a configuration with dots, those of its groups included."""
+    """Yield every key of a configuration, groups and nested keys: `model`, `model.norm`, ..."""
     for name, value in config.items():
         yield (key := f"{prefix}{name}")
         if isinstance(value, Mapping):

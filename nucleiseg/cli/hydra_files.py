@@ -1,4 +1,4 @@
-"""What Hydra composed for this process: the overrides as they were typed, and the files of a run's `.hydra`."""
+"""The overrides of this process as typed, and the files of a run's folder `.hydra`."""
 
 from copy import deepcopy
 
@@ -10,23 +10,17 @@ from nucleiseg.cli.command_line import without_force
 
 
 def typed_overrides(hydra: DictConfig | HydraConf) -> list[str]:
-    """Return the overrides of a command's own keys as they were typed, interpolations unresolved.
-
-    Args:
-        hydra: Hydra's part of the configuration.
-    """
+    """Return the overrides of keys other than Hydra's as they were typed, with unresolved interpolations."""
     overrides = OmegaConf.to_container(hydra.overrides.task, resolve=False)
     assert isinstance(overrides, list)
     return [without_force(str(override)) for override in overrides]
 
 
 def hydra_files(config: DictConfig) -> dict[str, str]:
-    """Return the files of the folder `.hydra`, text by file name, which a run writes once the folder is its own.
+    """Return the files of the folder `.hydra`: name -> text.
 
-    Hydra itself would overwrite those of an earlier run before this one can be refused.
-
-    Args:
-        config: the composed configuration.
+    The run writes them once it has locked its folder; Hydra would overwrite those of an earlier run before this one can
+    be refused.
     """
     hydra = deepcopy(HydraConfig.get())
     overrides = typed_overrides(hydra)

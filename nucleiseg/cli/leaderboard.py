@@ -1,4 +1,4 @@
-"""The command `leaderboard`: evaluate and rank the checkpoints of runs, write tables, page and the best checkpoint."""
+"""The command `leaderboard`: evaluate and rank the checkpoints of runs, write tables, report and best checkpoint."""
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from rich import box
 from rich.console import Console
 from rich.table import Table as TextTable
@@ -15,7 +15,7 @@ from rich.text import Text
 
 from nucleiseg.cli.groups import qualified
 from nucleiseg.cli.overrides import override
-from nucleiseg.cli.paths import require_writable_folder, with_paths
+from nucleiseg.cli.paths import require_writable_folder
 from nucleiseg.cli.refit import refit
 from nucleiseg.errors import InputError
 from nucleiseg.files import cache_folder
@@ -32,21 +32,16 @@ from nucleiseg.leaderboard.metrics import METRICS, column_of, find_metric
 from nucleiseg.models.precision import Precision
 from nucleiseg.progress import counted, echo
 from nucleiseg.report.leaderboard_table import leaderboard_table
+from nucleiseg.report.submission_ledger import SUBMISSIONS, read_submissions
 from nucleiseg.runs import Run, find_runs
-from nucleiseg.settings import Accepts, AsText, AsTuple, Settings, settings
+from nucleiseg.settings import Accepts, AsText, AsTuple, PathText, Settings, settings
 from nucleiseg.writers.origin import read_origin
 
 WIDTH = 200
-"""Width of the printed table where the output is not a terminal, whose width rich assumes to be 80."""
+"""Width of the printed table if the output is no terminal; rich would assume 80."""
 
 HEADING_WIDTH = 10
 """Characters in a line of a heading, so that headings are no wider than their numbers."""
-
-
-def _metric(key: str) -> str:
-    if key not in METRICS:
-        raise ValueError(key)
-    return key
 
 
 @settings
@@ -54,58 +49,57 @@ class LeaderboardSettings(Settings):
     """The keys of `conf/leaderboard.yaml`, which explains them."""
 
     runs: Annotated[tuple[str, ...], Field(min_length=1), AsTuple, Accepts("a folder, a glob or a list of these")]
-    rank_by: Annotated[str, AfterValidator(_metric), Accepts(f"one of {', '.join(METRICS)}")] = "ap50"
-    output: str | None = None
+    rank_by: Annotated[str, Field(pattern=f"^({'|'.join(METRICS)})$"), Accepts(f"one of {', '.join(METRICS)}")] = "ap50"
+    output: PathText | None = None
     data: dict[str, Any] | None = None
     average_top: Annotated[int, Field(ge=2)] | None = None
     refit: bool | Literal["run"] = False
     figures: bool = True
-    submitted: str | None = None
+    submitted: PathText | None = None
     board_score: float | None = None
     note: Annotated[str, AsText] = ""
-    cache_dir: str | None = None
+    cache_dir: PathText | None = None
     device: str = "auto"
     precision: Annotated[Precision, AsText] = "32"
     tta: TTA = "none"
     tile: TileSide = "auto"
 
     def contradictions(self, at: str) -> Iterable[str]:
-        """Refuse a score or note without the file that it belongs to."""
+        """Yield a sentence for a score or note without a submitted file."""
         if self.submitted is None and (self.board_score is not None or self.note):
             yield f"{at}board_score and {at}note belong to a submission: name the submitted file ({at}submitted=FILE)."
 
     @classmethod
     def of(cls, keys: Mapping[str, Any]) -> Self:
-        """Build from the keys as YAML has them: `runs` is one place or a list, and paths may be numbers or have a `~`.
+        """Build from the keys as YAML has them, with one path or a list as `runs`.
 
         Raises:
-            InputError: naming every key and value that isn't accepted.
+            InputError: a sentence for every unknown key and refused value.
         """
         runs = keys.get("runs")
         places = list(runs) if isinstance(runs, list | tuple) else [runs] if runs is not None else []
-        given = with_paths({**keys, "runs": [str(place) for place in places]}, "output", "submitted", "cache_dir")
-        return cls.from_dict(given, "")
+        return cls.from_dict({**keys, "runs": [str(place) for place in places]}, "")
 
     @property
     def images(self) -> dict[str, Any] | None:
-        """The `data` group that all checkpoints are scored on; None: each on its run's own validation images."""
+        """The `data` group to score all checkpoints on; None: the validation images of each run."""
         data = {key: value for key, value in (self.data or {}).items() if key != "root" or value is not None}
         return data if data.keys() - {"root"} else None
 
     @property
     def data_root(self) -> str | None:
-        """Where the runs' own images are now, if they were moved."""
+        """New folder of the runs' own images, if they were moved."""
         root = (self.data or {}).get("root") if self.images is None else None
         return None if root is None else str(Path(str(root)).expanduser().resolve())
 
     @property
     def cache(self) -> Path:
-        """The folder of evaluations."""
+        """The folder of cached evaluations."""
         return Path(self.cache_dir) if self.cache_dir is not None else cache_folder() / "evaluations"
 
 
 def check(config: Mapping[str, Any]) -> LeaderboardSettings:
-    """Check every key of the command without looking at any file.
+    """Check every key of the command without accessing files.
 
     Raises:
         InputError: with a sentence for every problem.
@@ -117,20 +111,16 @@ def leaderboard(**keys: Any) -> int:  # noqa: ANN401
     """Evaluate and rank every checkpoint of runs, and write the leaderboard.
 
     Args:
-        **keys: those of `LeaderboardSettings`, as YAML has them; paths may also be path objects.
+        **keys: see `LeaderboardSettings`; paths may also be path objects.
 
     Returns:
         The number of runs, checkpoints and averages that could not be evaluated, and of failed refits.
 
     Raises:
-        InputError: if a key isn't accepted, no run is found, no checkpoint can be evaluated, or the output cannot be
+        InputError: if a key is refused, no run is found, no checkpoint can be evaluated, or the output cannot be
             written.
     """
-    from nucleiseg.report.submission_ledger import SUBMISSIONS, read_submissions
-    from nucleiseg.report.submissions import record_scored  # hashes files; the page is imported when it is written
-
     settings = check(keys)
-    metric = find_metric(settings.rank_by)
     failures: list[str] = []
 
     def fail(sentence: str) -> None:
@@ -142,33 +132,18 @@ def leaderboard(**keys: Any) -> int:  # noqa: ANN401
         runs = [run.with_data_at(settings.data_root) for run in runs]
     output = _output(settings, runs)
     require_writable_folder(output)
-    answer = None if settings.submitted is None else Path(settings.submitted)
-    ledger = output / SUBMISSIONS
-    read_submissions(ledger)  # errors of ledger and answer come before hours of predicting
-    if answer is not None:
-        read_origin(answer)
+    read_submissions(output / SUBMISSIONS)  # refuse a damaged ledger or answer before hours of prediction
+    if settings.submitted is not None:
+        read_origin(Path(settings.submitted))
     cache = EvaluationCache(settings.cache)
     board, scored = _evaluate_and_rank(settings, runs, output, cache, fail)
     if not scored:
         raise InputError([*failures, *hints(failures)] or "The runs have no checkpoint yet: try again later.")
-    best = best_of(board.best, scored, metric)
-    write_best(best, output / BEST, cache)
-    if answer is not None:
-        record_scored(ledger, answer, settings.board_score, settings.note, scored, metric, cache)
-    from nucleiseg.report.leaderboard_files import write_files
-
-    of_checkpoints = scored_caveats(scored, find_metric(settings.rank_by))
-    of_runs = run_caveats(runs, settings.images, settings.precision, settings.tta, settings.tile)
-    board = replace(board, notes=(*board.notes, *of_checkpoints, *best_caveats(board, best.candidate), *of_runs))
-    written = replace(board, notes=(*board.notes, *failures))
-    banner = synthetic_note(runs, settings.images)
-    names = write_files(output, written, runs, best, cache, banner=banner, figures=settings.figures)
-    print_leaderboard(board)
-    echo(f"Written to {output}: {', '.join(names)}, {BEST} ({board.best.name}).")
-    echo(f"{invocation('predict')} {override('checkpoint', output / BEST)} input=FILE_OR_FOLDER")
+    best = best_of(board.best, scored, find_metric(settings.rank_by))
+    _write(settings, board, runs, scored, best, output, cache, failures)
     if settings.refit:
         try:
-            folder = output.resolve()  # beside it: a run inside would be ranked by the next call
+            folder = output.resolve()  # beside the output: inside, the next call would rank the new run
             refit(best.job, folder.with_name(f"{folder.name}_refit"), run=settings.refit == "run")
         except InputError as error:
             fail(f"Refit: {error}")
@@ -178,7 +153,7 @@ def leaderboard(**keys: Any) -> int:  # noqa: ANN401
 
 
 def hints(failures: Iterable[str]) -> list[str]:
-    """Return the keys that help where runs cannot be scored on their own images."""
+    """Return the keys to set if runs cannot be scored on their own images."""
     if not any("cannot be scored" in sentence for sentence in failures):
         return []
     return ["Keys: data.root=DIR for images that were moved, data=folders data.root=DIR data.val=none for others."]
@@ -187,7 +162,7 @@ def hints(failures: Iterable[str]) -> list[str]:
 def _evaluate_and_rank(
     settings: LeaderboardSettings, runs: Sequence[Run], output: Path, cache: EvaluationCache, fail: Fail
 ) -> tuple[Leaderboard, list[Scored]]:
-    """Evaluate what is not in the cache and rank it, with averages of weights if they are asked for."""
+    """Evaluate checkpoints that are not in the cache and rank all, with averages of weights if requested."""
     prediction = PredictionSettings(
         device=settings.device, precision=settings.precision, tta=settings.tta, tile=settings.tile
     )
@@ -201,8 +176,38 @@ def _evaluate_and_rank(
     return board, scored
 
 
+def _write(
+    settings: LeaderboardSettings,
+    board: Leaderboard,
+    runs: Sequence[Run],
+    scored: Sequence[Scored],
+    best: Scored,
+    output: Path,
+    cache: EvaluationCache,
+    failures: Sequence[str],
+) -> None:
+    """Write and print the leaderboard with its caveats, write the best checkpoint, and record a submission."""
+    from nucleiseg.report.leaderboard_files import write_files  # matplotlib takes a second to import
+    from nucleiseg.report.submissions import record_scored
+
+    metric = find_metric(settings.rank_by)
+    write_best(best, output / BEST, cache)
+    if settings.submitted is not None:
+        answer = Path(settings.submitted)
+        record_scored(output / SUBMISSIONS, answer, settings.board_score, settings.note, scored, metric, cache)
+    of_runs = run_caveats(runs, settings.images, settings.precision, settings.tta, settings.tile)
+    caveats = (*board.notes, *scored_caveats(scored, metric), *best_caveats(board, best.candidate), *of_runs)
+    board = replace(board, notes=caveats)
+    written = replace(board, notes=(*caveats, *failures))  # failures have been printed
+    banner = synthetic_note(runs, settings.images)
+    names = write_files(output, written, runs, best, cache, banner=banner, figures=settings.figures)
+    print_leaderboard(board)
+    echo(f"Written to {output}: {', '.join(names)}, {BEST} ({board.best.name}).")
+    echo(f"{invocation('predict')} {override('checkpoint', output / BEST)} input=FILE_OR_FOLDER")
+
+
 def _output(settings: LeaderboardSettings, runs: Sequence[Run]) -> Path:
-    """Return the folder to write to: the given one, else the only folder that holds the runs."""
+    """Return the folder to write to: the given one, else the only folder that contains the runs."""
     if settings.output is not None:
         return Path(settings.output)
     places = [Path(place).expanduser() for place in settings.runs]
@@ -211,7 +216,7 @@ def _output(settings: LeaderboardSettings, runs: Sequence[Run]) -> Path:
     if len(runs) == 1:
         return runs[0].folder
     raise InputError(
-        f"runs names several places ({counted(len(runs), 'run')}): name the folder for the leaderboard (output=FOLDER)."
+        f"runs lists several folders ({counted(len(runs), 'run')}): set output=FOLDER for the leaderboard."
     )
 
 

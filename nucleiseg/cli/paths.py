@@ -1,44 +1,29 @@
-"""Paths as people type them, and places that results can go to."""
+"""Check that outputs can be written before work starts."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
 
 from nucleiseg.errors import InputError
 
 
-def with_paths(keys: Mapping[str, Any], *paths: str) -> dict[str, Any]:
-    """Return the keys with those that are paths as text: `~` becomes the user's home, and 2024 a name.
-
-    Some shells leave the `~` of `output=~/results` to the program, and Hydra takes digits for a number.
-
-    Args:
-        keys: the keys of a command with their values.
-        paths: which of them are paths; those that are absent or None stay so.
-    """
-    typed = {key: keys[key] for key in paths if keys.get(key) is not None}
-    return {**keys, **{key: str(Path(str(value)).expanduser()) for key, value in typed.items()}}
-
-
 def require_writable_folder(folder: Path, key: str = "output") -> None:
-    """Refuse a folder that nothing can be written into, before hours of work end there; nothing is left in it.
+    """Refuse a folder that is not writable, by a temporary file.
 
     Args:
-        folder: the folder; where it does not exist, the nearest one above that does is tried.
-        key: what the user knows it as.
+        folder: the folder; if it does not exist, its nearest existing parent is tried.
+        key: its command-line key.
 
     Raises:
-        InputError: if it is a file or below one, or may not be written.
+        InputError: if it is a file or below one, or is not writable.
     """
     try:
         existing = next(place for place in (folder, *folder.parents) if place.exists())
         if not existing.is_dir():
-            raise InputError(f"{key}={folder}: {existing} is a file; give a folder, or a name that is still free.")
+            raise InputError(f"{key}={folder}: {existing} is a file; give a folder, or a new name.")
         with TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        raise InputError(f"{key}={folder} cannot be written ({error.strerror}): give another place.") from error
+        raise InputError(f"{key}={folder} cannot be written ({error.strerror}): choose another folder.") from error
 
 
 def require_writable_file(file: Path, key: str = "output") -> None:

@@ -22,18 +22,18 @@ from nucleiseg.writers.registry import DEFAULT_FORMATS, FORMATS
 from nucleiseg.writers.result_set import is_begun
 
 DEMO = DemoReader(images=4, size=384, seed=1)
-"""Images of `input=demo`, unless a file or folder has that name; demo runs train on those of seed 0."""
+"""Images of `input=demo`, unless there is a file or folder `demo`; demo runs train on seed 0."""
 
 NOT_OF_THE_RESULTS = (
     *("checkpoint", "input", "output", "ids", "device", "resume"),
-    *("count_threshold", "write", "overlays"),  # `predict_to_folder` adds them as they are resolved
+    *("count_threshold", "write", "overlays"),  # `predict_to_folder` adds their resolved values
 )
-"""Keys that are not compared when a prediction is resumed: places, whose contents are compared, and the device."""
+"""Keys that a resumed prediction may change: paths, whose contents are compared instead, and the device."""
 
 
 @settings
 class PredictKeys(PredictionSettings):
-    """The keys of `conf/predict.yaml`, which explains them: what to predict with what, beside how."""
+    """The keys of `conf/predict.yaml`, which explains them."""
 
     checkpoint: PathText
     input: PathText
@@ -46,14 +46,14 @@ class PredictKeys(PredictionSettings):
     resume: bool = False
 
     def contradictions(self, at: str) -> Iterable[str]:
-        """Add the formats that do not exist to the contradictions of a prediction's settings."""
+        """Yield the contradictions of the prediction's settings and a sentence for each unknown format."""
         yield from super().contradictions(at)
         unknown = [name for name in self.write if name not in FORMATS]
         yield from (f"{at}write has {shown(name)}; it accepts a list of {', '.join(FORMATS)}." for name in unknown)
 
 
 def check(config: Mapping[str, Any]) -> PredictKeys:
-    """Check every key of the command without looking at any file.
+    """Check every key of the command without accessing files.
 
     Raises:
         InputError: with a sentence for every problem.
@@ -62,16 +62,16 @@ def check(config: Mapping[str, Any]) -> PredictKeys:
 
 
 def predict(**keys: Any) -> int:  # noqa: ANN401
-    """Predict images with a checkpoint, and say what became of them.
+    """Predict images with a checkpoint and print a summary.
 
     Args:
-        **keys: those of `PredictKeys`, as YAML gives them; paths may also be path objects.
+        **keys: see `PredictKeys`; paths may also be path objects.
 
     Returns:
         The number of images that failed.
 
     Raises:
-        InputError: if a key, the checkpoint or the input cannot be used, or the output cannot be written.
+        InputError: if a key is refused, the checkpoint or input cannot be read, or the output cannot be written.
     """
     wanted = check(keys)
     folder = Path(wanted.output)
@@ -82,8 +82,8 @@ def predict(**keys: Any) -> int:  # noqa: ANN401
     source = Path(wanted.input)
     if wanted.input == "demo" and not source.exists():
         source = folder / "demo_data"
-        if not (wanted.resume and is_begun(folder)):  # resuming compares their files' times
-            draw_demo(source)
+        if not (wanted.resume and is_begun(folder)):  # resuming compares modification times
+            render_demo(source)
     images = find_images(source, wanted.ids)
     request = {key: value for key, value in wanted.to_dict().items() if key not in NOT_OF_THE_RESULTS}
     summary = predict_to_folder(
@@ -97,12 +97,12 @@ def predict(**keys: Any) -> int:  # noqa: ANN401
         resume=wanted.resume,
         origin=partial(_origin, made_by, predictor),
     )
-    _say_summary(summary, folder, [name for name in wanted.write if wanted.overlays or name != "overlays"])
+    _print_summary(summary, folder, [name for name in wanted.write if wanted.overlays or name != "overlays"])
     return len(summary.failed)
 
 
 def _origin(made_by: CheckpointOrigin, predictor: Predictor, summary: PredictionSummary, answer: Path) -> Origin:
-    """Return where an answer came from, for its sidecar."""
+    """Return the origin of an answer, for its sidecar."""
     shown = predictor.preprocessing
     is_by_rule = shown == replace(predictor.trained, bits=shown.bits) and shown.scale is None
     return Origin(
@@ -128,7 +128,7 @@ def _origin(made_by: CheckpointOrigin, predictor: Predictor, summary: Prediction
     )
 
 
-def _say_summary(summary: PredictionSummary, folder: Path, formats: Sequence[str]) -> None:
+def _print_summary(summary: PredictionSummary, folder: Path, formats: Sequence[str]) -> None:
     images = counted(summary.done, "image")
     nuclei = counted(summary.nuclei, "nucleus", "nuclei")
     files = ["counts.csv", "images.json", *(name for name in formats if name != "coco")]
@@ -138,8 +138,8 @@ def _say_summary(summary: PredictionSummary, folder: Path, formats: Sequence[str
         echo(f"{counted(len(summary.failed), 'image')} failed: {', '.join(summary.failed)}.")
 
 
-def draw_demo(folder: Path) -> None:
-    """Render the demo's images with their masks into a folder, and log that they are synthetic."""
+def render_demo(folder: Path) -> None:
+    """Render the demo images with their masks into a folder, and log that they are synthetic."""
     write_folders(DEMO, folder)
-    echo(f"Drew {DEMO.images} images with their masks into {folder}.")
-    echo("NOTE: they are SYNTHETIC, not photographed. What is found in them says nothing about real tissue.")
+    echo(f"Rendered {DEMO.images} images with their masks into {folder}.")
+    echo("NOTE: they are SYNTHETIC, not photographed: results on them do not hold for real tissue.")

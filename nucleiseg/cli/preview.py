@@ -1,56 +1,32 @@
 """The command `preview`: figures of a data set and its augmentation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, overload
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from nucleiseg.cli.check import limits, require_visible_nuclei, say_data_check
+from nucleiseg.cli.check import limits, print_data_check, require_visible_nuclei
 from nucleiseg.cli.groups import qualified_errors, take_group
 from nucleiseg.cli.paths import require_writable_folder
 from nucleiseg.data.build import build_datamodule, read_data_keys
-from nucleiseg.data.cache import SampleCache
-from nucleiseg.data.readers.base import Reader, Record
 from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import build
 from nucleiseg.progress import echo
 from nucleiseg.report.preview_figures import write_preview
 from nucleiseg.settings import PathText, Problems, Seed, Settings, settings
-from nucleiseg.structures import Sample
 from nucleiseg.transforms.extra import check_extra
 from nucleiseg.transforms.recipe import Recipe
 
 
-class LazySamples(Sequence[Sample]):
-    """The samples of records, each read when it is asked for."""
-
-    def __init__(self, reader: Reader, cache: SampleCache, records: Sequence[Record]) -> None:
-        self.reader = reader
-        self.cache = cache
-        self.records = records
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
-    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
-        if isinstance(index, slice):
-            return LazySamples(self.reader, self.cache, self.records[index])
-        return self.cache.load(self.reader, self.records[index])
-
-
 @settings
 class PreviewKeys(Settings):
-    """The keys of `conf/preview.yaml` beside its groups.
+    """The keys of `conf/preview.yaml` besides its groups.
 
     Attributes:
         output: the folder for the figures.
-        crops: augmented crops on the sheet; 1,000 of them are a picture of some 100 megapixels.
+        crops: number of augmented crops; 1,000 make a picture of some 100 megapixels.
         seed: of the crops.
     """
 
@@ -60,12 +36,12 @@ class PreviewKeys(Settings):
 
 
 GROUPS = ("data", "aug", "model")
-"""Groups of keys, as in a training."""
+"""Groups of keys, as for training."""
 
 
 @dataclass(frozen=True)
 class PreviewSettings:
-    """The configuration of a preview, each group as the typed settings of its package."""
+    """The configuration of a preview: typed settings of each group."""
 
     keys: PreviewKeys
     data: Mapping[str, Any]
@@ -74,13 +50,10 @@ class PreviewSettings:
 
 
 def check(config: Mapping[str, Any]) -> PreviewSettings:
-    """Check every key of the command without looking at any file.
-
-    Args:
-        config: the composed configuration of `conf/preview.yaml` as nested dicts and lists.
+    """Check every key of the command without accessing files.
 
     Raises:
-        InputError: with a sentence for every problem, of all groups.
+        InputError: with a sentence for every problem of all groups.
     """
     problems = Problems()
     take_group(problems, config, "data", read_data_keys)
@@ -97,7 +70,7 @@ def check(config: Mapping[str, Any]) -> PreviewSettings:
 
 
 def preview(config: dict[str, Any]) -> None:
-    """Check the data, log their properties, and draw the figures.
+    """Check the data, print their properties, and plot the figures.
 
     Args:
         config: the composed configuration of `conf/preview.yaml` as nested dicts and lists.
@@ -114,13 +87,13 @@ def preview(config: dict[str, Any]) -> None:
         datamodule = build_datamodule(data, train_transform=recipe, val_transform=recipe, seed=keys.seed, total_steps=1)
         datamodule.setup()
     require_visible_nuclei(datamodule, recipe)
-    # Random weights are enough: the check needs the anchors and limits alone.
+    # random weights suffice: the check needs only anchors and limits
     network = build(replace(checked.model, weights=None, norm=None, freeze_at=None), len(datamodule.class_names))
-    say_data_check(datamodule.summaries, recipe, network)
+    print_data_check(datamodule.summaries, recipe, network)
     bounds = limits(checked.model)
     paths = write_preview(
         keys.output,
-        LazySamples(datamodule.reader, datamodule.cache, datamodule.train_records),
+        lambda index: datamodule.cache.load(datamodule.reader, datamodule.train_records[index]),
         datamodule.summaries,
         recipe,
         {"detections": bounds.detections, "proposals": bounds.test_proposals},
@@ -128,4 +101,4 @@ def preview(config: dict[str, Any]) -> None:
         seed=keys.seed,
     )
     for path in paths:
-        echo(f"Drew {path}.")
+        echo(f"Written: {path}")

@@ -1,4 +1,4 @@
-"""The command that trains the setting of the best checkpoint again, on all images of its data."""
+"""Retrain the setting of the best checkpoint on all images of its data."""
 
 import os
 import shlex
@@ -23,13 +23,13 @@ MOST_BYTES = 1 << 20
 """Largest file of overrides that is read."""
 
 REPLACED = {"data.val", "data.fold", "data.folds", "trainer.max_steps", "optim.total_steps", "resume", "trust"}
-"""Keys that are not copied from the run's command line, beside those of the groups `hydra` and `sweep`."""
+"""Keys that are not copied from the run's command line, besides the groups `hydra` and `sweep`."""
 
 
 def refit_arguments(best: EvaluationJob, folder: Path) -> list[str]:
-    """Return the arguments of `train.py` for a run with the setting of a checkpoint, on all images of its data.
+    """Return the arguments of `train.py` that train a checkpoint's setting on all images of its data.
 
-    The new run stops at the step of the checkpoint and has the learning rate schedule of the whole old run.
+    The new run stops at the step of the checkpoint but has the learning rate schedule of the complete old run.
 
     Args:
         best: the checkpoint.
@@ -41,7 +41,7 @@ def refit_arguments(best: EvaluationJob, folder: Path) -> list[str]:
     path = best.run.folder / OVERRIDES
     try:
         if require_regular_file(path) > MOST_BYTES:
-            raise InputError(f"{path} has more than {MOST_BYTES >> 20} MiB, so it is not a command line.")
+            raise InputError(f"{path} has more than {MOST_BYTES >> 20} MiB, so it is not a list of overrides.")
         overrides = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError, OSError) as error:
         raise InputError(f"{path} cannot be read ({error}): restore it.") from error
@@ -56,17 +56,12 @@ def refit_arguments(best: EvaluationJob, folder: Path) -> list[str]:
     total = (config.get("optim") or {}).get("total_steps") or (config.get("trainer") or {}).get("max_steps")
     schedule = [f"optim.total_steps={total}"] if total else []
     images = ["data.val=none", "data.fold=null"]
-    place = str(folder) if UNQUOTED.fullmatch(str(folder)) else quoted(folder)
-    return [*kept, *images, f"trainer.max_steps={best.step}", *schedule, f"hydra.run.dir={place}"]
+    where = str(folder) if UNQUOTED.fullmatch(str(folder)) else quoted(folder)
+    return [*kept, *images, f"trainer.max_steps={best.step}", *schedule, f"hydra.run.dir={where}"]
 
 
 def refit(best: EvaluationJob, folder: Path, *, run: bool) -> None:
-    """Print the command that trains the setting of a checkpoint on all images, and run it if asked to.
-
-    Args:
-        best: the checkpoint.
-        folder: of the new run.
-        run: whether to run the command, and wait for its end.
+    """Print the command that trains a checkpoint's setting on all images; run it and wait if `run` is set.
 
     Raises:
         InputError: if the run's command line is missing or damaged, names classes to import, or the training fails.
@@ -75,9 +70,9 @@ def refit(best: EvaluationJob, folder: Path, *, run: bool) -> None:
     echo(f"To train {best.setting.name} on all images: {invocation('train')} {shlex.join(arguments)}")
     if not run:
         return
-    if any("_target_" in item for item in arguments):  # it comes from a file, which must not choose code to run
+    if any("_target_" in item for item in arguments):  # the file must not choose code to run
         raise InputError(f"{best.run.name} names classes on its command line (_target_): run the command yourself.")
-    # the package may not be installed, and lie elsewhere than the working directory
+    # the package may not be installed, so that only this process finds it
     paths = [str(Path(nucleiseg.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     command = [sys.executable, "-m", "nucleiseg", "train", *arguments]

@@ -1,4 +1,4 @@
-"""The folders of YAML files that come with the package."""
+"""Folders of YAML files shipped with the package."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import nucleiseg
 
 
 def shipped_folder(name: str) -> Path:
-    """Return a folder that a wheel holds inside the package and a clone beside it.
+    """Return a folder that lies inside the package in a wheel, beside it in a clone.
 
     >>> (shipped_folder("conf") / "train.yaml").exists()
     True

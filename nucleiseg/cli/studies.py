@@ -1,7 +1,8 @@
 """Studies: every folder of `experiments/` is an option of the configuration group `experiment`."""
 
+import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from yaml import YAMLError
 from nucleiseg.cli.command_line import chosen_groups, overrides_of, parse, searched_folders
 from nucleiseg.errors import InputError
 from nucleiseg.progress import echo
+from nucleiseg.run_folder import flatten
 
 HYDRA_FILE = "experiment.yaml"
 """The Hydra file in a study's folder: overrides of the whole configuration, with a defaults list of its own."""
@@ -23,30 +25,25 @@ GROUP = "experiment"
 
 @dataclass(frozen=True)
 class Study:
-    """A study as Hydra gets it.
-
-    Attributes:
-        file: where it was read.
-        node: its keys and defaults list.
-    """
+    """A registered study: its YAML file, and its content as it is composed."""
 
     file: Path
     node: DictConfig
 
 
 STUDIES: dict[str, Study] = {}
-"""The registered studies by their names: the source of configuration `hydra_plugins.nucleiseg_studies` reads them."""
+"""The registered studies by name, which `hydra_plugins.nucleiseg_studies` adds to Hydra's search path."""
 
 GLOBAL_PACKAGE = re.compile(r"\s*#\s*@package\s+_global_\s*$", re.MULTILINE)
-"""The header by which Hydra takes a file's keys for those of the whole configuration."""
+"""The header of a file whose keys belong to the top of the configuration."""
 
 
 def register_studies(folder: Path, arguments: Sequence[str] = ()) -> list[str]:
-    """Make `experiment=NAME` find `folder/NAME/experiment.yaml`, from any working directory.
+    """Register the studies, so that `experiment=NAME` finds `folder/NAME/experiment.yaml` from any working directory.
 
     A group chosen on the command line replaces the study's section of that group, which Hydra's defaults lists cannot
-    express: the section is dropped here, and a sentence lists its values. The same holds for studies in the folder
-    `experiment` of `--config-dir` and `hydra.searchpath`, which are registered too.
+    express: the section is dropped here, with a message. Studies in the folder `experiment` of `--config-dir` and
+    `hydra.searchpath` are registered too.
 
     Args:
         folder: the folder of the studies.
@@ -56,16 +53,11 @@ def register_studies(folder: Path, arguments: Sequence[str] = ()) -> list[str]:
         The names of the studies.
 
     Raises:
-        InputError: if a study that the command line names cannot be read.
+        InputError: if a study named on the command line cannot be read.
     """
     overrides = overrides_of(arguments)
     groups = chosen_groups(overrides)
-    # the last `experiment=` counts; it may name several, in a list or a sweep
-    chosen: set[str] = set()
-    for override in parse(overrides):
-        if override.key_or_group == GROUP and not override.is_delete():
-            value = override.value()
-            chosen = set(map(str, getattr(value, "list", value if isinstance(value, list) else [value])))
+    chosen = _chosen_studies(overrides)
     STUDIES.clear()
     files = {file.parent.name: file for file in sorted(folder.glob(f"*/{HYDRA_FILE}"))}
     for place in searched_folders(arguments):
@@ -95,8 +87,18 @@ def register_studies(folder: Path, arguments: Sequence[str] = ()) -> list[str]:
     return list(files)
 
 
+def _chosen_studies(overrides: Sequence[str]) -> set[str]:
+    """Return the names in the last `experiment=`, which may be a list or a sweep."""
+    chosen: set[str] = set()
+    for override in parse(overrides):
+        if override.key_or_group == GROUP and not override.is_delete():
+            value = override.value()
+            chosen = set(map(str, getattr(value, "list", value if isinstance(value, list) else [value])))
+    return chosen
+
+
 def _drop_sections(node: DictConfig, groups: Mapping[str, str]) -> dict[str, list[str]]:
-    """Take the sections of the groups out of a study; return their values as they would be typed."""
+    """Remove the sections of groups from a study; return their values as overrides (`resize.short=256`)."""
     left_out = {}
     for group in groups:
         *parents, name = group.split("/")
@@ -104,24 +106,11 @@ def _drop_sections(node: DictConfig, groups: Mapping[str, str]) -> dict[str, lis
         for part in parents:
             parent = parent.get(part) if isinstance(parent, DictConfig) else None
         if isinstance(parent, DictConfig) and isinstance(parent.get(name), DictConfig):
-            section = OmegaConf.to_container(parent.pop(name), resolve=False)
-            left_out[group] = list(_as_overrides(section)) or ["nothing"]
+            section: Any = OmegaConf.to_container(parent.pop(name), resolve=False)
+            # JSON writes null, true and [0.5,2] as YAML does
+            texts = {
+                key: value if isinstance(value, str) else json.dumps(value, separators=(",", ":")).replace('"', "")
+                for key, value in flatten(section).items()
+            }
+            left_out[group] = [f"{key}={text}" for key, text in texts.items()] or ["nothing"]
     return left_out
-
-
-def _as_overrides(section: Any, prefix: str = "") -> Iterator[str]:  # noqa: ANN401
-    """Yield `resize.short=256` for every value of a section."""
-    for key, value in section.items():
-        if isinstance(value, dict):
-            yield from _as_overrides(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}={_as_value(value)}"
-
-
-def _as_value(value: Any) -> str:  # noqa: ANN401
-    """Return a value as it is typed: null, true, [0.5,2]."""
-    if isinstance(value, list):
-        return f"[{','.join(map(_as_value, value))}]"
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return str(value)

@@ -1,4 +1,4 @@
-"""The configuration of a training as typed settings, with the problems of all its groups in one error."""
+"""Typed settings of a training; the problems of all groups are reported in one error."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -26,7 +26,7 @@ AnySettings = TypeVar("AnySettings", bound=Settings)
 
 @settings
 class SweepKeys(Settings):
-    """The keys `sweep` of `conf/train.yaml`.
+    """The group `sweep` of `conf/train.yaml`.
 
     Attributes:
         dir: the folder of a sweep's jobs.
@@ -42,10 +42,10 @@ class RunKeys(Settings):
     """The keys at the top of `conf/train.yaml` outside the groups.
 
     Attributes:
-        seed: of everything that is sampled.
-        resume: the folder of a run to resume; read before Hydra composes anything.
-        sweep: where the jobs of a sweep go; absent in the `config.yaml` of early runs.
-        trust: packages whose classes the file of a resumed run may name by `_target_`.
+        seed: of all random numbers.
+        resume: the folder of a run to resume; read before Hydra composes the configuration.
+        sweep: folder of a sweep's jobs; absent in the `config.yaml` of early runs.
+        trust: packages whose classes the `config.yaml` of a resumed run may name by `_target_`.
     """
 
     seed: Seed
@@ -61,16 +61,16 @@ TOP_KEYS = (*GROUPS, "callbacks", "logger", *TOP_FIELDS)
 
 @dataclass(frozen=True)
 class RunSettings:
-    """A training's configuration, each group as the typed settings of its package.
+    """The configuration of a training: typed settings of each group.
 
     Attributes:
         data: the checked keys of the group `data`, for `data.build`.
         recipe: the group `aug`.
         model, optim, trainer, checkpoint, validation: the groups of these names.
-        seed: of everything that is sampled.
+        seed: of all random numbers.
         optimizer_states: tensors of a parameter's size that the optimizer keeps.
-        callbacks: of Lightning, beside those of every run; name -> `_target_` and arguments.
-        logger: of Lightning, beside `metrics.csv` and TensorBoard; likewise.
+        callbacks: further callbacks of Lightning: name -> `_target_` and arguments.
+        logger: further loggers of Lightning: name -> `_target_` and arguments.
     """
 
     data: Mapping[str, Any]
@@ -92,7 +92,7 @@ class RunSettings:
         Args:
             config: the configuration.
             complete: refuse missing keys; the `config.yaml` of an earlier version may lack some.
-            from_file: it was read from a run's file, so that it may name classes of trusted packages alone.
+            from_file: the configuration was read from a file, which may name classes of trusted packages only.
 
         Raises:
             InputError: with a sentence for every missing or unknown key and every refused value, of all groups.
@@ -129,7 +129,7 @@ class RunSettings:
 
 
 def _check_extensions(config: Mapping[str, Any], trusted: Sequence[str], *, from_file: bool) -> None:
-    """Refuse callbacks, loggers and a profiler that may not be made.
+    """Refuse callbacks, loggers and a profiler that may not be instantiated.
 
     Raises:
         InputError: a sentence for each problem.

@@ -1,5 +1,6 @@
 """The command `zoo`: list pretrained weights, download them, export checkpoints to detectron2."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,13 +23,8 @@ from nucleiseg.settings import Accepts, AsTuple, PathText, Settings, settings
 
 
 def as_lists(arguments: Sequence[str]) -> list[str]:
-    """Write `fetch=a,b` as the list `fetch=[a,b]`: Hydra would take it for a sweep."""
-
-    def as_list(argument: str) -> str:
-        key, _, value = argument.partition("=")
-        return f"{key}=[{value}]" if key == "fetch" and not value.startswith("[") else argument
-
-    return [as_list(argument) for argument in arguments]
+    """Write `fetch=a,b`, which Hydra would read as a sweep, as the list `fetch=[a,b]`."""
+    return [re.sub(r"^fetch=([^\[].*)?$", r"fetch=[\1]", argument) for argument in arguments]
 
 
 @settings
@@ -48,7 +44,7 @@ class ZooKeys(Settings):
 
 
 def check(config: Mapping[str, Any]) -> ZooKeys:
-    """Check every key of the command without looking at any file.
+    """Check every key of the command without accessing files.
 
     Raises:
         InputError: with a sentence for every problem.
@@ -60,7 +56,7 @@ def zoo(**keys: Any) -> int:  # noqa: ANN401
     """Fetch weights, export a checkpoint, or list the zoo.
 
     Args:
-        **keys: those of `ZooKeys`.
+        **keys: see `ZooKeys`.
 
     Returns:
         The number of weights that could not be fetched.
@@ -79,16 +75,10 @@ def zoo(**keys: Any) -> int:  # noqa: ANN401
 
 
 def fetch_ahead(names: Sequence[str]) -> int:
-    """Download weights into the cache; one that fails does not stop the others.
-
-    Args:
-        names: of the zoo.
-
-    Returns:
-        How many could not be downloaded; each is logged with its reason.
+    """Download weights into the cache, and return how many failed, each logged with its reason.
 
     Raises:
-        InputError: for unknown names, before anything is downloaded.
+        InputError: for unknown names, before any download.
     """
     problems = []
     for name in names:
@@ -108,22 +98,22 @@ def fetch_ahead(names: Sequence[str]) -> int:
 
 
 def export_checkpoint(path: Path, output: Path) -> None:
-    """Write a checkpoint as a `.pkl` of detectron2, and beside it the settings of detectron2 that go with it.
+    """Export a checkpoint as detectron2's `.pkl`, with its detectron2 configuration as `.yaml` beside it.
 
     Raises:
-        InputError: if it is not a checkpoint of this program, or cannot be expressed in detectron2.
+        InputError: if it is not a checkpoint, or detectron2 has no such network.
     """
     if output.suffix != ".pkl":
-        raise InputError(f"output={output} must end in .pkl: that is how detectron2 knows its own files.")
+        raise InputError(f"output is {output}; it accepts a file NAME.pkl, which detectron2 requires.")
     network, metadata = checkpoint.load(path)
     save_detectron2(network, output)
     settings = output.with_suffix(".yaml")
     write_text(settings, config_text(network.config, output.name, metadata.class_names, metadata.scale))
-    echo(f"{path} (step {metadata.step}) is now {output}, with the settings it needs in {settings}.")
+    echo(f"Exported {path} (step {metadata.step}) to {output}, its detectron2 configuration to {settings}.")
 
 
 def list_zoo() -> None:
-    """Print all weights with their published AP, and which of them are on this computer."""
+    """Print all weights with their published AP, and which of them are downloaded."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)  # fits 80 columns
     for column in ("model.weights=", "trained", "box AP", "mask AP", "MB", "here"):
         table.add_column(column, justify="right" if column in ("box AP", "mask AP", "MB") else "left", no_wrap=True)

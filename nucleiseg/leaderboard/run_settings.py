@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
+from nucleiseg.run_folder import flatten
 from nucleiseg.runs import Run
 
 HEADS = {"data": "data.reader", "aug": None, "model": "model.name", "optim": "optim._target_", "trainer": None}
@@ -80,8 +81,8 @@ def _result_changing_values(run: Run) -> dict[str, Any]:
     flat = {
         key: value
         for group in HEADS
-        for key, value in _leaves(run.config.get(group), group)
-        if key not in WITHOUT_EFFECT
+        for key, value in flatten({group: run.config.get(group)}).items()
+        if key not in WITHOUT_EFFECT and value != {}
     }
     trainer = run.config.get("trainer") or {}
     flat["trainer.processes"] = _count(trainer.get("devices")) * _count(trainer.get("num_nodes"))
@@ -89,12 +90,6 @@ def _result_changing_values(run: Run) -> dict[str, Any]:
     flat["data.split"] = "hold-out" if data.get("fold") is None else f"{data.get('folds')} folds"
     flat["data.set"] = _digest(sorted([*run.splits.get("train", ()), *run.splits.get("val", ())]))
     return flat
-
-
-def _leaves(value: Any, key: str) -> Iterable[tuple[str, Any]]:  # noqa: ANN401
-    if not isinstance(value, Mapping):
-        return [(key, value)]
-    return [leaf for name, inner in value.items() for leaf in _leaves(inner, f"{key}.{name}")]
 
 
 def _count(value: object) -> int:

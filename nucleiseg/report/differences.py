@@ -1,15 +1,16 @@
 """Compare the configurations of several runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from nucleiseg.run_folder import flatten
 from nucleiseg.runs import Run
 
 ABSENT = "not set"
-"""Shown for a key that a run doesn't have."""
+"""Shown for a key that a run lacks."""
 
 SWEEP = "sweep."
-"""Prefix of the keys on where a sweep put its runs, which are not settings of a run."""
+"""Prefix of the keys of a sweep, which are not settings of a run."""
 
 
 class Difference(NamedTuple):
@@ -25,26 +26,11 @@ class Difference(NamedTuple):
 
 
 def differences(runs: Sequence[Run]) -> list[Difference]:
-    """Return the settings that differ between the runs, in the order of the configuration."""
+    """Return the keys whose values differ between the runs, in the order of the configuration."""
     flat = [flatten(run.config) for run in runs]
     keys = dict.fromkeys(key for config in flat for key in config if not key.startswith(SWEEP))
     table = [Difference(key, tuple(_text(config[key]) if key in config else ABSENT for config in flat)) for key in keys]
     return [difference for difference in table if len(set(difference.values)) > 1]
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a nested configuration with one dotted key for each value; an empty group is a value.
-
-    >>> flatten({"model": {"name": "r50_c4", "rpn": {"nms": 0.7}}})
-    {'model.name': 'r50_c4', 'model.rpn.nms': 0.7}
-    """
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping) and value:
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
 
 
 def _text(value: Any) -> str:  # noqa: ANN401

@@ -17,9 +17,9 @@ from nucleiseg.progress import counted
 from nucleiseg.report.charts import Series, draw_curves, draw_metric, draw_scatter, draw_sizes
 from nucleiseg.report.correlation import comparable
 from nucleiseg.report.data_check import ImageSummary
-from nucleiseg.report.differences import flatten
 from nucleiseg.report.preview_figures import draw_counts
 from nucleiseg.report.submission_ledger import Submission
+from nucleiseg.run_folder import flatten
 from nucleiseg.run_tables import read_curve
 from nucleiseg.runs import Run
 

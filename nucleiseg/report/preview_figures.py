@@ -1,7 +1,7 @@
 """Plot a data set before training: raw images, nuclei per image, augmented crops with their outlines."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 """Colors that are distinguishable with any color vision (Okabe and Ito, "Color Universal Design", 2008)."""
 
 OUTLINES = ("#F0E442", "#56B4E9", "#FFFFFF")
-"""Yellow, sky blue and white: none of them occurs in H&E. Neighbors mostly differ."""
+"""Yellow, sky blue and white, which do not occur in H&E; adjacent instances mostly differ."""
 
 LIMIT_STYLES = ((VERMILLION, "--"), (GREEN, "-."), (ORANGE, ":"))
 
@@ -39,7 +39,7 @@ DPI = 120
 
 def write_preview(
     output: str | os.PathLike[str],
-    samples: Sequence[Sample],
+    load: Callable[[int], Sample],
     summaries: Sequence[ImageSummary],
     recipe: "Recipe",
     limits: Mapping[str, int],
@@ -47,26 +47,27 @@ def write_preview(
     crops: int = 12,
     seed: int = 0,
 ) -> list[Path]:
-    """Plot the three figures of a data set.
+    """Plot the figures of a data set: raw images, nuclei per image, augmented crops.
 
     Args:
         output: the folder for `images.png`, `nuclei_per_image.png` and `augmented_crops.png`.
-        samples: the images; the sequence may be lazy, only the shown ones are accessed.
-        summaries: one for each image of the data set.
+        load: returns the image with an index; called only for images that are shown.
+        summaries: one for each image of the data set, in the order of the indices.
         recipe: the augmentation to show.
         limits: name of a limit for the legend -> number: {"detections": 500}.
-        crops: number of augmented crops to show, spread over the samples.
+        crops: number of augmented crops to show, spread over the images.
         seed: of the first crop; the others have the following numbers.
 
     Returns:
         The files, in this order.
     """
-    indices = np.linspace(0, len(samples) - 1, min(len(samples), SHOWN_IMAGES)).round().astype(int)
-    chosen = np.linspace(0, len(samples) - 1, crops).round().astype(int)
+    count = len(summaries)
+    indices = np.linspace(0, count - 1, min(count, SHOWN_IMAGES)).round().astype(int).tolist()
+    chosen = np.linspace(0, count - 1, crops).round().astype(int).tolist()
     figures = {
-        "images": draw_images([samples[index] for index in indices], len(samples)),
+        "images": draw_images(list(map(load, indices)), count),
         "nuclei_per_image": draw_counts(summaries, limits),
-        "augmented_crops": draw_crops([recipe(samples[index], seed + i) for i, index in enumerate(chosen)]),
+        "augmented_crops": draw_crops([recipe(load(index), seed + i) for i, index in enumerate(chosen)]),
     }
     paths = []
     for name, figure in figures.items():
@@ -149,7 +150,7 @@ def draw_counts(summaries: Sequence[ImageSummary], limits: Mapping[str, int]) ->
         label = f"limit of {limit:,} {name}: {cut}"
         if limit <= ceiling:
             axis.axhline(limit, color=color, linestyle=style, linewidth=1.4, label=label)
-        else:  # a line there would compress the counts
+        else:  # a line there would flatten the curve of the counts
             axis.plot([], [], color=color, linestyle=style, label=f"{label} (above the chart)")
     title = f"Nuclei per image: {counts.sum():,} in {len(counts)} images (median {np.median(counts):,.0f})"
     axis.set_title(title, fontsize=11)

@@ -397,7 +397,7 @@ def test_several_places_need_an_output(
 ) -> None:
     first, second = make_run("a", steps=(4,)), make_run("b", "seed=1", steps=(4,))
     both = f"runs=['{first}','{second}']"
-    with pytest.raises(InputError, match="names several places"):
+    with pytest.raises(InputError, match="lists several folders"):
         call(both)
     assert evaluated == []
     assert call(both, f"output='{tmp_path / 'out'}'", "rank_by=ap50_100") == 0

@@ -86,4 +86,4 @@ def test_a_run_and_its_resume_feed_a_logger_of_the_user(
 def test_null_is_understood(capsys: pytest.CaptureFixture[str]) -> None:
     assert as_typed("logger=null") == "logger=none"
     assert resume_arguments(["resume=a", "logger=null"]) == ["resume=a", "logger=none"]
-    assert "logger=null is understood as logger=none" in capsys.readouterr().err
+    assert "Note: logger=null is now logger=none." in capsys.readouterr().err

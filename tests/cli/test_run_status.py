@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from nucleiseg.cli import run_status
-from nucleiseg.cli.run_status import record_failure
+from nucleiseg.cli import train as training
+from nucleiseg.cli.train import record_failure
 from nucleiseg.errors import InputError
 
 
@@ -22,7 +22,7 @@ from nucleiseg.errors import InputError
 def test_a_bad_input_is_told_by_any_rank(
     is_first: bool, error: Exception, is_told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_status, "is_first_rank", lambda: is_first)
+    monkeypatch.setattr(training, "is_first_rank", lambda: is_first)
     with pytest.raises(type(error)), record_failure(tmp_path, 10):
         raise error
     assert (tmp_path / "status.json").exists() == is_told

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 import nucleiseg
-from nucleiseg.cli import check, run_status
+from nucleiseg.cli import check
 from nucleiseg.cli import train as training
 from nucleiseg.cli.predict import predict
 from nucleiseg.cli.resume import resume
@@ -184,7 +184,7 @@ def test_an_unexpected_error_is_told_in_the_status_by_the_first_rank(
         raise ZeroDivisionError("nothing to divide by")
 
     monkeypatch.setattr(training, "_build_network", fail)
-    monkeypatch.setattr(run_status, "is_first_rank", lambda: is_first)
+    monkeypatch.setattr(training, "is_first_rank", lambda: is_first)
     monkeypatch.setattr(training, "is_first_rank", lambda: is_first)
     with pytest.raises(ZeroDivisionError):
         train(short, tmp_path)

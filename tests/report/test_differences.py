@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from nucleiseg.report.differences import ABSENT, differences, flatten
+from nucleiseg.report.differences import ABSENT, differences
+from nucleiseg.run_folder import flatten
 from nucleiseg.runs import Run
 
 

@@ -37,7 +37,7 @@ def test_write_preview_draws_three_pictures(tmp_path: Path) -> None:
     samples = [make_sample(f"image_{index}", index % 3) for index in range(3)]
     summaries = [Summary(sample.name, len(sample)) for sample in samples]
     recipe = Recipe(resize=Resize(short=40, long=60))
-    paths = write_preview(tmp_path / "new", samples, summaries, recipe, {"detections": 1}, crops=4)
+    paths = write_preview(tmp_path / "new", samples.__getitem__, summaries, recipe, {"detections": 1}, crops=4)
     assert [path.name for path in paths] == ["images.png", "nuclei_per_image.png", "augmented_crops.png"]
     for path in paths:
         pixels = np.asarray(Image.open(path).convert("RGB"))
@@ -46,21 +46,17 @@ def test_write_preview_draws_three_pictures(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "new").iterdir()} == {path.name for path in paths}
 
 
-def test_only_the_samples_drawn_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_shown_images_are_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preview_figures, "SHOWN_IMAGES", 3)
-    asked: set[int] = set()
+    loaded: set[int] = set()
 
-    class Lazy:
-        def __len__(self) -> int:
-            return 101
-
-        def __getitem__(self, index: int) -> Sample:
-            asked.add(int(index))
-            return make_sample()
+    def load(index: int) -> Sample:
+        loaded.add(index)
+        return make_sample()
 
     recipe = Recipe(resize=Resize(short=40, long=60))
-    write_preview(tmp_path, Lazy(), [Summary("a", 2)], recipe, {}, crops=2)  # type: ignore[arg-type]
-    assert asked == {0, 50, 100}
+    write_preview(tmp_path, load, [Summary("a", 2)] * 101, recipe, {}, crops=2)
+    assert loaded == {0, 50, 100}
 
 
 def test_outlines_run_along_the_border_of_each_nucleus() -> None:
