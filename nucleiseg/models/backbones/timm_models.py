@@ -15,6 +15,9 @@ from nucleiseg.models.backbones.registry import PYRAMID_STRIDES, Backbone, Backb
 MAPS = ("0", "1", "2", "3")
 """Names of the maps of strides 4 to 32."""
 
+TRIAL_SIZE = (96, 64)
+"""Height and width of a trial input: multiples of 32, as inputs are padded, and not square."""
+
 
 class TimmBody(nn.Module):
     """A `features_only` model of timm whose maps are named, channels first.
@@ -63,7 +66,7 @@ def build_timm(name: str, options: BackboneOptions) -> Backbone:
     """Build a model of timm with random weights.
 
     Raises:
-        InputError: it has a fixed input size, no `features_only`, or lacks a map of stride 4, 8, 16 or 32.
+        InputError: the model does not fit; see `_map_indices`.
     """
     features, channels = _create(name, pretrained=False)
     is_channels_last = str(getattr(features, "output_fmt", "NCHW")).endswith("NHWC")
@@ -92,9 +95,8 @@ def pretrained_weights(name: str, weights: Mapping[str, Tensor] | None = None) -
     except InputError:
         raise
     except Exception as error:  # whatever network, hub and file raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         source = "timm's weights" if weights is None else "the weights of the file"
-        raise InputError(f"{source} of {name} cannot be loaded ({reason}).") from error
+        raise InputError(f"{source} of {name} cannot be loaded ({_reason(error)}).") from error
     return {f"features.{key}": value for key, value in features.state_dict().items()}
 
 
@@ -112,21 +114,17 @@ def _create(name: str, **options: Any) -> tuple[Any, list[int]]:  # noqa: ANN401
     """Return a `features_only` model with maps of the strides 4 to 32, and their channels."""
     import timm
 
-    with torch.device("meta"):  # no memory and no weights, only to look at its maps
-        info = _features_info(name)
-    reductions = info.reduction()
-    if missing := [stride for stride in PYRAMID_STRIDES if stride not in reductions]:
-        raise InputError(
-            f"backbone is {name!r}; it accepts a model of timm with maps of strides 4, 8, 16 and 32, and this one has "
-            f"{', '.join(map(str, reductions))} (without {', '.join(map(str, missing))})."
-        )
-    last = {stride: index for index, stride in enumerate(reductions)}  # the deepest map of each stride
-    indices = [last[stride] for stride in PYRAMID_STRIDES]
-    features = timm.create_model(name, features_only=True, out_indices=indices, **options)
+    features = timm.create_model(name, features_only=True, out_indices=_map_indices(name), **options)
     return features, features.feature_info.channels()
 
 
-def _features_info(name: str) -> Any:  # noqa: ANN401
+@cache
+def _map_indices(name: str) -> tuple[int, ...]:
+    """Return the indices of a model's maps of strides 4 to 32, after a trial on `TRIAL_SIZE` pixels.
+
+    Raises:
+        InputError: it has a fixed input size, no `features_only`, lacks one of these maps, or fails in the trial.
+    """
     import timm
 
     config: Any = timm.get_pretrained_cfg(name)
@@ -135,22 +133,33 @@ def _features_info(name: str) -> Any:  # noqa: ANN401
             f"backbone is {name!r}; it accepts a model of timm for images of any size, and this one takes "
             f"{' x '.join(map(str, config.input_size[1:]))} pixels alone."
         )
-    try:
-        return timm.create_model(name, features_only=True).feature_info
-    except (
-        RuntimeError,
-        AssertionError,
-        AttributeError,
-        TypeError,
-        ValueError,
-        NotImplementedError,
-        KeyError,
-    ) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            f"backbone is {name!r}; it accepts a model of timm that returns feature maps (features_only), and this one "
-            f"does not: {reason}"
-        ) from error
+    with torch.device("meta"), torch.no_grad():  # shapes alone: no memory, no weights, no arithmetic
+        try:
+            model: Any = timm.create_model(name, features_only=True)
+            reductions = model.feature_info.reduction()
+        except (RuntimeError, AssertionError, AttributeError, TypeError, ValueError, KeyError) as error:
+            raise InputError(
+                f"backbone is {name!r}; it accepts a model of timm that returns feature maps (features_only), and "
+                f"this one does not: {_reason(error)}"
+            ) from error
+        if missing := [stride for stride in PYRAMID_STRIDES if stride not in reductions]:
+            raise InputError(
+                f"backbone is {name!r}; it accepts a model of timm with maps of strides 4, 8, 16 and 32, and this one "
+                f"has {', '.join(map(str, reductions))} (without {', '.join(map(str, missing))})."
+            )
+        try:
+            model.eval()(torch.zeros(1, 3, *TRIAL_SIZE))
+        except Exception as error:  # attention in blocks asserts sizes; whatever else the model's code raises
+            raise InputError(
+                f"backbone is {name!r}; it accepts a model of timm for images whose sides are any multiples of 32, "
+                f"and this one fails on {' x '.join(map(str, TRIAL_SIZE))} pixels: {_reason(error)}"
+            ) from error
+    last = {stride: index for index, stride in enumerate(reductions)}  # the deepest map of each stride
+    return tuple(last[stride] for stride in PYRAMID_STRIDES)
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _stages(features: nn.Module) -> list[tuple[str, ...]]:
