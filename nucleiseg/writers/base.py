@@ -26,6 +26,7 @@ from nucleiseg.rle import RLE, Crop, area, compress, run_lengths
 from nucleiseg.structures import Prediction
 from nucleiseg.writers.overlap_rules import LabelImage, paint_by_probability
 from nucleiseg.writers.shape import Shape, measure_shape
+from nucleiseg.writers.stains import Stains, is_hematoxylin_eosin, mean_stains
 
 NAMESPACE = uuid5(NAMESPACE_URL, "nucleiseg:nucleus")
 """Of the nuclei's ids (RFC 9562, section 5.5)."""
@@ -110,6 +111,13 @@ class PredictedImage:
         counted = [(crop, rle, label, score) for counts, crop, rle, label, score in columns if counts]
         ids = nucleus_ids(self.pixels, self.checkpoint, [(label, rle) for _, rle, label, _ in counted])
         return [Nucleus(identity, *columns) for identity, columns in zip(ids, counted, strict=True)]
+
+    @cached_property
+    def stains(self) -> list[Stains] | None:
+        """The mean hematoxylin and eosin of each nucleus; None if the image does not look stained with them."""
+        if not is_hematoxylin_eosin(self.pixels):
+            return None
+        return [mean_stains(self.pixels, nucleus.crop) for nucleus in self.nuclei]
 
     @cached_property
     def label_image(self) -> LabelImage:

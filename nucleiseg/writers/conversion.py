@@ -162,7 +162,7 @@ def _write(
     if mpp is None and record.image is not None:
         mpp = read_mpp(record.image)
     losses, returned = layout.write_image(folder, AnnotatedImage(number, name, sample, file, reader.class_names, mpp))
-    losses["ignored"] = sample.noticed.get("ignored", 0)
+    losses["ignored"] = 0 if layout.has_classes or sample.ignore is None else len(sample.ignore)
     losses["encoded"] = int(file is None and record.image is not None)
     warnings = {kind: count for kind, count in sample.noticed.items() if kind != "ignored"}
     return WrittenImage(sample.name, warnings, len(sample), losses, returned)

@@ -1,9 +1,9 @@
 """The layouts that `convert` writes: each is read again by a reader of `data.readers`, with the same masks.
 
-folders   NAME/images/NAME.png, NAME/masks/00001.png, ...        every mask exactly; no classes
-coco      images/NAME.png, annotations.json                      every mask exactly (run lengths), classes
-geojson   NAME.png, NAME.geojson                                 every mask exactly (pixel edges), classes
-labels    NAME.png, NAME_masks.tif                               one label map: overlaps are lost; no classes
+folders   NAME/images/NAME.png, NAME/masks/00001.png, ...    every mask exactly; no classes
+coco      images/NAME.png, annotations.json                  every mask exactly (run lengths), classes, ignore regions
+geojson   NAME.png, NAME.geojson                             every mask exactly (pixel edges), classes, ignore regions
+labels    NAME.png, NAME_masks.tif                           one label map: overlaps are lost; no classes
 """
 
 import json
@@ -23,12 +23,19 @@ from pycocotools import mask as coco_mask
 from nucleiseg.files import atomic_path
 from nucleiseg.label_maps import measure
 from nucleiseg.rle import RLE, Crop, area, compress, run_lengths
-from nucleiseg.structures import Sample
+from nucleiseg.structures import EVERY_CLASS, Sample
 from nucleiseg.writers.base import nucleus_ids
-from nucleiseg.writers.geojson import density_properties, make_feature, shape_measurements, write_features
+from nucleiseg.writers.geojson import (
+    density_properties,
+    make_feature,
+    make_ignore_region,
+    measure_nucleus,
+    write_features,
+)
 from nucleiseg.writers.label_images import write_labels
 from nucleiseg.writers.overlap_rules import SMALLEST_RULE, paint_by_size
 from nucleiseg.writers.shape import measure_shape
+from nucleiseg.writers.stains import is_hematoxylin_eosin, mean_stains
 
 Layout = Literal["coco", "folders", "labels", "geojson"]
 """The values of `to=`."""
@@ -65,18 +72,19 @@ class AnnotatedImage:
     @cached_property
     def crops(self) -> list[Crop]:
         """The pixels of each nucleus."""
-        layers = self.sample.layers
-        boxes = measure(layers).boxes.astype(int).tolist()  # in the order of the values, so of the nuclei
-        columns = enumerate(zip(self.sample.layer_index, boxes, strict=True), 1)
-        return [
-            Crop(top, left, layers[plane, top:bottom, left:right] == value)
-            for value, (plane, (left, top, right, bottom)) in columns
-        ]
+        return _crops_of(self.sample.layers, self.sample.layer_index)
 
     @cached_property
-    def rles(self) -> list[RLE]:
-        """The mask of each nucleus over the whole image."""
-        return compress([run_lengths(crop, *self.shape) for crop in self.crops], *self.shape)
+    def ignored(self) -> list[tuple[Crop, int]]:
+        """The pixels of each ignore region, and the class that it holds (`structures.EVERY_CLASS`: any)."""
+        regions = self.sample.ignore
+        if regions is None:
+            return []
+        return list(zip(_crops_of(regions.layers, regions.layer_index), regions.labels.tolist(), strict=True))
+
+    def to_rles(self, crops: Sequence[Crop]) -> list[RLE]:
+        """Return masks over the whole image."""
+        return compress([run_lengths(crop, *self.shape) for crop in crops], *self.shape)
 
     def write_pixels(self, folder: Path) -> Path:
         """Copy the image's file, or write a PNG, into a folder; return the path."""
@@ -90,6 +98,16 @@ class AnnotatedImage:
         return path
 
 
+def _crops_of(layers: np.ndarray, layer_index: np.ndarray) -> list[Crop]:
+    """Return the pixels of instance i, which has the value i + 1 on plane `layer_index[i]`."""
+    boxes = measure(layers).boxes.astype(int).tolist()  # in the order of the values
+    columns = enumerate(zip(layer_index, boxes, strict=True), 1)
+    return [
+        Crop(top, left, layers[plane, top:bottom, left:right] == value)
+        for value, (plane, (left, top, right, bottom)) in columns
+    ]
+
+
 Losses = Counter[str]
 """How much of an image a layout cannot hold, by the kinds of `conversion.LOSSES`."""
 
@@ -101,7 +119,7 @@ class DataSetFormat(Protocol):
     """A layout of a data set. A new one is a class and a line in `DATA_SET_FORMATS`."""
 
     has_classes: bool = False
-    """Whether it holds the class of each nucleus."""
+    """Whether it holds the class of each nucleus, and ignore regions."""
 
     def write_image(self, folder: Path, image: AnnotatedImage) -> tuple[Losses, Any]:
         """Write the files of one image; return its losses, and what `assembly` needs; called in several threads."""
@@ -145,23 +163,26 @@ class GeoJsonFormat(DataSetFormat):
     has_classes = True
 
     def write_image(self, folder: Path, image: AnnotatedImage) -> tuple[Losses, Any]:
-        """Write the image and the outlines of its nuclei along pixel edges."""
+        """Write the image, the outlines of its nuclei along pixel edges, and its ignore regions as annotations."""
         image.write_pixels(folder)
-        labels = image.sample.labels.tolist()
-        ids = nucleus_ids(image.sample.image, "annotated", zip(labels, image.rles, strict=True))
-        features = (
-            make_feature(
-                identity,
-                crop,
-                label,
-                image.class_names[label - 1],
-                shape_measurements(measure_shape(crop.mask), image.mpp),
-            )
-            for identity, crop, label in zip(ids, image.crops, labels, strict=True)
-        )
-        density = density_properties(len(labels), image.shape, image.mpp)
-        write_features(folder / f"{image.name}.geojson", features, density)
+        density = density_properties(len(image.crops), image.shape, image.mpp)
+        write_features(folder / f"{image.name}.geojson", self._features(image), density)
         return Counter(), None
+
+    def _features(self, image: AnnotatedImage) -> Iterator[dict[str, Any]]:
+        pixels, labels = image.sample.image, image.sample.labels.tolist()
+        ids = nucleus_ids(pixels, "annotated", zip(labels, image.to_rles(image.crops), strict=True))
+        is_stained = is_hematoxylin_eosin(pixels)
+        for identity, crop, label in zip(ids, image.crops, labels, strict=True):
+            stains = mean_stains(pixels, crop) if is_stained else None
+            measurements = measure_nucleus(measure_shape(crop.mask), image.mpp, stains)
+            yield make_feature(identity, crop, label, image.class_names[label - 1], measurements)
+        regions = image.to_rles([crop for crop, _ in image.ignored])
+        ids = nucleus_ids(
+            pixels, "ignored", ((label, rle) for (_, label), rle in zip(image.ignored, regions, strict=True))
+        )
+        for identity, (crop, _) in zip(ids, image.ignored, strict=True):
+            yield make_ignore_region(identity, crop)
 
 
 class CocoFormat(DataSetFormat):
@@ -170,12 +191,16 @@ class CocoFormat(DataSetFormat):
     has_classes = True
 
     def write_image(self, folder: Path, image: AnnotatedImage) -> tuple[Losses, Any]:
-        """Write the image; return its entry and its annotations without ids."""
+        """Write the image; return its entry and its annotations without ids: nuclei, then crowd regions."""
         path = image.write_pixels(folder / "images")
         height, width = image.shape
         entry = {"id": image.number, "file_name": path.name, "height": height, "width": width}
-        boxes = coco_mask.toBbox(image.rles).tolist() if image.rles else []
-        columns = zip(image.sample.labels.tolist(), image.rles, boxes, area(image.rles).tolist(), strict=True)
+        every = range(1, len(image.class_names) + 1)
+        masks = [(crop, label, 0) for crop, label in zip(image.crops, image.sample.labels.tolist(), strict=True)]
+        for crop, label in image.ignored:  # COCO has no region of every class: one of each
+            masks += [(crop, number, 1) for number in ([label] if label != EVERY_CLASS else every)]
+        rles = image.to_rles([crop for crop, *_ in masks])
+        boxes = coco_mask.toBbox(rles).tolist() if rles else []
         annotations = [
             {
                 "image_id": image.number,
@@ -183,9 +208,9 @@ class CocoFormat(DataSetFormat):
                 "segmentation": rle,
                 "bbox": box,
                 "area": pixels,
-                "iscrowd": 0,
+                "iscrowd": is_crowd,
             }
-            for label, rle, box, pixels in columns
+            for (_, label, is_crowd), rle, box, pixels in zip(masks, rles, boxes, area(rles).tolist(), strict=True)
         ]
         return Counter(), (entry, annotations)
 

@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from io import TextIOWrapper
+from itertools import repeat
+from math import isfinite
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +21,7 @@ from nucleiseg.writers.base import Nucleus, PredictedImage, Record, Writer
 from nucleiseg.writers.counts import nuclei_per_mm2
 from nucleiseg.writers.outlines import Polygon, trace
 from nucleiseg.writers.shape import Shape
+from nucleiseg.writers.stains import Stains
 
 CLASS_COLORS = ((230, 159, 0), (0, 114, 178), (0, 158, 115), (204, 121, 167), (213, 94, 0), (86, 180, 233))
 """RGB of the labels 1, 2, ... in turn: the set of Okabe and Ito (2008), which color-blind people can distinguish."""
@@ -29,13 +32,22 @@ LEVEL = 6
 DIGITS = 4
 """Digits after the point of measurements."""
 
+IGNORE_CLASS, IGNORE_COLOR = "Ignore*", [180, 180, 180]
+"""QuPath's own class of regions that are not to be measured, and its color there."""
+
+NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+"""Gson's texts of numbers that JSON does not have."""
+
 
 class GeoJSONWriter(Writer):
     """A FeatureCollection an image, a feature a line; compressed where the file ends in `.gz`."""
 
     def write_image(self, path: Path, image: PredictedImage) -> Record:
         """Write the nuclei of one image; memory holds one feature at a time."""
-        features = (to_feature(nucleus, image.class_name(nucleus.label), image.mpp) for nucleus in image.nuclei)
+        features = (
+            to_feature(nucleus, image.class_name(nucleus.label), image.mpp, stains)
+            for nucleus, stains in zip(image.nuclei, image.stains or repeat(None), strict=False)
+        )
         write_features(path, features, density_properties(len(image.nuclei), image.prediction.size, image.mpp))
         return None
 
@@ -71,20 +83,21 @@ def write_features(path: Path, features: Iterable[dict[str, Any]], properties: M
         handle.write("\n]}\n")
 
 
-def to_feature(nucleus: Nucleus, class_name: str, mpp: float | None) -> dict[str, Any]:
+def to_feature(nucleus: Nucleus, class_name: str, mpp: float | None, stains: Stains | None = None) -> dict[str, Any]:
     """Return a detected nucleus as a GeoJSON feature for QuPath.
 
     Args:
         nucleus: the nucleus.
         class_name: name of its class.
         mpp: micrometers per pixel; None gives measurements in pixels.
+        stains: its optical densities; None: not measured.
     """
-    measurements = shape_measurements(nucleus.shape, mpp) | {"Detection probability": round(nucleus.score, DIGITS)}
+    measurements = measure_nucleus(nucleus.shape, mpp, stains) | {"Detection probability": round(nucleus.score, DIGITS)}
     return make_feature(nucleus.id, nucleus.crop, nucleus.label, class_name, measurements)
 
 
 def make_feature(
-    identity: str, crop: Crop, label: int, class_name: str, measurements: dict[str, float]
+    identity: str, crop: Crop, label: int, class_name: str, measurements: Mapping[str, float]
 ) -> dict[str, Any]:
     """Return the outline of a nucleus as a GeoJSON feature for QuPath.
 
@@ -93,7 +106,8 @@ def make_feature(
         crop: its pixels, at least one.
         label: its class, 1, 2, ..., which chooses the color.
         class_name: the name of its class.
-        measurements: columns of QuPath's table.
+        measurements: columns of QuPath's table. Those that are not finite are written as texts ("NaN"), which QuPath
+            reads as numbers; JSON has no other way.
     """
     return {
         "type": "Feature",
@@ -102,8 +116,25 @@ def make_feature(
         "properties": {
             "objectType": "detection",
             "classification": {"name": class_name, "color": list(CLASS_COLORS[(label - 1) % len(CLASS_COLORS)])},
-            "measurements": measurements,
+            "measurements": {
+                name: value if isfinite(value) else NOT_FINITE[str(value)] for name, value in measurements.items()
+            },
         },
+    }
+
+
+def make_ignore_region(identity: str, crop: Crop) -> dict[str, Any]:
+    """Return an ignore region as a QuPath annotation of the class `Ignore*`.
+
+    Args:
+        identity: a UUID.
+        crop: its pixels, at least one.
+    """
+    return {
+        "type": "Feature",
+        "id": identity,
+        "geometry": to_geometry(trace(crop.mask, crop.row, crop.column)),
+        "properties": {"objectType": "annotation", "classification": {"name": IGNORE_CLASS, "color": IGNORE_COLOR}},
     }
 
 
@@ -115,12 +146,13 @@ def to_geometry(polygons: list[Polygon]) -> dict[str, Any]:
     return {"type": "MultiPolygon", "coordinates": coordinates}
 
 
-def shape_measurements(shape: Shape, mpp: float | None) -> dict[str, float]:
+def measure_nucleus(shape: Shape, mpp: float | None, stains: Stains | None = None) -> dict[str, float]:
     """Return what QuPath shows in its table, under the names that it uses itself where it has one.
 
     Args:
         shape: of the nucleus, in pixels.
         mpp: micrometers per pixel; None gives measurements in pixels.
+        stains: mean optical densities of the nucleus; None leaves them out.
     """
     unit, size = ("px", 1.0) if mpp is None else ("µm", mpp)
     values = {
@@ -130,6 +162,8 @@ def shape_measurements(shape: Shape, mpp: float | None) -> dict[str, float]:
         "Eccentricity": shape.eccentricity,
         "Solidity": shape.solidity,
     }
+    if stains is not None:
+        values |= {"Hematoxylin OD mean": stains.hematoxylin, "Eosin OD mean": stains.eosin}
     return {name: round(value, DIGITS) for name, value in values.items()}
 
 

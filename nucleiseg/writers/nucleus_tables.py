@@ -3,22 +3,25 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
 from statistics import fmean, median
 
 from pycocotools import mask as coco_mask
 
 from nucleiseg.files import atomic_path, to_csv
-from nucleiseg.writers.base import Add, FinishedImage, PredictedImage, Record, Writer
+from nucleiseg.writers.base import Add, FinishedImage, Nucleus, PredictedImage, Record, Writer
 from nucleiseg.writers.counts import nuclei_per_mm2
-from nucleiseg.writers.shape import Shape
+from nucleiseg.writers.stains import Stains
 
 NUCLEUS_COLUMNS = (
     *("nucleus", "id", "class", "score", "x", "y", "left", "top", "right", "bottom"),
     *("area_px", "perimeter_px", "area_um2", "perimeter_um", "circularity", "eccentricity", "solidity"),
+    *("hematoxylin_od", "eosin_od"),
 )
 """Of `nuclei/NAME.csv`. nucleus: number in descending score, the value in the label image; id: as in GeoJSON; x, y:
-center of mass, left .. bottom: tight box, right and bottom excluded, in pixels from the image's upper left corner."""
+center of mass, left .. bottom: tight box, right and bottom excluded, in pixels from the image's upper left corner;
+hematoxylin_od, eosin_od: mean optical densities (`stains`), empty where the image does not look stained with them."""
 
 IMAGE_COLUMNS = (
     *("image", "image_id", "width", "height", "um_per_px", "nuclei", "classes", "threshold", "capped"),
@@ -36,16 +39,16 @@ class TableWriter(Writer):
 
     def write_image(self, path: Path, image: PredictedImage) -> Record:
         """Write the table of one image, and return its line of `images.csv` without name, id and size."""
-        shapes = [nucleus.shape for nucleus in image.nuclei]
         names = [image.class_name(nucleus.label) for nucleus in image.nuclei]
         with (
             atomic_path(path) as temporary,
             temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as handle,
         ):
             handle.write(to_csv([NUCLEUS_COLUMNS]))
-            for number, (name, shape) in enumerate(zip(names, shapes, strict=True), 1):
-                handle.write(to_csv([_nucleus_line(number, name, shape, image)]))
-        return _image_numbers(image, names, [shape.area for shape in shapes])
+            columns = zip(image.nuclei, names, image.stains or repeat(None), strict=False)
+            for number, (nucleus, name, stains) in enumerate(columns, 1):
+                handle.write(to_csv([_nucleus_line(number, nucleus, name, image.mpp, stains)]))
+        return _image_numbers(image, names, [nucleus.shape.area for nucleus in image.nuclei])
 
     @contextmanager
     def assembly(self, folder: Path) -> Iterator[Add]:
@@ -64,17 +67,19 @@ class TableWriter(Writer):
             yield add
 
 
-def _nucleus_line(number: int, name: str, shape: Shape, image: PredictedImage) -> tuple[object, ...]:
-    nucleus = image.nuclei[number - 1]
+def _nucleus_line(
+    number: int, nucleus: Nucleus, name: str, mpp: float | None, stains: Stains | None
+) -> tuple[object, ...]:
+    """Return the values of `NUCLEUS_COLUMNS`."""
+    shape = nucleus.shape
     left, top, width, height = map(int, coco_mask.toBbox(nucleus.rle))
     x, y = nucleus.crop.column + shape.x, nucleus.crop.row + shape.y
-    mpp = image.mpp
     sizes = ("", "") if mpp is None else (_rounded(shape.area * mpp**2), _rounded(shape.perimeter * mpp))
     return (
         *(number, nucleus.id, name, f"{nucleus.score:.6g}", _rounded(x), _rounded(y)),
         *(left, top, left + width, top + height),
         *(shape.area, _rounded(shape.perimeter), *sizes),
-        *map(_rounded, (shape.circularity, shape.eccentricity, shape.solidity)),
+        *map(_rounded, (shape.circularity, shape.eccentricity, shape.solidity, *(stains or (None, None)))),
     )
 
 

@@ -17,7 +17,7 @@ from nucleiseg.data.readers.base import Reader, Record
 from nucleiseg.data.readers.demo import DemoReader, write_folders
 from nucleiseg.data.readers.folders import FoldersReader
 from nucleiseg.errors import InputError
-from nucleiseg.structures import Sample
+from nucleiseg.structures import EVERY_CLASS, IgnoreRegions, Sample
 from nucleiseg.writers.conversion import convert_data_set, safe_names
 from nucleiseg.writers.data_set_formats import DATA_SET_FORMATS, Layout
 
@@ -118,17 +118,32 @@ def test_a_label_map_counts_what_it_loses_and_keeps_the_smallest(
     assert set(masks_of(found)) == {(large & ~small).tobytes(), small.tobytes()}
 
 
-def test_ignored_regions_and_outlines_without_a_pixel_are_counted(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    mask = np.ones((SIDE, SIDE), bool)
-    noticed = replace(sample_of([mask]), noticed={"ignored": 2, "invalid": 3})
-    summary = convert_data_set(FixedReader([noticed]), tmp_path / "out", "coco")
-    assert summary.losses["ignored"] == 2
+def regions_of(sample: Sample) -> set[tuple[bytes, int]]:
+    regions = sample.ignore
+    assert regions is not None
+    masks = [mask.tobytes() for mask in unpack(regions.layers, regions.layer_index)]
+    return set(zip(masks, regions.labels.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("to", DATA_SET_FORMATS)
+def test_ignore_regions_are_kept_or_counted(to: Layout, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nucleus, *vague = (np.zeros((SIDE, SIDE), bool) for _ in range(3))
+    nucleus[2:5, 2:5] = vague[0][4:9, 4:20] = vague[1][8:12, 1:20] = True
+    regions = IgnoreRegions(*pack(vague), np.array([EVERY_CLASS, 1]))
+    noticed = replace(sample_of([nucleus]), noticed={"ignored": 2, "invalid": 3}, ignore=regions)
+    summary = convert_data_set(FixedReader([noticed]), tmp_path / "out", to)
     printed = capsys.readouterr().err
-    assert "Lost: 2 crowd or ambiguous regions: nuclei in them will count as background (a)." in printed
     assert "Skipped 3 annotations without a pixel" in printed
-    assert printed.count("ambiguous") == 1
+    lost = "Lost: 2 crowd or ambiguous regions: nuclei in them will count as background (a)."
+    (found,) = read_again(tmp_path / "out")
+    assert masks_of(found) == [nucleus.tobytes()]
+    if to in ("coco", "geojson"):
+        assert {mask for mask, _ in regions_of(found)} == {mask.tobytes() for mask in vague}
+        assert {label for _, label in regions_of(found)} == {1 if to == "coco" else EVERY_CLASS}
+    else:
+        assert found.ignore is None
+    assert (lost in printed) == (to in ("folders", "labels"))
+    assert summary.losses["ignored"] == 2 * (to in ("folders", "labels"))
 
 
 def test_single_pixels_stay_labels(tmp_path: Path) -> None:
