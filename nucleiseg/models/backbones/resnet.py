@@ -33,6 +33,7 @@ class ResNetSpec:
         width_per_group: channels of a group in res2; doubled in each further stage.
         stem_channels: channels of the stem.
         res2_channels: output channels of res2; doubled in each further stage.
+        res5_channels: output channels of res5; None doubles those of res4.
         basic: blocks of two 3x3 convolutions (ResNet-18), not bottlenecks.
     """
 
@@ -41,16 +42,20 @@ class ResNetSpec:
     width_per_group: int = 64
     stem_channels: int = 64
     res2_channels: int = 256
+    res5_channels: int | None = None
     basic: bool = False
 
     @property
     def stage_channels(self) -> tuple[int, int, int, int]:
         """Output channels of res2 .. res5."""
-        return (self.res2_channels, self.res2_channels * 2, self.res2_channels * 4, self.res2_channels * 8)
+        width = self.res2_channels
+        return (width, width * 2, width * 4, self.res5_channels or width * 8)
 
 
 RESNETS: dict[str, ResNetSpec] = {
     "resnet18": ResNetSpec(depths=(2, 2, 2, 2), res2_channels=64, basic=True),
+    # res5 holds three quarters of ResNet-18's parameters, and its map of stride 32 sees only the largest nuclei
+    "resnet18_narrow": ResNetSpec(depths=(2, 2, 2, 2), res2_channels=64, res5_channels=256, basic=True),
     "resnet50": ResNetSpec(depths=(3, 4, 6, 3)),
     "resnet101": ResNetSpec(depths=(3, 4, 23, 3)),
     "resnext101_32x8d": ResNetSpec(depths=(3, 4, 23, 3), groups=32, width_per_group=8),
@@ -157,8 +162,8 @@ class StageBuilder:
         planes = out_channels // block.expansion
         options = {
             "groups": self.spec.groups,
-            # torchvision wants the width of a group as a share of 64ths of `planes`
-            "base_width": 64 * (self.spec.width_per_group << index) // planes,
+            # torchvision wants the width of a group as a share of 64ths of `planes`; basic blocks accept 64 alone
+            "base_width": 64 if self.spec.basic else 64 * (self.spec.width_per_group << index) // planes,
             "dilation": 2 if dilate else 1,
             "norm_layer": norm_layer,
         }
