@@ -45,12 +45,18 @@ def _translate_optim(optim: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _translate_data(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {**data, "classes": "one"}
+
+
 TRANSLATIONS: Mapping[str, tuple[Callable[[Any], bool], Callable[[Any], Any]]] = {
     # until 0.1: optim.name=sgd|adamw with optim.schedule=multistep|cosine, all keys beside each other
     "optim": (
         lambda optim: optim.get("name") in OPTIMIZERS and optim.get("schedule", "multistep") in SCHEDULES,
         _translate_optim,
     ),
+    # until 0.1: all classes of the annotations were read as one
+    "data": (lambda data: isinstance(data, Mapping) and "reader" in data and "classes" not in data, _translate_data),
     # until 0.1: logger=wandb|mlflow|null
     "logger": (
         lambda logger: logger is None or (isinstance(logger, str) and logger in LOGGERS),

@@ -25,6 +25,27 @@ Pasting = Literal["detectron2", "torchvision"]
 EVERY_CLASS = 0
 """Label of an ignore region that holds nuclei of any class."""
 
+NUCLEUS = "nucleus"
+"""Name of the class of nuclei whose annotations name none, and of the only class of a data set."""
+
+Color = tuple[int, int, int]
+"""Red, green, blue, 0 .. 255."""
+
+
+@dataclass(frozen=True)
+class NucleusClass:
+    """A class of nuclei as annotations give it.
+
+    Attributes:
+        name: its name.
+        number: the number that the annotations call it by (COCO's category id, PanNuke's channel); None: they name it.
+        color: of its outlines; None: the annotations give none.
+    """
+
+    name: str = NUCLEUS
+    number: int | None = None
+    color: Color | None = None
+
 
 @dataclass(frozen=True)
 class IgnoreRegions:
@@ -65,6 +86,7 @@ class Sample:
         labels: (N,) int64 class of each instance, 1 .. number of classes (0 is the background's).
         noticed: warnings of the reader, counted by the kinds of `data.data_warnings.SENTENCES`.
         ignore: regions whose nuclei are not annotated one by one; None where there are none.
+        classes: the classes of the labels 1, 2, ...; empty where all samples of the reader share its `class_names`.
 
     Examples:
         >>> import numpy as np
@@ -81,6 +103,7 @@ class Sample:
     labels: np.ndarray
     noticed: Mapping[str, int] = field(default_factory=dict)
     ignore: IgnoreRegions | None = None
+    classes: tuple[NucleusClass, ...] = ()
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
@@ -89,6 +112,8 @@ class Sample:
             raise ValueError(f"{self.name}: layers {self.layers.shape} do not fit an image of {self.image.shape}")
         if len(self.layer_index) != len(self.labels):
             raise ValueError(f"{self.name}: {len(self.layer_index)} layer indices but {len(self.labels)} labels")
+        if self.classes and self.labels.max(initial=0) > len(self.classes):
+            raise ValueError(f"{self.name}: label {self.labels.max()} but {len(self.classes)} classes")
         if self.ignore is not None and self.ignore.layers.shape[1:] != self.image.shape[:2]:
             shapes = f"{self.ignore.layers.shape} do not fit an image of {self.image.shape}"
             raise ValueError(f"{self.name}: the layers of the ignore regions {shapes}")

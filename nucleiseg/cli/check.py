@@ -68,7 +68,7 @@ def require_visible_nuclei(datamodule: NucleiDataModule, recipe: Recipe) -> None
     """
     largest, where = 0.0, ""
     for record in datamodule.train_records:
-        sample = datamodule.cache.load(datamodule.reader, record)
+        sample = datamodule.load(record)
         areas = measure(sample.layers).areas
         height, width = sample.image.shape[:2]
         scale = recipe.nominal_scale(height, width)
@@ -94,7 +94,13 @@ def probe_step(network: MaskRCNN, datamodule: NucleiDataModule) -> float:
     The batch is the run's first one. The second of two passes counts, since libraries initialize in the first.
     """
     keys = StepSampler(len(datamodule.train_records), datamodule.batch_size, total=1, seed=datamodule.seed).batch(0)
-    dataset = NucleiDataset(datamodule.reader, datamodule.train_records, datamodule.cache, datamodule.train_transform)
+    dataset = NucleiDataset(
+        datamodule.reader,
+        datamodule.train_records,
+        datamodule.cache,
+        datamodule.train_transform,
+        datamodule.classes,
+    )
     network.eval()  # running statistics stay as they are
     seconds = 0.0
     for _ in range(2):

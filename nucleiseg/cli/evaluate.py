@@ -9,6 +9,7 @@ from nucleiseg.cli.groups import qualified_errors
 from nucleiseg.cli.paths import require_writable_file
 from nucleiseg.data.build import read_data_keys
 from nucleiseg.data.cache import SampleCache
+from nucleiseg.data.classes import ONE, ClassChoice
 from nucleiseg.errors import InputError
 from nucleiseg.evaluation.coco_truth import read_coco
 from nucleiseg.evaluation.report import evaluate as evaluate_images
@@ -24,6 +25,8 @@ from nucleiseg.leaderboard.checkpoint_scoring import predict_data
 from nucleiseg.models.precision import Precision
 from nucleiseg.progress import counted, echo
 from nucleiseg.settings import AsText, PathText, Problems, Settings, Share, settings, shown
+from nucleiseg.structures import NUCLEUS
+from nucleiseg.writers.origin import read_origin
 from nucleiseg.writers.result_set import require_whole
 
 LINES = (
@@ -49,6 +52,7 @@ class EvaluateKeys(Settings):
     ids: PathText | None = None
     checkpoint: PathText | None = None
     data: dict[str, Any] | None = None
+    classes: ClassChoice = None
     output: PathText = "metrics.json"
     count_threshold: Share | None = None
     precision: Annotated[Precision, AsText] = "32"
@@ -73,6 +77,11 @@ class EvaluateKeys(Settings):
                         f"{at}{key} is {found}; it accepts {default} for results that exist already: give it to "
                         "predict.py."
                     )
+        elif self.classes is not None:
+            yield (
+                f"{at}classes is {shown(self.classes)}; it accepts null for a checkpoint, whose data have a key of "
+                "their own (data.classes)."
+            )
 
 
 def check(config: Mapping[str, Any]) -> EvaluateKeys:
@@ -132,10 +141,28 @@ def _read_or_predict(wanted: EvaluateKeys) -> tuple[Truth, Results, float]:
     require_whole(results_file.parent)
     threshold = _count_threshold(wanted.count_threshold, results_file)
     cache = SampleCache(wanted.cache_dir or cache_folder())
-    known = _read_truth(Path(wanted.truth), _ids_file(wanted.ids, results_file), cache)
+    categories = _categories(results_file)
+    classes = wanted.classes
+    if classes is None and categories:
+        names = tuple(categories.values())
+        classes = names if names != (NUCLEUS,) else "one"
+    known = _read_truth(Path(wanted.truth), _ids_file(wanted.ids, results_file), cache, classes)
     for problem in dict.fromkeys(problem for image in known.unreadable for problem in image.problems):
         echo(problem)
-    return known, read_results(results_file, known), threshold
+    if wanted.classes == ONE:
+        numbers = dict.fromkeys(categories, next(iter(known.categories)))
+    else:
+        known, numbers = known.with_categories(categories)
+    return known, read_results(results_file, known, numbers), threshold
+
+
+def _categories(predictions: Path) -> dict[int, str]:
+    """Return the classes of results by their numbers as the sidecar of an answer has them; empty if there is none."""
+    try:
+        origin = read_origin(predictions)
+    except InputError:  # results of another tool, or of another place
+        return {}
+    return {} if origin is None else origin.categories
 
 
 def _ids_file(ids: str | None, predictions: Path) -> Path | None:
@@ -149,7 +176,7 @@ def _ids_file(ids: str | None, predictions: Path) -> Path | None:
     return beside
 
 
-def _read_truth(path: Path, ids: Path | None, cache: SampleCache) -> Truth:
+def _read_truth(path: Path, ids: Path | None, cache: SampleCache, classes: ClassChoice) -> Truth:
     if not path.exists():
         raise InputError(f"truth={path} does not exist: give a COCO JSON file or a folder of masks.")
     if path.is_dir():
@@ -158,7 +185,7 @@ def _read_truth(path: Path, ids: Path | None, cache: SampleCache) -> Truth:
                 f"truth={path} is a folder, and no images.json lies beside the results: give the file of image ids, "
                 f'ids=FILE with [{{"file_name", "id", "height", "width"}}, ...], that the results were made with.'
             )
-        return read_folder(path, read_ids(ids), str(ids), cache)
+        return read_folder(path, read_ids(ids), str(ids), cache, classes)
     truth = read_coco(path)
     return truth if ids is None else truth.renumbered(read_ids(ids), str(ids))
 

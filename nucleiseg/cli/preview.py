@@ -93,7 +93,7 @@ def preview(config: dict[str, Any]) -> None:
     bounds = limits(checked.model)
     paths = write_preview(
         keys.output,
-        lambda index: datamodule.cache.load(datamodule.reader, datamodule.train_records[index]),
+        lambda index: datamodule.load(datamodule.train_records[index]),
         datamodule.summaries,
         recipe,
         {"detections": bounds.detections, "proposals": bounds.test_proposals},

@@ -16,6 +16,7 @@ from nucleiseg.cli.groups import qualified_errors
 from nucleiseg.cli.overrides import override
 from nucleiseg.cli.train_settings import RunSettings
 from nucleiseg.data.build import build_datamodule
+from nucleiseg.data.classes import ONE
 from nucleiseg.data.datamodule import NucleiDataModule
 from nucleiseg.errors import InputError
 from nucleiseg.files import write_json, write_text
@@ -107,6 +108,9 @@ def _train(config: dict[str, Any], run_dir: Path, *, resume: bool, hydra_files: 
             write_text(run_dir / HYDRA_FOLDER / name, text)
         _write_config(run_dir, config)  # before the data are read, which takes long: a killed run can be resumed
     datamodule = _prepare_data(settings)
+    if datamodule.settings.classes is None:  # pinned, so that a resumed run has the classes that it began with
+        names = datamodule.class_names
+        config["data"]["classes"] = ONE if datamodule.classes.labels is None else list(names)
     if resume:
         _refuse_changed_data(run_dir, datamodule, point.fingerprint)
     network, weights = _build_network(settings, datamodule, resumed=point.step > 0)
@@ -206,6 +210,8 @@ def _metadata(datamodule: NucleiDataModule, network: MaskRCNN, weights: str) -> 
     return Metadata(
         model=network.config.to_dict(),
         class_names=datamodule.class_names,
+        category_ids=datamodule.classes.category_ids,
+        class_colors=datamodule.classes.colors if len(datamodule.class_names) > 1 else None,
         scale=statistics.median(preprocessing.scale_of(*size) for size in sizes),
         preprocessing=preprocessing.to_dict(),
         largest_nucleus=_largest_nucleus(datamodule, preprocessing),

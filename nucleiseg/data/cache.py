@@ -16,9 +16,9 @@ from nucleiseg.errors import InputError
 from nucleiseg.files import atomic_path
 from nucleiseg.label_maps import measure
 from nucleiseg.progress import echo, track
-from nucleiseg.structures import IgnoreRegions, Sample
+from nucleiseg.structures import IgnoreRegions, NucleusClass, Sample
 
-VERSION = 5
+VERSION = 6
 """Version of a cache file's content: raise it, and the files of older versions are ignored."""
 
 FACTS = ("key", "content", "warnings")
@@ -40,6 +40,8 @@ class Summary:
         key: the reader's content key of the record (for a fingerprint of the data set).
         content: hexadecimal digest of the decoded image, equal for copies of it under other names and formats.
         warnings: kind in `data_warnings.SENTENCES` -> count.
+        labels: (N,) int64 class of each instance, see `Sample`.
+        classes: of the labels 1, 2, ...
     """
 
     name: str
@@ -49,10 +51,18 @@ class Summary:
     key: str
     content: str = ""
     warnings: Mapping[str, int] = field(default_factory=dict)
+    labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    classes: tuple[NucleusClass, ...] = ()
 
     def __len__(self) -> int:
         """The number of instances."""
         return len(self.boxes)
+
+    @property
+    def class_counts(self) -> dict[NucleusClass, int]:
+        """Class -> number of instances."""
+        counts = np.bincount(self.labels, minlength=len(self.classes) + 1)[1:]
+        return dict(zip(self.classes, counts.tolist(), strict=True))
 
 
 class CacheError(InputError):
@@ -93,7 +103,7 @@ class SampleCache:
             InputError: if the source has a problem.
         """
         if self.folder is None:
-            return reader.read(record)
+            return reader.read_classified(record)
         checked = self._checked.get((reader, record.name))
         stored = _read_stored(checked) if checked else None
         return (stored or self._current(reader, record)[0])[0]
@@ -109,7 +119,7 @@ class SampleCache:
         if record.problem is not None:
             raise InputError(record.problem)
         if self.folder is None:
-            return _summarize(reader.read(record), reader.key(record))
+            return _summarize(reader.read_classified(record), reader.key(record))
         (_, summary), path = self._current(reader, record)
         self._checked[reader, record.name] = path
         return summary
@@ -123,7 +133,7 @@ class SampleCache:
         stored = _read_stored(path, verify=True)
         if stored is None:
             self._refuse_unwritable()
-            sample = reader.read(record)
+            sample = reader.read_classified(record)
             if reader.key(record) != key:
                 raise InputError(f"The files of image {record.name} changed while they were read: start again.")
             summary = _summarize(sample, key)
@@ -192,6 +202,8 @@ def _summarize(sample: Sample, key: str) -> Summary:
         key=key,
         content=hashlib.sha256(f"{height} {width} ".encode() + sample.image.tobytes()).hexdigest()[:32],
         warnings=find_warnings(sample, boxes, areas),
+        labels=sample.labels,
+        classes=sample.classes,
     )
 
 
@@ -207,7 +219,8 @@ def _write_stored(path: Path, sample: Sample, summary: Summary) -> None:
         arrays |= {f"ignore_{name}": getattr(sample.ignore, name) for name in IGNORE}
     try:
         with atomic_path(path) as temporary:
-            facts = {"name": sample.name, "noticed": dict(sample.noticed)}
+            classes = [(item.name, item.number, item.color) for item in sample.classes]
+            facts = {"name": sample.name, "noticed": dict(sample.noticed), "classes": classes}
             array_file.write(temporary, arrays, facts | {key: getattr(summary, key) for key in FACTS})
     except OSError as error:
         if isinstance(error, PermissionError) and path.exists():
@@ -230,8 +243,13 @@ def _read_stored(path: Path, verify: bool = False) -> tuple[Sample, Summary] | N
         ignore = (
             IgnoreRegions(*(arrays.pop(f"ignore_{name}") for name in IGNORE)) if "ignore_labels" in arrays else None
         )
-        sample = Sample(facts["name"], **arrays, noticed=facts["noticed"], ignore=ignore)
+        classes = tuple(
+            NucleusClass(name, number, None if color is None else (color[0], color[1], color[2]))
+            for name, number, color in facts["classes"]
+        )
+        sample = Sample(facts["name"], **arrays, noticed=facts["noticed"], ignore=ignore, classes=classes)
         height, width = sample.image.shape[:2]
-        return sample, Summary(sample.name, height, width, boxes, **{key: facts[key] for key in FACTS})
-    except (OSError, ValueError, KeyError, TypeError):
+        stored = {key: facts[key] for key in FACTS}
+        return sample, Summary(sample.name, height, width, boxes, **stored, labels=sample.labels, classes=classes)
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None

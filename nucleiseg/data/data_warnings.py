@@ -49,10 +49,6 @@ SENTENCES = {
         "Note: 1 crowd or ambiguous region is neither trained on nor scored: {where}.",
         "Note: {count} crowd or ambiguous regions are neither trained on nor scored: {where}.",
     ),
-    "classes": (
-        "Note: 1 class of nuclei beside the first is annotated; all are read as one class: {where}.",
-        "Note: {count} classes of nuclei beside the first of their image are annotated; all are read as one: {where}.",
-    ),
     "fused": (
         "Warning: 1 region of a semantic mask looks like several touching nuclei, read as one (semantic masks do not "
         "separate nuclei that touch): {where}.",

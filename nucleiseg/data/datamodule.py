@@ -12,6 +12,7 @@ import json
 import multiprocessing
 import os
 import signal
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -23,12 +24,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from nucleiseg.data.cache import SampleCache, Summary, load_all
+from nucleiseg.data.classes import ClassTable, choose_classes, describe_classes
 from nucleiseg.data.dataset import NucleiDataset, PrepareBatch, Transform, collate, init_worker
 from nucleiseg.data.readers.base import Reader, Record
-from nucleiseg.data.sampler import SampleKey, StepSampler
+from nucleiseg.data.sampler import Repeats, SampleKey, StepSampler, repeat_factors
 from nucleiseg.data.settings import DataSettings
 from nucleiseg.data.splits import Split, split, warn_of_copies
-from nucleiseg.structures import Target
+from nucleiseg.progress import echo
+from nucleiseg.structures import NucleusClass, Sample, Target
 
 Batch = tuple[list[Tensor], list[Target]]
 
@@ -53,13 +56,15 @@ class NucleiDataModule(pl.LightningDataModule):
         val_images: validate on the first so many validation images alone; None: on all. Set it before fitting.
         prepare_batch: adds to the targets of training batches, in the worker processes; None adds nothing. Set it
             before fitting, as soon as there is the network for which it does so.
-        summaries: what the check found, one for each image.
+        summaries: what the check found, one for each image, with the nuclei and labels of `classes`.
+        classes: the classes of the data.
         split: names of both parts.
         train_records, val_records: the same as records.
         fingerprint: 16 hexadecimal digits that change with any image, mask, name, class or the split.
     """
 
     summaries: list[Summary]
+    classes: ClassTable
     split: Split
     train_records: tuple[Record, ...]
     val_records: tuple[Record, ...]
@@ -96,7 +101,11 @@ class NucleiDataModule(pl.LightningDataModule):
     @property
     def class_names(self) -> tuple[str, ...]:
         """The classes, in the order of the labels 1, 2, ..."""
-        return self.reader.class_names
+        return self.classes.names
+
+    def load(self, record: Record) -> Sample:
+        """Return an image with its nuclei, labeled by the classes of the data."""
+        return self.classes.apply(self.cache.load(self.reader, record))
 
     def setup(self, stage: str | None = None) -> None:
         """List the images, check them all, and split them; a second call does nothing.
@@ -110,7 +119,14 @@ class NucleiDataModule(pl.LightningDataModule):
         if self._is_set_up:
             return
         records = self.reader.records()
-        self.summaries = load_all(self.reader, self.cache, records)
+        found = load_all(self.reader, self.cache, records)
+        class_counts: Counter[NucleusClass] = Counter()
+        for summary in found:
+            class_counts.update(summary.class_counts)
+        self.classes = choose_classes(self.settings.classes, class_counts)
+        if sentence := describe_classes(self.classes, class_counts):
+            echo(sentence)
+        self.summaries = [_with_classes(summary, self.classes) for summary in found]
         names = [summary.name for summary in self.summaries]
         counts = [len(summary) for summary in self.summaries]
         contents = {summary.name: summary.content for summary in self.summaries}
@@ -136,11 +152,20 @@ class NucleiDataModule(pl.LightningDataModule):
             start=self.start_step * self.accumulate,
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
+            repeats=self._repeats(),
         )
         batches = partial(collate, prepare=self.prepare_batch)
         return self._loader(
             self.train_records, self.train_transform, self.workers, batch_sampler=sampler, collate_fn=batches
         )
+
+    def _repeats(self) -> Repeats | None:
+        """Return how often images with rare classes are in a pass, by their shares of the training images."""
+        if self.settings.repeat_threshold is None:
+            return None
+        labels = {summary.name: summary.labels for summary in self.summaries}
+        of_images = [labels[record.name] for record in self.train_records]
+        return Repeats(repeat_factors(of_images, self.settings.repeat_threshold), self.seed)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Copy a batch to the device without waiting for it; Lightning would wait, for every tensor of a target."""
@@ -183,7 +208,7 @@ class NucleiDataModule(pl.LightningDataModule):
     ) -> DataLoader[tuple[Tensor, Target]]:
         """Make a loader; its own generator keeps it from drawing from torch's global one, which training may use."""
         return _Loader(
-            NucleiDataset(self.reader, records, self.cache, transform),
+            NucleiDataset(self.reader, records, self.cache, transform, self.classes),
             num_workers=workers,
             multiprocessing_context=multiprocessing.get_context("spawn") if workers else None,
             worker_init_fn=init_worker,
@@ -207,6 +232,13 @@ class _Loader(DataLoader[tuple[Tensor, Target]]):
             return super().__iter__()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _with_classes(summary: Summary, classes: ClassTable) -> Summary:
+    """Return a summary of the nuclei that are trained on and scored, labeled by the classes of the data."""
+    labels = classes.relabel(summary.labels, summary.classes)
+    kept = labels > 0
+    return replace(summary, boxes=summary.boxes[kept], labels=labels[kept], classes=classes.classes)
 
 
 def default_workers() -> int:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from nucleiseg.data.cache import SampleCache
+from nucleiseg.data.classes import ClassTable
 from nucleiseg.data.readers.base import Reader, Record
 from nucleiseg.data.sampler import SampleKey
 from nucleiseg.structures import Sample, Target
@@ -42,20 +43,33 @@ class NucleiDataset(Dataset[tuple[Tensor, Target]]):
         cache: keeps them decoded.
         transform: makes a network's input of a sample; it gets the key's seed, and history-free code there makes a
             sample depend on nothing else.
+        classes: of the data set; None keeps those of each image as they were read.
     """
 
-    def __init__(self, reader: Reader, records: Sequence[Record], cache: SampleCache, transform: Transform) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        records: Sequence[Record],
+        cache: SampleCache,
+        transform: Transform,
+        classes: ClassTable | None = None,
+    ) -> None:
         self.reader = reader
         self.records = tuple(records)
         self.cache = cache
         self.transform = transform
+        self.classes = classes
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, key: SampleKey) -> tuple[Tensor, Target]:
-        sample = self.cache.load(self.reader, self.records[key.index])
-        return self.transform(sample, key.seed)
+        return self.transform(self.load(key.index), key.seed)
+
+    def load(self, index: int) -> Sample:
+        """Return an image with its nuclei, not transformed."""
+        sample = self.cache.load(self.reader, self.records[index])
+        return sample if self.classes is None else self.classes.apply(sample)
 
 
 def collate(

@@ -8,15 +8,18 @@ was killed and resumed sees exactly what it would have seen.
                                                rank 1       2 1        0 4      | 3 2         a new permutation
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from torch.utils.data import Sampler
 
-ORDER, AUGMENTATION = 0, 1
-"""Purpose of a random stream: keeps the order of the images and their augmentation independent."""
+ORDER, AUGMENTATION, REPEATS = 0, 1, 2
+"""Purpose of a random stream: keeps the order of the images, their augmentation and their repeats independent."""
+
+UNIT_BITS = 20
+"""Repeat factors are whole multiples of 2 ** -20, so that the counts of passes are exact."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class StepSampler(Sampler[list[SampleKey]]):
 
     Position p of the endless stream of images is image p mod N of a random permutation for pass p // N: each pass takes
     every image once, across the borders of batches. The global batch of micro-step k is the positions
-    from k * B, B = batch_size * world_size; rank r takes its r-th piece.
+    from k * B, B = batch_size * world_size; rank r takes its r-th piece. With repeats, a pass has as many places as
+    `Repeats` counts.
 
     Args:
         length: number of images N.
@@ -47,6 +51,7 @@ class StepSampler(Sampler[list[SampleKey]]):
         start: micro-step to begin at (where a run was stopped).
         rank: number of this process.
         world_size: number of processes.
+        repeats: how often each image is in a pass; None: once.
 
     Examples:
         >>> whole = [[key.index for key in batch] for batch in StepSampler(5, batch_size=2, total=5, seed=0)]
@@ -66,6 +71,7 @@ class StepSampler(Sampler[list[SampleKey]]):
         start: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        repeats: "Repeats | None" = None,
     ) -> None:
         if length < 1 or batch_size < 1 or not 0 <= start <= total or not 0 <= rank < world_size:
             raise ValueError(f"{length=}, {batch_size=}, {start=} of {total=}, {rank=} of {world_size=}")
@@ -76,6 +82,7 @@ class StepSampler(Sampler[list[SampleKey]]):
         self.start = start
         self.rank = rank
         self.world_size = world_size
+        self.repeats = repeats
 
     def __len__(self) -> int:
         """Return the micro-steps of the whole run, also when it starts in the middle: loops count from its first."""
@@ -92,8 +99,79 @@ class StepSampler(Sampler[list[SampleKey]]):
 
     def _key(self, step: int, position: int) -> SampleKey:
         place = step * self.batch_size * self.world_size + position
-        order = permutation(self.seed, place // self.length, self.length)
-        return SampleKey(int(order[place % self.length]), sample_seed(self.seed, step, position))
+        if self.repeats is None:
+            index = int(permutation(self.seed, place // self.length, self.length)[place % self.length])
+        else:
+            epoch, within = self.repeats.locate(place)
+            images = self.repeats.images(epoch)
+            index = int(images[permutation(self.seed, epoch, len(images))[within]])
+        return SampleKey(index, sample_seed(self.seed, step, position))
+
+
+class Repeats:
+    """How often each image is in each pass, so that image i is in r_i passes' worth of places of one pass on average.
+
+    A factor need not be whole. Image i is in the passes before pass e
+
+        c_i(e) = floor(e * r_i + u_i)        r_i = 1.5, u_i = 0.2:    c = 0, 1, 3, 4, 6    so 1, 2, 1, 2 times
+
+    times, with an offset u_i in 0 .. 1 of the run's seed. So its count in e passes is never a whole image away from
+    e * r_i, and any pass is found without counting those before. (detectron2's `RepeatFactorTrainingSampler` rounds
+    each factor at random in each pass, which has the same mean.)
+
+    Args:
+        factors: (N,) repeat factor of each image, at least 1, see `repeat_factors`.
+        seed: the run's seed.
+    """
+
+    def __init__(self, factors: Sequence[float] | np.ndarray, seed: int) -> None:
+        if np.min(factors) < 1:
+            raise ValueError(f"a repeat factor is {np.min(factors)}; they are at least 1")
+        self._factors = np.rint(np.asarray(factors, np.float64) * 2**UNIT_BITS).astype(np.int64)
+        raw = np.random.PCG64(np.random.SeedSequence([REPEATS, seed])).random_raw(len(self._factors))
+        self._offsets = (raw >> np.uint64(64 - UNIT_BITS)).astype(np.int64)
+
+    def images(self, epoch: int) -> np.ndarray:
+        """Return the images of one pass in ascending order, (places,) int64."""
+        return np.repeat(np.arange(len(self._factors)), self._before(epoch + 1) - self._before(epoch))
+
+    def locate(self, place: int) -> tuple[int, int]:
+        """Return the pass of a place in the endless stream, and the place within that pass."""
+        low, high = 0, place // len(self._factors) + 1  # a pass has at least one place an image
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self._before(middle).sum() <= place else (low, middle)
+        return low, place - int(self._before(low).sum())
+
+    def _before(self, epoch: int) -> np.ndarray:
+        """Return (N,) int64 how often each image is in the passes before one."""
+        counts: np.ndarray = (epoch * self._factors + self._offsets) >> UNIT_BITS
+        return counts
+
+
+def repeat_factors(labels: Sequence[np.ndarray], threshold: float) -> np.ndarray:
+    """Return the repeat factor of each image, so that rare classes are seen more often.
+
+    r(I) = max over the classes c in image I of max(1, sqrt(t / f(c))), f(c) being the share of images with class c
+    (Gupta, Dollar & Girshick 2019, "LVIS: A dataset for large vocabulary instance segmentation", section 5.2;
+    detectron2's `repeat_factors_from_category_frequency`). An image without nuclei has 1.
+
+    Args:
+        labels: the (n,) labels of the instances of each image.
+        threshold: t, 0 .. 1.
+
+    Returns:
+        (N,) float64.
+
+    Examples:
+        >>> common, both = np.array([1, 1]), np.array([1, 2, 2])  # class 2 is in one of four images
+        >>> repeat_factors([common, common, common, both], threshold=1.0).tolist()
+        [1.0, 1.0, 1.0, 2.0]
+    """
+    present = [np.unique(image) for image in labels]
+    images_with = np.bincount(np.concatenate([np.zeros(0, np.int64), *present]))
+    of_class = np.maximum(1.0, np.sqrt(threshold * len(labels) / np.maximum(images_with, 1)))
+    return np.array([of_class[image].max(initial=1.0) for image in present])
 
 
 @lru_cache(maxsize=4)

@@ -13,6 +13,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
+from nucleiseg.data.classes import ClassChoice
 from nucleiseg.files import cache_folder
 from nucleiseg.settings import Accepts, Mpp, PathText, Settings, settings
 
@@ -84,6 +85,9 @@ class DataSettings(SplitSettings):
     """How the images of any reader are split, cached and loaded.
 
     Attributes:
+        classes: which classes the data set has, see `classes.choose_classes`; None: those of the annotations.
+        repeat_threshold: images with classes in a smaller share of the training images than this are repeated, see
+            `sampler.repeat_factors`; None: none is.
         mpp: micrometers per pixel of the images; None: unknown.
         cache_dir: folder of decoded samples; None: the user's cache folder; `none`: no cache.
         batch_size: training images in a batch of one process: 256 are more than a GPU of 140 GB holds.
@@ -91,6 +95,8 @@ class DataSettings(SplitSettings):
             `datamodule.default_workers`.
     """
 
+    classes: ClassChoice = None
+    repeat_threshold: Annotated[float, Field(gt=0, le=1)] | None = None
     mpp: Mpp | None = None
     cache_dir: PathText | None = None
     batch_size: Annotated[int, Field(ge=1, le=256)] = 1

@@ -23,8 +23,17 @@ DEFINITIONS: Mapping[str, str] = {
         "that a result or COCO annotation gives, else the tight box around its mask."
         for key in ("ap", "ap50", "ap75", "ap_100", "ap50_100", "ap75_100")
     },
-    "per_class": "For each class by its name, the numbers of its instances alone: truths, results, and average "
-    "precision as above. The mean over the classes that have a truth is the number above.",
+    "per_class": "For each class by its name, the numbers of its instances alone: truths, results, count (results with "
+    "a score of at least count_threshold), errors of the count, average precision, and the metrics of label maps, in "
+    "label maps of that class alone. ap .. box_ap75_100 above are the means of these over the classes that have a "
+    "truth; aji .. f1, count_mae and count_bias above ignore classes.",
+    "mean_over_classes": "With several classes: the means of the numbers of per_class over the classes that have a "
+    "truth (mPQ is pq here).",
+    "class_agnostic": "With several classes: average precision of masks with all instances as one class, so that a "
+    "nucleus of the wrong class is found; 100 detections are then those of an image.",
+    "confusion": "With several classes: how often a truth of a class (row) was matched by a result of a class "
+    "(column), in the label maps of all classes at IoU > 0.5. The last row counts results without a truth (spurious), "
+    "the last column truths without a result (missed). Every truth, and every result that counts, is counted once.",
     "by_size": "For ranges of size, average precision at all detections as above, with COCO's rule: truths outside the "
     "range are neither found nor missed, results outside it that match nothing do not count. truths, results: how many "
     "are in the range. Size is the number of pixels of the mask in the source image, also for boxes. Ranges for nuclei "
@@ -50,7 +59,7 @@ DEFINITIONS: Mapping[str, str] = {
     "count_threshold": "Counts and the metrics of label maps (aji .. f1) use results with a score of at least this.",
     "label_maps": "Overlaps are resolved by painting in ascending score, so that the most confident result is on top; "
     "of equal scores the smaller one. Overlapping truths: the smaller one on top. Instances that are hidden altogether "
-    "are in no label map, but they are counted. Classes are ignored.",
+    "are in no label map, but they are counted. Classes are ignored, but in per_class and confusion.",
     "mean_over_images": "The metrics of label maps computed for each image alone (per_image), then averaged.",
     "per_image": "truths, results: all instances; count: results with a score of at least count_threshold; "
     "count_error: count - truths; ap, ap50, ap75, box_ap, box_ap50, box_ap75 (all detections) and the metrics of label "

@@ -50,13 +50,14 @@ class _Result(NamedTuple):
     entry: dict[str, Any]
 
 
-def read_results(path: Path, truth: Truth) -> Results:
+def read_results(path: Path, truth: Truth, numbers: Mapping[int, int] | None = None) -> Results:
     """Read a result file and check it against the truth.
 
     Args:
         path: `answer.json`, or a zip that holds one JSON file (or one of that name).
         truth: the images that results may be of, their sizes and classes. Results of images that could not be read
             are left out with them.
+        numbers: category id in the file -> label of the truth, where they differ; None: they are the same.
 
     Raises:
         InputError: if the file is of another kind; or with a sentence for results of unknown images or classes, for
@@ -72,7 +73,7 @@ def read_results(path: Path, truth: Truth) -> Results:
     if not isinstance(document, list):
         raise InputError(f"predictions={path} holds a JSON {type(document).__name__}; expected is {FORM}.")
     where = f"predictions={path}"
-    grouped = _group(document, where, truth.categories)
+    grouped = _group(document, where, truth.categories, numbers or {})
     _refuse_strangers(grouped, truth, where)
     problems: list[str] = []
     images = {image.image_id: image for image in truth.images}
@@ -107,7 +108,9 @@ def _only_json(members: Sequence[str], path: Path) -> str:
     return chosen[0]
 
 
-def _group(document: Sequence[Any], where: str, categories: Mapping[int, str]) -> dict[ImageId, list[_Result]]:
+def _group(
+    document: Sequence[Any], where: str, categories: Mapping[int, str], numbers: Mapping[int, int]
+) -> dict[ImageId, list[_Result]]:
     """Check the form of each result; return them by image."""
     grouped: dict[ImageId, list[_Result]] = {}
     problems = []
@@ -117,7 +120,7 @@ def _group(document: Sequence[Any], where: str, categories: Mapping[int, str]) -
         except ValueError as error:
             problems.append(f"{where}: result {place} {error}; expected is {FORM}.")
         else:
-            grouped.setdefault(number, []).append(_Result(place, label, entry))
+            grouped.setdefault(number, []).append(_Result(place, numbers.get(label, label), entry))
     raise_problems(problems)
     return grouped
 

@@ -1,5 +1,6 @@
 """Ground truth of a set of images: the containers, and reading it from a folder of masks with a file of image ids."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from nucleiseg.data.cache import CacheError, SampleCache, Summary
+from nucleiseg.data.classes import ClassChoice, choose_classes, describe_classes
 from nucleiseg.data.data_warnings import print_data_warnings
 from nucleiseg.data.readers.auto import AutoReader
 from nucleiseg.errors import InputError, raise_problems, some
@@ -16,9 +18,9 @@ from nucleiseg.evaluation.instances import CrowdRegion, Instances
 from nucleiseg.inference.image_folder import image_names
 from nucleiseg.inference.image_ids import ImageEntry, ImageId, path_parts
 from nucleiseg.label_maps import measure
-from nucleiseg.progress import track
+from nucleiseg.progress import echo, track
 from nucleiseg.rle import RLE, Crop, compress, run_lengths
-from nucleiseg.structures import Sample
+from nucleiseg.structures import EVERY_CLASS, NucleusClass, Sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +89,23 @@ class Truth:
     unreadable: tuple[Unreadable, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def with_categories(self, categories: Mapping[int, str]) -> tuple[Self, dict[int, int]]:
+        """Find the classes of results by their names, where several are known; a class that is not here is added.
+
+        Args:
+            categories: category id in the results -> name of the class; empty if not known.
+
+        Returns:
+            The truth with all classes, and the category ids in the results -> labels of the truth.
+        """
+        if len(categories) < 2:
+            return self, {}
+        own = {name: label for label, name in self.categories.items()}
+        labels = itertools.count(max([0, *self.categories]) + 1)
+        numbers = {number: own[name] if name in own else next(labels) for number, name in categories.items()}
+        known = {**{numbers[number]: name for number, name in categories.items()}, **self.categories}
+        return replace(self, categories=known), numbers
+
     def renumbered(self, ids: Sequence[ImageEntry], where: str) -> "Truth":
         """Return the images that a file of image ids lists, under its ids; they are identified by their names.
 
@@ -125,7 +144,9 @@ def layer_masks(layers: np.ndarray, layer_index: np.ndarray) -> list[RLE]:
     return compress(runs, height, width)
 
 
-def read_folder(root: Path, ids: Sequence[ImageEntry], where: str, cache: SampleCache) -> Truth:
+def read_folder(
+    root: Path, ids: Sequence[ImageEntry], where: str, cache: SampleCache, classes: ClassChoice = None
+) -> Truth:
     """Read the truth of the listed images from a folder in any layout that is recognized, and print its data warnings.
 
     Args:
@@ -133,28 +154,47 @@ def read_folder(root: Path, ids: Sequence[ImageEntry], where: str, cache: Sample
         ids: the images to read with their ids in result files; images are identified by their names.
         where: what errors call the file of image ids.
         cache: where the decoded masks are kept for the next time.
+        classes: of the truth, see `data.classes.choose_classes`. Labels are the numbers of the annotations where all
+            classes have one (COCO's category ids), else 1, 2, ...
 
     Raises:
-        InputError: if the folder is in no known layout, or the ids do not fit it.
+        InputError: if the folder is in no known layout, or the ids or the classes do not fit it.
     """
     reader = AutoReader(root=root).resolve()
     records = {record.name: record for record in reversed(reader.records())}  # of namesakes the first, without problem
     numbers, notes = match_ids(records, ids, where)
-    images: list[ImageTruth] = []
+    readable: dict[str, ImageId] = {}
     unreadable: list[Unreadable] = []
     summaries: list[Summary] = []
+    found: Counter[NucleusClass] = Counter()
     for name, number in track(numbers.items(), "Reading the truth", total=len(numbers)):
         try:
             summaries.append(cache.prepare(reader, records[name]))
-            images.append(ImageTruth.of(cache.load(reader, records[name]), number))
+            readable[name] = number
+            found.update(summaries[-1].class_counts)
         except CacheError:
             raise
         except InputError as error:
             unreadable.append(Unreadable(name, number, error.problems))
     print_data_warnings(summaries)
-    if not images:
+    if not readable:
         raise_problems([problem for image in unreadable for problem in image.problems])
-    return Truth(tuple(images), dict(enumerate(reader.class_names, 1)), tuple(unreadable), notes)
+    table = choose_classes(classes, found)
+    if sentence := describe_classes(table, found):
+        echo(sentence)
+    labels = dict(enumerate(table.category_ids or range(1, len(table.classes) + 1), 1))
+    samples = ((table.apply(cache.load(reader, records[name])), number) for name, number in readable.items())
+    images = tuple(_numbered(ImageTruth.of(sample, number), labels) for sample, number in samples)
+    return Truth(images, dict(zip(labels.values(), table.names, strict=True)), tuple(unreadable), notes)
+
+
+def _numbered(image: ImageTruth, numbers: Mapping[int, int]) -> ImageTruth:
+    """Return an image with other labels: label -> number of the class."""
+    crowd = tuple(
+        region if region.label == EVERY_CLASS else replace(region, label=numbers[region.label])
+        for region in image.crowd
+    )
+    return replace(image, labels=[numbers[label] for label in image.labels], crowd=crowd)
 
 
 def match_ids(

@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from nucleiseg.data.classes import ONE
 from nucleiseg.devices import device_name
 from nucleiseg.errors import InputError
 from nucleiseg.evaluation.instances import Instances
@@ -16,12 +17,13 @@ from nucleiseg.inference.count_threshold import COUNT_THRESHOLD, counting_thresh
 from nucleiseg.inference.predictor import Predictor
 from nucleiseg.inference.settings import PredictionSettings
 from nucleiseg.leaderboard.cache import CheckpointInfo, Evaluation
-from nucleiseg.leaderboard.image_sets import ImageSet, scored_records, set_up_data, with_bits
+from nucleiseg.leaderboard.image_sets import ImageSet, scored_records, set_up_data, with_bits, with_classes
 from nucleiseg.leaderboard.record import EvaluationRecord
 from nucleiseg.models.checkpoint import Metadata, load
 from nucleiseg.models.mask_rcnn import MaskRCNN
-from nucleiseg.progress import track
+from nucleiseg.progress import echo, track
 from nucleiseg.run_tables import find_checkpoint
+from nucleiseg.structures import NUCLEUS
 
 
 def score_checkpoint(file: Path, images: ImageSet, settings: PredictionSettings) -> Evaluation:
@@ -58,6 +60,7 @@ def score_network(network: MaskRCNN, metadata: Metadata, images: ImageSet, setti
         max(threshold, predictor.score_threshold),
         median(seconds),
         device_name(predictor.device),
+        dict(enumerate(images.datamodule.class_names, 1)),
     )
     info = CheckpointInfo(
         parameters=sum(weight.numel() for weight in network.parameters()),
@@ -87,11 +90,15 @@ def predict_data(
     """
     predictor = Predictor.from_checkpoint(find_checkpoint(Path(checkpoint)), settings)
     threshold = counting_threshold(predictor, count_threshold)
-    datamodule = set_up_data(with_bits(data, predictor.preprocessing.bits))
+    names = predictor.metadata.class_names
+    classes = ONE if names == (NUCLEUS,) else list(names)
+    if data.get("classes") is None and classes != ONE:
+        echo(f"The classes are those of the checkpoint: {', '.join(names)}.")
+    datamodule = set_up_data(with_classes(with_bits(data, predictor.preprocessing.bits), classes))
     refuse_other_classes(predictor.metadata.class_names, datamodule.class_names)
     scored = []
     for number, record in enumerate(track(scored_records(datamodule), "Predicting images"), 1):
-        sample = datamodule.cache.load(datamodule.reader, record)
+        sample = datamodule.load(record)
         scored.append(ScoredImage.of(sample, number, predictor.predict(sample.image, datamodule.mpp)))
     seen = predictor.metadata.fingerprint == datamodule.fingerprint
     notes: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from nucleiseg.data.classes import BACKGROUND, IGNORE
 from nucleiseg.errors import InputError
 from nucleiseg.evaluation.truth import ImageTruth
 from nucleiseg.leaderboard.cache import EvaluationCache
@@ -73,7 +74,12 @@ class ImageSet:
             run: the run whose checkpoints are scored on them.
         """
         own = run.config.get("data")
-        return cls(with_bits(data, own.get("bits") if isinstance(own, Mapping) else None))
+        if not isinstance(own, Mapping):
+            return cls(dict(data))
+        names = own.get("classes")
+        if isinstance(names, Mapping):
+            names = [name for name in names if name not in (IGNORE, BACKGROUND)]
+        return cls(with_classes(with_bits(data, own.get("bits")), names))
 
     @property
     def identity(self) -> str:
@@ -157,7 +163,7 @@ class ImageSet:
 
     def sample(self, name: str) -> Sample:
         """Return an image with its instances."""
-        return self.datamodule.cache.load(self.datamodule.reader, self.records[name])
+        return self.datamodule.load(self.records[name])
 
 
 def with_bits(data: Mapping[str, Any], bits: int | None) -> dict[str, Any]:
@@ -174,6 +180,16 @@ def with_bits(data: Mapping[str, Any], bits: int | None) -> dict[str, Any]:
         return {**data, "bits": bits}
     echo(f"Note: images are decoded with bits={given}, but the network was trained with {bits}.")
     return dict(data)
+
+
+def with_classes(data: Mapping[str, Any], classes: object) -> dict[str, Any]:
+    """Return the keys of the `data` group with the training's classes where they choose none.
+
+    Args:
+        data: the keys of the `data` group.
+        classes: `one` or a list of names.
+    """
+    return {**data, "classes": classes} if data.get("classes") is None and classes is not None else dict(data)
 
 
 def set_up_data(data: Mapping[str, Any]) -> "NucleiDataModule":

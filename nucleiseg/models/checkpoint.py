@@ -1,7 +1,7 @@
 """Checkpoints that rebuild their network: weights, settings, preprocessing and a fingerprint of the data."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +15,7 @@ from nucleiseg.models.mask_rcnn import MaskRCNN, build
 from nucleiseg.models.weights.torch_files import read_torch, write_torch
 from nucleiseg.renamed_keys import with_current_model_keys
 from nucleiseg.settings import AsTuple, Settings, Share, settings
+from nucleiseg.structures import NUCLEUS, Color
 from nucleiseg.version import __version__
 
 KEY = "nucleiseg"
@@ -31,6 +32,8 @@ class Metadata(Settings):
     Attributes:
         model: `ModelConfig.to_dict()`.
         class_names: names of the labels 1, 2, ...
+        category_ids: the number of each class in the annotations, which result files keep; None: the labels.
+        class_colors: the color of each class; None: `data.classes.CLASS_COLORS`.
         step: optimizer steps done.
         scale: network pixels per pixel of the source images in training (nominal, without jitter): the median over
             the images.
@@ -44,11 +47,13 @@ class Metadata(Settings):
         version: of nucleiseg that wrote the file.
 
     Raises:
-        InputError: for a number that is not finite or out of range.
+        InputError: for a number that is not finite or out of range, or another number of ids or colors than classes.
     """
 
     model: dict[str, Any]
-    class_names: Annotated[tuple[str, ...], AsTuple] = ("nucleus",)
+    class_names: Annotated[tuple[str, ...], AsTuple] = (NUCLEUS,)
+    category_ids: Annotated[tuple[int, ...] | None, AsTuple] = None
+    class_colors: Annotated[tuple[Annotated[Color, AsTuple], ...] | None, AsTuple] = None
     step: Annotated[int, Field(ge=0)] = 0
     scale: Annotated[float, Field(ge=1e-3, le=1e3)] = 1.0
     preprocessing: dict[str, Any] | None = None
@@ -57,6 +62,14 @@ class Metadata(Settings):
     fingerprint: str = ""
     weights: str = "random"
     version: str = __version__
+
+    def contradictions(self, at: str) -> Iterable[str]:
+        """Yield a sentence for ids or colors that are not those of the classes; see `Settings`."""
+        for key in ("category_ids", "class_colors"):
+            values = getattr(self, key)
+            if values is not None and len(values) != len(self.class_names):
+                count = len(self.class_names)
+                yield f"{at}{key} has {len(values)} entries; it accepts one for each of {count} classes."
 
 
 def save(path: str | os.PathLike[str], network: MaskRCNN, metadata: Metadata) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from nucleiseg.data.classes import ClassTable, choose_classes
 from nucleiseg.data.data_warnings import print_data_warnings
 from nucleiseg.data.readers.base import Reader, Record
 from nucleiseg.data.readers.cellpose import BESIDE
@@ -122,9 +123,10 @@ def convert_data_set(
         records = reader.records()
         names = safe_names([record.name for record in records])
         jobs = [(number, name, record) for number, (name, record) in enumerate(zip(names, records, strict=True), 1)]
-        write = partial(_write, reader, layout, folder, mpp)
+        classes = choose_classes(None, reader.find_classes([record for record in records if record.problem is None]))
+        write = partial(_write, reader, classes, layout, folder, mpp)
         with (
-            layout.assembly(folder, reader.class_names) as add,
+            layout.assembly(folder, classes.names) as add,
             closing(run_ahead(write, jobs, threads=AT_ONCE, ahead=AT_ONCE)) as futures,
         ):
             for (*_, record), future in zip(jobs, track(futures, "Images", total=len(jobs)), strict=True):
@@ -141,8 +143,8 @@ def convert_data_set(
     for image in written:
         summary.losses += image.losses
     if not layout.has_classes:
-        summary.losses["class_names"] = len(reader.class_names) - 1
-    _print_losses(summary, written, to, reader.class_names)
+        summary.losses["class_names"] = len(classes.names) - 1
+    _print_losses(summary, written, to, classes.names)
     return summary
 
 
@@ -153,15 +155,20 @@ def safe_names(names: Sequence[str]) -> list[str]:
 
 
 def _write(
-    reader: Reader, layout: DataSetFormat, folder: Path, mpp: float | None, job: tuple[int, str, Record]
+    reader: Reader,
+    classes: ClassTable,
+    layout: DataSetFormat,
+    folder: Path,
+    mpp: float | None,
+    job: tuple[int, str, Record],
 ) -> WrittenImage:
     """Decode an image and write its files."""
     number, name, record = job
-    sample = reader.read(record)
+    sample = classes.apply(reader.read_classified(record))
     file = _file_to_copy(record, sample, getattr(reader, "bits", None))
     if mpp is None and record.image is not None:
         mpp = read_mpp(record.image)
-    losses, returned = layout.write_image(folder, AnnotatedImage(number, name, sample, file, reader.class_names, mpp))
+    losses, returned = layout.write_image(folder, AnnotatedImage(number, name, sample, file, classes.names, mpp))
     losses["ignored"] = 0 if layout.has_classes or sample.ignore is None else len(sample.ignore)
     losses["encoded"] = int(file is None and record.image is not None)
     warnings = {kind: count for kind, count in sample.noticed.items() if kind != "ignored"}

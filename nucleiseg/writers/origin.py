@@ -10,13 +10,13 @@ import zipfile
 from dataclasses import field, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Annotated, Any, Self
 
 from nucleiseg.errors import InputError
 from nucleiseg.files import write_json
 from nucleiseg.foreign_files import DAMAGED_ARCHIVE, is_zip, read_json
 from nucleiseg.run_folder import CONFIG
-from nucleiseg.settings import Settings, settings
+from nucleiseg.settings import AsTuple, Settings, settings
 from nucleiseg.version import __version__
 from nucleiseg.writers.result_set import require_whole
 
@@ -38,6 +38,8 @@ class CheckpointOrigin(Settings):
         run: name of the run's folder, for a file of its `checkpoints/`; None for any other.
         config_digest: SHA-256 of the model's configuration, and of the run's `config.yaml` where there is one.
         weights: what the training started from, in words.
+        class_names: its classes; None in sidecars of older versions.
+        category_ids: the number of each class in the answer; None: 1, 2, ...
     """
 
     checkpoint: str
@@ -46,6 +48,14 @@ class CheckpointOrigin(Settings):
     run: str | None
     config_digest: str
     weights: str
+    class_names: Annotated[tuple[str, ...] | None, AsTuple] = None
+    category_ids: Annotated[tuple[int, ...] | None, AsTuple] = None
+
+    @property
+    def categories(self) -> dict[int, str]:
+        """Category id in the answer -> name of the class; empty if not known."""
+        names = self.class_names or ()
+        return dict(zip(self.category_ids or range(1, len(names) + 1), names, strict=True))
 
     @classmethod
     def of(cls, path: Path, metadata: "Metadata") -> Self:
@@ -70,6 +80,8 @@ class CheckpointOrigin(Settings):
             run=run.name if run else None,
             config_digest=digest.hexdigest(),
             weights=metadata.weights,
+            class_names=metadata.class_names,
+            category_ids=metadata.category_ids,
         )
 
 

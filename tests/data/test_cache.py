@@ -36,6 +36,10 @@ class Squares(Reader):
     version: str = "1"
     synthetic: ClassVar[bool] = True
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple("abcdefghij")
+
     def records(self) -> list[Record]:
         return [Record(f"square_{number}") for number in range(self.count)]
 

@@ -17,6 +17,7 @@ from nucleiseg.errors import InputError
 from nucleiseg.evaluation.instances import CrowdRegion
 from nucleiseg.evaluation.truth import ImageTruth
 from nucleiseg.rle import RLE, decode_crop
+from nucleiseg.structures import NucleusClass
 
 SQUARE = box(2, 3, 8, 9)
 
@@ -66,8 +67,9 @@ def test_polygons_and_both_forms_of_run_lengths(root: Path) -> None:
     reader = CocoReader(root=root)
     sample = read_all(reader)["a"]
     assert_masks(sample, [SQUARE, other, third])
-    assert sample.labels.tolist() == [1, 1, 1]
-    assert sample.noticed == {"classes": 1}
+    assert sample.classes == (NucleusClass("stroma", 9), NucleusClass("tumor", 3))
+    assert sample.labels.tolist() == [2, 2, 1]
+    assert sample.noticed == {}
     assert reader.names(reader.records()[0]) == ("tumor", "tumor", "stroma")
     assert CocoReader(root=root / "annotations.json").records() == reader.records()
 

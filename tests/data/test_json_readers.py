@@ -74,7 +74,7 @@ def test_holes_parts_classes_and_what_is_not_a_nucleus(tmp_path: Path) -> None:
     assert sample.ignore is not None
     assert (sample.ignore.plane == box(0, 26, 5, 30)).all()
     assert sample.ignore.labels.tolist() == [EVERY_CLASS]
-    assert sample.noticed == {"regions": 1, "ignored": 1, "other_shapes": 1, "invalid": 1, "classes": 2}
+    assert sample.noticed == {"regions": 1, "ignored": 1, "other_shapes": 1, "invalid": 1}
     assert reader.names(reader.records()[0]) == ("Tumor", "Stroma", "Immune cells: CD8")
 
 
@@ -135,7 +135,7 @@ def test_labelme_shapes(tmp_path: Path, dtype: type) -> None:
     second = SECOND.copy()
     second[10, 15] = False
     assert_masks(sample, [FIRST, second, box(2, 25, 7, 28), disc])
-    assert sample.noticed == {"other_shapes": 2, "classes": 1}
+    assert sample.noticed == {"other_shapes": 2}
     assert reader.names(reader.records()[0])[:2] == ("tumor", "nucleus")
 
 
@@ -207,7 +207,7 @@ def test_via_1_and_2(tmp_path: Path, document: object) -> None:
     circle = (rows - 5) ** 2 + (columns - 28) ** 2 < 9
     ellipse = ((rows - 18) / 4) ** 2 + ((columns - 5) / 2) ** 2 < 1
     assert_masks(sample, [FIRST, SECOND, circle, ellipse])
-    assert sample.noticed == {"other_shapes": 1, "classes": 1}
+    assert sample.noticed == {"other_shapes": 1}
     assert reader.names(reader.records()[0]) == ("tumor", "stroma", "", "")
 
 

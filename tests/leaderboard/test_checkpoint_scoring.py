@@ -87,6 +87,6 @@ def test_the_precision_of_the_prediction_is_recorded(keys: dict[str, Any]) -> No
 def test_other_classes_are_refused(keys: dict[str, Any], tmp_path: Path) -> None:
     network, metadata = load(keys["checkpoint"])
     save(keys["checkpoint"], network, replace(metadata, class_names=("lymphocyte",)))
-    with pytest.raises(InputError, match="has the classes lymphocyte, the data have nucleus"):
+    with pytest.raises(InputError, match="name the classes nucleus; wanted are lymphocyte"):
         evaluate(**keys)
     assert not Path(keys["output"]).exists()

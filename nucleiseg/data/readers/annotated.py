@@ -1,8 +1,9 @@
 """Base of readers whose annotations are outlines or label maps with classes."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Self
 
@@ -18,7 +19,7 @@ from nucleiseg.data.settings import FolderPath
 from nucleiseg.errors import InputError
 from nucleiseg.rle import Crop
 from nucleiseg.settings import Bits, settings
-from nucleiseg.structures import IgnoreRegions, Sample
+from nucleiseg.structures import EVERY_CLASS, NUCLEUS, Color, IgnoreRegions, NucleusClass, Sample
 
 
 class Annotation(NamedTuple):
@@ -28,11 +29,15 @@ class Annotation(NamedTuple):
         crop: its pixels; None: no pixel inside the image.
         name: the name of its class; empty: none, or any class in an ignore region.
         is_ignored: nuclei in it are not annotated one by one (see `structures.IgnoreRegions`).
+        number: see `NucleusClass`.
+        color: see `NucleusClass`.
     """
 
     crop: Crop | None
     name: str
     is_ignored: bool = False
+    number: int | None = None
+    color: Color | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ class PackedInstances:
         names: the name of each instance's class in the annotations; empty where there is none.
         regions: layers and layer index of the ignore regions; None where there are none.
         region_names: the name of each region's class; empty: any class.
+        classes: what the annotations give of a class beside its name, by name.
     """
 
     layers: np.ndarray
@@ -52,6 +58,7 @@ class PackedInstances:
     names: tuple[str, ...]
     regions: tuple[np.ndarray, np.ndarray] | None = None
     region_names: tuple[str, ...] = ()
+    classes: Mapping[str, NucleusClass] = field(default_factory=dict)
 
     @classmethod
     def from_annotations(
@@ -82,7 +89,8 @@ class PackedInstances:
                 "nucleus."
             ) from error
         names, region_names = (tuple(name for _, name in items) for items in (kept, ignored))
-        return cls(layers, layer_index, names, regions, region_names)
+        classes = {item.name: NucleusClass(item.name, item.number, item.color) for item in reversed(listed)}
+        return cls(layers, layer_index, names, regions, region_names, classes)
 
     @classmethod
     def from_labels(
@@ -91,6 +99,7 @@ class PackedInstances:
         noticed: Counter[str],
         names: Mapping[int, str] | None = None,
         ignore: np.ndarray | None = None,
+        numbered: Sequence[str] = (),
     ) -> Self:
         """Take a label map.
 
@@ -99,7 +108,9 @@ class PackedInstances:
             noticed: counts warnings.
             names: the name of each label's class.
             ignore: (H, W) numbers of further ignore regions of any class, 0 outside of them.
+            numbered: names of the classes that the annotations call 1, 2, ...
         """
+        classes = {name: NucleusClass(name, number) for number, name in enumerate(numbered, 1)}
         nuclei, vague = split_ignored(labels)
         layers, layer_index = pack_labels(nuclei)
         present = np.unique(nuclei)
@@ -107,10 +118,23 @@ class PackedInstances:
         if ignore is not None:
             vague = ignore if vague is None else np.where(vague, ignore.max() + 1, ignore)
         if vague is None or not vague.any():
-            return cls(layers, layer_index, found)
+            return cls(layers, layer_index, found, classes=classes)
         regions = pack_labels(vague)
         noticed["ignored"] += len(regions[1])
-        return cls(layers, layer_index, found, regions, ("",) * len(regions[1]))
+        return cls(layers, layer_index, found, regions, ("",) * len(regions[1]), classes)
+
+    def labels(self) -> tuple[tuple[NucleusClass, ...], np.ndarray, np.ndarray]:
+        """Number the classes of this image in the order of their names; nuclei without a class are `NUCLEUS`.
+
+        Returns:
+            The classes of the labels 1, 2, ..., the (N,) int64 label of each instance, and the (R,) int64 label of each
+            region, `EVERY_CLASS` for one without a class.
+        """
+        of_nuclei = [name or NUCLEUS for name in self.names]
+        order = {name: label for label, name in enumerate(sorted({*of_nuclei, *filter(None, self.region_names)}), 1)}
+        classes = tuple(self.classes.get(name, NucleusClass(name)) for name in order)
+        of_regions = [order.get(name, EVERY_CLASS) if name else EVERY_CLASS for name in self.region_names]
+        return classes, np.array([order[name] for name in of_nuclei], np.int64), np.array(of_regions, np.int64)
 
 
 @settings
@@ -153,23 +177,30 @@ class AnnotatedReader(Reader):
         return to_rgb(pixels.values, record.image, self.bits)
 
     def read(self, record: Record) -> Sample:
-        """Decode one image and its annotations; all classes are read as one."""
+        """Decode one image and its annotations."""
         if record.problem is not None:
             raise InputError(record.problem)
         noticed: Counter[str] = Counter()
         image = self.image(record, noticed)
         found = self.instances(record, (image.shape[0], image.shape[1]), noticed)
-        noticed["classes"] = max(len(set(filter(None, found.names))) - 1, 0)
-        labels = np.ones(len(found.layer_index), np.int64)
-        ignore = None
-        if found.regions is not None:
-            ignore = IgnoreRegions(*found.regions, np.array([int(bool(name)) for name in found.region_names], np.int64))
-        return Sample(record.name, image, found.layers, found.layer_index, labels, {**+noticed}, ignore)
+        classes, labels, region_labels = found.labels()
+        ignore = None if found.regions is None else IgnoreRegions(*found.regions, region_labels)
+        return Sample(record.name, image, found.layers, found.layer_index, labels, {**+noticed}, ignore, classes)
 
     def names(self, record: Record) -> tuple[str, ...]:
         """Return the name of each instance's class in the annotations, in the order of the instances."""
         image = self.image(record, Counter())
         return self.instances(record, (image.shape[0], image.shape[1]), Counter()).names
+
+    def find_classes(self, records: Sequence[Record]) -> Mapping[NucleusClass, int]:
+        """Read the annotations of images; see `Reader.find_classes`."""
+        found: Counter[NucleusClass] = Counter()
+        for record in records:
+            with suppress(InputError):
+                image = self.image(record, Counter())
+                classes, labels, _ = self.instances(record, (image.shape[0], image.shape[1]), Counter()).labels()
+                found.update(classes[label - 1] for label in labels.tolist())
+        return found
 
     def key(self, record: Record) -> str:
         """Return the SHA-256 of the record's file names and contents, and of the settings."""

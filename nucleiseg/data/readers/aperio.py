@@ -19,18 +19,22 @@ from defusedxml.ElementTree import parse
 from nucleiseg.data.readers.annotated import AnnotatedReader, Annotation, PackedInstances
 from nucleiseg.data.readers.base import Record
 from nucleiseg.data.readers.listing import IMAGE_SUFFIXES
-from nucleiseg.data.readers.outlines import fill_outline
+from nucleiseg.data.readers.outlines import fill_outline, read_color
 from nucleiseg.data.readers.pairs import pair_by_stem
 from nucleiseg.data.readers.recognition import Evidence, Tree, images_and
 from nucleiseg.errors import InputError
 from nucleiseg.files import require_regular_file
 from nucleiseg.settings import settings
+from nucleiseg.structures import Color
 
 MOST_XML_BYTES = 1 << 28
 """Largest XML file that is read, 256 MiB: a nucleus takes some 5 KB, so that 50,000 fit."""
 
 SUFFIXES = (*IMAGE_SUFFIXES, ".svs")
 """Images in order of preference: MoNuSAC has most of them twice, some as .svs alone."""
+
+DEFAULT_ATTRIBUTE = "Description"
+"""Attribute that ImageScope gives every layer, as in MoNuSeg: it is no class."""
 
 AMBIGUOUS = "ambiguous"
 """MoNuSAC's layer of regions that are not to be scored."""
@@ -87,6 +91,8 @@ def _regions(root: Element, path: Path, shape: tuple[int, int], noticed: Counter
     for layer in root.iter("Annotation"):
         attribute = layer.find("./Attributes/Attribute")
         name = layer.get("Name") or (attribute.get("Name") if attribute is not None else "") or ""
+        name = "" if name == DEFAULT_ATTRIBUTE else name
+        color = _color(layer.get("LineColor"))
         for number, region in enumerate(layer.iter("Region"), 1):
             try:
                 vertices = [[float(item.attrib[axis]) for axis in "XY"] for item in region.iter("Vertex")]
@@ -95,4 +101,10 @@ def _regions(root: Element, path: Path, shape: tuple[int, int], noticed: Counter
             outline = [np.array(vertices).reshape(-1, 2)]
             crop = fill_outline(outline, shape, noticed, f"{path}: region {number}")
             is_ignored = name.lower() == AMBIGUOUS
-            yield Annotation(crop, "" if is_ignored else name, is_ignored)
+            yield Annotation(crop, "" if is_ignored else name, is_ignored, color=color)
+
+
+def _color(line_color: str | None) -> Color | None:
+    """Return the color of a layer: a whole number of 24 bits with blue on top, as Windows has it."""
+    color = read_color(int(line_color)) if line_color is not None and line_color.isdecimal() else None
+    return None if color is None else (color[2], color[1], color[0])

@@ -140,7 +140,7 @@ class PanNukeReader(ArraysReader):
             found = measure(layers)
             for value, (left, top, right, bottom) in zip(found.values, found.boxes.astype(int).tolist(), strict=True):
                 crop = Crop(top, left, layers[0, top:bottom, left:right] == value)
-                annotations.append(Annotation(crop, name))
+                annotations.append(Annotation(crop, name, number=channel + 1))
         return PackedInstances.from_annotations(annotations, shape, noticed, path)
 
 
@@ -191,7 +191,8 @@ class ConicReader(ArraysReader):
         patch = np.array(map_array(path, self.channels)[record.index])
         labels = check_labels(patch[:, :, 0], path)
         classes = check_labels(patch[:, :, 1], path)
-        return PackedInstances.from_labels(labels, noticed, class_names(labels, classes, CONIC_CLASSES))
+        names = class_names(labels, classes, CONIC_CLASSES)
+        return PackedInstances.from_labels(labels, noticed, names, numbered=CONIC_CLASSES)
 
 
 def class_names(labels: np.ndarray, classes: np.ndarray, names: tuple[str, ...]) -> dict[int, str]:

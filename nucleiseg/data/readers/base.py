@@ -7,8 +7,8 @@ For example:
 """
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,7 +16,7 @@ from nucleiseg.data.readers.recognition import Evidence, Tree
 from nucleiseg.errors import InputError
 from nucleiseg.files import require_regular_file
 from nucleiseg.settings import Settings, settings
-from nucleiseg.structures import Sample
+from nucleiseg.structures import NUCLEUS, NucleusClass, Sample
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class Reader(Settings):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The classes, in the order of the labels 1, 2, ..."""
-        return ("nucleus",)
+        """The classes of the labels 1, 2, ... of samples that do not name theirs (`Sample.classes`)."""
+        return (NUCLEUS,)
 
     @property
     def default_group(self) -> str | None:
@@ -87,6 +87,22 @@ class Reader(Settings):
             InputError: with a sentence for each problem of this record.
         """
         raise NotImplementedError
+
+    def read_classified(self, record: Record) -> Sample:
+        """Read a sample whose classes are named: as `read` does, or by `class_names`."""
+        sample = self.read(record)
+        return sample if sample.classes else replace(sample, classes=self._own_classes())
+
+    def find_classes(self, records: Sequence[Record]) -> Mapping[NucleusClass, int]:
+        """Return the classes of images and the number of nuclei of each, at least 1, without their masks.
+
+        Images that cannot be read are left out.
+        """
+        return dict.fromkeys(self._own_classes(), 1)
+
+    def _own_classes(self) -> tuple[NucleusClass, ...]:
+        names = self.class_names
+        return tuple(map(NucleusClass, names, range(1, len(names) + 1) if len(names) > 1 else [None]))
 
     def key(self, record: Record) -> str:
         """Return a hexadecimal digest that changes whenever `read` would return something else.

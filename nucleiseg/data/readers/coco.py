@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 from nucleiseg.data.readers.annotated import AnnotatedReader, Annotation, PackedInstances
 from nucleiseg.data.readers.base import Record, digest_files
+from nucleiseg.data.readers.outlines import read_color
 from nucleiseg.data.readers.recognition import Evidence, Tree, images_and
 from nucleiseg.errors import InputError, raise_problems, short, some
 from nucleiseg.foreign_files import read_json, whole_number
@@ -24,6 +25,7 @@ from nucleiseg.progress import counted, echo
 from nucleiseg.rle import decode_crop
 from nucleiseg.segmentations import to_rle
 from nucleiseg.settings import settings
+from nucleiseg.structures import Color
 
 CROWD = (1, "1", True)
 """Values of "iscrowd" of a region in which nuclei are not separated."""
@@ -37,11 +39,13 @@ class Document:
         images: the entries of its images.
         annotations: image id -> (place in the file, entry) of each annotation.
         names: category id -> name.
+        colors: category id -> color, of categories that have one (COCO's panoptic files).
     """
 
     images: list[dict[str, Any]]
     annotations: Mapping[object, list[tuple[int, dict[str, Any]]]]
     names: Mapping[object, str]
+    colors: Mapping[object, Color]
 
 
 def is_coco(document: object) -> bool:
@@ -122,7 +126,8 @@ class CocoReader(AnnotatedReader):
     def key(self, record: Record) -> str:
         """Return a digest of the image and of its own entries, so that other images' annotations do not count."""
         document, entry = self._entry(record)
-        own = json.dumps([entry, document.annotations.get(_id(entry), []), sorted(document.names.items(), key=str)])
+        content = [entry, document.annotations.get(_id(entry), []), sorted(document.names.items(), key=str)]
+        own = json.dumps([*content, *([sorted(document.colors.items(), key=str)] if document.colors else [])])
         identity = f"coco {self.version}\0{self.bits}\0{record.name}\0{hashlib.sha256(own.encode()).hexdigest()}"
         return digest_files(identity, [record.image] if record.image else [])
 
@@ -146,17 +151,17 @@ def _parse(path: Path, *_: int) -> Document:
     for place, entry in enumerate(listed.values() if isinstance(listed, dict) else listed, 1):
         if isinstance(entry, dict):
             grouped.setdefault(_id({"id": entry.get("image_id")}), []).append((place, entry))
-    categories = document.get("categories")
-    names = {
-        _id(item): str(item.get("name", item.get("id")))
-        for item in (categories if isinstance(categories, list) else [])
-        if isinstance(item, dict)
-    }
+    listed_categories = document.get("categories")
+    categories = [
+        item for item in (listed_categories if isinstance(listed_categories, list) else []) if isinstance(item, dict)
+    ]
+    names = {_id(item): str(item.get("name", item.get("id"))) for item in categories}
+    colors = {_id(item): color for item in categories if (color := read_color(item.get("color"))) is not None}
     images = [entry for entry in document["images"] if isinstance(entry, dict)]
     known = {_id(entry) for entry in images}
     if unknown := sum(len(items) for number, items in grouped.items() if number not in known):
         echo(f"Warning: {path} has {counted(unknown, 'annotation')} of images that it does not list.")
-    return Document(images, grouped, names)
+    return Document(images, grouped, names, colors)
 
 
 def _id(entry: Mapping[str, Any]) -> object:
@@ -212,5 +217,7 @@ def _annotations(
         except ValueError as error:
             problems.append(f"{where}: annotation {place} {error} (image {short(entry.get('file_name'))}).")
             continue
-        name = document.names.get(_id({"id": item.get("category_id")}), str(item.get("category_id")))
-        yield Annotation(crop, name, is_ignored=item.get("iscrowd") in CROWD)
+        category = _id({"id": item.get("category_id")})
+        name = document.names.get(category, str(item.get("category_id")))
+        number = category if isinstance(category, int) else None
+        yield Annotation(crop, name, item.get("iscrowd") in CROWD, number, document.colors.get(category))

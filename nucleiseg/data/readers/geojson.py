@@ -16,7 +16,7 @@ import numpy as np
 
 from nucleiseg.data.readers.annotated import AnnotatedReader, Annotation, PackedInstances
 from nucleiseg.data.readers.base import Record
-from nucleiseg.data.readers.outlines import fill_outline, points_of
+from nucleiseg.data.readers.outlines import fill_outline, points_of, read_color
 from nucleiseg.data.readers.pairs import pair_by_stem
 from nucleiseg.data.readers.polygons import union
 from nucleiseg.data.readers.recognition import Evidence, Tree, images_and
@@ -24,6 +24,7 @@ from nucleiseg.errors import InputError, short
 from nucleiseg.foreign_files import read_json
 from nucleiseg.rle import Crop
 from nucleiseg.settings import settings
+from nucleiseg.structures import Color
 
 GEOMETRIES = ("Polygon", "MultiPolygon", "Point", "MultiPoint", "LineString", "MultiLineString", "GeometryCollection")
 
@@ -96,7 +97,8 @@ def _nuclei(path: Path, shape: tuple[int, int], noticed: Counter[str]) -> Iterat
             filled = [fill_outline(rings, shape, noticed, f"{path}: feature {number}") for rings in polygons]
             parts = [crop for crop in filled if crop is not None]
             is_ignored = name.lower().startswith("ignore")
-            yield Annotation(union(parts) if parts else None, "" if is_ignored else name, is_ignored)
+            crop = union(parts) if parts else None
+            yield Annotation(crop, "" if is_ignored else name, is_ignored, color=_class_color(feature))
 
 
 def _polygons(geometry: Any, where: str) -> list[list[np.ndarray]] | None:  # noqa: ANN401
@@ -135,6 +137,13 @@ def _class_name(feature: dict[str, Any]) -> str:
         names = value.get("names")
         value = value.get("name") or (": ".join(map(str, names)) if isinstance(names, list) else None)
     return value if isinstance(value, str) else ""
+
+
+def _class_color(feature: dict[str, Any]) -> Color | None:
+    """Return the color of an object's class: `color` since QuPath 0.4, `colorRGB` before."""
+    properties = feature.get("properties")
+    value = properties.get("classification") if isinstance(properties, dict) else None
+    return read_color(value.get("color", value.get("colorRGB"))) if isinstance(value, dict) else None
 
 
 @dataclass(frozen=True)

@@ -66,20 +66,22 @@ class MatlabReader(AnnotatedReader):
         if labels.shape != shape:
             found = f"{labels.shape[1]} x {labels.shape[0]}"
             raise InputError(f"{path} has an inst_map of {found} pixels, its image {shape[1]} x {shape[0]}.")
+        numbered: tuple[str, ...] = ()
+        names: dict[int, str] = {}
         if "class" in content and "id" in content:
             ids, classes = (np.asarray(content[name]).reshape(-1) for name in ("id", "class"))
             if len(ids) != len(classes) or not {ids.dtype.kind, classes.dtype.kind} <= set("buif"):
                 raise InputError(f"{path} has {len(ids)} ids and {len(classes)} classes, or some that are not numbers.")
-            known = dict(enumerate(CONIC_CLASSES, 1))
+            numbered = CONIC_CLASSES
+            known = dict(enumerate(numbered, 1))
             names = {int(label): known.get(int(c), str(int(c))) for label, c in zip(ids, classes, strict=True)}
         elif "type_map" in content:
             types = check_labels(np.asarray(content["type_map"]), path)
             if types.shape != shape:
                 raise InputError(f"{path} has a type_map of another size than its inst_map.")
-            names = class_names(labels, types, CONSEP_CLASSES)
-        else:
-            names = {}
-        return PackedInstances.from_labels(labels, noticed, names)
+            numbered = CONSEP_CLASSES
+            names = class_names(labels, types, numbered)
+        return PackedInstances.from_labels(labels, noticed, names, numbered=numbered)
 
 
 def _variables(path: Path) -> dict[str, tuple[int, ...]]:

@@ -7,7 +7,9 @@ import numpy as np
 
 from nucleiseg.data.readers.polygons import fill_even_odd
 from nucleiseg.errors import InputError
+from nucleiseg.foreign_files import whole_number
 from nucleiseg.rle import Crop
+from nucleiseg.structures import Color
 
 MOST_VERTICES = 1_000_000
 """Most vertices of one nucleus: some hundred are usual."""
@@ -60,6 +62,21 @@ def ellipse(center: Sequence[float], radii: Sequence[float], angle: float = 0.0)
 def rectangle(left: float, top: float, right: float, bottom: float) -> np.ndarray:
     """Return the (4, 2) vertices of a rectangle."""
     return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
+
+
+def read_color(value: object) -> Color | None:
+    """Return a color of a JSON or XML file: [r, g, b], or a whole number of 24 bits with red on top; else None.
+
+    QuPath before 0.4 writes the number with a sign and an alpha of 255 above the 24 bits.
+    """
+    if isinstance(value, list | tuple) and len(value) == 3:
+        parts = [whole_number(part) for part in value]
+        if all(part is not None and 0 <= part <= 255 for part in parts):
+            red, green, blue = (part or 0 for part in parts)
+            return red, green, blue
+    elif (number := whole_number(value)) is not None:
+        return number >> 16 & 255, number >> 8 & 255, number & 255
+    return None
 
 
 def points_of(value: object, where: str) -> np.ndarray:

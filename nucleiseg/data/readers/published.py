@@ -224,12 +224,14 @@ class ClassFilesReader(AnnotatedReader):
         """Take each number of each class for a nucleus: numbers begin anew in each class."""
         annotations: list[Annotation] = []
         for path in record.masks:
+            number = int(path.stem.removeprefix("class"))
             labels, vague = split_ignored(read_labels(path, shape, noticed))
             if vague is not None:
-                annotations.append(Annotation(tight_crop(0, 0, vague), path.stem, is_ignored=True))
+                annotations.append(Annotation(tight_crop(0, 0, vague), path.stem, is_ignored=True, number=number))
             found = measure(labels[None])
             for value, (left, top, right, bottom) in zip(found.values, found.boxes.astype(int).tolist(), strict=True):
-                annotations.append(Annotation(Crop(top, left, labels[top:bottom, left:right] == value), path.stem))
+                crop = Crop(top, left, labels[top:bottom, left:right] == value)
+                annotations.append(Annotation(crop, path.stem, number=number))
         return PackedInstances.from_annotations(annotations, shape, noticed, record.masks[0])
 
 

@@ -86,7 +86,7 @@ class ValidationScores(pl.Callback):
         data: NucleiDataModule = trainer.datamodule  # type: ignore[attr-defined]
         output: ValidationOutput = outputs
         index = data.val_indices()[batch_idx]
-        sample = data.cache.load(data.reader, data.val_records[index])
+        sample = data.load(data.val_records[index])
         prediction = output["prediction"].to("cpu").rescaled((sample.image.shape[0], sample.image.shape[1]))
         if index not in self._truths:  # the same at each validation
             self._truths[index] = ImageTruth.of(sample, index)
