@@ -13,7 +13,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from nucleiseg.errors import InputError
 from nucleiseg.models.backbones.families import BackboneParts, build_backbone
-from nucleiseg.models.backbones.resnet import ResNetSpec, StageBuilder
+from nucleiseg.models.backbones.resnet import RESNETS, ResNetSpec, StageBuilder
 from nucleiseg.models.norm import group_norm, make_norm_layer, resolve_norm_and_freeze
 from nucleiseg.models.numerics import DETECTRON2, NUMERICS, TORCHVISION
 
@@ -75,7 +75,7 @@ def test_c4_res5_takes_the_weights_of_the_head(golden: Path) -> None:
     np.testing.assert_allclose(logits.numpy(), expected, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet101", "resnext101_32x8d"])
+@pytest.mark.parametrize("name", RESNETS)
 def test_stages_have_torchvisions_names_and_shapes(name: str) -> None:
     with torch.device("meta"):
         ours = build_backbone(backbone=name, norm="bn").backbone.body
@@ -105,6 +105,8 @@ def test_stages_compute_what_torchvisions_do(name: str) -> None:
         ("fpn", "resnet50", 26_799_296, 222_400),
         ("fpn", "resnet101", 45_739_200, 222_400),
         ("fpn", "resnext101_32x8d", 89_883_840, 425_152),
+        ("c4", "resnet18", 2_778_304, 156_864),
+        ("c4", "resnet34", 8_160_448, 230_592),
     ],
 )
 def test_parameter_counts(family: str, backbone: str, parameters: int, frozen: int) -> None:
@@ -206,7 +208,8 @@ def test_random_backbones_start_from_kaiming_normal() -> None:
     [
         ({"family": "fpm"}, "family is 'fpm'"),
         ({"backbone": "resnet5"}, "backbone is 'resnet5'"),
-        ({"backbone": "resnet18", "family": "c4"}, "with family=c4"),
+        ({"backbone": "resnet18", "family": "dc5"}, "with family=dc5"),
+        ({"backbone": "convnext_tiny", "family": "c4"}, "accepts one of resnet18, resnet34, .* with family=c4"),
         ({"norm": "layer"}, "norm is layer"),
     ],
 )

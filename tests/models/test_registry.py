@@ -87,6 +87,14 @@ def test_a_backbone_trains_two_steps_and_predicts(changes: dict[str, str], my_ne
         assert parameter.grad is not None, name
 
 
+def test_c4_of_basic_blocks_trains_two_steps_and_predicts() -> None:
+    torch.manual_seed(0)
+    network = build(small_config("c4", backbone="resnet18"), 1)
+    first, second = train_two_steps(network)
+    assert 0 < second < first
+    assert network.roi_heads.box_predictor.cls_score.in_features == 512
+
+
 @pytest.mark.parametrize("name", ["convnext_tiny", "swin_t"])
 def test_maps_are_torchvisions(name: str) -> None:
     """The last map before its LayerNorm is what torchvision's classifier computes."""

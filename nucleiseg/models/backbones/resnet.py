@@ -51,16 +51,26 @@ class ResNetSpec:
         width = self.res2_channels
         return (width, width * 2, width * 4, self.res5_channels or width * 8)
 
+    @property
+    def layers(self) -> int:
+        """Number in the name (ResNet-50): convolutions of the blocks, of the stem, and the classifier."""
+        return (2 if self.basic else 3) * sum(self.depths) + 2
+
 
 RESNETS: dict[str, ResNetSpec] = {
     "resnet18": ResNetSpec(depths=(2, 2, 2, 2), res2_channels=64, basic=True),
     # res5 holds three quarters of ResNet-18's parameters, and its map of stride 32 sees only the largest nuclei
     "resnet18_narrow": ResNetSpec(depths=(2, 2, 2, 2), res2_channels=64, res5_channels=256, basic=True),
+    "resnet34": ResNetSpec(depths=(3, 4, 6, 3), res2_channels=64, basic=True),
     "resnet50": ResNetSpec(depths=(3, 4, 6, 3)),
     "resnet101": ResNetSpec(depths=(3, 4, 23, 3)),
+    "resnet152": ResNetSpec(depths=(3, 8, 36, 3)),
+    "resnext50_32x4d": ResNetSpec(depths=(3, 4, 6, 3), groups=32, width_per_group=4),
     "resnext101_32x8d": ResNetSpec(depths=(3, 4, 23, 3), groups=32, width_per_group=8),
+    "wide_resnet50_2": ResNetSpec(depths=(3, 4, 6, 3), width_per_group=128),
+    "wide_resnet101_2": ResNetSpec(depths=(3, 4, 23, 3), width_per_group=128),
 }
-"""The ResNets by name."""
+"""The ResNets by torchvision's names."""
 
 
 class FoldedBasicBlock(BasicBlock):
@@ -214,6 +224,7 @@ def build_resnet(spec: ResNetSpec, options: BackboneOptions) -> Backbone:
 
 
 for _name, _spec in RESNETS.items():
-    register_backbone(_name, families=("fpn",) if _spec.basic else ("fpn", "c4", "dc5"), has_own_norm=False)(
+    # DC5 needs bottlenecks: neither torchvision nor detectron2 dilates blocks of two 3x3 convolutions.
+    register_backbone(_name, families=("fpn", "c4") if _spec.basic else ("fpn", "c4", "dc5"), has_own_norm=False)(
         partial(build_resnet, _spec)
     )

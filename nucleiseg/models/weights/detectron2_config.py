@@ -17,8 +17,6 @@ BASES = {
 }
 """Base files in detectron2's `configs/COCO-InstanceSegmentation`, for every backbone."""
 
-DEPTHS = {"resnet18": 18, "resnet50": 50, "resnet101": 101, "resnext101_32x8d": 101}
-
 NORMS = {"frozen_bn": "FrozenBN", "bn": "BN", "gn": "GN"}
 
 
@@ -40,7 +38,7 @@ def detectron2_settings(config: ModelConfig, num_classes: int) -> dict[str, Any]
     settings = {
         "MODEL.PIXEL_MEAN": list(reversed(config.pixel_mean)),
         "MODEL.PIXEL_STD": list(reversed(config.pixel_std)),
-        "MODEL.RESNETS.DEPTH": DEPTHS[config.backbone],
+        "MODEL.RESNETS.DEPTH": spec.layers,
         "MODEL.RESNETS.NUM_GROUPS": spec.groups,
         "MODEL.RESNETS.WIDTH_PER_GROUP": spec.width_per_group,
         "MODEL.RESNETS.RES2_OUT_CHANNELS": spec.res2_channels,

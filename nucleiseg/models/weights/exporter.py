@@ -8,7 +8,7 @@ import numpy as np
 
 from nucleiseg.errors import InputError
 from nucleiseg.files import atomic_path
-from nucleiseg.models.backbones.families import find_backbone
+from nucleiseg.models.backbones.resnet import RESNETS
 from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.models.weights.implied_settings import OURS, RECORDED
 from nucleiseg.models.weights.layout import to_detectron2
@@ -25,12 +25,18 @@ def detectron2_arrays(network: MaskRCNN) -> dict[str, np.ndarray]:
     too: detectron2 has them, though not in its zoo.
 
     Raises:
-        InputError: the network computes in torchvision's numerics, which detectron2 cannot express.
+        InputError: detectron2 cannot express the network: its backbone is not a ResNet, it is a C4 of basic blocks, or
+            it computes in torchvision's numerics.
     """
-    if find_backbone(network.config.backbone, network.config.backbone_source).has_own_norm:
+    if network.config.backbone_source != "registry" or network.config.backbone not in RESNETS:
         raise InputError(
             f"A network with backbone={network.config.backbone} cannot be exported: detectron2's model zoo has ResNets "
             "only."
+        )
+    if network.config.family == "c4" and RESNETS[network.config.backbone].basic:
+        raise InputError(
+            f"A network with backbone={network.config.backbone} and family=c4 cannot be exported: detectron2's C4 head "
+            "has bottleneck blocks only."
         )
     if network.config.numerics != "detectron2":
         raise InputError(

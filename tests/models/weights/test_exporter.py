@@ -82,6 +82,13 @@ def test_numerics_of_torchvision_are_refused_and_nothing_is_written(tmp_path: Pa
     assert not list(tmp_path.iterdir())
 
 
+def test_c4_of_basic_blocks_is_refused() -> None:
+    with torch.device("meta"):
+        network = build(small_config("c4", backbone="resnet18"), 1)
+    with pytest.raises(InputError, match="backbone=resnet18 and family=c4 cannot be exported"):
+        detectron2_arrays(network)
+
+
 @pytest.mark.parametrize("stride_in_1x1", [True, False])
 def test_the_file_tells_what_its_weights_depend_on(tmp_path: Path, stride_in_1x1: bool) -> None:
     network = small_network(
