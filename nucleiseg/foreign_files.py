@@ -3,6 +3,7 @@
 `read_json` reads a file; `read_member` and `parse_json` read one in a zip.
 """
 
+import gzip
 import json
 import lzma
 import math
@@ -46,7 +47,7 @@ DAMAGED_ARCHIVE: tuple[type[Exception], ...] = (
 
 
 def read_json(path: Path, *, finite: bool = False) -> Any:  # noqa: ANN401
-    """Read a JSON file of at most `MOST_JSON_BYTES`.
+    """Read a JSON file of at most `MOST_JSON_BYTES`, decompressed if its name ends in `.gz`.
 
     Args:
         path: the file.
@@ -58,7 +59,10 @@ def read_json(path: Path, *, finite: bool = False) -> Any:  # noqa: ANN401
     require_regular_file(path)
     try:
         with path.open("rb") as handle:
-            data = handle.read(MOST_JSON_BYTES + 1)
+            is_compressed = path.suffix.lower() == ".gz"
+            data = (gzip.GzipFile(fileobj=handle) if is_compressed else handle).read(MOST_JSON_BYTES + 1)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(f"{path} is damaged, or not compressed by gzip ({error}): copy it again.") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): check the path.") from error
     except MemoryError as error:

@@ -1,14 +1,14 @@
 """The command `corrections`: count and draw the edits made to a prediction in QuPath."""
 
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from nucleiseg.cli.paths import require_writable_folder
 from nucleiseg.data.readers.geojson import read_objects
 from nucleiseg.data.readers.images import decode_image
 from nucleiseg.errors import InputError, some
-from nucleiseg.evaluation.corrections import OUTCOMES, count_corrections, find_corrections
+from nucleiseg.evaluation.corrections import OUTCOMES, count_corrections, reviewed_corrections
 from nucleiseg.inference.images import find_images
 from nucleiseg.progress import counted, echo, track
 from nucleiseg.report.corrections_page import CorrectedImage, write_corrections
@@ -50,8 +50,7 @@ def corrections(**keys: Any) -> int:  # noqa: ANN401
             raise InputError(f"{key}={given} is one file, but input has {found}: give a folder, or one image as input.")
     paths = safe_paths([image.name for image in images], SUFFIX)
     places = _geojson_folder(Path(wanted.predictions)), _geojson_folder(Path(wanted.edited))
-    # a path that is a file belongs to the only image
-    files = [[place if place.is_file() else place / path for place in places] for path in paths]
+    files = [[_file(place, path) for place in places] for path in paths]
     reviewed = {image: pair for image, pair in zip(images, files, strict=True) if all(file.is_file() for file in pair)}
     if not reviewed:
         raise InputError(f"No image of {wanted.input} has both GeoJSON files: {files[0][0]} and {files[0][1]}.")
@@ -63,7 +62,7 @@ def corrections(**keys: Any) -> int:  # noqa: ANN401
             try:
                 pixels = decode_image(image.path)
                 shape = (pixels.shape[0], pixels.shape[1])
-                found = find_corrections(read_objects(before, shape), read_objects(after, shape), shape)
+                found = reviewed_corrections(read_objects(before, shape), read_objects(after, shape), shape)
             except InputError as error:
                 failed[image.name] = error.problems
                 continue
@@ -84,3 +83,11 @@ def corrections(**keys: Any) -> int:  # noqa: ANN401
 def _geojson_folder(path: Path) -> Path:
     """Return the folder `geojson` of a prediction; the path itself if it has none."""
     return path / "geojson" if (path / "geojson").is_dir() else path
+
+
+def _file(place: Path, name: PurePosixPath) -> Path:
+    """Return the file of an image in a folder, or its compressed copy; a path that is a file is the only image's."""
+    if place.is_file():
+        return place
+    compressed = place / f"{name}.gz"
+    return compressed if compressed.is_file() and not (place / name).is_file() else place / name

@@ -98,8 +98,10 @@ def _train(config: dict[str, Any], run_dir: Path, *, resume: bool, hydra_files: 
     echo(f"The run's folder: {run_dir}")
     check_extra(settings.recipe.extra, trusted=config.get("trust") or (), from_file=resume, key="aug.extra")
     # resolve what depends on the working directory or the number of steps, which a resumed run may change
-    if root := config["data"].get("root"):
-        config["data"]["root"] = str(Path(str(root)).expanduser().resolve())
+    for key in ("root", "images"):
+        folder = config["data"].get(key)
+        if folder and not (key == "images" and isinstance(folder, int)):  # the number of synthetic images
+            config["data"][key] = str(Path(str(folder)).expanduser().resolve())
     schedule = config["optim"].get("schedule") or {}
     if "total_steps" in schedule:
         schedule["total_steps"] = schedule["total_steps"] or config["trainer"]["max_steps"]

@@ -49,6 +49,10 @@ SENTENCES = {
         "Note: 1 crowd or ambiguous region is neither trained on nor scored: {where}.",
         "Note: {count} crowd or ambiguous regions are neither trained on nor scored: {where}.",
     ),
+    "unreviewed": (
+        "Note: 1 image is reviewed in part; the rest of it is neither trained on nor scored: {where}.",
+        "Note: {count} images are reviewed in part; the rest of them is neither trained on nor scored: {where}.",
+    ),
     "fused": (
         "Warning: 1 region of a semantic mask looks like several touching nuclei, read as one (semantic masks do not "
         "separate nuclei that touch): {where}.",

@@ -3,7 +3,7 @@
 For example:
 
     before, after = read_objects(predicted, shape), read_objects(edited, shape)
-    count_corrections(find_corrections(before, after, shape))     # Counter({"accepted": 310, "deleted": 4, ...})
+    count_corrections(reviewed_corrections(before, after, shape))     # Counter({"accepted": 310, "deleted": 4, ...})
 """
 
 from collections import Counter
@@ -13,7 +13,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from nucleiseg.data.readers.geojson import QuPathObject
+from nucleiseg.data.readers.corrections import is_mostly_in, is_region, reviewed_plane
+from nucleiseg.data.readers.geojson import QuPathObject, is_ignore_class
 from nucleiseg.rle import RLE, compress, run_lengths
 
 Outcome = Literal["accepted", "redrawn", "reclassified", "deleted", "added"]
@@ -72,6 +73,32 @@ def find_corrections(
                 used.add(id(free[column]))
     corrections = [_correction(item, partners.get(place)) for place, item in enumerate(predicted)]
     return corrections + [Correction("added", None, item) for item in edited if id(item) not in used]
+
+
+def reviewed_corrections(
+    predicted: Sequence[QuPathObject], edited: Sequence[QuPathObject], shape: tuple[int, int]
+) -> list[Correction]:
+    """Return the corrections of nuclei in reviewed regions, or of all where the edited file has no such region.
+
+    Arguments as in `find_corrections`. Reviewed regions (`readers.corrections.is_region`) and ignore regions among the
+    objects are not nuclei.
+    """
+    plane = reviewed_plane(edited, shape)
+    before, after = (
+        [item for item in objects if not is_region(item.name, item.title) and not is_ignore_class(item.name)]
+        for objects in (predicted, edited)
+    )
+    found = find_corrections(before, after, shape)
+    if plane is None:
+        return found
+    return [item for item in found if is_mostly_in(_shown(item).crop, plane)]
+
+
+def _shown(correction: Correction) -> QuPathObject:
+    """Return the nucleus as edited, or as predicted where it was deleted."""
+    shown = correction.after or correction.before
+    assert shown is not None
+    return shown
 
 
 def count_corrections(corrections: Iterable[Correction]) -> Counter[str]:

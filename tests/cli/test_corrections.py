@@ -82,3 +82,24 @@ def test_one_file_of_one_image(predicted: Path, tmp_path: Path) -> None:
     file, image = str(predicted / "demo_000.geojson"), str(predicted / "demo_000.png")
     assert corrections(predictions=file, edited=file, input=image, output=str(tmp_path / "out")) == 0
     assert (tmp_path / "out" / "corrections.html").is_file()
+
+
+def test_only_reviewed_regions_are_compared(
+    predicted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a region over the whole image all nuclei are compared, of one without nuclei none; regions are no nuclei."""
+    sides = {"demo_000": 96, "demo_001": 0.5}
+    (tmp_path / "edited").mkdir()
+    counts = []
+    for name, side in sides.items():
+        document = json.loads((predicted / f"{name}.geojson").read_text(encoding="utf-8"))
+        counts.append(len(document["features"]))
+        ring = [[0, 0], [side, 0], [side, side], [0, side], [0, 0]]
+        region = {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}}
+        document["features"].append({**region, "properties": {"classification": {"name": "Reviewed"}}})
+        (tmp_path / "edited" / f"{name}.geojson").write_text(json.dumps(document), encoding="utf-8")
+    keys = {"predictions": predicted, "edited": tmp_path / "edited", "input": predicted, "output": tmp_path / "out"}
+    assert corrections(**{key: str(value) for key, value in keys.items()}) == 0
+    with (tmp_path / "out" / "corrections.csv").open() as handle:
+        first, _ = csv.DictReader(handle)
+    assert (first["accepted"], first["added"]) == (str(counts[0]), "0")

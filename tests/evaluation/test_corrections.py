@@ -73,7 +73,8 @@ def test_objects_of_a_file_with_ids_classes_and_ignored_regions(tmp_path: Path) 
     ]
     path = tmp_path / "a.geojson"
     path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
-    first, second = read_objects(path, SHAPE)
+    first, second, ignored = read_objects(path, SHAPE)
+    assert ignored.id == "c"
     assert (first.id, first.name) == ("a", "tumor")
     assert (second.id, second.name) == ("", "")
     assert (first.crop.row, first.crop.column, first.crop.mask.shape) == (1, 1, (2, 3))

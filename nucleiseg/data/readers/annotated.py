@@ -204,7 +204,7 @@ class AnnotatedReader(Reader):
 
     def key(self, record: Record) -> str:
         """Return the SHA-256 of the record's file names and contents, and of the settings."""
-        own = {name: value for name, value in self.to_dict().items() if name != "root"}
+        own = {name: value for name, value in self.to_dict().items() if name not in ("root", "images")}  # folders
         identity = f"{type(self).__name__} {self.version}\0{own}\0{record.name}\0{record.index}"
         return digest_files(identity, filter(None, (record.image, *record.masks)))
 

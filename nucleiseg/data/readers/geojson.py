@@ -1,6 +1,6 @@
 """QuPath's GeoJSON, a file of the image's name: PUMA's and everybody's own annotations.
 
-    ROOT/**/NAME.tif        ROOT/**/NAME.geojson (or NAME_nuclei.geojson, NAME.json)
+    ROOT/**/NAME.tif        ROOT/**/NAME.geojson (or NAME_nuclei.geojson, NAME.geojson.gz, NAME.json)
 
 Where a file has detections or cells, they are the nuclei, and annotations are regions around them. Coordinates are
 pixels of the image at full resolution.
@@ -32,6 +32,16 @@ NUCLEI = ("detection", "cell")
 """QuPath's `objectType` of nuclei, beside which an annotation is a region."""
 
 
+SUFFIXES = (".geojson", ".json", ".geojson.gz")
+
+
+def geojson_files(tree: Tree) -> list[Path]:
+    """Return the GeoJSON files of a folder; of a file and its compressed copy the file alone."""
+    files = tree.with_suffix(*SUFFIXES)
+    copies = {path for path in files if path.suffix.lower() == ".gz" and path.with_suffix("") in files}
+    return [path for path in files if path not in copies and is_geojson(read_json(path))]
+
+
 def is_geojson(document: object) -> bool:
     """Return whether parsed JSON is a FeatureCollection, a list of features, one feature or a bare geometry."""
     if isinstance(document, list):
@@ -50,7 +60,7 @@ class GeoJsonReader(AnnotatedReader):
     @classmethod
     def recognize(cls, tree: Tree) -> Evidence | None:
         """Look for JSON files with features and images of their names."""
-        files = tree.with_suffix(".geojson", ".json")
+        files = tree.with_suffix(*SUFFIXES)
         opened = tree.open_json()
         if not opened or not any(is_geojson(document) for document in opened.values()):
             return None
@@ -62,8 +72,7 @@ class GeoJsonReader(AnnotatedReader):
     def records(self) -> list[Record]:
         """List the images that have a GeoJSON file; others are named."""
         tree = self.require_root()
-        files = [path for path in tree.with_suffix(".geojson", ".json") if is_geojson(read_json(path))]
-        return self.require_records(pair_by_stem(files, tree.images(), self.root, "GeoJSON file"))
+        return self.require_records(pair_by_stem(geojson_files(tree), tree.images(), self.root, "GeoJSON file"))
 
     def instances(self, record: Record, shape: tuple[int, int], noticed: Counter[str]) -> PackedInstances:
         """Rasterize the nuclei."""
@@ -71,7 +80,7 @@ class GeoJsonReader(AnnotatedReader):
         return PackedInstances.from_annotations(_nuclei(path, shape, noticed), shape, noticed, path)
 
 
-def _features(document: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+def features_of(document: Any) -> list[dict[str, Any]]:  # noqa: ANN401
     """Return the features of any of GeoJSON's forms."""
     if isinstance(document, dict):
         listed = document.get("features")
@@ -81,24 +90,25 @@ def _features(document: Any) -> list[dict[str, Any]]:  # noqa: ANN401
 
 
 def _nuclei(path: Path, shape: tuple[int, int], noticed: Counter[str]) -> Iterator[Annotation]:
-    features = _features(read_json(path))
-    kinds = [_object_type(feature) for feature in features]
-    has_nuclei = any(kind in NUCLEI for kind in kinds)
-    for number, (feature, kind) in enumerate(zip(features, kinds, strict=True), 1):
-        name = _class_name(feature)
-        if has_nuclei and kind not in NUCLEI and not name.lower().startswith("ignore"):
+    features = features_of(read_json(path))
+    has_nuclei = any(_object_type(feature) in NUCLEI for feature in features)
+    for number, feature in enumerate(features, 1):
+        is_ignored = is_ignore_class(class_name(feature))
+        if has_nuclei and _object_type(feature) not in NUCLEI and not is_ignored:
             noticed["regions"] += 1
-        else:
-            geometry = feature.get("nucleusGeometry") or feature.get("geometry")
-            polygons = _polygons(geometry, f"{path}: feature {number}")
-            if polygons is None:
-                noticed["other_shapes"] += 1
-                continue
-            filled = [fill_outline(rings, shape, noticed, f"{path}: feature {number}") for rings in polygons]
-            parts = [crop for crop in filled if crop is not None]
-            is_ignored = name.lower().startswith("ignore")
-            crop = union(parts) if parts else None
-            yield Annotation(crop, "" if is_ignored else name, is_ignored, color=_class_color(feature))
+        elif (crops := _fill(feature, shape, noticed, f"{path}: feature {number}")) is not None:
+            name = "" if is_ignored else class_name(feature)
+            yield Annotation(union(crops) if crops else None, name, is_ignored, color=_class_color(feature))
+
+
+def _fill(feature: dict[str, Any], shape: tuple[int, int], noticed: Counter[str], where: str) -> list[Crop] | None:
+    """Return the pixels of each polygon of a feature that has some; None (and a warning) for points and lines."""
+    polygons = _polygons(feature.get("nucleusGeometry") or feature.get("geometry"), where)
+    if polygons is None:
+        noticed["other_shapes"] += 1
+        return None
+    filled = [fill_outline(rings, shape, noticed, where) for rings in polygons]
+    return [crop for crop in filled if crop is not None]
 
 
 def _polygons(geometry: Any, where: str) -> list[list[np.ndarray]] | None:  # noqa: ANN401
@@ -129,7 +139,19 @@ def _object_type(feature: dict[str, Any]) -> str:
     return "annotation"
 
 
-def _class_name(feature: dict[str, Any]) -> str:
+def is_ignore_class(name: str) -> bool:
+    """Return whether a class is that of ignore regions: QuPath's `Ignore*`, and others that begin so."""
+    return name.lower().startswith("ignore")
+
+
+def own_name(feature: dict[str, Any]) -> str:
+    """Return the name that a user gave an object; empty where there is none."""
+    properties = feature.get("properties")
+    name = properties.get("name") if isinstance(properties, dict) else None
+    return name if isinstance(name, str) else ""
+
+
+def class_name(feature: dict[str, Any]) -> str:
     """Return the name of an object's class: a text, {"name": ...} or {"names": [...]} in QuPath."""
     properties = feature.get("properties")
     value = properties.get("classification") if isinstance(properties, dict) else None
@@ -154,21 +176,26 @@ class QuPathObject:
         id: its id; empty where the file has none.
         name: the name of its class; empty where it has none.
         crop: its pixels.
+        title: its own name, which QuPath shows beside the class; empty where it has none.
+        color: of its class; None where the file has none.
     """
 
     id: str
     name: str
     crop: Crop
+    title: str = ""
+    color: Color | None = None
 
 
-def read_objects(path: Path, shape: tuple[int, int]) -> list[QuPathObject]:
-    """Read the objects of a file with their ids: detections, cells and annotations alike.
+def read_objects(path: Path, shape: tuple[int, int], noticed: Counter[str] | None = None) -> list[QuPathObject]:
+    """Read the objects of a file with their ids: detections, cells and annotations alike, regions included.
 
-    Points, lines, objects without a pixel, and those of a class that begins with `Ignore` are left out.
+    Points, lines and objects without a pixel are left out.
 
     Args:
         path: the GeoJSON file.
         shape: (H, W) of the image.
+        noticed: counts warnings; None: nobody reads them.
 
     Raises:
         InputError: if the file is not GeoJSON, or a geometry is not one.
@@ -176,12 +203,13 @@ def read_objects(path: Path, shape: tuple[int, int]) -> list[QuPathObject]:
     document = read_json(path)
     if not is_geojson(document):
         raise InputError(f"{path} is not GeoJSON: it accepts a FeatureCollection, as QuPath exports objects.")
+    noticed = Counter() if noticed is None else noticed
     objects = []
-    for number, feature in enumerate(_features(document), 1):
-        name, where = _class_name(feature), f"{path}: feature {number}"
-        polygons = _polygons(feature.get("nucleusGeometry") or feature.get("geometry"), where)
-        filled = [fill_outline(rings, shape, Counter(), where) for rings in polygons or []]
-        parts = [crop for crop in filled if crop is not None]
-        if parts and not name.lower().startswith("ignore"):
-            objects.append(QuPathObject(str(feature.get("id") or ""), name, union(parts)))
+    for number, feature in enumerate(features_of(document), 1):
+        crops = _fill(feature, shape, noticed, f"{path}: feature {number}")
+        if crops:
+            identity, name, title = str(feature.get("id") or ""), class_name(feature), own_name(feature)
+            objects.append(QuPathObject(identity, name, union(crops), title, _class_color(feature)))
+        elif crops is not None:
+            noticed["invalid"] += 1
     return objects

@@ -9,11 +9,17 @@ from nucleiseg.errors import some
 from nucleiseg.progress import counted, echo
 
 
+def stem_of(path: Path) -> str:
+    """Return the name of a file without its suffix; of a compressed one without both (`NAME.geojson.gz`)."""
+    return Path(path.stem).stem if path.suffix.lower() == ".gz" else path.stem
+
+
 def unique_names(paths: Sequence[Path], root: Path) -> list[str]:
     """Return the name of each image: its stem, with the folders before it where two images have one stem."""
-    repeated = {stem for stem, count in Counter(path.stem for path in paths).items() if count > 1}
+    repeated = {stem for stem, count in Counter(map(stem_of, paths)).items() if count > 1}
     names = [
-        "_".join(path.relative_to(root).with_suffix("").parts) if path.stem in repeated else path.stem for path in paths
+        "_".join((*path.relative_to(root).parent.parts, stem_of(path))) if stem_of(path) in repeated else stem_of(path)
+        for path in paths
     ]
     again = {name for name, count in Counter(names).items() if count > 1}  # one stem with two suffixes
     return [path.name.replace(".", "_") if name in again else name for path, name in zip(paths, names, strict=True)]
@@ -37,13 +43,14 @@ def pair_by_stem(annotations: Sequence[Path], images: Sequence[Path], root: Path
             by_name.setdefault(name, []).append(path)
     records, used = [], set()
     for path, name in zip(annotations, unique_names(annotations, root), strict=True):
-        candidates = by_name.get(path.stem, [])
-        cut = [place for place, letter in enumerate(path.stem) if letter in "_-. "]
+        stem = stem_of(path)
+        candidates = by_name.get(stem, [])
+        cut = [place for place, letter in enumerate(stem) if letter in "_-. "]
         while not candidates and cut:
-            candidates = by_name.get(path.stem[: cut.pop()], [])
+            candidates = by_name.get(stem[: cut.pop()], [])
         image = next((other for other in candidates if other.parent == path.parent), next(iter(candidates), None))
         if image is None:
-            records.append(Record(name, problem=f"{path} has no image named {path.stem} in {root}: add it."))
+            records.append(Record(name, problem=f"{path} has no image named {stem} in {root}: add it."))
             continue
         used.add((image.parent, image.stem))
         records.append(Record(name, image, (path,)))

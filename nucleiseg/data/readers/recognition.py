@@ -40,8 +40,9 @@ class Tree:
 
     @cached_property
     def suffixes(self) -> list[tuple[Path, str]]:
-        """Each file with its suffix in lower case."""
-        return [(path, path.suffix.lower()) for path in self.files]
+        """Each file with its suffix in lower case; of compressed files also the one before (`.geojson.gz`)."""
+        suffixes = [(path, path.suffix.lower()) for path in self.files]
+        return [(path, Path(path.stem).suffix.lower() + end if end == ".gz" else end) for path, end in suffixes]
 
     def images(self, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[Path]:
         """Return the files that are taken for images by their suffix."""
@@ -49,7 +50,9 @@ class Tree:
 
     def open_json(self) -> dict[Path, Any]:
         """Return the content of the largest JSON files, as far as files may still be opened."""
-        candidates = sorted(self.with_suffix(".json", ".geojson"), key=lambda path: (-path.stat().st_size, path))
+        candidates = sorted(
+            self.with_suffix(".json", ".geojson", ".geojson.gz"), key=lambda path: (-path.stat().st_size, path)
+        )
         for path in candidates[:MOST_OPENED]:
             self.open(path, read_json)
         return {path: self.opened[path] for path in candidates if self.opened.get(path) is not None}
