@@ -1,4 +1,4 @@
-"""The command `zoo`: list pretrained weights, download them, export checkpoints to detectron2."""
+"""The command `zoo`: list pretrained weights, download them, export checkpoints to detectron2 or half precision."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,7 +40,10 @@ class ZooKeys(Settings):
     def contradictions(self, at: str) -> Iterator[str]:
         """Yield a sentence if one of `export` and `output` is missing."""
         if (self.export is None) != (self.output is None):
-            yield f"{at}export and {at}output belong together: give export=CHECKPOINT output=FILE.pkl."
+            yield (
+                f"{at}export and {at}output belong together: give export=CHECKPOINT output=FILE.pkl (or FILE.ckpt, a "
+                "copy in half precision)."
+            )
 
 
 def check(config: Mapping[str, Any]) -> ZooKeys:
@@ -98,13 +101,21 @@ def fetch_ahead(names: Sequence[str]) -> int:
 
 
 def export_checkpoint(path: Path, output: Path) -> None:
-    """Export a checkpoint as detectron2's `.pkl`, with its detectron2 configuration as `.yaml` beside it.
+    """Export a checkpoint as detectron2's `.pkl` with its configuration as `.yaml`, or as `.ckpt` in half precision.
 
     Raises:
-        InputError: if it is not a checkpoint, or detectron2 has no such network.
+        InputError: if it is not a checkpoint, or the format cannot express the network.
     """
-    if output.suffix != ".pkl":
-        raise InputError(f"output is {output}; it accepts a file NAME.pkl, which detectron2 requires.")
+    if output.suffix not in (".pkl", ".ckpt"):
+        raise InputError(
+            f"output is {output}; it accepts a file NAME.pkl, which detectron2 requires, or NAME.ckpt, a copy in half "
+            "precision."
+        )
+    if output.suffix == ".ckpt":
+        weights, metadata = checkpoint.read(path)
+        checkpoint.write_half(output, weights, metadata)
+        echo(f"{path} (step {metadata.step}) is now {output}, in half precision.")
+        return
     network, metadata = checkpoint.load(path)
     save_detectron2(network, output)
     settings = output.with_suffix(".yaml")

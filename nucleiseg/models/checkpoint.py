@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -83,6 +84,26 @@ def write(path: str | os.PathLike[str], weights: Mapping[str, Tensor], metadata:
     write_torch(path, {"state_dict": state, KEY: metadata.to_dict()})
 
 
+def write_half(path: str | os.PathLike[str], weights: Mapping[str, Tensor], metadata: Metadata) -> None:
+    """Write weights in half precision (float16, 11 bits of significand) and metadata: half the size, to predict with.
+
+    Args:
+        path: the file.
+        weights: name -> tensor, finite.
+        metadata: of the checkpoint.
+
+    Raises:
+        InputError: if a weight exceeds float16's range (65,504).
+    """
+    halves = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
+    for name, value in halves.items():
+        if not value.isfinite().all():
+            raise InputError(
+                f"The weights {name} exceed 65,504, the range of half precision: keep the checkpoint as is."
+            )
+    write(path, halves, metadata)
+
+
 def load(path: str | os.PathLike[str]) -> tuple[MaskRCNN, Metadata]:
     """Rebuild the network of a step checkpoint or of Lightning's `last.ckpt`.
 
@@ -111,7 +132,8 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], Metadata]:
         path: as in `load`.
 
     Returns:
-        The weights on the CPU, by their names in `MaskRCNN.state_dict()`, and the metadata.
+        The weights on the CPU, by their names in `MaskRCNN.state_dict()`, and the metadata. Weights that were stored in
+        half precision are float32.
 
     Raises:
         InputError: as in `load`.
@@ -158,7 +180,8 @@ def of_content(path: str | os.PathLike[str], content: Mapping[str, Any]) -> tupl
                 f"{path}: the weights {name} are not finite (NaN or infinite), so it cannot be used: the training had "
                 "diverged, or the file was edited. Use another checkpoint, such as an earlier step."
             )
-    return weights, metadata
+    is_half = [name for name, value in weights.items() if isinstance(value, Tensor) and value.dtype == torch.float16]
+    return weights | {name: weights[name].float() for name in is_half}, metadata
 
 
 def is_checkpoint(path: str | os.PathLike[str]) -> bool:

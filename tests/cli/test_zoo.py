@@ -115,12 +115,28 @@ def test_a_checkpoint_becomes_a_file_of_detectron2(
     assert said.out == ""
 
 
+def test_a_checkpoint_is_exported_in_half_precision(
+    composed: Callable[..., dict[str, Any]], tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = ModelConfig.from_dict(composed("train", *tiny)["model"])
+    network = build(config, 1)
+    whole, half = tmp_path / "step_000400.ckpt", tmp_path / "half.ckpt"
+    checkpoint.save(whole, network, Metadata(model=network.config.to_dict(), step=400, score_threshold=0.3))
+    assert zoo(export=whole, output=half) == 0
+    assert "in half precision" in capsys.readouterr().err
+    assert half.stat().st_size < 0.55 * whole.stat().st_size
+    again, metadata = checkpoint.load(half)
+    assert metadata == checkpoint.read(whole)[1]
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value, rtol=2**-11, atol=2**-25)
+
+
 @pytest.mark.parametrize(
     ("keys", "sentence"),
     [
         ({"export": "a.ckpt"}, "belong together"),
         ({"output": "a.pkl"}, "belong together"),
-        ({"export": "a.ckpt", "output": "a.pth"}, r"output is a\.pth; it accepts a file NAME\.pkl"),
+        ({"export": "a.ckpt", "output": "a.pth"}, r"output is a\.pth; it accepts a file NAME\.pkl.*or NAME\.ckpt"),
         ({"export": "a.ckpt", "output": "a.pkl"}, r"a\.ckpt is not a file"),
     ],
 )

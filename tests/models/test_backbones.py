@@ -85,6 +85,18 @@ def test_stages_have_torchvisions_names_and_shapes(name: str) -> None:
     assert shapes[0] == shapes[1]
 
 
+def test_the_narrow_resnet_differs_in_its_last_stage_alone() -> None:
+    with torch.device("meta"):
+        narrow, usual = (
+            build_backbone(backbone=name, norm="gn").backbone.body.state_dict()
+            for name in ("resnet18_narrow", "resnet18")
+        )
+    assert narrow.keys() == usual.keys()
+    differing = {name for name, value in narrow.items() if value.shape != usual[name].shape}
+    assert differing == {name for name in narrow if name.startswith("layer4.")}
+    assert narrow["layer4.1.conv2.weight"].shape == (256, 256, 3, 3)
+
+
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 def test_stages_compute_what_torchvisions_do(name: str) -> None:
     ours = build_backbone(backbone=name, norm="bn").backbone.body

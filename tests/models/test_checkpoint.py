@@ -8,7 +8,7 @@ import torch
 from small_networks import SPEC, image
 
 from nucleiseg.errors import InputError
-from nucleiseg.models.checkpoint import Metadata, load, read, save
+from nucleiseg.models.checkpoint import Metadata, load, read, save, write_half
 from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN, build
 from nucleiseg.models.part_configs import DetectionConfig, MaskConfig, RoIConfig, RPNConfig
@@ -147,3 +147,23 @@ def test_a_checkpoint_of_version_0_1_loads(tmp_path: Path) -> None:
     weights, metadata = read(tmp_path / "old.ckpt")
     assert ModelConfig.from_dict(metadata.model) == network.config
     assert weights.keys() == network.state_dict().keys()
+
+
+def test_half_precision_is_read_as_float32_rounded_to_11_bits(tmp_path: Path, metadata: Metadata) -> None:
+    torch.manual_seed(0)
+    weights = {"a": torch.randn(1000), "steps": torch.tensor(7)}
+    write_half(tmp_path / "half.ckpt", weights, metadata)
+    again, described = read(tmp_path / "half.ckpt")
+    assert described == metadata
+    assert again["a"].dtype == torch.float32
+    assert again["steps"].equal(weights["steps"])
+    assert not again["a"].equal(weights["a"])
+    torch.testing.assert_close(again["a"], weights["a"], rtol=2**-11, atol=2**-25)
+    write_half(tmp_path / "again.ckpt", again, metadata)
+    assert read(tmp_path / "again.ckpt")[0]["a"].equal(again["a"])
+
+
+def test_weights_beyond_half_precision_are_refused(tmp_path: Path, metadata: Metadata) -> None:
+    with pytest.raises(InputError, match="weights a exceed 65,504"):
+        write_half(tmp_path / "half.ckpt", {"a": torch.tensor([1.0, 7e4])}, metadata)
+    assert not list(tmp_path.iterdir())

@@ -57,6 +57,12 @@ def test_parameters_and_sizes_are_those_of_our_networks(entry: ZooEntry) -> None
     assert entry.megabytes == pytest.approx(megabytes, abs=0.6)
 
 
+def test_the_shipped_model_fits_in_half_precision() -> None:
+    with torch.device("meta"):
+        network = build(model("nuclei_fpn"), 1)
+    assert 2 * sum(parameter.numel() for parameter in network.parameters()) < 19e6
+
+
 @pytest.mark.parametrize("entry", TORCHVISION, ids=lambda entry: entry.name)
 def test_torchvision_says_the_same(entry: ZooEntry) -> None:
     name = entry.name.removeprefix("torchvision/").removeprefix("imagenet_")

@@ -70,7 +70,7 @@ RESNETS: dict[str, ResNetSpec] = {
     "wide_resnet50_2": ResNetSpec(depths=(3, 4, 6, 3), width_per_group=128),
     "wide_resnet101_2": ResNetSpec(depths=(3, 4, 23, 3), width_per_group=128),
 }
-"""The ResNets by torchvision's names."""
+"""The ResNets by torchvision's names, and `resnet18_narrow`."""
 
 
 class FoldedBasicBlock(BasicBlock):

@@ -25,8 +25,8 @@ def detectron2_arrays(network: MaskRCNN) -> dict[str, np.ndarray]:
     too: detectron2 has them, though not in its zoo.
 
     Raises:
-        InputError: detectron2 cannot express the network: its backbone is not a ResNet, it is a C4 of basic blocks, or
-            it computes in torchvision's numerics.
+        InputError: detectron2 cannot express the network: its backbone is not a ResNet, or one with a narrow last
+            stage, it is a C4 of basic blocks, or it computes in torchvision's numerics.
     """
     if network.config.backbone_source != "registry" or network.config.backbone not in RESNETS:
         raise InputError(
@@ -37,6 +37,11 @@ def detectron2_arrays(network: MaskRCNN) -> dict[str, np.ndarray]:
         raise InputError(
             f"A network with backbone={network.config.backbone} and family=c4 cannot be exported: detectron2's C4 head "
             "has bottleneck blocks only."
+        )
+    if RESNETS[network.config.backbone].res5_channels is not None:
+        raise InputError(
+            f"A network with backbone={network.config.backbone} cannot be exported: detectron2 doubles the channels of "
+            "a ResNet in every stage, and the last of this one is narrower."
         )
     if network.config.numerics != "detectron2":
         raise InputError(

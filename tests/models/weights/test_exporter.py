@@ -89,6 +89,14 @@ def test_c4_of_basic_blocks_is_refused() -> None:
         detectron2_arrays(network)
 
 
+def test_a_narrow_last_stage_is_refused(tmp_path: Path) -> None:
+    with torch.device("meta"):
+        network = build(small_config(backbone="resnet18_narrow", norm="gn"), 1)
+    with pytest.raises(InputError, match="backbone=resnet18_narrow cannot be exported"):
+        save_detectron2(network, tmp_path / "exported.pkl")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("stride_in_1x1", [True, False])
 def test_the_file_tells_what_its_weights_depend_on(tmp_path: Path, stride_in_1x1: bool) -> None:
     network = small_network(
