@@ -1,6 +1,6 @@
-"""Hydra launchers whose jobs are processes of their own (`nucleiseg.sweeps.sweep`).
+"""Hydra launchers that start one process per job (`nucleiseg.sweeps.sweep`).
 
-Hydra finds launchers in the namespace package `hydra_plugins` alone, hence the folder.
+Hydra discovers launchers only in the namespace package `hydra_plugins`.
 """
 
 import os
@@ -49,13 +49,13 @@ ConfigStore.instance().store(
 
 
 class ProcessLauncher(Launcher):
-    """Runs the jobs of a multirun one after the other, each as `python train.py ...` in a process of its own."""
+    """Run the jobs of a multirun one after the other, each as a process `python train.py ...`."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what Hydra hands to a launcher; the task function is not called in this process.
+        """Store the context; the task function is not called in this process.
 
         Raises:
-            InputError: for keys of Hydra's that do not reach the jobs.
+            InputError: for keys of Hydra that do not reach the jobs.
         """
         self._passed_on = passed_on(config)
         self._context = hydra_context
@@ -75,11 +75,11 @@ class ProcessLauncher(Launcher):
         print_table(outcomes, time.monotonic() - start)
         if code := exit_code(outcomes):
             if code == ExitCode.INTERRUPTED:
-                self._say_how_to_go_on(jobs[0].folder.parent)
+                self._print_resume_command(jobs[0].folder.parent)
             sys.exit(code)
         return [JobReturn(overrides=list(job.overrides), status=JobStatus.COMPLETED) for job in jobs]
 
-    def _say_how_to_go_on(self, folder: Path) -> None:
+    def _print_resume_command(self, folder: Path) -> None:
         echo(f"To complete the sweep: the same command with {override('sweep.dir', folder)} sweep.resume=true.")
 
     def _run(self, jobs: list[SweepJob], *, resume: bool) -> list[JobOutcome]:
@@ -96,7 +96,7 @@ class ProcessLauncher(Launcher):
         Raises:
             InputError: with a sentence for every key or value that is refused.
         """
-        from nucleiseg.cli.train import check  # heavy, and Hydra imports this file for every command
+        from nucleiseg.cli.train import check  # slow to import, and Hydra imports this file for every command
 
         typed = batch[number]
         config = self._context.config_loader.load_sweep_config(self._config, forced(typed, group_names()))
@@ -112,13 +112,13 @@ class ProcessLauncher(Launcher):
 
 
 class ThroughLauncher(ProcessLauncher):
-    """Hands the jobs of a multirun to another launcher, whose workers start the same processes.
+    """Submit the jobs of a multirun to another launcher, whose workers start the same processes.
 
     Args:
         through: the other launcher's class.
-        extra: what of `pip install 'nucleiseg[EXTRA]'` brings it.
-        survives: its jobs continue when the sweep that waits for them is stopped.
-        settings: its own keys.
+        extra: the extra that installs it: `pip install 'nucleiseg[EXTRA]'`.
+        survives: whether its jobs continue when the waiting sweep is stopped.
+        settings: the keys of the other launcher.
     """
 
     def __init__(self, through: str, extra: str, *, survives: bool = False, **settings: object) -> None:
@@ -128,14 +128,14 @@ class ThroughLauncher(ProcessLauncher):
         self._settings = settings
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Make the other launcher.
+        """Instantiate the other launcher.
 
         Raises:
             InputError: if it is not installed.
         """
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         if self._extra == "ray":
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported unless the user wants it
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # opt in to usage statistics, instead of opting out
         try:
             self._other: Launcher = get_class(self._through)(**self._settings)
         except ImportError as error:
@@ -145,16 +145,16 @@ class ThroughLauncher(ProcessLauncher):
             ) from error
 
     def _run(self, jobs: list[SweepJob], *, resume: bool) -> list[JobOutcome]:
-        """Hand over what is not done yet; Hydra's own files are left to the process of the job."""
+        """Submit the jobs that are not done; Hydra's files are written by the process of each job."""
         check_folders(jobs, resume=resume)
         outcomes = {job.index: JobOutcome(job, "skipped") for job in jobs if is_done(job)}
         left = tuple(job for job in jobs if job.index not in outcomes)
         if left:
-            outcomes |= {outcome.job.index: outcome for outcome in self._hand_over(left)}
+            outcomes |= {outcome.job.index: outcome for outcome in self._submit(left)}
         return [outcomes[job.index] for job in jobs]
 
-    def _hand_over(self, jobs: tuple[SweepJob, ...]) -> list[JobOutcome]:
-        """Wait for the other launcher, whatever becomes of its workers and of this process."""
+    def _submit(self, jobs: tuple[SweepJob, ...]) -> list[JobOutcome]:
+        """Run jobs with the other launcher, and collect their outcomes even if workers are lost or a signal comes."""
         task = JobProcess(jobs, jobs[0].index, self._script, Path.cwd())
         self._other.setup(hydra_context=self._context, task_function=task, config=self._config)
         batch = [[*forced(job.overrides, group_names()), *_folder_overrides(job)] for job in jobs]
@@ -163,14 +163,14 @@ class ThroughLauncher(ProcessLauncher):
         with stopped_by_signals(jobs[0].folder.parent, survives=self._survives) as signals:
             try:
                 returns = self._other.launch(batch, initial_job_idx=jobs[0].index)
-            except (Exception, KeyboardInterrupt) as error:  # of any package: a dead worker has no class of its own
+            except (Exception, KeyboardInterrupt) as error:  # launchers raise various classes for a dead worker
                 lost = f"its worker was lost ({first_line(error)})"
         return outcomes_of(jobs, returns, lost, stopped=bool(signals))
 
-    def _say_how_to_go_on(self, folder: Path) -> None:
+    def _print_resume_command(self, folder: Path) -> None:
         if self._survives:
-            echo("Jobs in the queue go on without this process; let them end, or cancel them, before anything else.")
-        super()._say_how_to_go_on(folder)
+            echo("Jobs in the queue continue without this process; wait for them or cancel them first.")
+        super()._print_resume_command(folder)
 
 
 def _folder_overrides(job: SweepJob) -> list[str]:

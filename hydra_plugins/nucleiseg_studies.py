@@ -1,6 +1,6 @@
-"""Hydra's way to the studies that `nucleiseg.cli.studies` holds, before any file of the same name.
+"""Make the studies registered in `nucleiseg.cli.studies` options of Hydra's group `experiment`.
 
-Hydra finds sources of configuration in the namespace package `hydra_plugins` alone, hence the folder.
+They precede files of the same name. Hydra discovers plugins only in the namespace package `hydra_plugins`.
 """
 
 from copy import deepcopy
@@ -18,18 +18,18 @@ class StudySource(ConfigSource):
 
     @staticmethod
     def scheme() -> str:
-        """Return what stands before `://` in Hydra's search path."""
+        """Return the prefix before `://` in Hydra's search path."""
         return "studies"
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """Return the study `experiment/NAME`, whose keys are those of the whole configuration."""
+        """Return the study `experiment/NAME`, composed at the top of the configuration."""
         study = STUDIES[_name(config_path)]
         return ConfigResult(
             config=deepcopy(study.node), path=str(study.file), provider=self.provider, header={"package": "_global_"}
         )
 
     def available(self) -> bool:
-        """Return True: there may be no study."""
+        """Return True."""
         return True
 
     def is_group(self, config_path: str) -> bool:
@@ -41,7 +41,7 @@ class StudySource(ConfigSource):
         return config_path.startswith(f"{GROUP}/") and _name(config_path) in STUDIES
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
-        """Return the names of the studies, or the group's own at the root."""
+        """Return the names of the studies, or at the root the name of the group."""
         if config_path.strip("/") == GROUP:
             return sorted(STUDIES) if results_filter in (None, ObjectType.CONFIG) else []
         is_root = not config_path.strip("/")

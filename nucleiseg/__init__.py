@@ -17,12 +17,12 @@ def load(checkpoint: str | os.PathLike[str], device: str = "auto") -> "Predictor
         device: "auto" takes a CUDA GPU where there is one, else the CPU; or any name that torch knows.
 
     Returns:
-        The network with its thresholds and scale; `Predictor.from_checkpoint` takes other `PredictionSettings`.
+        The network with its thresholds and scale; see `Predictor.from_checkpoint` for other `PredictionSettings`.
 
     Raises:
         InputError: if the file is missing or is not such a checkpoint.
     """
-    # Here, so that `import nucleiseg` does not wait for torch.
+    # imported here, so that `import nucleiseg` does not load torch
     from nucleiseg.inference.predictor import Predictor
     from nucleiseg.inference.settings import PredictionSettings
 

@@ -26,7 +26,7 @@ COMMANDS = {
     "preview": "look at data and augmentation before training",
     "zoo": "list, download and export pretrained weights",
 }
-"""The subcommands with a line of help each; their scripts are in `nucleiseg/commands`."""
+"""Subcommand -> help; their scripts are in `nucleiseg/commands`."""
 
 COMPLETION = ("-sc", "--shell-completion")
 """Hydra's flags for the completion of command lines in bash, zsh and fish."""
@@ -45,7 +45,7 @@ USAGE = "\n".join(
 
 
 def main() -> NoReturn:
-    """Run the subcommand that the command line names; exit with 2 if there is none of that name."""
+    """Run the subcommand on the command line; exit with 2 if it is unknown."""
     command, *arguments = sys.argv[1:] or [""]
     if command in COMPLETION:
         complete(arguments)
@@ -54,8 +54,8 @@ def main() -> NoReturn:
     elif command == "--version":
         print(__version__)
     elif command in COMMANDS:
-        # As if the script were started itself: Lightning and sweeps start further processes by sys.argv, and spawned
-        # workers import the main module by its file.
+        # run the script as the main module: Lightning and sweeps start further processes by sys.argv, and spawned
+        # workers import the main module by its file
         sys.argv[1:] = arguments
         runpy.run_path(str(Path(__file__).resolve().parent / SCRIPTS / f"{command}.py"), run_name="__main__")
     else:
@@ -66,20 +66,20 @@ def main() -> NoReturn:
 
 
 def complete(arguments: list[str]) -> None:
-    """Print what may follow on a command line, or the lines that install this in a shell.
+    """Print the completions of a command line, or the shell code that installs completion.
 
-    Hydra's shell functions know commands of one word: they call `nucleiseg -sc query=bash` with the line in the
-    environment variable COMP_LINE. The subcommand is taken out of the line and answers for the rest.
+    Hydra's shell functions support commands of one word: they call `nucleiseg -sc query=bash` with the line in the
+    environment variable COMP_LINE. The subcommand is removed from the line and completes the rest.
 
     Args:
-        arguments: what follows the flag: `query=`, `install=` or `uninstall=` with the name of a shell.
+        arguments: after the flag: `query=`, `install=` or `uninstall=` with the name of a shell.
     """
-    command = "train"  # installs the same as any other
+    command = "train"  # for installation, any subcommand
     if any(argument.startswith("query=") for argument in arguments):
         line = os.environ.get("COMP_LINE", "")
         program, command, rest = [*line.split(maxsplit=2), "", "", ""][:3]
         if command not in COMMANDS or (not rest and not line.endswith(" ")):
-            print("\n".join(COMMANDS))  # the shell keeps those that begin as the word does
+            print("\n".join(COMMANDS))  # the shell filters them by the typed prefix
             return
         os.environ["COMP_LINE"] = f"{program} {rest}"
     sys.argv = ["nucleiseg", COMPLETION[0], *arguments]

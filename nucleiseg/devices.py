@@ -1,4 +1,4 @@
-"""Peak memory of a run, to see whether it fits on another machine."""
+"""Name and peak memory of the device of a run."""
 
 import sys
 
@@ -8,13 +8,13 @@ MEGABYTE = 10**6
 
 
 def peak_memory_mb(device: torch.device) -> float | None:
-    """Return the peak in MB (10^6 bytes): of a GPU's tensors, on the CPU of the whole process.
+    """Return the peak memory in MB (10^6 bytes): of the tensors on a GPU, or of the whole process on the CPU.
 
     Args:
         device: where the network is.
 
     Returns:
-        None where the system does not report it (Windows has no such count of a process).
+        None on Windows, which does not report it.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / MEGABYTE
@@ -27,5 +27,5 @@ def peak_memory_mb(device: torch.device) -> float | None:
 
 
 def device_name(device: torch.device) -> str:
-    """Return what stands beside seconds and megabytes: the name of the GPU, or `cpu`."""
+    """Return the name of the GPU, or `cpu`."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -1,20 +1,20 @@
-"""Errors a user can act on: one sentence a problem, all problems of one cause together."""
+"""Errors that users can fix: one sentence per problem, all problems of a check in one error."""
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
 MOST_PROBLEMS = 10
-"""Problems of one file that are printed: one mistake in a script makes thousands of the same."""
+"""Printed problems of one file, since one mistake in a script may cause thousands."""
 
 LONGEST_NAME = 200
-"""Characters of a name or id that are printed."""
+"""Printed characters of a name or id."""
 
 
 class InputError(Exception):
     """Bad input or configuration: the commands print it without a traceback and exit with code 2.
 
-    Each problem is one sentence: what was found, where (file, image id or config key), what is accepted, and
-    what to do next.
+    Each problem is one sentence: what was found, where (file, image id or config key), what is accepted, and what to do
+    next.
 
     Args:
         problems: one sentence, or several found by the same check.
@@ -25,16 +25,12 @@ class InputError(Exception):
         super().__init__("\n".join(self.problems))
 
     def __reduce__(self) -> tuple[type["InputError"], tuple[list[str]]]:
-        """Pickle by the list of problems, so that the error crosses from a worker process unharmed."""
+        """Pickle the list of problems, so that an error of a worker process keeps it."""
         return type(self), (self.problems,)
 
 
 def raise_problems(problems: Sequence[str]) -> None:
-    """Raise all problems of a file as one error, the first ones in full and each once; do nothing if there are none.
-
-    Raises:
-        InputError: with at most `MOST_PROBLEMS` sentences and the number of the others.
-    """
+    """Raise an `InputError` with the first `MOST_PROBLEMS` distinct problems of a file, if there are any."""
     problems = list(dict.fromkeys(problems))
     if not problems:
         return
@@ -49,7 +45,7 @@ def some(values: Iterable[object], count: int = 5) -> str:
 
 
 def short(value: object, length: int = 60) -> str:
-    """Return a value that a file holds as text for a sentence, cut to a length."""
+    """Return a value of a file as text of at most `length` characters."""
     try:
         return _cut(repr(value), length)
     except (RecursionError, ValueError):  # nested too deeply, or a number of thousands of digits

@@ -1,7 +1,6 @@
-"""Failures of the computer, as sentences: a full disk, too little memory, a data worker that was killed.
+"""Explain known failures in sentences: a full disk, too little memory, a killed data worker.
 
-if (problems := explained(error)) is None:
-crash_report(error, folder)
+`explained` returns the sentences; `crash_report` writes the traceback of an unexpected error to a file.
 """
 
 import errno
@@ -22,7 +21,7 @@ from nucleiseg.files import write_text
 from nucleiseg.version import __version__
 
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
-"""Error numbers of a disk, or of a user's share of it (Windows knows no quota by number), that is full."""
+"""Error numbers of a full disk or an exhausted quota (Windows has no number for the latter)."""
 
 OUT_OF_MEMORY = (
     "out of memory",  # torch.OutOfMemoryError of every device; the drivers' own errors too
@@ -34,7 +33,7 @@ OUT_OF_MEMORY = (
     "unable to allocate",  # NumPy; torch's shared memory
     "insufficient memory",  # OpenCV
 )
-"""Texts, in lower case, of errors that mean too little memory."""
+"""Lower-case texts in errors about too little memory."""
 
 MEMORY_ADVICE = (
     "Training takes less with a smaller batch, smaller crops or fewer data workers; prediction with a smaller scale."
@@ -43,25 +42,24 @@ MEMORY_ADVICE = (
 WORKER_LOST = re.compile(
     r"DataLoader worker \(pid(?:\(s\))? (?P<pid>[\d, ]+)\) (?P<how>is killed by signal: [\w ]+|exited unexpectedly)"
 )
-"""torch's words for a worker that has ended, in `torch/utils/data/dataloader.py` and its signal handler."""
+"""torch's error for a terminated worker, from `torch/utils/data/dataloader.py` and its signal handler."""
 
 WORKER_RAISED = re.compile(
     r"\ACaught (?P<name>\w+) in DataLoader worker process (?P<worker>\d+)\.\n"
     r"Original Traceback .*\n(?:[\w.]+\.)?(?P=name)(?:: (?P<text>.*))?\Z",
     re.DOTALL,
 )
-"""torch's words around an error that was raised in a worker, its traceback in the middle."""
-
+"""torch's text for an error raised in a worker, around its traceback."""
 
 ANOMALY = re.compile(r"Function '(?P<operation>\w+)Backward\d*' returned nan values")
-"""What torch's anomaly detection (`trainer.detect_anomaly`) raises."""
+"""torch's error of anomaly detection (`trainer.detect_anomaly`)."""
 
 
 def explained(error: BaseException) -> list[str] | None:
-    """Return sentences about what happened and what to do; None for an unexpected error.
+    """Return sentences on the cause and the remedy of an error; None for an unexpected error.
 
     Args:
-        error: what was raised, in this process or by a data worker.
+        error: raised in this process or by a data worker.
     """
     text = str(error)
     if raised := WORKER_RAISED.match(text.strip()):
@@ -85,7 +83,7 @@ def explained(error: BaseException) -> list[str] | None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error means too little memory, of the computer or of a GPU."""
+    """Return whether an error is caused by too little memory of the computer or a GPU."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     text = str(error).lower()
@@ -106,7 +104,7 @@ def crash_report(error: BaseException, folder: Path | None = None) -> Path | Non
             is used, then the system's temporary one.
 
     Returns:
-        The file; None if no place can be written.
+        The file; None if no folder is writable.
     """
     now = datetime.now().astimezone()
     lines = [
@@ -128,7 +126,7 @@ def crash_report(error: BaseException, folder: Path | None = None) -> Path | Non
 
 
 def _explained_in_worker(name: str, text: str) -> list[str] | None:
-    """Return the sentences of an error that a worker raised; torch passes on its class and text alone."""
+    """Return the sentences of an error raised in a worker, of which torch only keeps class and text."""
     if name in ("InputError", "CacheError"):
         return text.splitlines()
     if name == "MemoryError" or is_out_of_memory(RuntimeError(text)):

@@ -1,7 +1,7 @@
-"""Files that are whole or absent: written to a temporary name beside the target, then renamed.
+"""Write files atomically: under a temporary name beside the target, then renamed.
 
-Also the check that a file is a regular one, CSV without formulas, names in the order that people expect, and the user's
-cache folder. `foreign_files` reads what others wrote.
+Also: checks of regular files, CSV without formulas, natural sorting of names, the user's cache folder. `foreign_files`
+reads files of unknown origin.
 """
 
 import csv
@@ -22,32 +22,31 @@ from uuid import uuid4
 from nucleiseg.errors import InputError
 
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
-"""How a cell begins that a spreadsheet would run as a formula, with any apostrophes that `quote_formula` put there
+"""Start of a cell that spreadsheets evaluate as a formula, after any apostrophes of `quote_formula`
 (https://owasp.org/www-community/attacks/CSV_Injection)."""
 
 TORCH_WRITE_FAILED = ("PytorchStreamWriter failed", "unexpected pos", "file write failed", "iostream error")
-"""Texts of the RuntimeError that `torch.save` raises where the file system refuses a write (inline_container.cc)."""
+"""Texts of `torch.save`'s RuntimeError for a failed write (inline_container.cc)."""
 
 FULL = 1 << 20
-"""Free bytes below which a disk counts as full: the file that did not fit is still on it."""
+"""Free bytes below which a disk is considered full; the partial file still occupies space."""
 
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; rename it to `path` if the body succeeds.
 
-    Two processes may write the same file at once: each has its own temporary name and the last rename wins.
-    If the body raises, the temporary file is removed and `path` stays as it was.
+    Two processes may write the same file at once: their temporary names differ and the last rename wins. If the body
+    raises, the temporary file is removed and `path` is unchanged.
 
     Args:
-        path: the file to write; its folder is created where missing.
+        path: the file to write; its folder is created if missing.
 
     Yields:
-        The temporary path (same suffix as `path`, since some writers choose the format by it).
+        The temporary path, with the suffix of `path`, by which some writers choose the format.
 
     Raises:
-        OSError: if the file cannot be written; its `filename` is `path`, also where the body's error named another
-            file or none, or was PyTorch's RuntimeError for a failed write.
+        OSError: if the file cannot be written; see `naming`.
     """
     target = Path(path)
     temporary = target.with_name(f".{target.stem}.{uuid4().hex[:8]}.part{target.suffix}")
@@ -56,7 +55,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         with naming(target, temporary):
             yield temporary
-            with temporary.open("rb+") as handle:  # on the disk before the rename makes it visible
+            with temporary.open("rb+") as handle:  # on disk before the rename makes it visible
                 os.fsync(handle.fileno())
             temporary.replace(target)
             sync_folder(target.parent)
@@ -72,13 +71,13 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     If the body raises, the temporary folder is removed and `path` does not appear.
 
     Args:
-        path: the folder to make; folders above it are created where missing.
+        path: the new folder; missing parents are created.
 
     Yields:
         The temporary folder, which is empty.
 
     Raises:
-        InputError: if there is something at `path` already, other than an empty folder.
+        InputError: if `path` exists and is not an empty folder.
     """
     target = Path(path)
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
@@ -87,7 +86,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary.mkdir(parents=True)
     try:
         yield temporary
-        if target.exists():  # empty; Windows renames onto no folder at all
+        if target.exists():  # empty; Windows cannot rename onto a folder
             target.rmdir()
         temporary.replace(target)
         sync_folder(target.parent)
@@ -97,14 +96,14 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def naming(target: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Let the errors of the body that writes `target` name that file.
+    """Set the `filename` of the body's OSErrors to the file that it writes.
 
-    `write` and `fsync` name no file, `open` names the temporary one, and `torch.save` hides the error of the system
-    in a RuntimeError.
+    Errors of `write` and `fsync` have no file name, those of `open` have the temporary one, and `torch.save` raises a
+    RuntimeError instead.
 
     Args:
         target: the file that is written.
-        temporary: where it is written first.
+        temporary: its temporary path.
 
     Raises:
         OSError: of the same class and number, with `target` as its `filename`.
@@ -125,7 +124,7 @@ def naming(target: Path, temporary: Path | None = None) -> Iterator[None]:
 
 
 def _write_errno(folder: Path) -> int:
-    """Guess why a write failed whose error number PyTorch does not pass on."""
+    """Guess the error number of a failed write, which PyTorch does not provide."""
     try:
         is_full = shutil.disk_usage(folder).free < FULL
     except OSError:
@@ -134,7 +133,7 @@ def _write_errno(folder: Path) -> int:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the folder's entries on the disk: after a power failure, a rename may else be lost (POSIX only)."""
+    """Flush a folder's entries to disk, so that a rename survives a power failure (POSIX only)."""
     if sys.platform == "win32":
         return
     try:
@@ -145,35 +144,31 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
     except OSError as error:
         if error.errno == errno.EIO:
-            raise  # else the folder may not be read, or its file system syncs no folders: nothing is known to be lost
+            raise  # other errors: the folder is not readable, or its file system does not support syncing folders
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write `text` as UTF-8 with Unix line ends, whole or not at all.
+    """Write `text` atomically as UTF-8 with Unix line ends.
 
-    Bytes of a file's name that are not text, which Python holds as lone surrogates, are written with a backslash as
-    JSON escapes them, so that a JSON file gives them back.
+    Lone surrogates, by which Python represents undecodable bytes of file names, are escaped as in JSON.
     """
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def write_json(path: str | os.PathLike[str], value: Any, indent: int | None = 2) -> None:  # noqa: ANN401
-    """Write a JSON file, whole or not at all; `value` is anything `json.dumps` takes."""
+    """Write a JSON file atomically; `value` is anything that `json.dumps` accepts."""
     write_text(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
 
 
 def require_regular_file(path: Path) -> int:
-    """Refuse whatever would block or never end when it is read: a pipe, a socket, a device; and folders.
+    """Return the size of a regular file in bytes; refuse pipes, sockets and devices, which may block, and folders.
 
     Args:
-        path: a file that somebody else wrote; symbolic links are followed.
-
-    Returns:
-        The file's size in bytes.
+        path: a file of unknown origin; symbolic links are followed.
 
     Raises:
-        InputError: if there is no such file, or it is not a regular one.
+        InputError: if the file does not exist or is not a regular one.
     """
     try:
         status = path.stat()
@@ -191,7 +186,7 @@ def require_regular_file(path: Path) -> int:
 def to_csv(rows: Iterable[Iterable[object]]) -> str:
     """Return rows of cells as CSV with Unix line ends; text passes through `quote_formula`."""
     lines = [[quote_formula(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
-    # a carriage return in a cell ends the row for spreadsheets, but csv does not quote it before Python 3.13
+    # spreadsheets end a row at a carriage return, which csv does not quote before Python 3.13
     has_return = any("\r" in str(cell) for line in lines for cell in line)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL).writerows(lines)
@@ -199,9 +194,9 @@ def to_csv(rows: Iterable[Iterable[object]]) -> str:
 
 
 def quote_formula(cell: str) -> str:
-    """Return a text that a spreadsheet shows as it is: an apostrophe stands before what it would run as a formula.
+    """Prefix a text that a spreadsheet would evaluate as a formula with an apostrophe; numbers are unchanged.
 
-    Image, class and run names come from elsewhere: `=HYPERLINK("http://...")` is a valid file name. Numbers stay.
+    Names of images, classes and runs are untrusted: `=HYPERLINK("http://...")` is a valid file name.
 
     >>> quote_formula("=1+1"), quote_formula("-0.5"), quote_formula("cell_7")
     ("'=1+1", '-0.5', 'cell_7')
@@ -216,22 +211,19 @@ def quote_formula(cell: str) -> str:
 
 
 def unquote_formula(cell: str) -> str:
-    """Undo `quote_formula`; what is not text, as `csv` has for missing cells, stays."""
+    """Undo `quote_formula`; `csv` has other types than text for missing cells, which are returned unchanged."""
     return cell[1:] if isinstance(cell, str) and cell.startswith("'") and FORMULA.match(cell) else cell
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:
-    """Return a sort key by which mask_2 comes before mask_10; equal numbers written differently stay apart."""
-    parts: list[str | int] = list(re.split(r"([0-9]+)", name))  # text and digits in turn, beginning with text
+    """Return a sort key that puts mask_2 before mask_10 and distinguishes 2 from 02."""
+    parts: list[str | int] = list(re.split(r"([0-9]+)", name))  # text and digits alternate, beginning with text
     parts[1::2] = [int(digits) for digits in parts[1::2]]
     return parts, name
 
 
 def cache_folder() -> Path:
-    """Return the user's cache folder for this package, where the system keeps such files.
-
-    The environment variable NUCLEISEG_CACHE overrides it.
-    """
+    """Return the user's cache folder for this package: NUCLEISEG_CACHE, or the system's standard location."""
     override = os.environ.get("NUCLEISEG_CACHE")
     if override:
         return Path(override).expanduser()
@@ -246,10 +238,10 @@ def cache_folder() -> Path:
 
 
 def path_text(value: object) -> object:
-    """Return a path as text, `~` expanded; leave what isn't a path (2024.10, which YAML has turned into 2024.1).
+    """Return a path as text with `~` expanded; return other values (2024.10, a float in YAML) unchanged.
 
     Args:
-        value: as YAML or a caller gives it: text, a path object, or a whole number (a folder called 2024).
+        value: text, a path object, or a whole number (a folder 2024).
     """
     if type(value) is int:
         return str(value)
@@ -257,5 +249,5 @@ def path_text(value: object) -> object:
 
 
 def expanded_home(path: str) -> str:
-    """Return a path with a leading `~` as the user's home; `~nobody` stays a name."""
+    """Expand a leading `~`; `~NAME` of an unknown user stays."""
     return os.path.expanduser(path) if path.startswith("~") else path  # noqa: PTH111 - pathlib raises for ~nobody

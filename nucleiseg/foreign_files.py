@@ -1,6 +1,6 @@
-"""Files that others made, through one gate: JSON and zip archives of bounded size, with sentences for damage.
+"""Read JSON files and zip archives of unknown origin with bounded memory; damage is reported in sentences.
 
-`read_json` reads a file; `read_member` and `parse_json` read one in a zip.
+`read_json` reads a file; `read_member` and `parse_json` read a member of a zip archive.
 """
 
 import gzip
@@ -21,13 +21,13 @@ MOST_PIXELS = 178_956_970
 """Most pixels of an image: Pillow's limit against decompression bombs. Label maps take some 12 bytes a pixel."""
 
 MOST_JSON_BYTES = 1 << 29
-"""Largest JSON file that is read, 512 MiB: COCO's largest file of instances (train2017) has 448 MiB."""
+"""Largest accepted JSON file, 512 MiB; COCO's largest file of instances (train2017) has 448 MiB."""
 
 MOST_PARSED_BYTES = 1 << 32
-"""Most memory that a JSON file may take once it is parsed (`_parsed_bytes`): 4 GiB."""
+"""Most memory of a parsed JSON file, estimated in `parse_json`: 4 GiB."""
 
 MOST_WHOLE = 2**53
-"""Largest whole number up to which a float is exact, so that 7 and 7.0 are one id."""
+"""Floats represent whole numbers exactly up to here, so that 7 and 7.0 are one id."""
 
 MOST_DEPTH = 32
 """Deepest nesting of a checked JSON file; a COCO file has 5."""
@@ -38,12 +38,12 @@ DAMAGED_ARCHIVE: tuple[type[Exception], ...] = (
     lzma.LZMAError,
     struct.error,
     EOFError,
-    OSError,  # bz2 raises it too
-    RuntimeError,  # encrypted; NotImplementedError, an unknown compression, is one
+    OSError,  # also of bz2
+    RuntimeError,  # encrypted; with its subclass NotImplementedError, an unknown compression
     ValueError,
     OverflowError,
 )
-"""What opening, listing or unpacking a zip raises where a byte of it is not what it was."""
+"""Errors of opening, listing or unpacking a damaged zip."""
 
 
 def read_json(path: Path, *, finite: bool = False) -> Any:  # noqa: ANN401
@@ -73,20 +73,21 @@ def read_json(path: Path, *, finite: bool = False) -> Any:  # noqa: ANN401
 def parse_json(data: bytes, where: str, *, finite: bool = False) -> Any:  # noqa: ANN401
     """Parse JSON in UTF-8 (with or without a byte order mark), UTF-16 or UTF-32.
 
-    Of a key that an object has twice the last value is taken, as in every JSON reader of the field.
+    The last value of a duplicate key is used, as in other JSON readers.
 
     Args:
         data: the file's content.
-        where: what the error calls it.
+        where: the file's name in errors.
         finite: refuse a file with NaN, an infinite number, or nesting beyond `MOST_DEPTH`. Readers of COCO files check
-            each number that they use instead, so that the error names its entry.
+            the numbers that they use instead, so that errors name the entry.
 
     Raises:
         InputError: if it is too large or not JSON.
     """
     if len(data) > MOST_JSON_BYTES:
         raise InputError(f"{where} has more than {MOST_JSON_BYTES >> 20} MiB of JSON: split it, or give fewer images.")
-    if _parsed_bytes(data) > MOST_PARSED_BYTES:
+    # in CPython a number takes 32 bytes, a list 64 and an object 200
+    if 32 * data.count(b",") + 64 * data.count(b"[") + 200 * data.count(b"{") > MOST_PARSED_BYTES:
         raise InputError(
             f"{where} has too many values: parsed, it would take more than {MOST_PARSED_BYTES >> 30} GiB of memory."
         )
@@ -104,11 +105,6 @@ def parse_json(data: bytes, where: str, *, finite: bool = False) -> Any:  # noqa
     return value
 
 
-def _parsed_bytes(data: bytes) -> int:
-    """Estimate the memory of parsed JSON: in CPython a number takes 32 bytes, a list 64 and an object 200."""
-    return 32 * data.count(b",") + 64 * data.count(b"[") + 200 * data.count(b"{")
-
-
 def _require_finite(document: Any) -> None:  # noqa: ANN401
     """Raise a ValueError for a number that is not finite, a RecursionError for too deep a nesting."""
     stack = [(document, 1)]
@@ -124,12 +120,12 @@ def _require_finite(document: Any) -> None:  # noqa: ANN401
 
 
 def whole_number(value: Any) -> int | None:  # noqa: ANN401
-    """Return a whole number, also one that a table program wrote as 7.0; None for anything else (true, "7", 1e300)."""
+    """Return a whole number, also of 7.0 as spreadsheets write it; None for other values (true, "7", 1e300)."""
     return int(value) if is_number(value, MOST_WHOLE) and value == int(value) else None
 
 
 def is_number(value: Any, most: float) -> bool:  # noqa: ANN401
-    """Return whether a value of a JSON file is a number from -most to most; NaN and infinity are not, nor is true."""
+    """Return whether a JSON value is a number from -most to most; false for NaN and true."""
     return type(value) in (int, float) and abs(value) <= most
 
 
@@ -155,8 +151,8 @@ def read_member(path: Path, choose: Callable[[Sequence[str]], str], limit: int =
         The member's name and content.
 
     Raises:
-        InputError: if the archive or the member is too large, damaged or encrypted. What the archive's head claims is
-            not believed: unpacking stops at the limit.
+        InputError: if the archive or the member is too large, damaged or encrypted. Unpacking stops at the limit, even
+            if the archive's header records a smaller size.
     """
     if require_regular_file(path) > limit:
         raise InputError(f"{path} has more than {limit >> 20} MiB: give fewer images, or the JSON file itself.")
@@ -169,7 +165,7 @@ def read_member(path: Path, choose: Callable[[Sequence[str]], str], limit: int =
                 with archive.open(name) as handle:
                     data = handle.read(limit + 1)
                 is_too_large = len(data) > limit
-    except MemoryError as error:  # LZMA's head may ask for a dictionary of gigabytes
+    except MemoryError as error:  # LZMA's header may request a dictionary of gigabytes
         raise InputError(f"{path}: {some([name])} does not fit in memory when unpacked.") from error
     except DAMAGED_ARCHIVE as error:
         raise InputError(

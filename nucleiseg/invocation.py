@@ -1,19 +1,12 @@
-"""The words by which a user starts a command."""
+"""How users start commands, for messages."""
 
 import sys
 from pathlib import Path
 
 SCRIPTS = "commands"
-"""The folder of the package whose scripts the command `nucleiseg` starts."""
+"""The folder of the scripts of the command `nucleiseg`."""
 
 
 def invocation(command: str) -> str:
-    """Return how a command is started by somebody who started this process: a message names the next step with it.
-
-    Args:
-        command: `train`, `predict`, ...
-
-    Returns:
-        `nucleiseg train` where this process was started so, else `python train.py`, a script of a clone.
-    """
+    """Return the invocation of a command: `nucleiseg train` if this process was started so, else `python train.py`."""
     return f"nucleiseg {command}" if Path(sys.argv[0]).parent.name == SCRIPTS else f"python {command}.py"

@@ -1,4 +1,4 @@
-"""Boxes and areas of all instances of label-map layers, in one pass over the pixels whatever their number."""
+"""Measure boxes and areas of all instances of label-map layers in one pass over the pixels."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Runs(NamedTuple):
-    """Horizontal runs of equal non-zero pixels, sorted by value; `firsts` has where each value's runs begin."""
+    """Horizontal runs of equal non-zero pixels, sorted by value; `firsts` has the index of each value's first run."""
 
     values: np.ndarray
     rows: np.ndarray
@@ -29,8 +29,8 @@ def find_runs(layers: np.ndarray) -> Runs:
         row 0:  0 3 3 0 7      values 3 3 7    rows 0 1 0    starts 1 0 4    ends 3 2 5
         row 1:  3 3 0 0 0      firsts 0 2: the runs of value 3 begin at 0, those of value 7 at 2
 
-    A nucleus has about as many runs as pixels in height, so all that follows works on thousands of runs instead
-    of hundreds of thousands of pixels.
+    A nucleus has about as many runs as rows, so that further steps process thousands of runs instead of hundreds of
+    thousands of pixels.
 
     Args:
         layers: (L, H, W) integer planes, 0 is background.

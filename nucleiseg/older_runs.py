@@ -1,21 +1,21 @@
-"""Translate the configuration of a run that an earlier version has started into today's keys.
+"""Translate the configuration of a run of an earlier version to current keys.
 
     config = translate(config)      # called by `renamed_keys.with_current_names`
 
-One table: a group, how its earlier form is recognized, and the function that translates it.
+`TRANSLATIONS` has for each group how its earlier form is recognized and translated.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 OPTIMIZERS = {"sgd": ("torch.optim.SGD", ["momentum"]), "adamw": ("torch.optim.AdamW", ["betas"])}
-"""Earlier `optim.name` -> the class, and which of the keys were its arguments."""
+"""Earlier `optim.name` -> class, and the keys that are its arguments."""
 
 SCHEDULES = {
     "multistep": ("nucleiseg.training.schedule.WarmupMultistep", ["milestones", "gamma"]),
     "cosine": ("nucleiseg.training.schedule.WarmupCosine", ["final_factor"]),
 }
-"""Earlier `optim.schedule` -> the class, and which of the keys were its arguments beside those of the warm-up."""
+"""Earlier `optim.schedule` -> class, and the keys that are its arguments besides those of the warm-up."""
 
 LOGGERS = {
     "wandb": {"_target_": "pytorch_lightning.loggers.WandbLogger", "project": "nucleiseg"},
@@ -25,7 +25,7 @@ LOGGERS = {
 
 
 def translate(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration in which groups of an earlier form have today's; others stay as they are."""
+    """Return a configuration with groups of an earlier form translated."""
     translated = dict(config)
     for group, (is_earlier, translate_group) in TRANSLATIONS.items():
         if group in config and is_earlier(config[group]):

@@ -1,6 +1,6 @@
-"""Numpy arrays and dtypes as a pickle describes them, made only when asked for (see `restricted_pickle`).
+"""Placeholders for numpy arrays and dtypes of a pickle, converted on request (see `restricted_pickle`).
 
-Each notes shape, dtype and bytes of what the pickle holds; anything but numbers is refused.
+They record shape, dtype and bytes; types other than numbers are refused.
 """
 
 import math
@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 _NUMBERS = re.compile(r"\?|b1|[iu][1248]|f[248]")
-"""Dtypes that are read: bool, int8 to int64, uint8 to uint64, float16 to float64. torch has no others of numpy's."""
+"""Accepted dtypes: bool, int8 to int64, uint8 to uint64, float16 to float64, which torch supports too."""
 
 
 class RefusedError(pickle.UnpicklingError):
-    """The pickle asks for this."""
+    """The pickle contains a refused type or name."""
 
 
 class PickledDtype:
@@ -33,12 +33,12 @@ class PickledDtype:
         self.dtype = np.dtype(code)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        """Take the byte order, the only part of the state that a number has."""
+        """Set the byte order, the only state of a numeric dtype."""
         self.dtype = self.dtype.newbyteorder(state[1])
 
 
 class PickledArray:
-    """An array of a pickle, not yet made.
+    """An array of a pickle, not yet converted.
 
     Attributes:
         shape: as in numpy.
@@ -55,7 +55,7 @@ class PickledArray:
         self._data: bytes | bytearray | str = b""
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        """Take what `numpy.ndarray.__reduce__` gave."""
+        """Set the state of `numpy.ndarray.__reduce__`."""
         _, shape, dtype, column_major, data = state
         self.fill(data, dtype, shape, "F" if column_major else "C")
 
@@ -67,7 +67,7 @@ class PickledArray:
         order: str,
         axes: tuple[int, ...] | None = None,
     ) -> "PickledArray":
-        """Note the contents, and check that they make such an array.
+        """Record the contents after checking that they fit the shape.
 
         Args:
             data: bytes; or text of as many characters below 256 (Python 2, and protocol 2 of Python 3).
@@ -90,7 +90,7 @@ class PickledArray:
         return self
 
     def numpy(self) -> np.ndarray:
-        """Return the array in the machine's byte order; not to be written to, since it may be a view of the file."""
+        """Return the array in native byte order; it may be a read-only view of the file's bytes."""
         data = self._data.encode("latin1") if isinstance(self._data, str) else self._data
         flat = np.frombuffer(data, self.dtype).astype(self.dtype.newbyteorder("="), copy=False)
         if self._axes is not None:
@@ -100,7 +100,7 @@ class PickledArray:
 
 
 class ObjectDtype(PickledDtype):
-    """A dtype that may also be that of Python objects."""
+    """A dtype that may be that of Python objects."""
 
     __slots__ = ("is_object",)
 
@@ -110,10 +110,10 @@ class ObjectDtype(PickledDtype):
 
 
 class PickledObjects(PickledArray):
-    """An array of a pickle that may hold Python objects, which are themselves restricted.
+    """An array of a pickle that may contain Python objects, which are restricted too.
 
     Attributes:
-        objects: them; None for an array of numbers.
+        objects: the elements; None for an array of numbers.
     """
 
     __slots__ = ("objects",)

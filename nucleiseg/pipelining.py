@@ -1,7 +1,7 @@
-"""Work in threads beside the caller's own: files are read ahead of the network, and written behind it.
+"""Run work in threads ahead of the caller: reading files before the network needs them, writing results after it.
 
-Threads, not processes: decoding, resizing, drawing and compressing happen in libraries that release Python's lock, and
-nothing is copied between processes.
+Threads instead of processes: decoding, resizing, rendering and compressing release Python's lock, and threads copy no
+data.
 """
 
 from collections import deque
@@ -16,25 +16,22 @@ Outcome = TypeVar("Outcome")
 def run_ahead(
     function: Callable[[Item], Outcome], items: Iterable[Item], *, threads: int, ahead: int
 ) -> Generator[Future[Outcome], None, None]:
-    """Call a function on each item in threads, a few items ahead of whoever takes the outcomes.
+    """Call a function on each item in threads, up to `ahead` items before the consumer.
 
-    (The executor's own `map` starts all items at once, so that all of them would be in memory; its `buffersize` came
-    with Python 3.14.)
+    (`Executor.map` starts all items at once, and so holds all in memory; its `buffersize` needs Python 3.14.)
 
-    What the iterator is left with when it is closed, or when the items end in an exception, is not started any more;
-    what runs is waited for, so that it leaves no half-written file. Close it where a `for` loop may not get to its end
-    (`contextlib.closing`).
+    When the iterator is closed or the items raise, pending calls are canceled and running ones completed, so that no
+    file is left half-written. Use `contextlib.closing` if a `for` loop may not reach its end.
 
     Args:
-        function: called in the threads; an exception that it raises is raised by its future's `result()`.
-        items: taken one by one in the caller's thread, each before the outcome `ahead` items earlier is yielded. So
-            the caller's own work, if the items are made by it, runs beside the threads.
-        threads: at work at most.
-        ahead: items that are started, or done, beyond the one whose future was yielded last. The memory bound: no more
-            than `ahead` + 1 outcomes exist that the caller has not had, or has just been given.
+        function: called in the threads; its exceptions are raised by the future's `result()`.
+        items: consumed in the caller's thread, each before the outcome `ahead` items earlier is yielded, so that work
+            in the items' iterator overlaps with the threads.
+        threads: maximal number of threads.
+        ahead: items started beyond the last yielded one. At most `ahead` + 1 outcomes are in memory.
 
     Yields:
-        The future of each item, in their order.
+        The future of each item, in order.
     """
     pool = ThreadPoolExecutor(threads)
     started: deque[Future[Outcome]] = deque()

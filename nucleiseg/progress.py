@@ -1,4 +1,4 @@
-"""Progress of long work: a bar with an ETA on a terminal, a line of text now and then elsewhere."""
+"""Print messages and the progress of long work: a bar on a terminal, otherwise a line every few seconds."""
 
 import os
 import sys
@@ -12,17 +12,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 Item = TypeVar("Item")
 
 LINE_INTERVAL = 10.0
-"""Seconds between two lines where the output is not a terminal."""
+"""Seconds between two lines if the output is not a terminal."""
 
 
 def echo(sentence: str) -> None:
-    """Print a sentence to standard error at once, so that it stands in a log beside the progress.
+    """Print a sentence to standard error, in a distributed run only on local rank 0 (`LOCAL_RANK`).
 
-    Control characters and bytes that are not text, which names of files may hold, are printed as Python escapes them:
-    a terminal would obey the first, and some streams refuse the second.
-
-    Of the processes of a distributed run on one computer, which all come by here, only the first speaks
-    (`LOCAL_RANK`, as torchrun and Lightning set it).
+    Control characters, which a terminal would interpret, and undecodable bytes of file names, which some streams
+    refuse, are escaped.
     """
     if os.environ.get("LOCAL_RANK", "0") == "0":
         escaped = (letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1] for letter in sentence)
@@ -30,7 +27,7 @@ def echo(sentence: str) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: `42 s`, `3 min 07 s`, `2 h 05 min`."""
+    """Format seconds: `42 s`, `3 min 07 s`, `2 h 05 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -40,20 +37,17 @@ def duration(seconds: float) -> str:
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:
-    """Return a number with its noun: `1 image`, `1,862 nuclei` (many: the plural, where it is not one + s)."""
+    """Return a number with its noun: `1 image`, `1,862 nuclei`; `many` is an irregular plural."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
-    """Yield the items while showing how far they are.
+    """Yield the items while showing progress.
 
     Args:
-        items: what to go through.
-        description: what is being done, as a noun phrase ("Reading masks").
-        total: how many items there are; `len(items)` by default.
-
-    Yields:
-        The items, unchanged.
+        items: to iterate over.
+        description: of the work, such as "Reading masks".
+        total: number of items; `len(items)` by default.
     """
     if total is None and isinstance(items, Sized):
         total = len(items)

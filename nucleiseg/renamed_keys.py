@@ -1,4 +1,4 @@
-"""Keys of configurations and checkpoints that were renamed or became errors, so that older files still load.
+"""Renamed and removed keys of configurations and checkpoints, so that older files load.
 
 For example:
 
@@ -18,14 +18,14 @@ PYRAMID_KEYS = ("fpn_channels", "anchors.every_level")
 HEAD_KEYS = ("roi.fc_dim", "mask.pool", "mask.convs")
 
 WITHOUT_EFFECT = {"c4": (*PYRAMID_KEYS, *HEAD_KEYS), "dc5": PYRAMID_KEYS, "fpn": ()}
-"""Keys of `model` that have no effect in a family. `ModelConfig` refuses them; older files hold numbers there."""
+"""Keys of `model` without effect in a family, which `ModelConfig` refuses; older files have values for them."""
 
 
 def with_current_names(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a configuration, such as a run's `config.yaml`, with the current names of its keys.
 
     Raises:
-        InputError: a group holds the old and the new name of one key.
+        InputError: if a group has both names of a key.
     """
     groups = dict(config)
     for group in {old.partition(".")[0] for old in RENAMED} & groups.keys():

@@ -1,15 +1,13 @@
-"""Read pickles of numpy arrays (weights, Cellpose's masks) without running anything that they ask for.
+"""Read pickles of numpy arrays (weights, Cellpose's masks) without executing code from them.
 
-A pickle is a program: it names functions and calls them. Files of weights need few names: those that numpy writes for
-an array, a scalar and a dtype. Here each of them stands for a function of this module that does nothing but note
-shape, dtype and bytes; any other name is refused before it is looked up, so that it is not even imported. Arrays stay
-views of the bytes that were read until somebody asks for them, which keeps memory near the size of the file.
+A pickle names functions and calls them. Files of weights need only those that numpy writes for an array, a scalar and a
+dtype. Here each of these names maps to a function that records shape, dtype and bytes; any other name is refused before
+it is imported. Arrays remain views of the bytes until they are converted, which keeps memory near the size of the file.
 
-The opcodes EXT1, EXT2 and EXT4 name functions by numbers of `copyreg`'s registry, and its cache would hand them out
-without asking for the name: it is cleared before a file is read, so that what a number stands for is refused by name
-as well.
+The opcodes EXT1, EXT2 and EXT4 refer to functions by numbers of `copyreg`'s registry, whose cache bypasses the check of
+names: it is cleared before a file is read.
 
-A hostile file can still waste memory (a few bytes can ask for many), but it cannot act.
+A malicious file can still allocate much memory, but it cannot execute code.
 
 Pickles of Python 2 and 3 (protocols up to 5), of numpy 1 (`numpy.core`) and 2 (`numpy._core`) are understood.
 """
@@ -26,7 +24,7 @@ from nucleiseg.pickled_arrays import ObjectDtype, PickledArray, PickledDtype, Pi
 
 
 class _Mapping(dict):
-    """An ordered dictionary of a pickle; attributes that torch hangs on it are dropped."""
+    """An ordered dictionary of a pickle; torch's attributes of it are dropped."""
 
     def __setstate__(self, state: object) -> None:
         pass
@@ -51,7 +49,7 @@ def _scalar(dtype: PickledDtype, data: bytes | str) -> bool | int | float:
 
 
 def _encode(text: str, encoding: str) -> str:
-    """Keep bytes, which protocol 2 of Python 3 writes as text, as text: see `PickledArray.fill`."""
+    """Return bytes, which protocol 2 of Python 3 writes as text, as text: see `PickledArray.fill`."""
     if not isinstance(text, str) or encoding != "latin1":
         raise RefusedError(f"_codecs.encode of {type(text).__name__} to {encoding!r}")
     return text
@@ -62,7 +60,7 @@ def _empty_bytes() -> bytes:
 
 
 class _StandIn:
-    """What a name in a pickle stands for: it can be called and nothing else, so that no pickle can change it."""
+    """The object for a name in a pickle: it can only be called, so that no pickle can modify it."""
 
     __slots__ = ("_function",)
 
@@ -90,7 +88,7 @@ for _core in ("numpy.core", "numpy._core"):
 
 
 _RECONSTRUCT = ("numpy.core.multiarray", "numpy._core.multiarray")
-"""Modules of the function that numpy 1 and 2 name in the pickle of an array."""
+"""Modules of the function `_reconstruct` in numpy 1 and 2."""
 
 
 class _Unpickler(pickle.Unpickler):
@@ -117,7 +115,7 @@ class _ObjectUnpickler(_Unpickler):
 
 
 def refusal(path: str | os.PathLike[str], what: str) -> InputError:
-    """Return the error for a file that asks for something else than numbers and text."""
+    """Return the error for a file that contains other types than numbers and text."""
     return InputError(
         f"{path} is refused, and nothing in it was run: it asks for {what}, but only numpy arrays, text, numbers and "
         "containers are read. Take the file from a source you trust, or save it again as numpy arrays."
@@ -125,7 +123,7 @@ def refusal(path: str | os.PathLike[str], what: str) -> InputError:
 
 
 def read_pickle(path: str | os.PathLike[str]) -> Any:  # noqa: ANN401
-    """Read the first object of a pickle file; nothing that it names is run.
+    """Read the first object of a pickle file without executing code from it.
 
     Args:
         path: the file.
@@ -135,8 +133,8 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:  # noqa: ANN401
         Byte strings may come as text (one character a byte), as Python 2 and protocol 2 write them.
 
     Raises:
-        InputError: it holds anything but numbers, text, numpy arrays of numbers, and containers of these; or it is
-            no pickle, or cut off.
+        InputError: if it contains other types than numbers, text, numpy arrays of numbers, and containers of these, is
+            not a pickle, or is cut off.
     """
     with Path(path).open("rb") as handle:
         copyreg.clear_extension_cache()
@@ -150,17 +148,17 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:  # noqa: ANN401
 
 
 def read_pickled_dictionary(handle: BinaryIO, path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read the dictionary that `numpy.save` wrote as an array of one object, after the header; nothing in it is run.
+    """Read a dictionary that `numpy.save` wrote as an array of one object, without executing code from it.
 
     Args:
-        handle: the file, positioned behind the header of the npy format.
-        path: what errors call it.
+        handle: the file, positioned after the header of the npy format.
+        path: the file's name in errors.
 
     Returns:
         The dictionary, with a `PickledArray` in the place of each numpy array of numbers.
 
     Raises:
-        InputError: as `read_pickle`, or if there is something else than a dictionary.
+        InputError: as `read_pickle`, or if it is not a dictionary.
     """
     copyreg.clear_extension_cache()
     try:

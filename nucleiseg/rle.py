@@ -1,9 +1,9 @@
-"""COCO run lengths of masks, encoded from the part of the image that an instance covers.
+"""Encode and decode COCO run lengths of masks, from the crop that an instance covers.
 
     crop = Crop(row=10, column=20, mask=np.ones((3, 4), bool))
     compress([run_lengths(crop, height=64, width=64)], 64, 64)  # [{"size": [64, 64], "counts": "..."}]
 
-No array of the whole image is made for an instance, so memory and time follow the size of nuclei, not of images.
+No array of the whole image is allocated for an instance: memory and time scale with nuclei, not with images.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class RLE(TypedDict):
 
 @dataclass(frozen=True)
 class Crop:
-    """The part of the image in which one instance may have pixels.
+    """The part of the image that contains an instance.
 
     Attributes:
         row: first row of the crop in the image.
@@ -36,13 +36,13 @@ class Crop:
 
     @property
     def window(self) -> tuple[slice, slice]:
-        """Where the crop lies: an index for an (H, W, ...) array of the image."""
+        """Index of the crop in an (H, W, ...) array of the image."""
         height, width = self.mask.shape
         return slice(self.row, self.row + height), slice(self.column, self.column + width)
 
 
 def compress(counts: list[list[int]], height: int, width: int) -> list[RLE]:
-    """Turn uncompressed run lengths into COCO's compressed text.
+    """Compress run lengths to COCO's text.
 
     Args:
         counts: for each mask, column-major run lengths that start with the zeros (see `run_lengths`).
@@ -94,9 +94,9 @@ def run_lengths(crop: Crop, height: int, width: int) -> list[int]:
 
 
 def decode_crop(rle: RLE) -> Crop | None:
-    """Return the part of the image that a mask covers; None if it has no pixel.
+    """Return the crop of a mask; None if it has no pixel.
 
-    Unlike pycocotools, which trusts the text and writes outside of its memory where that is damaged, this checks it.
+    Damaged text, for which pycocotools writes outside of its memory, is refused.
 
     Raises:
         ValueError: if the text is damaged, or its runs do not add up to the image.
@@ -140,7 +140,7 @@ def _parse_counts(text: str) -> list[int]:
 
 
 def tight_crop(row: int, column: int, mask: np.ndarray) -> Crop | None:
-    """Return a crop without empty rows and columns around its pixels; None if it has no pixel.
+    """Return a crop without empty rows and columns around the mask; None if it has no pixel.
 
     Args:
         row: row of the image at which the mask begins.

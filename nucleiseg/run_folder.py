@@ -1,6 +1,6 @@
-"""The files of a run's folder: their names, and reading them checked, whoever wrote them.
+"""The files of a run's folder: their names, and validated reading.
 
-    config = read_config(Path("runs/a"))     # a damaged one is a sentence with the file and the line
+    config = read_config(Path("runs/a"))     # errors name the file and the line
 
     config.yaml    the configuration          splits.json   which images train, which validate
     metrics.csv    a row for each step        index.csv     a row for each step checkpoint
@@ -8,8 +8,8 @@
     .lock          held while a process trains in the folder
     checkpoints/   step_000200.ckpt ... (weights), last.ckpt and previous.ckpt (the newest two states to resume from)
 
-A run's folder may come from somebody else. Nothing that a file of it says leads out of the folder, and nothing takes
-long to read. The tables are read by `nucleiseg.run_tables`.
+A run's folder may be of unknown origin: paths in its files must not leave the folder, and the size of files is bounded.
+`nucleiseg.run_tables` reads the tables.
 """
 
 import re
@@ -28,13 +28,13 @@ from nucleiseg.foreign_files import read_json
 from nucleiseg.renamed_keys import with_current_names
 
 CONFIG = Path("config.yaml")
-"""The configuration, written before the first step: the file that makes a folder a run's."""
+"""The configuration, written before the first step; it identifies a folder as a run."""
 
 SPLITS = Path("splits.json")
-"""Which images train and which validate, with the fingerprint of the data."""
+"""Training and validation images, with the fingerprint of the data."""
 
 STATUS = Path("status.json")
-"""Whether the run is running, how far it is, and why it ended."""
+"""State and progress of the run, and why it ended."""
 
 METRICS = Path("metrics.csv")
 """A row for each step."""
@@ -43,10 +43,10 @@ INDEX = Path("index.csv")
 """A row for each step checkpoint."""
 
 TRACKED = Path("tracked.json")
-"""What W&B or MLflow call the run, so that a resume continues it there."""
+"""Ids of the run in W&B and MLflow, by which a resumed run continues there."""
 
 LOCK = Path(".lock")
-"""Locked by the operating system while a process trains in the folder; left behind it means nothing."""
+"""Locked by the operating system while a process trains in the folder; a leftover file has no effect."""
 
 CHECKPOINTS = Path("checkpoints")
 """The folder of all checkpoints."""
@@ -55,13 +55,13 @@ LAST = CHECKPOINTS / "last.ckpt"
 """The newest state to resume from: weights, optimizer, schedule, loop."""
 
 PREVIOUS = CHECKPOINTS / "previous.ckpt"
-"""The state before `LAST`, for the case that `LAST` is damaged."""
+"""The state before `LAST`, in case that `LAST` is damaged."""
 
 GROUPS = ("data", "aug", "model", "optim", "trainer", "checkpoint", "validation")
 """The groups of `config.yaml`, each a mapping."""
 
 LARGEST_CONFIG = 1 << 18
-"""Bytes of a `config.yaml`; ours have some 6,000. YAML takes seconds to read more."""
+"""Most bytes of a `config.yaml`, which has some 6,000; YAML takes seconds to read more."""
 
 
 class _Splits(TypedDict, total=False):
@@ -77,7 +77,7 @@ class _Status(TypedDict, total=False):
 
     state: str
     steps: Annotated[int, Field(ge=0)]
-    of: Any  # of a run that was refused for it
+    of: Any  # unvalidated, if the run was refused
     started: str
     updated: str
     device: str
@@ -101,7 +101,7 @@ _SCHEMAS: Mapping[Path, TypeAdapter[Any]] = {
 
 
 class _ConfigLoader(yaml.SafeLoader):
-    """YAML as OmegaConf writes and reads it, without aliases: a few of them stand for gigabytes."""
+    """YAML as OmegaConf writes and reads it, without aliases, a few of which can expand to gigabytes."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:  # noqa: ANN401
         """Refuse an alias."""
@@ -114,7 +114,7 @@ _ConfigLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_ConfigLoader.add_implicit_resolver(  # 1e-5 is a number: YAML 1.1 wants 1.0e-5
+_ConfigLoader.add_implicit_resolver(  # 1e-5 is a number; YAML 1.1 requires 1.0e-5
     "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"), list("-+0123456789.")
 )
 
@@ -135,7 +135,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def holds_run(run_dir: Path) -> bool:
-    """Return whether a run in the folder has come as far as a step: its configuration alone can be begun again."""
+    """Return whether the folder contains a run with at least one step; one without can be started again."""
     return any((run_dir / name).exists() for name in (METRICS, INDEX, LAST, PREVIOUS))
 
 
@@ -172,7 +172,7 @@ def read_config(run_dir: Path) -> dict[str, Any]:
 
 
 def read_splits(run_dir: Path) -> dict[str, Any]:
-    """Read `splits.json`: `train` and `val` (names of images) and `fingerprint`; empty where it is missing.
+    """Read `splits.json`: `train` and `val` (names of images) and `fingerprint`; empty if it is missing.
 
     Raises:
         InputError: if it is damaged.
@@ -181,7 +181,7 @@ def read_splits(run_dir: Path) -> dict[str, Any]:
 
 
 def read_status(run_dir: Path) -> dict[str, Any]:
-    """Read `status.json`; empty where it is missing.
+    """Read `status.json`; empty if it is missing.
 
     Raises:
         InputError: if it is damaged.
@@ -190,14 +190,14 @@ def read_status(run_dir: Path) -> dict[str, Any]:
 
 
 def known_status(run_dir: Path) -> dict[str, Any]:
-    """Return what `status.json` says, empty where it cannot be read: the run writes it again."""
+    """Return `status.json`; empty if it cannot be read, since the run writes it again."""
     with suppress(InputError):
         return read_status(run_dir)
     return {}
 
 
 def read_tracked(run_dir: Path) -> dict[str, Any]:
-    """Read `tracked.json`: under `loggers` the class of each tracker and the run's name there; empty if missing.
+    """Read `tracked.json`: under `loggers` the class of each tracker and the run's id there; empty if it is missing.
 
     Raises:
         InputError: if it is damaged.
@@ -209,7 +209,7 @@ def require_inside(run_dir: Path, path: str | Path) -> Path:
     """Return a path of a run's folder, symbolic links resolved.
 
     Args:
-        run_dir: the run's folder; it may be a link itself.
+        run_dir: the run's folder; it may be a symbolic link.
         path: relative to it.
 
     Raises:
@@ -222,8 +222,8 @@ def require_inside(run_dir: Path, path: str | Path) -> Path:
         raise InputError(f"{run_dir / path} cannot be followed ({error}): remove that link.") from error
     if not is_inside:
         raise InputError(
-            f"{run_dir / path} leads out of the run's folder, to {found}: what a run reads and deletes lies in its own "
-            "folder. Replace the link by what it names (to keep a run on another disk, link its whole folder)."
+            f"{run_dir / path} leads out of the run's folder, to {found}: a run only reads and deletes files of its "
+            "own folder. Replace the link by its target (to keep a run on another disk, link its whole folder)."
         )
     return found
 
@@ -247,7 +247,7 @@ def read_text(path: Path) -> str:
 
 
 def _read_checked(run_dir: Path, name: Path) -> dict[str, Any]:
-    """Return what a JSON file holds, if it is as its schema says."""
+    """Read a JSON file and validate it by its schema; empty if it is missing."""
     path = run_dir / name
     if not path.exists() and not path.is_symlink():
         return {}

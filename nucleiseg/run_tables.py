@@ -1,6 +1,6 @@
-"""The tables of a run, `metrics.csv` and `index.csv`: their columns, and reading them checked.
+"""The tables of a run, `metrics.csv` and `index.csv`: their columns, and validated reading.
 
-    rows = read_index(Path("runs/a"))     # a damaged row is a sentence with the file and the line
+    rows = read_index(Path("runs/a"))     # errors name the file and the line
     checkpoint = find_checkpoint(Path("runs/a"))
 
 They are written by `nucleiseg.training.tables`.
@@ -21,7 +21,7 @@ from nucleiseg.progress import echo
 from nucleiseg.run_folder import INDEX, METRICS, read_text, require_inside
 
 STEP_CHECKPOINT = re.compile(r"checkpoints/step_([0-9]{6,12})\.ckpt")
-"""Paths that `index.csv` may name: the step checkpoints of the run itself."""
+"""Accepted paths in `index.csv`: step checkpoints of the run."""
 
 INDEX_COLUMNS = ("step", "path", "time", "train/loss", "val/loss", "val/ap50", "val/ap50_100")
 
@@ -43,19 +43,19 @@ def loss_columns(part: str, losses: Sequence[str]) -> tuple[str, ...]:
 
 
 def metrics_columns(losses: Sequence[str]) -> tuple[str, ...]:
-    """Return the columns of `metrics.csv` for a network with these losses; readers take them from its first line."""
+    """Return the columns of `metrics.csv` for a network with these losses."""
     train, val = loss_columns("train", losses), loss_columns("val", losses)
     return ("step", *train, "lr", "time/step", "time/data", *val, "val/ap50", "val/ap50_100", "val/time")
 
 
 def read_index(run_dir: Path) -> list[Row]:
-    """Read `index.csv`, which is always written whole; no row where it is missing.
+    """Read `index.csv`, which is always written as a whole; no rows if it is missing.
 
     Returns:
-        The rows in ascending steps. The path of each is that of a step checkpoint of this run, below its folder.
+        The rows in ascending steps, each with the path of a step checkpoint within the run's folder.
 
     Raises:
-        InputError: if it is cut off, or a row is damaged or leads elsewhere.
+        InputError: if it is cut off, or a row is damaged or has another path.
     """
     path = run_dir / INDEX
     rows = list(_read_rows(path, whole=True))
@@ -75,14 +75,14 @@ def read_index(run_dir: Path) -> list[Row]:
 
 
 def read_metrics(run_dir: Path, until: int | None = None, report: Callable[[str], None] | None = None) -> list[Row]:
-    """Read `metrics.csv`, whose last row a kill may have cut off; no row where it is missing.
+    """Read `metrics.csv`, whose last row may be cut off; no rows if it is missing.
 
-    A loss of a run that diverged stays as it was (`inf`, `nan`).
+    Losses of a diverged run remain `inf` or `nan`.
 
     Args:
         run_dir: the run's folder.
-        until: the last step that is looked at; None: all.
-        report: called with a sentence for a damaged row, before which the rows end; None: it raises.
+        until: the last step to read; None: all.
+        report: called with a sentence on a damaged row, before which the rows end; None: raise.
 
     Returns:
         The rows in ascending steps.
@@ -110,9 +110,9 @@ def read_metrics(run_dir: Path, until: int | None = None, report: Callable[[str]
 
 
 def find_checkpoint(path: Path) -> Path:
-    """Return a checkpoint file: the path itself, or of a run's folder the step with the best `val/ap50`.
+    """Return a checkpoint file: the path itself, or in a run's folder the step with the best `val/ap50`.
 
-    A run without validation gives its last step.
+    Without validation it is the last step.
 
     Raises:
         InputError: if the folder is not one of a run with a checkpoint, or its index is damaged.
@@ -134,7 +134,7 @@ def _read_rows(path: Path, *, whole: bool) -> Iterator[tuple[int, Row]]:
 
     Args:
         path: a CSV file; a missing one has no rows.
-        whole: the file was written as a whole: a last line without its end, or no row, is damage.
+        whole: the file was written as a whole, so that a cut-off last line or an empty table is damage.
     """
     if not path.exists() and not path.is_symlink():
         return
@@ -164,14 +164,14 @@ def _read_rows(path: Path, *, whole: bool) -> Iterator[tuple[int, Row]]:
 
 
 def _damaged(path: Path, line: int, reason: str) -> InputError:
-    return InputError(f"{path}, line {line} is damaged ({reason}): restore the file, or mend or remove that line.")
+    return InputError(f"{path}, line {line} is damaged ({reason}): restore the file, or correct or remove that line.")
 
 
 class Curve(NamedTuple):
     """A number along the steps of a run.
 
     Attributes:
-        steps: (P,) float64, optimisation steps done, ascending.
+        steps: (P,) float64, optimizer steps done, ascending.
         values: (P,) float64, finite.
     """
 

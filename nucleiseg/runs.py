@@ -1,4 +1,4 @@
-"""Find runs, and read their settings, split, curves and checkpoints without importing the training."""
+"""Find runs, and read their settings, splits, curves and checkpoints, without importing the training."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,16 +14,16 @@ from nucleiseg.run_tables import read_index, read_metrics
 
 @dataclass(frozen=True)
 class Run:
-    """One training run, as far as it has come.
+    """A training run, finished or not.
 
     Attributes:
         folder: its folder.
-        name: what it is called: the folder's name, with as many of those above it as tell it from others.
+        name: the folder's name, with as many parents as make it unique.
         config: `config.yaml`, as nested dicts and lists.
         index: the rows of `index.csv`, one for each step checkpoint.
         metrics: the rows of `metrics.csv`, one for each step.
-        status: `status.json`; empty where there is none.
-        splits: `splits.json`; empty where there is none.
+        status: `status.json`; empty if missing.
+        splits: `splits.json`; empty if missing.
     """
 
     folder: Path
@@ -40,19 +40,18 @@ class Run:
         return [(int(row["step"]), self.folder / row["path"]) for row in self.index]
 
     def with_data_at(self, root: str) -> Self:
-        """Return the run with the place where its data are now; itself if its data have no place (demo)."""
+        """Return the run with a new folder of its data; itself if its data have no folder (demo)."""
         data = self.config.get("data") or {}
         return replace(self, config={**self.config, "data": {**data, "root": root}}) if "root" in data else self
 
 
 def read_run(folder: Path, name: str | None = None, report: Callable[[str], None] | None = None) -> Run:
-    """Read the small files of a run's folder. A run that was killed, or is still running, is one too.
+    """Read a run, which may be running or killed, without its checkpoints.
 
     Args:
         folder: the run's folder.
-        name: what to call it; by default as its folder.
-        report: called with a sentence if a row of `metrics.csv` is damaged, and the rows before it are taken; None: it
-            raises.
+        name: of the run; by default that of the folder.
+        report: called with a sentence on a damaged row of `metrics.csv`, before which the rows end; None: raise.
 
     Raises:
         InputError: if there is no run in the folder, or one of its files is damaged.
@@ -75,15 +74,14 @@ def find_runs(what: str | Sequence[str], report: Callable[[str], None] | None = 
 
     Args:
         what: a run's folder, a folder with runs in it at any depth (a sweep's), a glob of such folders, or a list of
-            these. A path that exists is never read as a glob, so it may hold brackets.
-        report: called with a sentence for each run that cannot be read, which is left out, and for damaged curves;
-            None: the first one raises.
+            these. An existing path, which may contain brackets, is not used as a glob.
+        report: called with a sentence for each unreadable run, which is omitted, and for damaged curves; None: raise.
 
     Returns:
-        The runs in natural order of their paths for each thing asked for, each once.
+        The distinct runs, for each item of `what` in natural order of their paths.
 
     Raises:
-        InputError: if one of the things asked for does not exist or holds no run.
+        InputError: if an item of `what` does not exist or contains no run.
     """
     asked = [what] if isinstance(what, str) else list(what)
     folders = list(dict.fromkeys(folder.resolve() for text in asked for folder in _run_folders(text)))
@@ -105,19 +103,19 @@ def _run_folders(text: str) -> list[Path]:
     found = [folder for place in places for folder in _runs_below(place)]
     if not found:
         raise InputError(
-            f"runs={text}: there is no run in it (a folder with {CONFIG}); name the folder of a run, or one that runs "
-            "lie in."
+            f"runs={text}: there is no run in it (a folder with {CONFIG}); name the folder of a run, or one that "
+            "contains runs."
         )
     return found
 
 
 def _expand(pattern: Path) -> list[Path]:
-    """Return the paths that a glob matches, in natural order; a part that exists as it stands is taken literally."""
+    """Return the paths that match a glob, in natural order; parts that exist are not used as patterns."""
     places = [Path(pattern.anchor)]
     for part in pattern.relative_to(pattern.anchor).parts:
         found: list[Path] = []
         for place in places:
-            if (place / part).exists():  # a name with brackets is a name before it is a pattern
+            if (place / part).exists():  # also a name with brackets
                 found.append(place / part)
             elif place.is_dir():
                 found += sorted(place.glob(part), key=lambda path: natural_key(str(path)))
@@ -126,26 +124,22 @@ def _expand(pattern: Path) -> list[Path]:
 
 
 def _runs_below(place: Path, above: frozenset[Path] = frozenset()) -> list[Path]:
-    """Return the place itself if it is a run's folder, else the runs at any depth below it, without hidden folders.
+    """Return a folder if it is a run, else the runs at any depth below it, except in hidden folders.
 
     Args:
-        place: where to look.
-        above: the folders above it, symbolic links resolved: a link to one of them would never end.
+        place: the folder.
+        above: its parents with symbolic links resolved, to stop at links in a circle.
     """
     if not place.is_dir() or (real := place.resolve()) in above:
         return []
     if (place / CONFIG).is_file():
         return [place]
-    inner = sorted((path for path in place.iterdir() if not path.name.startswith(".")), key=_by_name)
-    return [run for path in inner for run in _runs_below(path, above | {real})]
-
-
-def _by_name(path: Path) -> tuple[list[str | int], str]:
-    return natural_key(path.name)
+    names = sorted((path.name for path in place.iterdir() if not path.name.startswith(".")), key=natural_key)
+    return [run for name in names for run in _runs_below(place / name, above | {real})]
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """Return the folders' names; namesakes get the names of folders above them in front, until all differ."""
+    """Return the folders' names, prefixed with as many parents as make them unique."""
     depths = [1] * len(folders)
     while True:
         names = ["/".join(folder.parts[-depth:]) for folder, depth in zip(folders, depths, strict=True)]

@@ -1,6 +1,7 @@
-"""Convert the three forms of masks in COCO files to one: compressed run lengths.
+"""Convert the three forms of masks in COCO files to compressed run lengths.
 
-pycocotools trusts what it gets: wrong run lengths make it write outside of its memory. So every number is checked here.
+pycocotools does not validate its input: wrong run lengths make it write outside of its memory. So all numbers
+are checked.
 """
 
 import re
@@ -17,29 +18,28 @@ from nucleiseg.rle import RLE, compress
 FORMS = "a polygon list, or {size, counts} with run lengths as a list or as COCO's compressed text"
 
 LONGEST_OUTLINE = 1_000_000
-"""Most pixels of the outlines of an instance: the rasterizer takes 100 bytes for each, wherever an edge leads."""
+"""Most pixels of the outlines of an instance; the rasterizer allocates 100 bytes for each."""
 
 MOST_POLYGONS = 2_000
-"""Most polygons of an instance: their union takes time with the square of their number, 0.1 s for these."""
+"""Most polygons of an instance; the time of their union grows with the square, to 0.1 s for these."""
 
 BYTES_AS_TEXT = re.compile(r"b(['\"]).*\1", re.DOTALL)
 
 
 def to_rle(segmentation: Any, height: int, width: int) -> RLE | None:  # noqa: ANN401
-    """Turn a segmentation from a file into compressed run lengths of an image of a known size.
+    """Convert a segmentation of a file to compressed run lengths.
 
     Args:
         segmentation: a list of polygons `[x1, y1, x2, y2, ...]`, or `{"size": [height, width], "counts": ...}` with
-            run lengths as a list of numbers or as compressed text. Text is not checked here (`label_maps.areas`
-            does that for all masks of an image at once).
+            run lengths as a list of numbers or as compressed text, which is not validated here.
         height: rows of the image.
         width: columns of the image.
 
     Returns:
-        The mask; None where no polygon has three points. It may have no pixel, as that of a polygon without an area.
+        The mask; None if no polygon has three points. A polygon without area has no pixel.
 
     Raises:
-        ValueError: saying what is wrong with it, as the end of a sentence on the mask.
+        ValueError: whose text is the predicate of a sentence on the mask.
     """
     if isinstance(segmentation, dict):
         return _from_runs(segmentation, height, width)
@@ -72,7 +72,7 @@ def _from_runs(segmentation: dict[str, Any], height: int, width: int) -> RLE:
 
 
 def _without_empty_runs(runs: Sequence[int]) -> list[int]:
-    """Join runs that an empty one separates; the first, of zeros, may be empty."""
+    """Join runs separated by an empty one; the first run, of zeros, may be empty."""
     values = [(place % 2, run) for place, run in enumerate(runs) if run]
     joined = [(value, sum(run for _, run in parts)) for value, parts in groupby(values, key=lambda pair: pair[0])]
     return [0] * (joined[0][0] == 1) + [run for _, run in joined]
@@ -88,7 +88,7 @@ def _from_polygons(polygons: list[Any], height: int, width: int) -> RLE | None:
             raise ValueError(f"has the polygon {short(polygon)} instead of a list of points [x1, y1, x2, y2, ...]")
         if not all(is_number(value, reach) for value in polygon):
             raise ValueError(f"has a polygon that leaves the image of {width} x {height} pixels: {short(polygon)}")
-        if len(polygon) >= 6:  # pycocotools would take two points for a box
+        if len(polygon) >= 6:  # pycocotools would read two points as a box
             outlines.append([float(value) for value in polygon])
     if sum(map(_length, outlines)) > LONGEST_OUTLINE:
         raise ValueError(f"has an outline of more than {LONGEST_OUTLINE:,} pixels")
@@ -99,7 +99,7 @@ def _from_polygons(polygons: list[Any], height: int, width: int) -> RLE | None:
 
 
 def _length(outline: list[float]) -> float:
-    """Return the length of a closed outline as the rasterizer steps along it: the longer side of each edge."""
+    """Return the length of a closed outline in the rasterizer's steps: the longer side of each edge."""
     x, y = outline[::2], outline[1::2]
     edges = zip(x, y, x[1:] + x[:1], y[1:] + y[:1], strict=True)
     return sum(max(abs(x2 - x1), abs(y2 - y1)) + 1 for x1, y1, x2, y2 in edges)

@@ -1,4 +1,4 @@
-"""Sentences about refused settings: what a type accepts, a value as it is written, the key that was probably meant."""
+"""Describe refused settings in sentences: what a type accepts, the value as in YAML, the closest key."""
 
 import types
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,32 +13,32 @@ LONGEST_VALUE = 120
 
 @dataclass(frozen=True)
 class Accepts:
-    """State in words what a field accepts, where its type and bounds don't read well."""
+    """State in words what a field accepts, if the description of its type is unclear."""
 
     text: str
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
-    """Return the sentence for a key that doesn't exist: `model.typo is not a key of model; did you mean ...?`.
+    """Return the sentence for an unknown key: `model.typo is not a key of model; did you mean ...?`.
 
     Args:
-        key: the whole key, with dots.
-        known: the keys that exist, whole too.
+        key: the full key, with dots.
+        known: the full existing keys.
     """
     group = key.rpartition(".")[0]
     return f"{key} is not a key{f' of {group}' if group else ''}; {suggestion(key, known)}"
 
 
 def suggestion(key: str, known: Iterable[str]) -> str:
-    """Return which key was probably meant, to end a sentence about a key that doesn't exist.
+    """Return the end of a sentence on an unknown key: the closest key, or all keys.
 
     Args:
-        key: the whole key as it was given (`optim.learning_rate`).
-        known: the keys that exist, whole too; those of other groups may be among them.
+        key: the full key as it was given (`optim.learning_rate`).
+        known: the full existing keys, also of other groups.
 
     Returns:
-        `did you mean optim.lr?`: the closest key of the same group, else one of the same name in another group.
-        Where none comes close: `its keys are name, lr, ...`.
+        `did you mean optim.lr?`: the closest key of the same group, else one of the same name in another group;
+        `its keys are name, lr, ...` if no key is close.
 
     Examples:
         >>> suggestion("optim.learning", ["optim.learning_rate", "optim.momentum"])
@@ -84,7 +84,7 @@ def describe(hint: Any) -> str:  # noqa: ANN401
 
 
 def shown(value: object) -> str:
-    """Return a value as one writes it in YAML, shortened where it is long; text stays in quotes."""
+    """Return a value as in YAML, with quoted text, cut to `LONGEST_VALUE` characters."""
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Typed settings: frozen dataclasses on pydantic whose problems are sentences, those of all groups together.
+"""Typed settings: frozen pydantic dataclasses whose errors are sentences, for all groups at once.
 
     @settings
     class OptimSettings(Settings):
@@ -7,9 +7,9 @@
     OptimSettings(lr=-1)                          # InputError: OptimSettings.lr is -1; it accepts a number above 0.
     OptimSettings.from_dict({"lr": -1}, "optim")  # InputError: optim.lr is -1; it accepts a number above 0.
 
-A class whose fields are such classes is a configuration: `from_dict` names the problems of all its groups in one error.
-Types are strict: text is never taken for a number, nor true for 1; whole numbers are accepted where floats are, NaN and
-infinity nowhere; lists become tuples.
+A class with such classes as fields is a configuration: `from_dict` reports the problems of all its groups in one error.
+Types are strict: text is not converted to numbers, nor true to 1. Floats may be given as whole numbers, but not as NaN
+or infinity; lists become tuples.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -49,7 +49,7 @@ PathText = Annotated[
     Field(min_length=1),
     Accepts("a path, in quotes where YAML reads it as something else ('2024.10')"),
 ]
-"""A path as text: of a whole number (a folder called 2024) or a path object too, `~` expanded to the user's home."""
+"""A path as text, also of a whole number (a folder 2024) or a path object, with `~` expanded."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 """A share, probability, score or IoU."""
@@ -58,7 +58,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**63), Accepts("a whole number from 0 to 2
 """A seed that torch and NumPy both take."""
 
 Bits = Annotated[int, Field(ge=8, le=16, multiple_of=2), Accepts("8, 10, 12, 14 or 16")]
-"""Bits a pixel that microscope cameras deliver, stored in 16."""
+"""Bits per pixel of microscope cameras, stored in 16 bits."""
 
 Mpp = Annotated[float, Field(ge=1e-3, le=1e3)]
 """Micrometers per pixel; microscopes have 0.05 to 10."""
@@ -66,13 +66,13 @@ Mpp = Annotated[float, Field(ge=1e-3, le=1e3)]
 
 @pydantic_dataclass(frozen=True, config=CONFIG)
 class Settings:
-    """Base of the classes that `settings` makes: building from mappings and back, and checks across fields."""
+    """Base class of settings: conversion from and to mappings, and checks across fields."""
 
     def contradictions(self, at: str) -> Iterable[str]:
         """Return a sentence for each contradiction between fields; called when all values are valid.
 
         Args:
-            at: what comes before a field's name for the user: `optim.`, or nothing at the top of a configuration.
+            at: prefix of the fields' keys: `optim.`, or empty at the top of a configuration.
         """
         return ()
 
@@ -94,17 +94,17 @@ class Settings:
 
     @classmethod
     def from_dict(cls, mapping: object, key: str | None = None, *, complete: bool = False) -> Self:
-        """Build from dicts, lists, numbers and text, as YAML or a checkpoint holds them.
+        """Build from dicts, lists, numbers and text, as in YAML or a checkpoint.
 
         Args:
             mapping: the fields by name.
-            key: where the user finds them in the configuration, for error messages (`optim`); empty at the top of it.
-                None takes the name of the class.
-            complete: refuse a missing field even where it has a default.
+            key: of the group in the configuration, for error messages (`optim`); empty at the top of it; None: the name
+                of the class.
+            complete: also refuse missing fields that have a default.
 
         Raises:
-            InputError: a sentence for each unknown or missing key, each value that isn't accepted, nested ones
-                included, and each contradiction between valid values.
+            InputError: a sentence for each unknown or missing key, each refused value, also nested ones, and each
+                contradiction between valid values.
         """
         key = cls.__name__ if key is None else key
         problems = list(_missing(cls, mapping, key)) if complete else []
@@ -117,7 +117,7 @@ class Settings:
         return built
 
     def to_dict(self) -> dict[str, Any]:
-        """Return built-in types that `from_dict` takes back, and that `weights_only` loading and JSON accept."""
+        """Return builtin types, which `from_dict`, `weights_only` loading and JSON accept."""
         return {item.name: to_container(getattr(self, item.name)) for item in fields(self)}
 
 
@@ -163,7 +163,7 @@ class Problems:
         self.found: list[str] = []
 
     def taking(self, build: Callable[[], Class]) -> Class | None:
-        """Return what `build` makes; None where it raises an `InputError`, whose problems are kept."""
+        """Return the result of `build`; None, with its problems collected, if it raises an `InputError`."""
         try:
             return build()
         except InputError as error:
@@ -171,13 +171,13 @@ class Problems:
             return None
 
     def raise_found(self) -> None:
-        """Raise one `InputError` with every problem, if there is any."""
+        """Raise one `InputError` with all problems, if there are any."""
         if self.found:
             raise InputError(self.found)
 
 
 def to_container(value: Any) -> Any:  # noqa: ANN401
-    """Return dataclasses, mappings and tuples, however nested, as dicts and lists."""
+    """Convert nested dataclasses, mappings and tuples to dicts and lists."""
     if is_dataclass(value):
         return {item.name: to_container(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, Mapping):
@@ -188,7 +188,7 @@ def to_container(value: Any) -> Any:  # noqa: ANN401
 
 
 def known_keys(cls: Any, key: str = "") -> Iterator[str]:  # noqa: ANN401
-    """Yield every key of a class of settings, with dots, those of its groups included."""
+    """Yield every key of a class of settings, groups and nested keys: `rpn`, `rpn.nms`, ..."""
     for name, hint in field_types(cls).items():
         yield (whole := f"{key}.{name}" if key else name)
         if group := _group(hint):
@@ -200,13 +200,13 @@ def _is_settings(hint: object) -> bool:
 
 
 def _group(hint: Any) -> Any:  # noqa: ANN401
-    """Return the one class of settings among the types that a hint allows; None if there is none, or several."""
+    """Return the only class of settings among the types of a hint; None if there is none or several."""
     groups = [kind for kind in alternatives(hint) if _is_settings(kind)]
     return groups[0] if len(groups) == 1 else None
 
 
 def _missing(cls: Any, mapping: object, key: str) -> Iterator[str]:  # noqa: ANN401
-    """Yield a sentence for each field with a default that a mapping lacks; pydantic names those without."""
+    """Yield a sentence for each missing field with a default; pydantic reports those without."""
     if not isinstance(mapping, Mapping):
         return
     hints = field_types(cls)
@@ -220,7 +220,7 @@ def _missing(cls: Any, mapping: object, key: str) -> Iterator[str]:  # noqa: ANN
 
 
 def _sentences(error: ValidationError, cls: Any, mapping: object, key: str) -> list[str]:  # noqa: ANN401
-    """Return pydantic's errors as sentences, one a field."""
+    """Convert pydantic's errors to sentences, one per field."""
     sentences = [
         sentence
         for problem in error.errors(include_url=False)
@@ -230,16 +230,16 @@ def _sentences(error: ValidationError, cls: Any, mapping: object, key: str) -> l
 
 
 def _problem_sentences(problem: Any, cls: Any, value: Any, key: str) -> Iterable[str]:  # noqa: ANN401
-    """Return the sentences of one error, whose location is followed through nested groups down to a field."""
+    """Return the sentences of one error, following its location through nested groups to a field."""
     top, root, hint = cls, key, cls
     for name in problem["loc"]:
         *others, kind = alternatives(hint)
-        if others:  # a union: pydantic names the alternative that it tried
+        if others:  # a union: the location has the alternative's name
             group = _group(hint)
             if group is None or not isinstance(value, Mapping):
                 break
             if group.__name__ not in name:
-                return []  # the value is a group, so what the other alternatives lack doesn't matter
+                return []  # the value is a group: errors of the other alternatives are irrelevant
             hint = group
         elif _is_settings(kind):
             known = field_types(kind)

@@ -1,6 +1,6 @@
-"""The containers that every package accepts and returns: `Sample`, `Target`, `Prediction`.
+"""The containers that all packages exchange: `Sample`, `Target`, `Prediction`.
 
-None of them ever holds an array of shape (instances, height, width). Instances lie in label-map *layers*:
+None of them contains an array of shape (instances, height, width). Instances lie in label-map *layers*:
 integer planes of the image's size, each with instances that do not overlap one another. Most images need one
 plane, however many nuclei they have:
 
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 Pasting = Literal["detectron2", "torchvision"]
-"""Whose rule makes pixels of the masks in their boxes; `inference.pasting` has both."""
+"""Rule by which masks are pasted from their boxes into the image, see `inference.pasting`."""
 
 
 EVERY_CLASS = 0

@@ -1,12 +1,12 @@
-"""Make objects of classes that a configuration names by `_target_`, without running code of a file from elsewhere.
+"""Instantiate classes that a configuration names by `_target_`, with restrictions for files of unknown origin.
 
     blur = {"_target_": "albumentations.GaussianBlur", "p": 0.2}
     check_targets(blur, BasicTransform, from_file=True, key="aug.extra[0]")    # InputError if it may not be made
     transform = instantiate(blur, BasicTransform, from_file=True, key="aug.extra[0]")
 
 As Hydra's `instantiate`, but only for classes: a target is `package.module.Class`, its other keys are the arguments. A
-configuration that was typed may name a class of any package. One that was read from a file of a run may name classes of
-`TRUSTED_PACKAGES` and of packages that the user has named, since importing a module or calling a function runs code.
+configuration that was typed may name a class of any package. One that was read from a run's file may name classes of
+`TRUSTED_PACKAGES` and of packages that the user trusts, since importing a module executes code.
 """
 
 import importlib

@@ -15,11 +15,10 @@ from nucleiseg.data.dataset import NucleiDataset, collate
 from nucleiseg.data.sampler import StepSampler
 from nucleiseg.errors import InputError
 from nucleiseg.label_maps import measure
-from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.progress import counted, echo
 from nucleiseg.report.anchor_fit import AnchorLevel
-from nucleiseg.report.data_check import Limits, RunPlan, data_check
+from nucleiseg.report.data_check import RunPlan, data_check
 from nucleiseg.training.divergence import broken_start
 from nucleiseg.training.plan import CheckpointPlan, last_bytes, step_bytes
 from nucleiseg.training.settings import CheckpointSettings
@@ -27,17 +26,6 @@ from nucleiseg.transforms.recipe import Recipe
 
 RESIZE_MARGIN = 1.05
 """Tolerance of a resized mask's area around its area times the squared scale."""
-
-
-def limits(model: ModelConfig) -> Limits:
-    """Return the per-image limits on RPN candidates, proposals and detections."""
-    return Limits(
-        train_candidates=model.rpn.pre_nms_train,
-        test_candidates=model.rpn.pre_nms_test,
-        train_proposals=model.rpn.post_nms_train,
-        test_proposals=model.rpn.post_nms_test,
-        detections=model.detection.limit,
-    )
 
 
 def run_plan(
@@ -123,7 +111,7 @@ def print_data_check(
         AnchorLevel(stride, cell_anchors.numpy())
         for stride, cell_anchors in zip(generator.strides, generator.cell_anchors, strict=True)
     ]
-    findings = data_check(summaries, recipe=recipe, anchors=levels, limits=limits(network.config), plan=plan)
+    findings = data_check(summaries, recipe=recipe, anchors=levels, model=network.config, plan=plan)
     keys = {"model": network.config.to_dict(), "aug": recipe.to_dict(), "checkpoint": CheckpointSettings().to_dict()}
     for finding in findings:
         echo("Warning: " * (finding.level == "warning") + qualified(finding.sentence, keys))

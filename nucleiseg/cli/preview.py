@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from nucleiseg.cli.check import limits, print_data_check, require_visible_nuclei
+from nucleiseg.cli.check import print_data_check, require_visible_nuclei
 from nucleiseg.cli.groups import qualified_errors, take_group
 from nucleiseg.cli.paths import require_writable_folder
 from nucleiseg.data.build import build_datamodule, read_data_keys
@@ -90,13 +90,12 @@ def preview(config: dict[str, Any]) -> None:
     # random weights suffice: the check needs only anchors and limits
     network = build(replace(checked.model, weights=None, norm=None, freeze_at=None), len(datamodule.class_names))
     print_data_check(datamodule.summaries, recipe, network)
-    bounds = limits(checked.model)
     paths = write_preview(
         keys.output,
         lambda index: datamodule.load(datamodule.train_records[index]),
         datamodule.summaries,
         recipe,
-        {"detections": bounds.detections, "proposals": bounds.test_proposals},
+        {"detections": checked.model.detection.limit, "proposals": checked.model.rpn.post_nms_test},
         crops=keys.crops,
         seed=keys.seed,
     )

@@ -22,7 +22,8 @@ OVERRIDES = Path(".hydra") / "overrides.yaml"
 MOST_BYTES = 1 << 20
 """Largest file of overrides that is read."""
 
-REPLACED = {"data.val", "data.fold", "data.folds", "trainer.max_steps", "optim.total_steps", "resume", "trust"}
+REPLACED = {"data.val", "data.fold", "data.folds", "trainer.max_steps", "resume", "trust"}
+REPLACED |= {"optim.schedule.total_steps", "optim.total_steps"}  # current and earlier key
 """Keys that are not copied from the run's command line, besides the groups `hydra` and `sweep`."""
 
 
@@ -53,11 +54,13 @@ def refit_arguments(best: EvaluationJob, folder: Path) -> list[str]:
         if key not in REPLACED and key.replace("/", ".").partition(".")[0] not in ("hydra", "sweep"):
             kept.append(item)
     config = best.run.config
-    total = (config.get("optim") or {}).get("total_steps") or (config.get("trainer") or {}).get("max_steps")
-    schedule = [f"optim.total_steps={total}"] if total else []
+    schedule = (config.get("optim") or {}).get("schedule") or {}
+    total = schedule.get("total_steps") or (config.get("trainer") or {}).get("max_steps")
+    # only a schedule with a total length would change with the number of steps
+    length = [f"optim.schedule.total_steps={total}"] if "total_steps" in schedule else []
     images = ["data.val=none", "data.fold=null"]
     where = str(folder) if UNQUOTED.fullmatch(str(folder)) else quoted(folder)
-    return [*kept, *images, f"trainer.max_steps={best.step}", *schedule, f"hydra.run.dir={where}"]
+    return [*kept, *images, f"trainer.max_steps={best.step}", *length, f"hydra.run.dir={where}"]
 
 
 def refit(best: EvaluationJob, folder: Path, *, run: bool) -> None:

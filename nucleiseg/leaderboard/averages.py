@@ -15,7 +15,7 @@ from nucleiseg.leaderboard.candidates import EvaluationJob, Fail, Scored, predic
 from nucleiseg.progress import echo
 
 WRITTEN = "written"
-"""Name in the cache of the digest of the file that an average was written to."""
+"""Cache entry with the digest of an average's file."""
 
 
 def average_best(
@@ -29,8 +29,7 @@ def average_best(
 ) -> list[Scored]:
     """Average the weights of the best steps of the best setting, for each of its runs separately.
 
-    The steps are the same for all seeds and folds, so that their averages are one row again; steps that one of the runs
-    lacks are left out.
+    All seeds and folds use the same steps, so that their averages form one row; steps that a run lacks are left out.
 
     Args:
         table: its first row's setting is averaged.
@@ -39,7 +38,7 @@ def average_best(
         folder: where `average_COUNT.ckpt` is written (with the run's name, if there are several).
         settings: of the averages' predictions.
         cache: of evaluations.
-        fail: called for each average that cannot be made.
+        fail: called for each average that fails.
 
     Returns:
         The evaluated averages, one for each run.
@@ -69,12 +68,7 @@ def average_best(
 
 
 def file_names(runs: Sequence[str], count: int) -> list[str]:
-    """Name the files of averages: with the run's name if there are several runs, with a digest if names would clash.
-
-    Args:
-        runs: names of the runs, which may hold slashes.
-        count: number of steps that each is the mean of.
-    """
+    """Name the files of averages of `count` steps; names of several runs are included, with a digest if they clash."""
     if len(runs) == 1:
         return [f"average_{count}.ckpt"]
     flat = [name.replace("/", "_") for name in runs]
@@ -88,7 +82,7 @@ def file_names(runs: Sequence[str], count: int) -> list[str]:
 
 
 def _average(parts: Sequence[Scored], file: Path, settings: PredictionSettings, cache: EvaluationCache) -> Scored:
-    """Return the evaluated average, from cache and file if both are up to date."""
+    """Return the evaluated average, from the cache if its file is up to date."""
     latest = max((part.job for part in parts), key=lambda job: job.step)
     digests = " ".join(cache.digest(part.job.file) for part in parts)
     key = cache.key(f"mean of {digests}", latest.images.digest, prediction_key(settings, latest.images))
@@ -107,7 +101,7 @@ def _write_average(
 ) -> Evaluation:
     """Write an average with its score threshold, and evaluate it if `known` is None.
 
-    The threshold is the one chosen on validation images; if it is scored on others, the mean of its parts' own.
+    The threshold is chosen on validation images; on other images it is the mean of the checkpoints' thresholds.
     """
     from nucleiseg.leaderboard.checkpoint_scoring import score_checkpoint
     from nucleiseg.models.averaging import average_checkpoints, averages_statistics

@@ -1,4 +1,4 @@
-"""Write `best.ckpt`: a copy of the best checkpoint, with the score threshold that is best on its validation images."""
+"""Write `best.ckpt`: a copy of the best checkpoint with the score threshold chosen on its validation images."""
 
 import math
 import shutil
@@ -18,14 +18,14 @@ from nucleiseg.progress import counted
 BEST = "best.ckpt"
 
 MADE_FROM = "made_from"
-"""Name in the cache of the [digest, threshold] of the checkpoint that a file with another threshold was made from."""
+"""Cache entry of a copy with another threshold: the original's digest, and the threshold."""
 
 
 def best_of(row: Row, scored: Sequence[Scored], metric: MetricSpec) -> Scored:
-    """Return the checkpoint that stands for a row: the best one on its first image set; of equal ones the first.
+    """Return the best checkpoint of a row on its first image set; of equal ones the first.
 
-    Values on different images are never compared: of several image sets (folds) the first one is used, in the order of
-    their digests, where the metric is defined.
+    Values on different images cannot be compared: of several image sets (folds), the first with a defined metric is
+    used, in the order of digests.
 
     Args:
         row: of a leaderboard of these checkpoints.
@@ -44,7 +44,7 @@ def best_of(row: Row, scored: Sequence[Scored], metric: MetricSpec) -> Scored:
 
 
 def best_caveats(board: Leaderboard, best: Candidate) -> list[str]:
-    """Say which checkpoint `best.ckpt` is and what it was chosen from; nothing if there was no choice.
+    """Explain how `best.ckpt` was chosen; empty if there was no choice.
 
     Args:
         board: the leaderboard.
@@ -66,7 +66,7 @@ def best_caveats(board: Leaderboard, best: Candidate) -> list[str]:
 
 
 def write_best(best: Scored, path: Path, cache: EvaluationCache) -> None:
-    """Write a checkpoint with the threshold chosen on its validation images, else its own; skip if it is there already.
+    """Write a checkpoint with the threshold chosen on its validation images, else its own; skip an up-to-date file.
 
     Args:
         best: the checkpoint.
@@ -90,7 +90,7 @@ def write_best(best: Scored, path: Path, cache: EvaluationCache) -> None:
 
 
 def source_digest(digest: str, cache: EvaluationCache) -> str:
-    """Return the digest of the checkpoint that a file was made from with another threshold; else the file's own."""
+    """Return the digest of the checkpoint that a file is a copy of, with another threshold; else the given one."""
     match cache.get_json(digest, MADE_FROM) if digest else None:
         case [str(source), _]:
             return source

@@ -40,8 +40,8 @@ class Row:
         interval: 95 % interval of what the table is ranked by (`Table.measure`); NaN if it can't be computed.
         difference: 95 % interval of this row minus the best one, on the same resampled images; for a bias, of its
             absolute value.
-        tied: whether the row is statistically indistinguishable from the best one: `difference` doesn't lie on the
-            worse side entirely, or is unknown. True for the best row itself.
+        tied: whether the row is statistically indistinguishable from the best one: `difference` is unknown or does not
+            lie entirely on the worse side. True for the best row itself.
         facts: facts of the candidates, numbers averaged; and `seconds_per_image`.
     """
 
@@ -63,7 +63,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """Setting and step, as in a sentence."""
+        """Setting and step in words."""
         if self.kind == "average":
             return f"{self.setting}, averaged weights (step {self.step})"
         return f"{self.setting}, step {self.step}"
@@ -143,6 +143,7 @@ def _rank_table(found: Sequence[Entry], metric: MetricSpec, resamples: int, seed
     def key(pair: tuple[Entry, dict[str, float]]) -> tuple[Any, ...]:
         entry, values = pair
         others = [-METRICS[name].goodness(values[name]) for name in TIE_BREAKERS]
+        # then fewer steps; the rest makes the order independent of the candidates' order
         return -metric.goodness(values[metric.measure]), *others, entry.step, entry.kind, entry.setting_key
 
     ordered = sorted(((entry, entry.values()) for entry in found), key=key)

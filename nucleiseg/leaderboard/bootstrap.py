@@ -1,26 +1,26 @@
 """Intervals of metrics and of their differences: a paired bootstrap over images and seeds.
 
-The validation images are a sample of all images that one might have validated on. Resampling as many of them, with
-replacement, shows how a metric would have varied (Efron 1979). Every row of a table is measured on the same resamples,
-so that what makes an image hard for all rows cancels in their differences: *paired*.
+The validation images are a sample. Resampling them with replacement estimates how a metric varies between samples
+(Efron 1979). All rows of a table are measured on the same resamples (*paired*), so that the difficulty of an image
+cancels in their differences.
 
 - Images are resampled within each image set (fold), as many as it has.
 - If a row has several seeds in an image set, these are resampled too; runs that repeat a seed are averaged first and
   count as one. Rows with the same seeds share the resample, so two steps of one run are never compared across runs;
   other rows are resampled independently.
-- Folds are averaged and not resampled: together they are all the images, and resampling them would count the variation
+- Folds are averaged and not resampled: together they contain all images, and resampling them would count the variation
   between images twice.
 
-An interval is the wider of two at either end. The percentile interval follows the shape of the resampled values, but
-never leaves their range and is far too narrow for few images. So the interval value +- t x standard error is computed
-too (Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 12), its standard error corrected because
-resamples of n images vary (n - 1) / n as much as samples do (Hesterberg 2015, "What teachers should know about the
-bootstrap", The American Statistician 69 (4)). Simulated differences of two equal networks excluded 0 in 4 to 6 % of the
-trials with 2, 3, 5, 10 or 24 images and with equal folds of 2 or 5, whether the images' differences had a normal or a t
-distribution of 3 degrees of freedom; the percentile interval alone excluded it in 51, 27, 17, 10 and 7 %. Where a few
-images differ much more than the others, all to one side (exponential distribution), it was 7 to 12 %.
+An interval takes the wider of two intervals at each end. The percentile interval follows the shape of the resampled
+values, but is limited to their range and far too narrow for few images. So the interval value +- t x standard error is
+computed too (Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 12), its standard error corrected
+because resamples of n images vary (n - 1) / n as much as samples do (Hesterberg 2015, "What teachers should know about
+the bootstrap", The American Statistician 69 (4)). Simulated differences of two equal networks excluded 0 in 4 to 6 % of
+the trials with 2, 3, 5, 10 or 24 images and with equal folds of 2 or 5, whether the images' differences had a normal or
+a t distribution of 3 degrees of freedom; the percentile interval alone excluded it in 51, 27, 17, 10 and 7 %. Where a
+few images differ much more than the others, all to one side (exponential distribution), it was 7 to 12 %.
 
-What the intervals don't include:
+The intervals do not include:
 
 - Other trainings. One seed shows nothing of other seeds, and few show little: resampling s of them shows (s - 1) / s of
   their variance. Each fold is a training of its own, whose noise only its seeds show: with one seed a fold, 5 folds of
@@ -74,7 +74,7 @@ def resampled_rows(rows: Sequence[Sequence[Candidate]], metric: MetricSpec, resa
         defined (without truth) is left out, as it is from the rows' values.
     """
     image_sets = sorted({candidate.image_set for candidate in rows[0]})
-    generators = np.random.default_rng(seed).spawn(len(image_sets))
+    generators = np.random.default_rng(seed).spawn(len(image_sets))  # independent streams: folds share no images
     kept, images = [], []
     for image_set, generator in zip(image_sets, generators, strict=True):
         in_set = [
@@ -101,13 +101,13 @@ def interval(values: np.ndarray, value: float, images: Sequence[int]) -> Interva
     defined = values[~np.isnan(values)]
     if min(images, default=0) < 2 or not len(defined):
         return np.nan, np.nan
-    reach = t_factor(images) * float(np.std(defined))
+    reach = t_factor(images) * float(np.std(defined))  # the standard deviation of the resamples is the standard error
     low, high = np.quantile(defined, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
     return min(float(low), value - reach), max(float(high), value + reach)
 
 
 def t_factor(images: Sequence[int]) -> float:
-    """Return how many standard deviations of the resampled values a t interval reaches to each side.
+    """Return the half-width of the t interval in standard deviations of the resampled values.
 
     The mean of image sets of n_k images that vary equally has a variance in proportion to sum(1 / n_k); its resamples
     show sum((n_k - 1) / n_k^2) of it. The degrees of freedom are Satterthwaite's (1946, "An approximate distribution of
@@ -148,6 +148,7 @@ def _resampled_in_image_set(
     for row in rows:
         of_runs = []
         for candidate in row:
+            # counts refer to images in the order of their names: argsort of argsort is each image's rank in it
             place = np.argsort(np.argsort([image.name for image in candidate.record.images], kind="stable"))
             of_runs.append(metric.measured(candidate.record, distinct[:, place])[number.ravel()])
         # (R, candidates) weights of the mean over resampled seeds; runs that repeat a seed share its weight
@@ -164,5 +165,5 @@ def _seeds(row: Sequence[Candidate]) -> tuple[int, ...]:
 
 
 def _resample(generator: np.random.Generator, count: int, resamples: int) -> np.ndarray:
-    """Draw `count` of `count` items with replacement; return (R, count) how many times each was drawn."""
+    """Sample `count` of `count` items with replacement R times; return (R, count) how often each was sampled."""
     return generator.multinomial(count, np.full(count, 1 / count), size=resamples)

@@ -21,28 +21,29 @@ from nucleiseg.settings import Settings, settings
 from nucleiseg.version import __version__
 
 VERSION = 4
-"""Version of how checkpoints are evaluated: raise it when a number changes, and older files are ignored."""
+"""Version of the evaluation; raise it when a number changes, so that older files are ignored."""
 
 HASHES = "hashes.json"
-"""Digests of files, so that a checkpoint of 140 MB is hashed once: path -> [size, mtime_ns, SHA-256]."""
+"""Digests of files, so that each is hashed once: path -> [size, mtime_ns, SHA-256]."""
 
 
 @cache
 def versions() -> tuple[str, str]:
-    """Return the versions of this package and of PyTorch (whose kernels round differently), without importing it."""
+    """Return the versions of this package and of PyTorch, whose kernels round differently."""
     return __version__, metadata.version("torch")
 
 
 @settings
 class CheckpointInfo(Settings):
-    """What is known of a checkpoint beside its evaluation.
+    """Facts on a checkpoint besides its evaluation.
 
     Attributes:
         parameters: number of parameters of the network.
-        weights: what the training started from, in words.
+        weights: the initial weights of the training, in words.
         stored_threshold: the score threshold stored in the file; None if it has none.
-        chosen_threshold: the score threshold with the best F1 on the scored images; None if there is nothing to choose
-            by, or they are not validation images, on which alone a threshold may be chosen.
+        chosen_threshold: the score threshold with the best F1 on the scored images; None if these are not validation
+            images, or have no instances.
+        overflowed_images: number of images whose prediction overflowed.
     """
 
     parameters: int
@@ -61,7 +62,7 @@ class Evaluation:
 
 
 class EvaluationCache:
-    """A folder of evaluations: `KEY.npz` and, written after it, `KEY.json`. It may be deleted at any time.
+    """A folder of evaluations, each `KEY.npz` and then `KEY.json`; it may be deleted at any time.
 
     Args:
         folder: created when the first evaluation is stored.
@@ -91,7 +92,7 @@ class EvaluationCache:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def get(self, key: str) -> Evaluation | None:
-        """Return an evaluation; None if there is none, or (with a message) if it is damaged."""
+        """Return an evaluation; None if it is missing or (with a message) damaged."""
         record, info = self._paths(key)
         if not info.exists() or not record.exists():
             return None
@@ -103,21 +104,21 @@ class EvaluationCache:
             return None
 
     def put(self, key: str, evaluation: Evaluation) -> None:
-        """Store an evaluation. If the folder cannot be written, a message says so once and nothing is stored."""
+        """Store an evaluation; if the folder cannot be written, a message is printed once."""
         record, info = self._paths(key)
         with self._writing():
             evaluation.record.save(record)
             write_json(info, evaluation.info.to_dict())
 
     def get_json(self, key: str, name: str) -> Any:  # noqa: ANN401
-        """Return what `put_json` stored; None if there is nothing, or it cannot be read."""
+        """Return a value of `put_json`; None if it is missing or unreadable."""
         try:
             return read_json(self.folder / f"{key}.{name}.json")
         except InputError:
             return None
 
     def put_json(self, key: str, name: str, value: object) -> None:
-        """Store something that was derived from an evaluation; anything that JSON can hold."""
+        """Store a JSON value derived from an evaluation."""
         with self._writing():
             write_json(self.folder / f"{key}.{name}.json", value, indent=None)
 
@@ -146,7 +147,7 @@ class EvaluationCache:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Turn the first OSError of the body into a message and ignore others: work doesn't depend on the cache."""
+        """Print the first OSError of the body and ignore others: the cache is optional."""
         try:
             yield
         except OSError as error:

@@ -1,4 +1,4 @@
-"""From runs to candidates: list every step checkpoint, take its evaluation from the cache or compute it."""
+"""List every step checkpoint of runs, and take its evaluation from the cache or compute it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -108,7 +108,7 @@ class Scored:
 
 
 def prediction_key(settings: PredictionSettings, images: ImageSet) -> dict[str, Any]:
-    """Return what changes an evaluation beside checkpoint and images; the device doesn't, beyond rounding."""
+    """Return the settings that change an evaluation; the device does not, except for rounding."""
     numbers = {key: value for key, value in asdict(settings).items() if key != "device"}
     return {**numbers, "chooses_threshold": images.are_validation, "mpp": images.mpp}
 
@@ -156,11 +156,7 @@ def list_jobs(
 def evaluate_jobs(
     jobs: Sequence[EvaluationJob], settings: PredictionSettings, cache: EvaluationCache, fail: Fail
 ) -> list[Scored]:
-    """Evaluate checkpoints; evaluations in the cache are not computed again.
-
-    Returns:
-        Those that could be evaluated, in the order of the jobs.
-    """
+    """Evaluate checkpoints that are not in the cache; return all that succeeded, in the order of the jobs."""
     scored = {job.key: found for job in jobs if (found := cache.get(job.key))}
     missing = _with_readable_images([job for job in jobs if job.key not in scored], fail)
     for job in track(missing, "Evaluating checkpoints"):
@@ -176,15 +172,13 @@ def evaluate_jobs(
 
 
 def _evaluate(job: EvaluationJob, settings: PredictionSettings) -> Evaluation:
-    from nucleiseg.leaderboard.checkpoint_scoring import (
-        score_checkpoint,
-    )  # seconds of imports, needed for missing evaluations
+    from nucleiseg.leaderboard.checkpoint_scoring import score_checkpoint  # seconds of imports, unless all is cached
 
     return score_checkpoint(job.file, job.images, settings)
 
 
 def _with_readable_images(jobs: Sequence[EvaluationJob], fail: Fail) -> list[EvaluationJob]:
-    """Return the jobs whose images can be read; each set of images that cannot is reported once."""
+    """Return the jobs with readable images, and report each unreadable set of images once."""
     usable = []
     for images in dict.fromkeys(job.images for job in jobs):
         own = [job for job in jobs if job.images is images]

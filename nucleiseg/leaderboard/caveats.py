@@ -1,4 +1,4 @@
-"""What a leaderboard shows and what it doesn't, in sentences: ties, missing folds, optimistic numbers, failed runs."""
+"""Describe the limits of a leaderboard in sentences: ties, missing folds, optimistic numbers, failed runs."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -17,13 +17,13 @@ from nucleiseg.runs import Run
 from nucleiseg.setting_sentences import shown
 
 FEW_IMAGES = 10
-"""Below this number of images an interval depends strongly on which images they are."""
+"""Below this number of images, intervals vary strongly with the choice of images."""
 
 FEW_SEEDS = 5
-"""Below this number of seeds intervals are called too narrow: resampling 4 seeds shows 3/4 of their variance."""
+"""Below this number of seeds, intervals are too narrow: resamples of n seeds show (n - 1) / n of their variance."""
 
 ENDINGS = {"running": "is running or was killed", "interrupted": "was interrupted", "failed": "failed"}
-"""State of an unfinished run -> how a sentence puts it."""
+"""State of an unfinished run -> its description."""
 
 NOT_REAL = "no number measured here holds for real tissue"
 
@@ -38,12 +38,12 @@ def describe_ties(
     defined: Sequence[int],
     seeds: int,
 ) -> str:
-    """Say which rows of a table are statistically indistinguishable from the best, and what limits that statement.
+    """Describe which rows of a table are statistically indistinguishable from the best, and the limits of the test.
 
     Args:
         rank_by: key of the metric.
-        tied: ranks of the rows that are indistinguishable from the best, which is among them; ascending.
-        unknown: ranks of the rows for which no interval of the difference to the best could be computed.
+        tied: ranks of the rows indistinguishable from the best, including it; ascending.
+        unknown: ranks of the rows whose interval of the difference to the best is unknown.
         rows: number of rows.
         images: number of images of each image set.
         defined: number of images of each image set where the metric is defined.
@@ -98,12 +98,7 @@ def ranks(numbers: Sequence[int]) -> str:
 
 
 def entry_caveats(found: Sequence[Entry], metric: MetricSpec) -> list[str]:
-    """Name folds and seeds that are missing, runs that repeat others, and thresholds chosen on the scored images.
-
-    Args:
-        found: all entries of the leaderboard.
-        metric: what it is ranked by.
-    """
+    """Report missing folds and seeds, repeated runs, and thresholds chosen on the scored images."""
     caveats = []
     if (tables := len({entry.image_sets for entry in found})) > 1:
         caveats.append(
@@ -146,7 +141,7 @@ def entry_caveats(found: Sequence[Entry], metric: MetricSpec) -> list[str]:
 
 
 def scored_caveats(scored: Sequence[Scored], metric: MetricSpec) -> list[str]:
-    """Name checkpoints that find nothing, and numbers that are optimistic.
+    """Report checkpoints without detections, and optimistic numbers.
 
     Args:
         scored: the evaluated checkpoints.
@@ -185,7 +180,7 @@ def run_caveats(
     tta: TTA = "none",
     tile: TileSide = "auto",
 ) -> list[str]:
-    """Name runs that are not finished, synthetic images and rounded predictions.
+    """Report unfinished runs, synthetic images and non-default prediction settings.
 
     Args:
         runs: the runs.
@@ -217,7 +212,7 @@ def run_caveats(
 
 
 def synthetic_note(runs: Sequence[Run], data: Mapping[str, Any] | None) -> str:
-    """Say what is synthetic: the images that runs were trained on, those that they are scored on, or both.
+    """Report synthetic images: of the training, of the scoring, or both.
 
     Args:
         runs: the runs.
@@ -243,7 +238,7 @@ def synthetic_note(runs: Sequence[Run], data: Mapping[str, Any] | None) -> str:
 
 
 def _is_synthetic(data: object) -> bool:
-    """Return whether the keys of a `data` group are of images that a program generates."""
+    """Return whether a `data` group names synthetic images."""
     reader = READERS.get(str(data.get("reader"))) if isinstance(data, Mapping) else None
     return bool(getattr(reader, "synthetic", False))
 

@@ -38,9 +38,9 @@ def score_checkpoint(file: Path, images: ImageSet, settings: PredictionSettings)
 def score_network(network: MaskRCNN, metadata: Metadata, images: ImageSet, settings: PredictionSettings) -> Evaluation:
     """Predict the images with a network in memory and evaluate its detections.
 
-    Counts and label maps of validation images use the score threshold that is best on them, and `best.ckpt` then stores
-    it: slightly optimistic, for all checkpoints alike. On other images nothing is chosen: the threshold stored in the
-    checkpoint is used, or `COUNT_THRESHOLD` if it has none.
+    Counts and label maps of validation images use the score threshold that is best on them, which `best.ckpt` then
+    stores: slightly optimistic, equally for all checkpoints. On other images they use the threshold stored in the
+    checkpoint, or `COUNT_THRESHOLD`.
     """
     refuse_other_classes(metadata.class_names, images.datamodule.class_names)
     predictor = Predictor(network, metadata, settings)
@@ -74,7 +74,7 @@ def score_network(network: MaskRCNN, metadata: Metadata, images: ImageSet, setti
 def predict_data(
     checkpoint: str, data: Mapping[str, Any], count_threshold: float | None, settings: PredictionSettings
 ) -> tuple[Truth, Results, float]:
-    """Predict the images that a data configuration holds out, or all of them if it holds out none.
+    """Predict the validation images of a data configuration, or all images if it has none.
 
     Args:
         checkpoint: a file, or a run's folder.

@@ -13,7 +13,7 @@ from nucleiseg.leaderboard.metrics import CEILING, METRICS
 from nucleiseg.leaderboard.record import EvaluationRecord
 
 NOT_METRICS = ("images", "truths", "results")
-"""Numbers of the report that count what was evaluated."""
+"""Counts in the report, which are not metrics."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,11 +81,7 @@ class Entry:
 
 
 def entries(candidates: Iterable[Candidate]) -> list[Entry]:
-    """Group candidates by setting, step and kind.
-
-    Returns:
-        The entries, in an order that doesn't depend on that of the candidates.
-    """
+    """Group candidates by setting, step and kind; the order of the entries is independent of the candidates' order."""
     grouped: dict[tuple[Any, ...], list[Candidate]] = {}
     for candidate in sorted(candidates, key=lambda item: (item.image_set, item.seed, item.run, str(item.checkpoint))):
         grouped.setdefault((candidate.setting_key, candidate.step, candidate.kind), []).append(candidate)

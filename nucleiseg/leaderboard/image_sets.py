@@ -1,7 +1,7 @@
 """Sets of images that checkpoints are scored on, identified by a digest before any image is read.
 
-The modules that read data import Lightning, which takes seconds: they are imported where data are read, so that a
-leaderboard whose evaluations are all cached starts at once.
+The modules that read data import Lightning, which takes seconds: they are imported where data are read, so that a fully
+cached leaderboard starts at once.
 """
 
 import hashlib
@@ -27,17 +27,17 @@ WITHOUT_EFFECT = ("cache_dir", "workers", "batch_size")
 """Keys of the `data` group that don't change which images are scored."""
 
 DIGEST = "images"
-"""Name in the cache of the digest of an image set."""
+"""Cache entry with the digest of an image set."""
 
 
 class ImageSet:
-    """The images that a data configuration holds out (all of them if it holds out none), with their truth.
+    """The validation images of a data configuration (all images if it has none) with their truth.
 
     Args:
         data: the keys of the `data` group.
-        fingerprint: of the data when the run began (`splits.json`); None: the data are read for it.
-        names: of the images that were held out then; None: the data are read for them.
-        cache: keeps digests; None: the data are read.
+        fingerprint: of the data when the run began (`splits.json`); None: computed from the data.
+        names: of the validation images then; None: taken from the data.
+        cache: stores digests.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class ImageSet:
         """Return the validation images of a run.
 
         Raises:
-            InputError: if the run has none, or its files don't name them.
+            InputError: if the run has none or does not record them.
         """
         names, data = run.splits.get("val"), run.config.get("data")
         if not names or not isinstance(data, Mapping):
@@ -83,7 +83,7 @@ class ImageSet:
 
     @property
     def identity(self) -> str:
-        """Text that is equal for two sets of the same images, which then need to be read once."""
+        """Text that is equal for equal sets, so that each is read once."""
         data = {key: value for key, value in self.data.items() if key not in WITHOUT_EFFECT}
         return json.dumps([data, self.fingerprint, self.names], sort_keys=True, default=str)
 
@@ -94,12 +94,12 @@ class ImageSet:
 
     @property
     def mpp(self) -> float | None:
-        """Micrometers per pixel of the images; None where the data don't name them."""
+        """Micrometers per pixel of the images; None if unknown."""
         return self.data.get("mpp")
 
     @cached_property
     def digest(self) -> str:
-        """16 hexadecimal digits of the scored images and their truth, independent of the other images of the data.
+        """Digest of the scored images and their truth, independent of other images of the data.
 
         Raises:
             InputError: if the cache doesn't have the digest, and the data cannot be read.
@@ -116,7 +116,7 @@ class ImageSet:
 
     @property
     def data_key(self) -> str:
-        """16 hexadecimal digits of all images of the data, their truth and their split.
+        """Digest of all images of the data, their truth and their split.
 
         Raises:
             InputError: if the data are needed and cannot be read.
@@ -135,8 +135,8 @@ class ImageSet:
         changed = self.fingerprint is not None and datamodule.fingerprint != self.fingerprint
         if changed or (self.names is not None and found != self.names):
             raise InputError(
-                f"The data of {self.data.get('root') or self.data.get('reader')} are not those that the run was "
-                "trained with: images, masks or their split have changed, so it may have seen what it is scored on. "
+                f"The data of {self.data.get('root') or self.data.get('reader')} have changed since the run was "
+                "trained (images, masks or their split), so it may have been trained on what it is scored on. "
                 "Restore them, name their new folder if they were moved, or choose other images to score it on."
             )
         return datamodule
@@ -158,7 +158,7 @@ class ImageSet:
 
     @property
     def summaries(self) -> "list[Summary]":
-        """A summary of every image of the data, held out or not, with its boxes."""
+        """Summaries of all images of the data with their boxes."""
         return self.datamodule.summaries
 
     def sample(self, name: str) -> Sample:
@@ -167,7 +167,7 @@ class ImageSet:
 
 
 def with_bits(data: Mapping[str, Any], bits: int | None) -> dict[str, Any]:
-    """Return the keys of the `data` group with the training's bits per pixel where they set none.
+    """Return the keys of the `data` group with the training's bits per pixel if they set none.
 
     Args:
         data: the keys of the `data` group; readers of synthetic images have no key `bits`.
@@ -213,7 +213,7 @@ def set_up_data(data: Mapping[str, Any]) -> "NucleiDataModule":
 
 
 def scored_records(datamodule: "NucleiDataModule") -> "tuple[Record, ...]":
-    """Return the images that are held out, or all of them if none is."""
+    """Return the validation images, or all images if there are none."""
     return datamodule.val_records or datamodule.train_records
 
 

@@ -26,7 +26,7 @@ class MatchOutcomes:
 
     Attributes:
         shown: (K,) int64, indices of the results with a score of at least the threshold, in descending score.
-        found: (K,) bool, those that match a nucleus that no more confident one had taken.
+        found: (K,) bool, those that match a nucleus not matched by a more confident one.
         ignored: (K,) bool, those that match none but lie in a crowd region.
         merged: (K,) bool, those that cover two or more nuclei, whether found, false or ignored.
         missed: (N,) bool, true nuclei without a match.
@@ -66,7 +66,7 @@ def classify_matches(truth: ImageTruth, results: Instances, score_threshold: flo
     """
     scores = np.asarray(results.scores, dtype=np.float64)
     order = np.argsort(-scores, kind="stable")
-    shown = order[scores[order] >= score_threshold]
+    shown = order[scores[order] >= score_threshold]  # greedy matching takes detections in descending score
     masks = [results.masks[index] for index in shown]
     labels = np.asarray(results.labels)[shown]
     matches = match_greedily(truth.masks, masks, truth.labels, labels, [IOU_THRESHOLD], truth.crowd)

@@ -79,7 +79,7 @@ class MetricSpec(Column):
         return values / ceilings_of(record, weights) if self.has_ceiling else values
 
     def comparable(self, values: np.ndarray) -> np.ndarray:
-        """Return what differences are taken of: the values, or their absolute values if nearer zero is better."""
+        """Return the values to take differences of: absolute ones if nearer zero is better."""
         return np.abs(values) if self.better == "nearer zero" else values
 
     def clipped(self, interval: tuple[float, float]) -> tuple[float, float]:
@@ -93,7 +93,7 @@ class MetricSpec(Column):
         return float(low), float(high)
 
     def goodness(self, value: float) -> float:
-        """Return a number that is higher for the better value; minus infinity if it is undefined."""
+        """Return a number that is higher for better values; minus infinity for an undefined one."""
         if np.isnan(value):
             return -np.inf
         size = float(self.comparable(np.array(value)))

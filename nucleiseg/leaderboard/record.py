@@ -31,7 +31,7 @@ FORMAT = 2
 """Version of the file's layout; files of another one are refused, so that they are written again."""
 
 UNREADABLE: tuple[type[Exception], ...] = (*DAMAGED_ARCHIVE, KeyError, TypeError, AttributeError)
-"""What reading a damaged file, or one of another layout, raises."""
+"""Errors of reading a damaged file, or one of another layout."""
 
 HEADER_FIELDS = ("name", "image_id", "height", "width", "truths", "count", "tally")
 """Fields of an `ImageRecord` that are stored as JSON."""
@@ -94,7 +94,7 @@ class EvaluationRecord:
         device: str,
         categories: Mapping[int, str] | None = None,
     ) -> "EvaluationRecord":
-        """Evaluate detections and keep what resampling needs.
+        """Evaluate detections and keep the matches for resampling.
 
         Args:
             truths: the true instances of each image; at least one image.

@@ -28,7 +28,7 @@ WITHOUT_EFFECT = {
 """Keys of these groups that don't change a result beyond rounding."""
 
 FOLLOWS = {"optim.schedule.total_steps": "trainer.max_steps"}
-"""Keys that are left out of names where they equal another key."""
+"""Keys that are omitted from names if they equal another key."""
 
 
 class Setting(NamedTuple):
@@ -53,8 +53,8 @@ def name_settings(runs: Sequence[Run]) -> list[Setting]:
     keys = list(dict.fromkeys(key for values in flat for key in values if key not in FOLLOWS))
     keys += [key for key, other in FOLLOWS.items() if any(values.get(key) != values.get(other) for values in flat)]
     shown = [key for key in keys if key != "model.name" and _differs(key, flat)]
-    # A class stands for its group: `optim SGD` for `optim._target_ torch.optim.SGD`. Of other keys the last part is
-    # enough where no other key ends alike: `saturation`.
+    # A class is named by its group: `optim SGD` for `optim._target_ torch.optim.SGD`. Other keys are named by their
+    # last part where it is unique: `saturation`.
     places = [key.removesuffix("._target_") for key in shown]
     lasts = [place.rsplit(".", 1)[-1] for place in places]
     short = {
@@ -110,7 +110,7 @@ def _differs(key: str, flat: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _as_written(value: object) -> str:
-    """Return a value as people write it: a range 0.5-2, any other list 8 16 32."""
+    """Format a value for a name: a pair as 0.5-2, any other list as 8 16 32."""
     if isinstance(value, list) and value and all(isinstance(item, int | float) for item in value):
         return ("-" if len(value) == 2 else " ").join(f"{item:g}" for item in value)
     if isinstance(value, list):
@@ -121,5 +121,5 @@ def _as_written(value: object) -> str:
 
 
 def _digest(value: object) -> str:
-    """Return 16 hexadecimal digits."""
+    """Return a digest of 16 hexadecimal digits."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Compute how well the anchors of a network cover given boxes, without laying out the anchors."""
+"""Compute the IoU of boxes with their best anchors, without building the grid of anchors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,9 +34,9 @@ def best_anchor_iou(boxes: np.ndarray, levels: Sequence[AnchorLevel]) -> np.ndar
     """Return the IoU of each box with the best anchor of the whole grid.
 
     On each axis the overlap of two intervals of lengths a and b whose centers are d apart is
-    min(a, b, (a + b) / 2 - d), which never grows with d. So for every anchor shape the best cell is the one nearest to
-    the box's center, on each axis separately: one comparison a shape, whatever the size of the map. The grid is taken
-    to be infinite, since crops lie anywhere in an image.
+    min(a, b, (a + b) / 2 - d), which never grows with d. So for each anchor shape the best cell is the nearest one to
+    the box's center, on each axis separately: one comparison per shape for maps of any size. The grid is infinite,
+    since crops lie anywhere in an image.
 
     Args:
         boxes: (N, 4) x1, y1, x2, y2 in pixels of the network's input.

@@ -1,4 +1,4 @@
-"""Plot the report's figures with matplotlib, in colors for white paper; the page replaces the colors by its own."""
+"""Plot the report's figures with matplotlib in colors for white paper, which the page replaces by variables."""
 
 from collections.abc import Iterable, Sequence
 from itertools import product
@@ -16,17 +16,17 @@ from nucleiseg.report.themed_svg import CHECKPOINT
 from nucleiseg.run_tables import Curve
 
 SKY, PURPLE = "#56B4E9", "#CC79A7"
-"""The other two colors of Okabe and Ito (2008) that are distinguishable on white, beside those of `preview_figures`."""
+"""The other two colors of Okabe and Ito (2008) besides those of `preview_figures`."""
 
 GRID = "0.9"
 
 LINES = [
     (color, style) for style, color in product(("-", "--", ":", "-."), (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY))
 ]
-"""Color and line style of the first 24 series; then they repeat."""
+"""Color and line style of the first 24 series, then repeated."""
 
 SIZE = (4.3, 2.9)
-"""Width and height of a chart in inches: small enough that its text can be read at the width of a phone."""
+"""Width and height of a chart in inches: its text is readable at the width of a phone."""
 
 APART, MOST_APART = 0.012, 0.06
 """Offset between two settings in the ranking's chart, and between the outermost, as shares of the range of steps."""
@@ -35,7 +35,7 @@ LEGEND_ROW = 0.17
 """Height of a line of the legend below a chart, in inches."""
 
 MOST_POINTS = 500
-"""Points of a plotted curve: a chart has fewer pixels across."""
+"""Most points of a plotted curve: more than the pixels across a chart."""
 
 SMOOTHING = 0.04
 """Share of a run's steps over which a smoothed loss is averaged."""
@@ -71,7 +71,7 @@ def draw_curves(
     figure, axis = _axes(series if legend else ())
     for step in sorted(set(checkpoints)):
         axis.axvline(step, color="#7f7f7f", linewidth=0.8, linestyle=(0, (2, 2)), gid=CHECKPOINT)
-    faint = 1 / max(len(series), 4)  # many runs together are no darker than few
+    faint = 1 / max(len(series), 4)  # many runs together appear as dark as few
     for number, (_, curve) in enumerate(series):
         color, style = line_of(number)
         gid = f"series-{number}"
@@ -89,7 +89,7 @@ def draw_curves(
 
 
 def settings_of(table: Table) -> list[str]:
-    """Return a table's settings in the order of their runs, so that runs of one seed have one color in all charts."""
+    """Return a table's settings in the order of their runs, so that single-seed runs have one color in all charts."""
     first: dict[str, str] = {}
     for row in table.rows:
         run = min(candidate.run for candidate in row.candidates)
@@ -150,7 +150,7 @@ def thin(curve: Curve, points: int = MOST_POINTS) -> Curve:
 def smooth(curve: Curve, points: int = MOST_POINTS) -> Curve:
     """Return the centered moving average over `SMOOTHING` of the curve, at evenly spaced points.
 
-    At the ends the window is cut off where the curve ends.
+    At both ends the window is cut off.
     """
     count = len(curve.steps)
     if count == 0:
@@ -206,7 +206,7 @@ def _axes(series: Sequence[tuple[str, object]]) -> tuple[Figure, Axes]:
     """Return a figure with one axes, and below it a legend of the series, if there are any."""
     columns = 2 if max((len(name) for name, _ in series), default=0) <= 28 else 1
     height = SIZE[1] + LEGEND_ROW * -(-len(series) // columns)
-    with mpl.rc_context({"text.parse_math": False}):  # a run may be called $x$
+    with mpl.rc_context({"text.parse_math": False}):  # a run may be named $x$
         figure = Figure(figsize=(SIZE[0], height), layout="constrained")
         axis = figure.add_subplot()
         if series:
@@ -219,7 +219,7 @@ def _axes(series: Sequence[tuple[str, object]]) -> tuple[Figure, Axes]:
 
 
 def printable(name: str) -> str:
-    """Replace what a figure can't hold: SVG has no control characters, and matplotlib hides names that start with _."""
+    """Replace control characters, which SVG forbids, and a leading _, by which matplotlib hides names."""
     text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
     return f"\N{ZERO WIDTH SPACE}{text}" if text.startswith("_") else text
 
@@ -237,7 +237,7 @@ def _label(axis: Axes, x: str, y: str) -> None:
 
 
 def _ignore_outliers(axis: Axes, curves: Sequence[Curve]) -> None:
-    """Limit the axis to the smoothed curves and 99 % of the values, so that single steps don't compress the rest."""
+    """Limit the axis to the smoothed curves and 99 % of the values, so that outliers do not flatten the curves."""
     filled = [curve for curve in curves if len(curve.steps)]
     if filled:
         tops = [max(np.percentile(curve.values, 99), smooth(curve).values.max()) for curve in filled]

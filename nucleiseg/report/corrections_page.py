@@ -27,7 +27,7 @@ class CorrectedImage:
         name: the image's name.
         shape: (H, W).
         corrections: of its nuclei.
-        pixels: (H, W, 3) uint8 RGB; None draws the outlines alone.
+        pixels: (H, W, 3) uint8 RGB; None to draw only outlines.
     """
 
     name: str
@@ -40,8 +40,8 @@ def write_corrections(folder: Path, images: Iterable[CorrectedImage]) -> list[Pa
     """Write `corrections.csv` and `corrections.html`, whole or not at all, and return their paths.
 
     Args:
-        folder: where to; made where missing.
-        images: taken one at a time; the page holds each as JPEG.
+        folder: to write to; created if missing.
+        images: consumed one at a time; the page contains each as JPEG.
     """
     rows: list[tuple[object, ...]] = []
     drawn = []
@@ -68,7 +68,7 @@ def write_corrections(folder: Path, images: Iterable[CorrectedImage]) -> list[Pa
 
 
 def _paths(correction: Correction) -> list[tuple[str, str]]:
-    """Return (CSS class, SVG path) of the outlines of a correction: of a redrawn nucleus also the predicted one."""
+    """Return (CSS class, SVG path) of each outline of a correction; a redrawn nucleus has two."""
     paths = []
     if correction.outcome == "redrawn" and correction.before is not None:
         paths.append(("before", _path(correction.before.crop)))

@@ -1,7 +1,7 @@
 """Correlate local scores with the scores of a board, over the rows of `submissions.csv`.
 
-Local scores on different validation images can't be compared: they are correlated within one set of images, or, for a
-metric with a ceiling, as shares of it.
+Local scores on different validation images cannot be compared: they are correlated within one set of images or, for a
+metric with a ceiling, as shares of the ceiling.
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ FEWEST = 3
 """Submissions that a correlation needs: any two points lie on a line."""
 
 EQUAL = 1e-9
-"""Scores that differ by less, relative to their size, are equal: else rounding would be correlated."""
+"""Relative difference below which scores are equal, so that rounding errors are not correlated."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Comparable:
         board: their scores on the board.
         is_share: whether local scores are shares of their ceilings, since validation images differ.
         images: number of validation images; None if they differ or are not known.
-        left_out: a sentence on the submissions that are left out, and why; empty if there is none.
+        left_out: a sentence on omitted submissions with the reason; empty if there are none.
     """
 
     local: tuple[float, ...]
@@ -43,9 +43,9 @@ class Correlation:
 
     Attributes:
         metric: its key.
-        scores: what is correlated.
-        pearson: -1 .. 1, of the values; None where it is undefined.
-        spearman: -1 .. 1, of the ranks, ties sharing theirs; None where it is undefined.
+        scores: the correlated scores.
+        pearson: -1 .. 1, of the values; None if undefined.
+        spearman: -1 .. 1, of the ranks, averaged over ties; None if undefined.
         reason: why a correlation is undefined, in words; else empty.
     """
 
@@ -88,7 +88,7 @@ def correlations(rows: Iterable[Submission]) -> list[Correlation]:
         if reason := _why_undefined(scores.local, scores.board):
             found.append(Correlation(metric, scores, None, None, reason))
             continue
-        from scipy.stats import pearsonr, spearmanr  # half a second of imports, and few leaderboards have submissions
+        from scipy.stats import pearsonr, spearmanr  # half a second of imports, rarely needed
 
         pearson, spearman = (measure(scores.local, scores.board).statistic for measure in (pearsonr, spearmanr))
         found.append(Correlation(metric, scores, float(pearson), float(spearman)))
@@ -98,9 +98,9 @@ def correlations(rows: Iterable[Submission]) -> list[Correlation]:
 def comparable(rows: Iterable[Submission]) -> Comparable:
     """Select the submissions of one metric whose local scores can be compared.
 
-    Those of one set of images are compared as they are. (If the ledger doesn't name the set, one ceiling for all is
-    taken to mean one set.) Of several sets: shares of the ceilings, without the submissions that have none; if none
-    has, the set with the most submissions.
+    Scores on one set of images are compared directly. (Without a recorded set, equal ceilings imply one set.) Scores on
+    several sets are compared as shares of their ceilings, omitting submissions without one; if none has a ceiling, only
+    the set with the most submissions is used.
 
     Args:
         rows: of one metric; those that lack one of the two scores are left out and not counted.
@@ -120,7 +120,7 @@ def comparable(rows: Iterable[Submission]) -> Comparable:
 
 
 def _scores(rows: Sequence[Submission], left_out: str = "", of: int = 0, *, share: bool = False) -> Comparable:
-    """Return the scores of rows, and the sentence on those left out if there are more."""
+    """Return the scores of rows; `left_out` is dropped unless `of`, the number of all submissions, is larger."""
     counts = {row.images for row in rows}
     return Comparable(
         local=tuple((row.local_score or 0.0) / ((row.local_ceiling or 1.0) if share else 1.0) for row in rows),

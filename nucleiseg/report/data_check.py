@@ -1,4 +1,4 @@
-"""Describe the training data in sentences, and warn where the settings of a run don't fit them."""
+"""Describe the training data in sentences, and warn if the settings of a run do not fit them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,21 +9,22 @@ import numpy as np
 from nucleiseg.progress import counted, duration
 from nucleiseg.report.anchor_fit import AnchorLevel, best_anchor_iou
 
-if TYPE_CHECKING:  # Albumentations takes a second to import; a leaderboard goes without
+if TYPE_CHECKING:  # a leaderboard does not need them, and Albumentations takes a second to import
+    from nucleiseg.models.config import ModelConfig
     from nucleiseg.transforms.recipe import Recipe
 
 ANCHOR_IOU = 0.5
-"""Below this IoU with its best anchor, a nucleus is hard to regress to."""
+"""Below this IoU with its best anchor, the box of a nucleus is hard to regress."""
 
 COVERED_SHARE = 0.9
-"""Below this share of nuclei with such an anchor, the check warns."""
+"""Warn if fewer nuclei than this share have such an anchor."""
 
 SCALE_SPREAD = 1.25
 """Warn if the scales of images differ by more than this factor (as in prediction, `SCALE_TOLERANCE`)."""
 
 
 class Finding(NamedTuple):
-    """One sentence of the check; a warning names the key to change."""
+    """One sentence of the check; a warning names the parameter to change."""
 
     level: Literal["info", "warning"]
     sentence: str
@@ -43,27 +44,8 @@ class ImageSummary(Protocol):
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Per-image limits on RPN candidates, proposals and detections.
-
-    Attributes:
-        train_candidates: on each map before NMS in training (`rpn.pre_nms_train`).
-        test_candidates: on each map before NMS in prediction (`rpn.pre_nms_test`).
-        train_proposals: after NMS in training (`rpn.post_nms_train`).
-        test_proposals: after NMS in prediction (`rpn.post_nms_test`).
-        detections: in a prediction (`detection.limit`).
-    """
-
-    train_candidates: int
-    test_candidates: int
-    train_proposals: int
-    test_proposals: int
-    detections: int
-
-
-@dataclass(frozen=True)
 class RunPlan:
-    """Disk space and time that a run will take.
+    """Estimated disk space and time of a run.
 
     Attributes:
         steps: optimizer steps.
@@ -87,16 +69,16 @@ def data_check(
     *,
     recipe: "Recipe",
     anchors: Sequence[AnchorLevel],
-    limits: Limits,
+    model: "ModelConfig",
     plan: RunPlan | None = None,
 ) -> list[Finding]:
-    """Describe the data as the run will see them, and warn where its settings don't fit.
+    """Describe the data as the network will see them, and warn if the settings do not fit.
 
     Args:
         summaries: the images to train on.
         recipe: their augmentation; gives the training scale and the size of a crop.
         anchors: the feature maps with their anchors.
-        limits: see `Limits`.
+        model: its per-image limits on candidates, proposals and detections.
         plan: disk and time; None if nothing will be written.
 
     Returns:
@@ -111,7 +93,7 @@ def data_check(
     boxes = np.concatenate([of_image.reshape(-1, 4) for of_image in scaled])
     findings = [*_describe_counts(counts), _describe_sizes(boxes, scales), *_check_scales(summaries, scales)]
     findings += [_check_anchors(boxes, anchors)]
-    findings += _check_limits(summaries, counts, limits, recipe)
+    findings += _check_limits(summaries, counts, model, recipe)
     return findings + (_describe_plan(plan) if plan is not None else [])
 
 
@@ -121,7 +103,7 @@ def _describe_counts(counts: np.ndarray) -> list[Finding]:
         f"{np.median(counts):,.0f} in the median, {counts.mean():,.0f} on average, {counts.max():,} at most."
     )
     empty = int((counts == 0).sum())
-    note = [Finding("info", f"{_images(empty)} without a nucleus: used as background only.")] if empty else []
+    note = [Finding("info", f"{counted(empty, 'image')} without a nucleus: used as background only.")] if empty else []
     return [Finding("info", sentence), *note]
 
 
@@ -171,24 +153,23 @@ def _check_anchors(boxes: np.ndarray, anchors: Sequence[AnchorLevel]) -> Finding
 
 
 def _check_limits(
-    summaries: Sequence[ImageSummary], counts: np.ndarray, limits: Limits, recipe: "Recipe"
+    summaries: Sequence[ImageSummary], counts: np.ndarray, model: "ModelConfig", recipe: "Recipe"
 ) -> list[Finding]:
     shares = []
     for summary in summaries:
         height, width = recipe.crop_shape(summary.height, summary.width)
         shares.append(height * width / (summary.height * summary.width))
     in_crop = np.ceil(counts * np.array(shares)).astype(np.int64)
+    rpn, crop = model.rpn, "proposals in an average training crop"
     return [
-        *_check_proposals(
-            in_crop, limits.train_candidates, limits.train_proposals, "proposals in an average training crop", "train"
-        ),
-        *_check_proposals(counts, limits.test_candidates, limits.test_proposals, "proposals in a whole image", "test"),
-        _check_limit(counts, limits.detections, "detections in a whole image", "detection.limit"),
+        *_check_proposals(in_crop, rpn.pre_nms_train, rpn.post_nms_train, crop, "train"),
+        *_check_proposals(counts, rpn.pre_nms_test, rpn.post_nms_test, "proposals in a whole image", "test"),
+        _check_limit(counts, model.detection.limit, "detections in a whole image", "detection.limit"),
     ]
 
 
 def _check_proposals(counts: np.ndarray, candidates: int, proposals: int, what: str, mode: str) -> list[Finding]:
-    """Check both limits: proposals are selected from candidates, and nuclei of one size have theirs on one map."""
+    """Check both limits: proposals are selected from the candidates of each map, and nuclei of one size share a map."""
     before, after = f"rpn.pre_nms_{mode}", f"rpn.post_nms_{mode}"
     short = candidates < counts.max()
     finding = _check_limit(
@@ -212,8 +193,8 @@ def _check_limit(counts: np.ndarray, limit: int, what: str, key: str) -> Finding
         return Finding("info", f"The limit of {limit:,} {what} ({key}) cuts no image: {counts.max():,} nuclei at most.")
     return Finding(
         "warning",
-        f"The limit of {limit:,} {what} cuts {int((counts > limit).sum())} of {_images(len(counts))} and at least "
-        f"{lost:,} of {counts.sum():,} nuclei: raise {key} above {counts.max():,}.",
+        f"The limit of {limit:,} {what} cuts {int((counts > limit).sum())} of {counted(len(counts), 'image')} and at "
+        f"least {lost:,} of {counts.sum():,} nuclei: raise {key} above {counts.max():,}.",
     )
 
 
@@ -239,10 +220,6 @@ def _describe_plan(plan: RunPlan) -> list[Finding]:
 
 def _sizes(boxes: np.ndarray) -> np.ndarray:
     return np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
-
-
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count} images"
 
 
 def _size(count: float) -> str:

@@ -32,14 +32,14 @@ LOSS_TITLES = {
     "loss_box_reg": "RoI head: position of boxes",
     "loss_mask": "RoI head: mask",
 }
-"""Titles of losses; a loss without one is shown under its column of `metrics.csv`."""
+"""Titles of losses; others are titled by their column of `metrics.csv`."""
 
 OWN_FILE = re.compile(
     r"(ranking_\d+|submissions_\w*|train_loss\w*|val_(loss|ap50)|lr|nuclei_per_image|nucleus_sizes)"
     r"\.(svg|pdf)",
     re.ASCII,
 )
-"""Names of the files that charts are written to; other files beside them are left alone."""
+"""Names of chart files; other files in the folder are not removed."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def charts(
 
 
 def write_figures(folder: Path, written: Sequence[Chart]) -> list[Path]:
-    """Write charts as SVG and PDF files, with their legends; remove charts of an earlier call that no longer exist.
+    """Write charts with legends as SVG and PDF files; remove obsolete charts of an earlier call.
 
     Args:
         folder: to write to; created if missing.
@@ -103,7 +103,7 @@ def write_figures(folder: Path, written: Sequence[Chart]) -> list[Path]:
 
 
 def _submissions(submissions: Sequence[Submission]) -> Iterator[Chart]:
-    """Yield, for each metric of the submissions, the chart of the board's scores against the local ones."""
+    """Yield for each metric of the submissions a chart of the board's scores against local scores."""
     for metric in dict.fromkeys(row.metric for row in submissions):
         scores = comparable(row for row in submissions if row.metric == metric)
         if scores.local:
@@ -146,7 +146,7 @@ def _training(runs: Sequence[Run]) -> Iterator[Chart]:
 def _curves(
     runs: Sequence[Run], column: str, title: str, group: Group, note: str, checkpoints: Sequence[float]
 ) -> Iterator[Chart]:
-    """Yield the chart of a column of `metrics.csv`, if any run has a number in it."""
+    """Yield the chart of a column of `metrics.csv` if any run has values in it."""
     series: Series = [(run.name, read_curve(run.metrics, column)) for run in runs]
     if not any(len(curve.steps) for _, curve in series):
         return
@@ -189,7 +189,7 @@ def _data(runs: Sequence[Run], summaries: Sequence[ImageSummary]) -> Iterator[Ch
 
 
 def _limits(runs: Sequence[Run]) -> dict[str, int]:
-    """Return the distinct limits on detections of the runs' configurations, each with a name."""
+    """Return the distinct limits on detections of the runs: name -> limit."""
     by_limit: dict[int, list[str]] = {}
     for run in runs:
         limit = flatten(run.config).get("model.detection.limit")

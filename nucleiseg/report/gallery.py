@@ -13,7 +13,7 @@ from nucleiseg.evaluation.truth import ImageTruth
 from nucleiseg.leaderboard.match_outcomes import MatchOutcomes, classify_matches
 from nucleiseg.leaderboard.record import EvaluationRecord, ImageRecord
 from nucleiseg.progress import echo
-from nucleiseg.report.outlines import LineStyle, draw_outlines, find_outlines
+from nucleiseg.report.outline_drawing import LineStyle, draw_outlines, find_outlines
 from nucleiseg.rle import RLE
 from nucleiseg.settings import Settings, settings
 
@@ -21,7 +21,7 @@ LARGEST_SIDE = 1000
 """Pixels of the longer side of a picture on the page."""
 
 SMALLEST_SIDE = 640
-"""Smaller images are enlarged by a whole factor to about this many pixels, so that lines don't hide the nuclei."""
+"""Smaller images are enlarged by a whole factor to about this many pixels, so that lines do not hide nuclei."""
 
 MOST_IMAGES = 8
 """Number of images shown."""
@@ -67,11 +67,7 @@ class GalleryImage(Settings):
         score_threshold: least score of a prediction that is shown.
         truths: number of true nuclei.
         predictions: number of predictions that are shown.
-        found: number of predictions that match a nucleus at IoU 0.5.
-        missed: number of true nuclei without a match.
-        false: number of predictions without a match.
-        merged: number of predictions that cover more than half of each of two or more true nuclei.
-        ignored: number of predictions without a match in a crowd region.
+        found, missed, false, merged, ignored: number of each outcome.
         crowd_regions: number of regions whose nuclei are not annotated one by one.
         f1: 2 found / (2 found + missed + false).
     """
@@ -100,7 +96,7 @@ def gallery_images(
 ) -> list[GalleryImage]:
     """Render the images of an evaluation with the lowest F1 at IoU 0.5, the worst first.
 
-    An image whose truth or pixels are not available is left out, with a message.
+    Images without available truth or pixels are omitted, with a message.
 
     Args:
         record: the evaluation.
@@ -133,9 +129,9 @@ def render_image(
     Args:
         image: the detections.
         truth: the true instances.
-        outcomes: of both.
-        pixels: (H, W, 3) uint8 RGB, of the size of the truth.
-        score_threshold: that the outcomes are for.
+        outcomes: of both, at `score_threshold`.
+        pixels: (H, W, 3) uint8 RGB.
+        score_threshold: least score of a shown prediction.
 
     Raises:
         InputError: if the pixels have another size than the truth.
@@ -171,11 +167,7 @@ def render_image(
         score_threshold=score_threshold,
         truths=len(truth.masks),
         predictions=len(shown),
-        found=int(outcomes.found.sum()),
-        missed=int(outcomes.missed.sum()),
-        false=int(outcomes.false.sum()),
-        merged=int(outcomes.merged.sum()),
-        ignored=int(outcomes.ignored.sum()),
+        **{name: int(getattr(outcomes, name).sum()) for name in STYLES},
         crowd_regions=len(crowd),
         f1=outcomes.f1,
     )

@@ -17,14 +17,14 @@ from nucleiseg.report.figures import charts, write_figures
 from nucleiseg.report.gallery import GalleryImage, gallery_images
 from nucleiseg.report.page import Page, write_page
 from nucleiseg.report.submission_ledger import SUBMISSIONS, read_submissions
-from nucleiseg.report.tables import write_tables
+from nucleiseg.report.table_files import write_tables
 from nucleiseg.runs import Run
 
 GALLERY = "gallery2"
-"""Name in the cache of the gallery's pictures; its number is raised when they look different."""
+"""Cache entry of the gallery's pictures; raise the number when the rendering changes."""
 
 SUMMARIES = "summaries"
-"""Name in the cache of the boxes of all images of the data."""
+"""Cache entry of the boxes of all images of the data."""
 
 
 def write_files(
@@ -82,20 +82,20 @@ class StoredSummary:
 
 
 def summaries_of(images: ImageSet, cache: EvaluationCache) -> Sequence[ImageSummary]:
-    """Return a summary of every image, or an empty list (with a message) if the data can no longer be read."""
+    """Return a summary of every image, or an empty list with a message if the data cannot be read any longer."""
     stored = cache.get_json(images.data_key, SUMMARIES)
     if stored is None:
         try:
             stored = [(item.name, item.height, item.width, item.boxes.tolist()) for item in images.summaries]
         except InputError as error:
-            echo(f"The page has no charts of the data: {error}")
+            echo(f"The report has no charts of the data: {error}")
             return []
         cache.put_json(images.data_key, SUMMARIES, stored)
     return [StoredSummary(name, height, width, np.array(boxes).reshape(-1, 4)) for name, height, width, boxes in stored]
 
 
 def gallery_of(best: Scored, cache: EvaluationCache) -> list[GalleryImage]:
-    """Return the worst images of a checkpoint, or an empty list (with a message) if they can no longer be read."""
+    """Return the worst images of a checkpoint, or an empty list with a message if they cannot be read any longer."""
     images = best.job.images
     stored = cache.get_json(best.job.key, GALLERY)
     if stored is not None:
@@ -103,7 +103,7 @@ def gallery_of(best: Scored, cache: EvaluationCache) -> list[GalleryImage]:
     try:
         truths = {truth.name: truth for truth in images.truths}
     except InputError as error:
-        echo(f"The page has no gallery: {error}")
+        echo(f"The report has no gallery: {error}")
         return []
     gallery = gallery_images(best.evaluation.record, truths, lambda name: images.sample(name).image)
     cache.put_json(best.job.key, GALLERY, [image.to_dict() for image in gallery])

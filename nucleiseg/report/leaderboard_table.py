@@ -1,4 +1,4 @@
-"""A table of the leaderboard as formatted cells: the one model behind terminal, Markdown, LaTeX, CSV and HTML."""
+"""Format a table of the leaderboard as cells, for terminal, Markdown, LaTeX, CSV and HTML."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ CHOICE = (
     "seconds_per_image",
     "peak_memory_mb",
 )
-"""Metrics and facts of the compact table, beside what ranks. CSV and HTML have all."""
+"""Metrics and facts of the compact table besides the ranking score; CSV and HTML have all."""
 
 BRACKETS = f"In brackets: {INTERVAL}"
 """Definition of the interval behind the ranking number."""
@@ -36,7 +36,7 @@ class Cell:
 
     Attributes:
         text: its formatted value.
-        value: what it is sorted by; None sorts last.
+        value: the sort key; None sorts last.
         is_best: whether it is the best of its column, or names the best row.
         is_tied: whether it names a row that is statistically indistinguishable from the best.
     """
@@ -54,7 +54,7 @@ class TableColumn:
     Attributes:
         title: its heading with the unit.
         cells: one for each row.
-        definition: a sentence on what the values are; empty if the heading says it.
+        definition: a sentence on the values; empty if the heading suffices.
         is_number: whether it holds numbers, which are aligned to the right.
         sorts_descending: whether the page sorts it in descending order first.
     """
@@ -77,13 +77,13 @@ class Bar:
 
 @dataclass(frozen=True)
 class TableRow:
-    """What a row has beside its cells.
+    """A row besides its metric cells.
 
     Attributes:
         row: the row.
-        status: how it compares with the best one.
+        status: its comparison with the best row.
         interval: 95 % interval of the score.
-        bar: the interval as a picture; None if it is not known.
+        bar: the interval as a picture; None if it is unknown.
         difference: 95 % interval of this row minus the best one.
     """
 
@@ -129,10 +129,10 @@ class LeaderboardTable:
 
 
 def leaderboard_table(table: Table) -> LeaderboardTable:
-    """Lay out a table: what it is ranked by, then every metric and fact that is known of a row."""
+    """Lay out a table: the ranking score, then every metric and fact known of any row."""
     values = [row_values(row) for row in table.rows]
     known = dict.fromkeys(key for row in values for key, value in row.items() if value is not None)
-    # ceilings stand beside their metrics, shares of them are the score, and the page lays out the identity itself
+    # cells of metrics contain the ceilings, the score is a share, and each format lays out the identity differently
     keys = [key for key in known if key not in _IDENTITY and not key.endswith(("_ceiling", "_share"))]
     keys = [key for key in dict.fromkeys((table.rank_by, *keys)) if key != table.measure]
     measure = column_of(table.measure)
@@ -190,7 +190,7 @@ def text_with_ceiling(key: str, values: Mapping[str, Value]) -> str:
 
 
 def _column(key: str, rows: Sequence[Mapping[str, Value]]) -> TableColumn:
-    """Return a column whose best metrics are marked; facts are not compared."""
+    """Return a column with its best metrics marked; facts are not compared."""
     column, metric = column_of(key), METRICS.get(key.removesuffix("_share"))
     values = [row.get(key) for row in rows]
     goodness = [metric.goodness(value) if metric and isinstance(value, float) else -math.inf for value in values]

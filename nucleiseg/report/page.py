@@ -55,7 +55,7 @@ class Page:
         gallery: images of one checkpoint of the best row, the worst first; may be empty.
         submissions: rows of `submissions.csv`; may be empty.
         shown: the checkpoint of the gallery; None if there is none.
-        banner: a sentence at the top, which is not repeated among the notes; may be empty.
+        banner: a sentence at the top, omitted from the notes; may be empty.
     """
 
     title: str
@@ -105,7 +105,7 @@ def _context(page: Page) -> dict[str, Any]:
         figures[chart.group].append(PageFigure(chart, svg))
     shown = {image.name for image in page.shown.record.images} if page.shown else set()
     tables = [leaderboard_table(table) for table in page.leaderboard.tables]
-    # by heading, so that a column of several tables is defined once
+    # by title, so that columns of several tables are defined once
     columns = [column for table in tables for column in (table.score, *table.columns.values())]
     scores = {table.score.title: table.score.definition for table in tables}
     others = {column.title: column.definition for column in columns}
@@ -140,7 +140,7 @@ def started_from(run: Run) -> str:
 
 
 def _asset(name: str) -> Markup:
-    """Return one of our files, which the page contains unescaped."""
+    """Return a file of the package, which the page contains unescaped."""
     text = (files("nucleiseg.report") / "templates" / name).read_text(encoding="utf-8")
     return Markup(text)
 

@@ -90,7 +90,7 @@ def draw_images(samples: Sequence[Sample], total: int) -> Figure:
     for axis, sample in zip(axes, samples, strict=True):
         height, width = sample.image.shape[:2]
         image, factor = sample.image, IMAGE_INCHES * DPI / max(height, width)
-        if factor < 1:  # at most as large as it is shown, averaged down
+        if factor < 1:  # downsample to the shown size
             image = cv2.resize(np.ascontiguousarray(image), None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
         axis.imshow(image)
         axis.set_title(f"{_shorten(sample.name)}\n{width} x {height}, {len(sample):,} nuclei", fontsize=7)

@@ -1,8 +1,8 @@
 """Read and write `submissions.csv`, the ledger of answers and their scores on the board.
 
-There is one row for each answer, identified by the digest of its `answer.json`. People edit the file with spreadsheets,
-so it is read with commas, semicolons (then with decimal commas) or tabs, with or without a byte order mark, with empty
-lines and with additional columns, and written back in the same form.
+There is one row for each answer, identified by the digest of its `answer.json`. The file may be edited in a
+spreadsheet: commas, semicolons (then with decimal commas) or tabs, a byte order mark, empty lines and additional
+columns are accepted and preserved.
 """
 
 import csv
@@ -18,9 +18,8 @@ from nucleiseg.files import quote_formula, require_regular_file, unquote_formula
 
 SUBMISSIONS = "submissions.csv"
 
-
 UNKNOWN = {"", "-", "n/a", "not recorded"}
-"""What people write into a cell whose number they don't know."""
+"""Texts of a cell for an unknown number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +66,10 @@ class Submission:
 COLUMNS = tuple(item.name for item in fields(Submission) if item.name != "extra")
 """The columns of the file, in its order."""
 
-
 LOCAL = ("metric", "local_score", "local_ceiling", "image_set", "images")
 """The columns on the checkpoint's score on images with known truth."""
 
-
 _HINTS = get_type_hints(Submission)
-
 
 NUMBERS = {name: int if _HINTS[name] == int | None else float for name in COLUMNS if _HINTS[name] is not str}
 """The columns that hold numbers, with their types."""
@@ -81,7 +77,7 @@ NUMBERS = {name: int if _HINTS[name] == int | None else float for name in COLUMN
 
 @dataclass(frozen=True)
 class CsvForm:
-    """Form of the file: its delimiter, the byte order mark by which Excel recognizes UTF-8, the user's columns."""
+    """Format of the file: delimiter, byte order mark (by which Excel recognizes UTF-8), additional columns."""
 
     delimiter: str = ","
     mark: str = ""
@@ -103,7 +99,7 @@ def read_submissions(path: Path) -> list[Submission]:
 
 
 def read_ledger(path: Path) -> tuple[list[Submission], CsvForm]:
-    """Read the rows of a ledger and its form; no rows and the default form if the file is missing.
+    """Read the rows of a ledger and its format; no rows and the default format if the file is missing.
 
     Raises:
         InputError: naming every line that cannot be read.
@@ -150,7 +146,7 @@ def read_ledger(path: Path) -> tuple[list[Submission], CsvForm]:
 
 
 def _parse_row(cells: Mapping[str, str], form: CsvForm, where: str, problems: list[str]) -> Submission:
-    """Return a row; a cell without the number that it ought to hold becomes a problem."""
+    """Return a row, and append a problem for each cell that should contain a number and does not."""
     values: dict[str, Any] = {name: unquote_formula(cells.get(name, "").strip()) for name in COLUMNS}
     for name, kind in NUMBERS.items():
         text, values[name] = values[name], None

@@ -31,14 +31,14 @@ def record_scored(
     metric: MetricSpec,
     cache: EvaluationCache,
 ) -> None:
-    """Record an answer with the local score of the checkpoint that made it, and print what was recorded.
+    """Record an answer with the local score of its checkpoint, and print a summary.
 
     Args:
         path: the ledger.
         answer: an `answer.json`, or a zip that holds one.
         board_score: see `record_submission`.
         note: see `record_submission`.
-        scored: the evaluated checkpoints, among which the answer's is searched.
+        scored: the evaluated checkpoints, among them perhaps the answer's.
         metric: of the local score.
         cache: stores the digests of files.
 
@@ -50,7 +50,7 @@ def record_scored(
     maker = {cache.digest(item.job.file): item for item in scored}.get(digest)
     local = None
     if maker is None:
-        echo(f"None of these checkpoints is known to have made {answer}: it is recorded without a local score.")
+        echo(f"{answer} was not made by any of these checkpoints: recorded without a local score.")
     else:
         record = maker.evaluation.record
         values = metric_values(record)
@@ -85,8 +85,8 @@ def record_submission(
         The row as it is in the file now.
 
     Raises:
-        InputError: if the ledger cannot be read, the answer or its sidecar is invalid, or the row has another score of
-            the board already.
+        InputError: if the ledger cannot be read, the answer or its sidecar is invalid, or the row already has another
+            board score.
     """
     rows, form = read_ledger(path)
     digest = answer_digest(answer)

@@ -1,7 +1,7 @@
 """Convert matplotlib figures to inline SVG whose colors follow the light or dark theme of the page.
 
-Charts are plotted once, in colors for white paper. Here each of these colors becomes a CSS variable of the page, and
-each id gets a prefix, because matplotlib uses the same ids in every figure and a page has many figures.
+Charts are plotted once, in colors for white paper. Each color becomes a CSS variable of the page, and each id gets a
+prefix, because matplotlib uses the same ids in every figure.
 """
 
 import re
@@ -63,7 +63,7 @@ def themed_svg(figure: Figure, prefix: str, description: str) -> Markup:
 
 
 def _local(name: str) -> str:
-    """Return a name without its namespace, which HTML has none of."""
+    """Return a name without its XML namespace, which HTML does not accept."""
     return _NAMESPACE.sub("", name)
 
 
@@ -86,5 +86,5 @@ def _attributes(attributes: dict[str, str], prefix: str) -> dict[str, str]:
             text = _COLOR.sub(lambda match: f"var(--{VARIABLES[match[0]]})", text)
             changed[name] = _FAMILY.sub("", _FONT.sub(r"font-size: \1", text))
     if "d" in changed:
-        changed["d"] = _DECIMALS.sub(r"\1", changed["d"])  # a hundredth of a point is enough, in half the bytes
+        changed["d"] = _DECIMALS.sub(r"\1", changed["d"])  # two decimals suffice and halve the size
     return changed

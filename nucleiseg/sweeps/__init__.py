@@ -1,1 +1,1 @@
-"""Jobs of a sweep: process groups, launchers, and what is shown while they run."""
+"""Jobs of a sweep: one process group each, and their launchers."""

@@ -1,8 +1,8 @@
-"""A sweep's jobs under Hydra's other launchers (joblib, submitit, Ray): their workers start our processes.
+"""Run a sweep's jobs with other Hydra launchers (joblib, submitit, Ray), whose workers start a process per job.
 
-What such a launcher calls for each job, in a worker of its own, is a `JobProcess`. Memory returns as with our own
-launcher, a killed job does not take the launcher's pool along, and several devices work: Lightning starts the
-processes of a run by repeating the command line, which in a worker would be the sweep's.
+The launcher calls a `JobProcess` for each job. A process per job releases its memory, leaves the launcher's pool intact
+if it is killed, and supports several devices: Lightning starts further processes by repeating the command line, which
+in a worker would be that of the sweep.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,18 +20,18 @@ from nucleiseg.sweeps.sweep import JobOutcome, SweepJob, is_done, run_job
 from nucleiseg.training.run_lock import active_process
 
 STOP = ".stop"
-"""The file of a sweep's folder that tells its jobs, on any computer, to stop."""
+"""File in a sweep's folder that makes its jobs on any computer stop."""
 
 
 @dataclass(frozen=True)
 class JobProcess:
-    """The task function of a sweep: runs the job whose number Hydra has set. It can be pickled.
+    """Picklable task function of a sweep, which runs the job whose number Hydra has set.
 
     Attributes:
-        jobs: the jobs that the launcher was given, in its order.
-        first: the number of the first of them.
+        jobs: the jobs passed to the launcher, in its order.
+        first: the number of the first job.
         script: the script to start.
-        folder: where the sweep was started; relative paths begin there.
+        folder: working folder of the sweep, for relative paths.
     """
 
     jobs: tuple[SweepJob, ...]
@@ -40,23 +40,21 @@ class JobProcess:
     folder: Path
 
     def __call__(self, config: DictConfig) -> JobOutcome:
-        """Run the job in a process of its own; `config` is composed again there, from the job's overrides."""
+        """Run the job in a separate process, which composes `config` again from the job's overrides."""
         job = self.jobs[HydraConfig.get().job.num - self.first]
         return run_job(job, self.script, self.folder, (job.folder.parent / STOP).exists)
 
 
 @contextmanager
 def stopped_by_signals(sweep_dir: Path, *, survives: bool) -> Iterator[list[int]]:
-    """Let Ctrl-C and SIGTERM stop the jobs that the body waits for; it still waits, for their outcomes.
-
-    The second signal raises KeyboardInterrupt.
+    """Stop the jobs that the body waits for on Ctrl-C or SIGTERM; a second signal raises KeyboardInterrupt.
 
     Args:
         sweep_dir: the folder of the sweep.
-        survives: the jobs are to continue; already the first signal raises KeyboardInterrupt.
+        survives: let the jobs continue; the first signal raises KeyboardInterrupt.
 
     Yields:
-        The signals that came.
+        The received signals.
     """
     stop = sweep_dir / STOP
     stop.unlink(missing_ok=True)
@@ -68,46 +66,46 @@ def stopped_by_signals(sweep_dir: Path, *, survives: bool) -> Iterator[list[int]
             raise KeyboardInterrupt
         sweep_dir.mkdir(parents=True, exist_ok=True)
         stop.touch()
-        echo("Stopping the jobs; a second time, and they are not waited for.")
+        echo("Stopping the jobs; press Ctrl-C again to leave without waiting for them.")
 
     try:
         with handled(handle):
             yield signals
     finally:
-        if len(signals) < 2:  # jobs that are left alone still have to find it
+        if len(signals) < 2:  # after a second signal, jobs are still running and must find the file
             stop.unlink(missing_ok=True)
 
 
 def outcomes_of(
     jobs: Sequence[SweepJob], returns: Sequence[JobReturn | None], lost: str, *, stopped: bool
 ) -> list[JobOutcome]:
-    """Return how the jobs ended: as their workers say, else as their folders do.
+    """Return the outcome of each job: from its worker if that returned, else from `status.json` of its folder.
 
     Args:
-        jobs: the jobs that a launcher was given.
-        returns: what it returned for each; None where it has lost it.
-        lost: why it has, in a line.
-        stopped: the sweep was asked to stop.
+        jobs: the jobs passed to a launcher.
+        returns: the launcher's result for each; None for a lost worker.
+        lost: reason of the loss, in a line.
+        stopped: whether the sweep received a signal to stop.
     """
     outcomes = []
     for job, result in zip(jobs, returns, strict=True):
         try:
             if result is not None:
-                outcomes.append(result.return_value)  # raises what was raised in the worker
+                outcomes.append(result.return_value)  # raises the worker's error
                 continue
             reason = lost
         except Exception as error:  # of any package
             reason = first_line(error)
-        outcomes.append(_as_its_folder_says(job, reason, stopped=stopped))
+        outcomes.append(_outcome_from_folder(job, reason, stopped=stopped))
     return outcomes
 
 
 def first_line(error: BaseException) -> str:
-    """Return an error's class and the first line of what it says."""
+    """Return an error's class and the first line of its message."""
     return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}".removesuffix(": ")
 
 
-def _as_its_folder_says(job: SweepJob, reason: str, *, stopped: bool) -> JobOutcome:
+def _outcome_from_folder(job: SweepJob, reason: str, *, stopped: bool) -> JobOutcome:
     if is_done(job):
         return JobOutcome(job, "done")
     if who := active_process(job.folder):

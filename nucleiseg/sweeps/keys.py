@@ -1,4 +1,4 @@
-"""What a sweep cannot take of Hydra's command line, refused in a sentence instead of dropped."""
+"""Refuse keys of Hydra that a sweep would silently ignore."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,26 +12,26 @@ from nucleiseg.errors import InputError
 from nucleiseg.invocation import invocation
 
 SEARCHPATH = "hydra.searchpath"
-"""More folders of configuration: the one key of Hydra's that the jobs get too."""
+"""Further configuration folders: Hydra's only key that is passed to the jobs."""
 
 OF_THE_SWEEP = ("hydra/launcher", "hydra.launcher.", "hydra/sweeper", "hydra.sweeper.", "hydra.mode", "hydra.sweep.dir")
-"""Keys of Hydra's that are the sweep's own."""
+"""Hydra's keys that configure the sweep itself."""
 
 
 def passed_on(config: DictConfig) -> tuple[str, ...]:
-    """Return the overrides of Hydra's own keys that each job gets too.
+    """Return the overrides of Hydra's own keys that are passed to each job.
 
     Args:
-        config: the sweep's configuration, Hydra's part included.
+        config: the sweep's configuration, including Hydra's.
 
     Raises:
-        InputError: for what would silently not reach the jobs, or end the sweep before all have run.
+        InputError: for keys that would not reach the jobs, or would end the sweep early.
     """
     hydra = config.hydra
     given = [str(override) for override in hydra.overrides.hydra]
     search_paths = tuple(override for override in given if _key(override) == SEARCHPATH)
     problems = [
-        f"{override} with -m does not reach the jobs: leave it out. Of Hydra's own keys they get {SEARCHPATH}."
+        f"{override} with -m does not reach the jobs: leave it out. Only {SEARCHPATH} is passed to them."
         for override in given
         if override not in search_paths and not _key(override).startswith(OF_THE_SWEEP)
     ]
@@ -54,36 +54,36 @@ def passed_on(config: DictConfig) -> tuple[str, ...]:
 
 
 def refuse_sweep_keys_alone() -> None:
-    """Refuse the keys of a sweep in a single run, which would train somewhere else.
+    """Refuse `sweep.*` in a single run, which would ignore it.
 
     Raises:
-        InputError: naming what -m is missing for.
+        InputError: naming the key that needs -m.
     """
     hydra = HydraConfig.get()
     given = [override for override in typed_overrides(hydra) if _key(override).startswith("sweep.")]
     if given and hydra.mode != RunMode.MULTIRUN:
         raise InputError(
-            f"{given[0]} is a sweep's: add -m ({invocation('train')} -m ...), or leave it out for a single run."
+            f"{given[0]} needs a sweep: add -m ({invocation('train')} -m ...), or leave it out for a single run."
         )
 
 
 def refuse_ddp_in_sweep(trainer: Mapping[str, Any]) -> None:
-    """Refuse several processes a run inside a process of a sweep: they would start the whole sweep again.
+    """Refuse runs of several processes inside the sweep's process: each would start the whole sweep again.
 
     Args:
-        trainer: the keys of `trainer`, not checked yet.
+        trainer: the keys of `trainer`, not yet validated.
 
     Raises:
-        InputError: naming the launchers that can.
+        InputError: naming the launchers that support them.
     """
     devices, strategy = trainer.get("devices", 1), str(trainer.get("strategy"))
     several = devices != 1 or trainer.get("num_nodes", 1) != 1 or strategy.startswith("ddp")
     if several and HydraConfig.get().mode == RunMode.MULTIRUN:
         raise InputError(
             f"trainer.devices={devices} trainer.strategy={strategy} with -m: "
-            f"{HydraConfig.get().launcher._target_.rpartition('.')[2]} runs the jobs inside a process of the sweep, "
-            "and the processes of such a run would each start the whole sweep again. Leave hydra/launcher= out, or "
-            "choose one of conf/hydra/launcher: they start a process a job."
+            f"{HydraConfig.get().launcher._target_.rpartition('.')[2]} runs the jobs inside the sweep's process, "
+            "and each process of such a run would start the whole sweep again. Leave out hydra/launcher=, or choose "
+            "one of conf/hydra/launcher, which start a process per job."
         )
 
 

@@ -1,4 +1,4 @@
-"""Run a process and everything it starts, stop it, and leave nothing behind."""
+"""Run a process with all its descendants, and stop them together."""
 
 import os
 import signal
@@ -11,16 +11,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 GRACE = 60.0
-"""Seconds that a process has to end after it was asked to stop."""
+"""Seconds between a signal to stop and SIGKILL."""
 
 LINGER = 5.0
-"""Seconds that what a process has started (ranks, data workers) may outlive it, to put things in order."""
+"""Seconds that descendants (ranks, data workers) may outlive the process, to clean up."""
 
 POLL = 0.2
-"""Seconds between two looks at whether the process has ended or is to stop."""
+"""Seconds between two checks whether the process has ended or should stop."""
 
 STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""Ctrl-C, what batch systems send, and a terminal that was closed (Windows has none)."""
+"""Signals of Ctrl-C, of batch systems, and of a closed terminal (which Windows lacks)."""
 
 
 def run_process(
@@ -29,19 +29,19 @@ def run_process(
     folder: Path | None = None,
     is_to_stop: Callable[[], bool] = bool,
 ) -> tuple[int, bool]:
-    """Run a process to its end; Ctrl-C and SIGTERM are passed on to it.
+    """Run a process until it ends, and forward Ctrl-C and SIGTERM to it.
 
-    On POSIX it leads a session of its own: what it started and left behind, such as the other ranks of a run whose
-    first rank was killed, is ended after it.
+    On POSIX it leads a new session, whose remaining processes are killed after it, such as the other ranks of a run
+    whose first rank was killed.
 
     Args:
         command: the program and its arguments.
         environment: its environment.
         folder: its working directory; None: this process's.
-        is_to_stop: asked now and then; true stops the process as SIGTERM does.
+        is_to_stop: polled; true stops the process as SIGTERM does.
 
     Returns:
-        Its exit code, and whether it was asked to stop.
+        Its exit code, and whether it received a signal to stop.
     """
     asked: list[int] = []
     with handled(lambda number, _: asked.append(number)):
@@ -54,9 +54,9 @@ def run_process(
 
 @contextmanager
 def handled(handler: Callable[[int, object], None]) -> Iterator[None]:
-    """Give what asks for a stop to a handler, where Python lets one: in the main thread.
+    """Handle `STOPS` during the body; outside the main thread, where Python allows no handlers, do nothing.
 
-    A signal that is ignored stays so: `nohup` wants no end with the terminal.
+    Ignored signals stay ignored, as `nohup` requires.
     """
     here = threading.current_thread() is threading.main_thread()
     numbers = [number for number in STOPS if here and signal.getsignal(number) is not signal.SIG_IGN]
@@ -69,7 +69,7 @@ def handled(handler: Callable[[int, object], None]) -> Iterator[None]:
 
 
 def _wait(process: subprocess.Popen[bytes], asked: list[int], is_to_stop: Callable[[], bool]) -> int:
-    """Wait for the process's end, passing on the signals that are appended to `asked`; kill it after `GRACE`."""
+    """Wait for the process, forwarding the signals appended to `asked`; kill it after `GRACE`."""
     passed_on = 0
     deadline = float("inf")
     while True:
@@ -80,7 +80,7 @@ def _wait(process: subprocess.Popen[bytes], asked: list[int], is_to_stop: Callab
         for number in asked[passed_on:]:
             passed_on += 1
             deadline = min(deadline, time.monotonic() + GRACE)
-            # Ctrl-C goes to the whole group, as in a terminal (Windows' console has done it already)
+            # Ctrl-C goes to the whole group, as in a terminal; the console of Windows does that itself
             if number != signal.SIGINT:
                 process.terminate()
             elif sys.platform != "win32":
@@ -91,7 +91,7 @@ def _wait(process: subprocess.Popen[bytes], asked: list[int], is_to_stop: Callab
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the process, if an error has kept it from being waited for, and what it has left of its group."""
+    """End the process, if an error interrupted the wait, and the rest of its group."""
     if process.poll() is None:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
@@ -104,18 +104,18 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _has_members(process: subprocess.Popen[bytes]) -> bool:
-    """Return whether the process's group has any process left; False on Windows, which knows no such groups."""
+    """Return whether the process's group has processes left; False on Windows, which has no such groups."""
     if sys.platform == "win32":
         return False
     try:
         os.killpg(process.pid, 0)
-    except (ProcessLookupError, PermissionError):  # macOS's word for a group of which only zombies are left
+    except (ProcessLookupError, PermissionError):  # PermissionError: only zombies are left, on macOS
         return False
     return True
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill the process and, on POSIX, what is left of its group."""
+    """Kill the process and, on POSIX, the rest of its group."""
     if sys.platform == "win32":
         process.kill()
     else:

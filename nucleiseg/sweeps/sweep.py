@@ -1,6 +1,6 @@
-"""The jobs of a multirun: one process each, in numbered folders that say what is in them.
+"""Run the jobs of a multirun, one process each, in numbered folders named by what varies.
 
-A process of its own gives a job's memory back when it ends, and a job that fails or is killed takes nothing along.
+A separate process releases the job's memory, and a job that fails or is killed does not affect the others.
 """
 
 import os
@@ -25,16 +25,16 @@ from nucleiseg.sweeps.process_group import run_process
 from nucleiseg.training.run_lock import active_process, refuse_running
 
 SHORT_NAMES = {"aug.saturation": "sat"}
-"""Keys whose folder name is not their last part."""
+"""Key -> its name in folders, where that is not the key's last part."""
 
 OVERRIDES = Path(".hydra") / "overrides.yaml"
-"""The command line of a job, which Hydra keeps in its folder."""
+"""Hydra's file with the command line of a job."""
 
 STARTS_ITS_OWN = {"SLURM_JOB_NAME": "interactive"}
-"""Tells Lightning that it starts the processes of a run itself, also inside a job of SLURM, and not `srun`."""
+"""Makes Lightning start the processes of a run itself instead of relying on `srun`, also inside a SLURM job."""
 
 LONGEST_NAME = 100
-"""Characters of a job folder's name: file systems take 255, Windows 260 with everything above it."""
+"""Characters of a job folder's name: file systems accept 255, Windows 260 for the whole path."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class SweepJob:
         index: its number, counted from 0.
         overrides: its command line.
         folder: its run folder.
-        passed_on: what of Hydra's own keys goes beside its command line to its process.
-        swept_groups: keys of the overrides that the experiment's own `hydra.sweeper.params` give: a group among them
-            was not chosen on the command line, so that the experiment's section of it stays.
+        passed_on: overrides of Hydra's own keys for its process.
+        swept_groups: keys of `hydra.sweeper.params` of the experiment: a group among them was not chosen on the command
+            line, so that the experiment's section of it is kept.
     """
 
     index: int
@@ -59,13 +59,13 @@ class SweepJob:
 
 @dataclass(frozen=True)
 class JobOutcome:
-    """How a job ended.
+    """The outcome of a job.
 
     Attributes:
         job: the job.
-        state: `done`, `failed`, `skipped` where an earlier sweep had done it; `interrupted` by Ctrl-C or SIGTERM, and
-            `not started` after that; `running` where it continues without this process.
-        reason: why it failed, else empty.
+        state: `skipped` if an earlier sweep completed it; `interrupted` by Ctrl-C or SIGTERM, and `not started` after
+            that; `running` if it continues without this process.
+        reason: of a failure, else empty.
     """
 
     job: SweepJob
@@ -76,12 +76,11 @@ class JobOutcome:
 def job_name(index: int, model: str, overrides: Sequence[str], varying: Sequence[str]) -> str:
     """Name a job's folder: number, model, then the value of every other key that the sweep varies.
 
-    Neither `=` nor brackets: the one breaks Hydra's command line, the others globbing.
+    The name contains neither `=`, which Hydra's command line would need quoted, nor brackets, which globs interpret. It
+    has at most `LONGEST_NAME` characters; the number keeps names unique.
 
         job_name(3, "r50_c4", ["model=r50_c4", "aug.saturation=[0.5,2]"], ["model", "aug.saturation"])
         -> "003_r50_c4_sat-0.5-2"
-
-    At most `LONGEST_NAME` characters; the number keeps longer ones apart.
 
     Args:
         index: the job's number.
@@ -99,7 +98,7 @@ def job_name(index: int, model: str, overrides: Sequence[str], varying: Sequence
 
 
 def varying_keys(batch: Sequence[Sequence[str]]) -> list[str]:
-    """Return the keys whose value is not the same in every job of the batch."""
+    """Return the keys whose values differ between the jobs of a batch."""
     values: dict[str, set[str]] = {}
     for overrides in batch:
         for override in overrides:
@@ -109,20 +108,20 @@ def varying_keys(batch: Sequence[Sequence[str]]) -> list[str]:
 
 
 def run_jobs(jobs: Sequence[SweepJob], script: Path, *, resume: bool) -> list[JobOutcome]:
-    """Run the jobs one after the other, each as a process of its own.
+    """Run the jobs one after the other, each in a separate process.
 
     Args:
         jobs: the jobs.
         script: the script to start for each.
-        resume: complete what an earlier sweep in the same folder left: finished jobs are skipped, stopped ones
-            resume from their last checkpoint, missing ones start.
+        resume: complete an earlier sweep in the same folder: skip finished jobs, resume stopped ones from their last
+            checkpoint, start missing ones.
 
     Returns:
-        How each job ended, in order; those that Ctrl-C or SIGTERM kept from starting too.
+        The outcome of each job, in order, including jobs that were not started.
 
     Raises:
-        InputError: if a job's folder is taken already and `resume` is not set, was begun with other overrides, or
-            another process is training in it.
+        InputError: if a job's folder exists and `resume` is not set, the job was begun with other overrides, or another
+            process trains in the folder.
     """
     check_folders(jobs, resume=resume)
     varying = varying_keys([job.overrides for job in jobs])
@@ -138,11 +137,7 @@ def run_jobs(jobs: Sequence[SweepJob], script: Path, *, resume: bool) -> list[Jo
 
 
 def check_folders(jobs: Sequence[SweepJob], *, resume: bool) -> None:
-    """Refuse to begin a sweep in another one's folder, or to complete one with other settings.
-
-    Raises:
-        InputError: as `run_jobs`.
-    """
+    """Raise the `InputError`s of `run_jobs`."""
     taken = [job.folder.name for job in jobs if job.folder.exists()]
     if taken and not resume:
         raise InputError(
@@ -154,17 +149,17 @@ def check_folders(jobs: Sequence[SweepJob], *, resume: bool) -> None:
 
 
 def is_done(job: SweepJob) -> bool:
-    """Return whether an earlier sweep has finished the job."""
+    """Return whether the job has been completed."""
     return known_status(job.folder).get("state") == "done"
 
 
 def _refuse_other_overrides(jobs: Sequence[SweepJob]) -> None:
-    """Refuse to complete a sweep with jobs that were begun, or done, with other settings than they have now."""
+    """Refuse to complete a sweep whose jobs were begun with other overrides."""
     problems = []
     for job in jobs:
         file = job.folder / OVERRIDES
         if holds_run(job.folder) and file.exists():
-            # As it was typed: ${...} stands for values of the whole configuration, which is not here.
+            # unresolved: ${...} refers to the whole configuration, which is not loaded here
             typed = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
             begun = {str(override) for override in typed or ()}
             if changed := sorted(begun ^ set(job.overrides)):
@@ -179,13 +174,13 @@ def _refuse_other_overrides(jobs: Sequence[SweepJob]) -> None:
 def run_job(
     job: SweepJob, script: Path, folder: Path | None = None, is_to_stop: Callable[[], bool] = bool
 ) -> JobOutcome:
-    """Do what is left of a job in a process of its own: all of it, what follows its last checkpoint, or nothing.
+    """Start a job, resume it from its last checkpoint, or skip it if it is done; in a separate process.
 
     Args:
         job: the job.
         script: the script to start.
-        folder: the process's working directory; None: this one's.
-        is_to_stop: asked now and then whether the job is to be stopped.
+        folder: the process's working directory; None: that of this process.
+        is_to_stop: polled; true stops the job.
     """
     before = known_status(job.folder)
     if is_done(job):
@@ -202,7 +197,7 @@ def run_job(
     if code == 0:
         return JobOutcome(job, "done")
     status = known_status(job.folder)
-    # A status that the process did not write is that of an earlier try.
+    # an unchanged status was written by an earlier attempt
     reason = str(status.get("reason") or "") if status != before else ""
     if stopped:
         return JobOutcome(job, "interrupted", reason)
@@ -211,7 +206,7 @@ def run_job(
 
 
 def exit_code(outcomes: Sequence[JobOutcome]) -> ExitCode:
-    """Return what a sweep ends with."""
+    """Return the exit code of a sweep."""
     states = {outcome.state for outcome in outcomes}
     if states & {"interrupted", "not started"}:
         return ExitCode.INTERRUPTED
@@ -219,7 +214,7 @@ def exit_code(outcomes: Sequence[JobOutcome]) -> ExitCode:
 
 
 def print_table(outcomes: Sequence[JobOutcome], seconds: float) -> None:
-    """Print what became of each job, with the reason where it failed."""
+    """Print a table of the outcomes, with the reasons of failures."""
     failed = sum(outcome.state == "failed" for outcome in outcomes)
     table = Table(title=f"{len(outcomes)} jobs in {duration(seconds)}, {failed} failed", title_justify="left")
     for column in ("job", "state", "reason"):

@@ -32,7 +32,7 @@ def test_overfit_learns_one_image(
 ) -> None:
     short = [key for key in tiny if not key.startswith(("aug.crop", "data.val"))]
     train(composed("train", "debug=overfit", "optim=adamw", "optim.lr=1e-3", *short, "trainer.max_steps=30"), tmp_path)
-    assert "Overfitting: only demo_000 are trained on." in capsys.readouterr().err
+    assert "Overfitting: training on demo_000 alone." in capsys.readouterr().err
     losses = [float(row["train/loss"]) for row in read_metrics(tmp_path)]
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
 

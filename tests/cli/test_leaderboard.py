@@ -328,7 +328,7 @@ def test_runs_whose_data_were_moved(
     old.rename(new)
     with pytest.raises(InputError, match="old does not exist"):
         call(f"runs='{tmp_path / 'runs'}'")
-    with pytest.raises(InputError, match=r"(?s)not those that the run was trained with.*data\.root=DIR"):
+    with pytest.raises(InputError, match=r"(?s)have changed since the run was trained.*data\.root=DIR"):
         call(f"runs='{tmp_path / 'runs'}'", f"data.root='{other}'")
     monkeypatch.chdir(tmp_path)
     assert call(f"runs='{tmp_path / 'runs'}'", "data.root=new") == 0
@@ -367,7 +367,7 @@ def test_a_run_whose_data_have_changed_is_not_scored(make_run: Callable[..., Pat
     run = make_run("one", steps=(4,))
     splits = json.loads((run / "splits.json").read_text())
     (run / "splits.json").write_text(json.dumps({**splits, "fingerprint": "0" * 16}))
-    with pytest.raises(InputError, match="not those that the run was trained with"):
+    with pytest.raises(InputError, match="have changed since the run was trained"):
         call(f"runs='{run}'")
 
 
@@ -460,7 +460,7 @@ def test_a_refit_trains_the_winner_on_all_images(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run = make_run("one", "trainer.max_steps=9", steps=(4,))
+    run = make_run("one", "trainer.max_steps=9", "++optim.schedule.total_steps=12", steps=(4,))
     started: list[list[str]] = []
 
     def start(command: list[str], check: bool, env: dict[str, str]) -> SimpleNamespace:
@@ -472,10 +472,11 @@ def test_a_refit_trains_the_winner_on_all_images(
     assert "overrides.yaml cannot be read" in capsys.readouterr().err
     (run / ".hydra").mkdir()
     overrides = ["data=demo", "data.fold=1", "++optim.lr=0.1", "hydra/launcher=ray", "trainer.max_steps=9", "trust=[a]"]
+    overrides += ["optim.schedule.total_steps=12", "optim.total_steps=12"]
     (run / ".hydra" / "overrides.yaml").write_text(json.dumps(overrides))
     assert call(f"runs='{run}'", "refit=true") == 0
     arguments = ["data=demo", "++optim.lr=0.1", "data.val=none", "data.fold=null"]
-    arguments += ["trainer.max_steps=4", "optim.total_steps=9", f"hydra.run.dir={run}_refit"]
+    arguments += ["trainer.max_steps=4", "optim.schedule.total_steps=12", f"hydra.run.dir={run}_refit"]
     assert f"python train.py {shlex.join(arguments)}" in capsys.readouterr().err
     assert started == []
     assert call(f"runs='{run}'", "refit=run") == 1

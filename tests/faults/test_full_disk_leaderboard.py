@@ -23,7 +23,7 @@ from nucleiseg.report.charts import draw_sizes
 from nucleiseg.report.figures import charts, write_figures
 from nucleiseg.report.page import Page, write_page
 from nucleiseg.report.submission_ledger import SUBMISSIONS, CsvForm, Submission, write_ledger
-from nucleiseg.report.tables import write_tables
+from nucleiseg.report.table_files import write_tables
 
 INFO = CheckpointInfo(parameters=7, weights="random", stored_threshold=0.5, chosen_threshold=0.5)
 

@@ -5,12 +5,23 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
+from nucleiseg.models.config import ModelConfig
+from nucleiseg.models.part_configs import DetectionConfig, RPNConfig
 from nucleiseg.report.anchor_fit import AnchorLevel
-from nucleiseg.report.data_check import Finding, Limits, RunPlan, data_check
+from nucleiseg.report.data_check import Finding, RunPlan, data_check
 from nucleiseg.transforms.recipe import Recipe
 
 RECIPE = Recipe()
-WIDE = Limits(*[1000] * 5)
+
+
+def limited(detections: int = 1000, **limits: int) -> ModelConfig:
+    """A model with these limits on candidates (`pre_nms_*`), proposals (`post_nms_*`) and detections, others 1000."""
+    names = ("pre_nms_train", "pre_nms_test", "post_nms_train", "post_nms_test")
+    rpn = RPNConfig(**(dict.fromkeys(names, 1000) | limits))
+    return ModelConfig(name="r50_fpn", rpn=rpn, detection=DetectionConfig(limit=detections))
+
+
+WIDE = limited()
 
 
 @dataclass
@@ -32,7 +43,7 @@ def squares(*sizes: float, stride: float = 4) -> list[AnchorLevel]:
 
 def check(counts: list[int], anchors: list[AnchorLevel] | None = None, **settings: object) -> list[Finding]:
     summaries = [make_summary(count, seed=index) for index, count in enumerate(counts)]
-    arguments = {"recipe": RECIPE, "anchors": anchors or squares(24), "limits": WIDE} | settings
+    arguments = {"recipe": RECIPE, "anchors": anchors or squares(24), "model": WIDE} | settings
     return data_check(summaries, **arguments)
 
 
@@ -52,20 +63,20 @@ def test_counts_and_sizes_are_stated() -> None:
 
 def test_scale_is_a_range_where_sizes_differ() -> None:
     summaries = [make_summary(5), make_summary(5, size=500)]
-    findings = data_check(summaries, recipe=RECIPE, anchors=squares(24, 48), limits=WIDE)
+    findings = data_check(summaries, recipe=RECIPE, anchors=squares(24, 48), model=WIDE)
     assert "1.22 to 2.43 pixels" in findings[1].sentence
 
 
 @pytest.mark.parametrize(("size", "warns"), [(1240, False), (1260, True)])
 def test_scales_more_than_a_quarter_apart_warn(size: int, warns: bool) -> None:
     summaries = [make_summary(5), make_summary(5, size=size)]
-    found = warnings(data_check(summaries, recipe=RECIPE, anchors=squares(24), limits=WIDE))
+    found = warnings(data_check(summaries, recipe=RECIPE, anchors=squares(24), model=WIDE))
     assert len(found) == warns
     if warns:
         assert "1.3 times as much" in found[0]
         assert "crop to [HEIGHT, WIDTH] in pixels, no larger than the smallest image allows (1000 x 1000)" in found[0]
     in_pixels = Recipe(crop=(500, 500))
-    assert not warnings(data_check(summaries, recipe=in_pixels, anchors=squares(24), limits=WIDE))
+    assert not warnings(data_check(summaries, recipe=in_pixels, anchors=squares(24), model=WIDE))
 
 
 @pytest.mark.parametrize(
@@ -89,8 +100,8 @@ def test_several_maps_are_not_told_to_take_several_maps() -> None:
 
 
 def test_limits_say_how_much_they_cut_and_which_key_to_raise() -> None:
-    limits = replace(WIDE, train_proposals=20, test_proposals=100, detections=50)
-    train, test, detections = check([40, 90, 120], limits=limits)[3:]
+    model = limited(post_nms_train=20, post_nms_test=100, detections=50)
+    train, test, detections = check([40, 90, 120], model=model)[3:]
     assert train.level == "warning"  # a crop of a quarter: 10, 23 and 30 nuclei
     assert "cuts 2 of 3 images and at least 13 of 63 nuclei: raise rpn.post_nms_train above 30" in train.sentence
     assert "cuts 1 of 3 images and at least 20 of 250" in test.sentence
@@ -99,18 +110,18 @@ def test_limits_say_how_much_they_cut_and_which_key_to_raise() -> None:
 
 
 def test_a_limit_equal_to_the_count_cuts_nothing() -> None:
-    findings = check([40], limits=Limits(10, 40, 10, 40, 40))
+    findings = check([40], model=limited(40, pre_nms_train=10, pre_nms_test=40, post_nms_train=10, post_nms_test=40))
     assert not warnings(findings)
     assert "(detection.limit) cuts no image: 40 nuclei at most" in findings[-1].sentence
 
 
 def test_candidates_are_named_where_they_limit_as_well() -> None:
-    (both,) = warnings(check([40, 120], limits=replace(WIDE, test_candidates=100, test_proposals=100)))
+    (both,) = warnings(check([40, 120], model=limited(pre_nms_test=100, post_nms_test=100)))
     assert "raise rpn.post_nms_test and rpn.pre_nms_test (candidates on each map) above 120" in both
-    (alone,) = warnings(check([40, 120], limits=replace(WIDE, test_candidates=100)))
+    (alone,) = warnings(check([40, 120], model=limited(pre_nms_test=100)))
     assert "100 candidates on each map may still cut" in alone
     assert "raise rpn.pre_nms_test above 120" in alone
-    (crop,) = warnings(check([40, 120], limits=replace(WIDE, train_candidates=29)))
+    (crop,) = warnings(check([40, 120], model=limited(pre_nms_train=29)))
     assert "raise rpn.pre_nms_train above 30" in crop
 
 

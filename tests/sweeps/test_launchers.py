@@ -193,7 +193,7 @@ def test_jobs_of_a_queue_go_on(through: ThroughLauncher, capsys: pytest.CaptureF
         assert ended(through, stop) == 130
     said = capsys.readouterr().err
     assert f"process {os.getppid()}" in said
-    assert "Jobs in the queue go on" in said
+    assert "Jobs in the queue continue" in said
     assert not (folder.parent / STOP).exists()
 
 
@@ -238,7 +238,7 @@ def test_what_would_not_reach_the_jobs_is_refused() -> None:
 def test_a_single_run_refuses_the_keys_of_a_sweep() -> None:
     config = hydra_config("sweep.resume=true")
     HydraConfig.instance().set_config(config)
-    with pytest.raises(InputError, match=r"sweep.resume=true is a sweep's: add -m"):
+    with pytest.raises(InputError, match=r"sweep.resume=true needs a sweep: add -m"):
         refuse_sweep_keys_alone()
     with read_write(config.hydra):
         config.hydra.mode = RunMode.MULTIRUN
@@ -278,7 +278,7 @@ def test_several_processes_a_run_are_refused_inside_the_process_of_a_sweep(overr
         config.hydra.mode = RunMode.MULTIRUN
     HydraConfig.instance().set_config(config)
     if refused:
-        with pytest.raises(InputError, match="BasicLauncher runs the jobs inside a process of the sweep"):
+        with pytest.raises(InputError, match="BasicLauncher runs the jobs inside the sweep's process"):
             refuse_ddp_in_sweep(config.trainer)
     else:
         refuse_ddp_in_sweep(config.trainer)
@@ -424,7 +424,7 @@ def test_jobs_of_several_processes_work_in_our_sweep_and_are_refused_in_a_proces
     refused = sweep(*ddp, "seed=0,1", "sweep.dir=runs/basic", "hydra/launcher=basic")
     _, said = refused.communicate()
     assert refused.returncode == 2
-    assert "would each start the whole sweep again" in said
+    assert "would start the whole sweep again" in said
     assert "Traceback" not in said
 
 

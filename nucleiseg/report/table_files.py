@@ -39,7 +39,7 @@ LATEX_SPECIAL = {
     "µ": r"\textmu{}",
     "±": r"\textpm{}",
 }
-"""Characters that LaTeX reads as commands, that its old fonts lack, or (brackets) that would end a row's option."""
+"""Characters with a meaning in LaTeX or missing from its fonts; brackets would be read as an option after a row."""
 
 
 def write_tables(folder: Path, leaderboard: Leaderboard) -> None:

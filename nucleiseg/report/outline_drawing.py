@@ -1,6 +1,6 @@
-"""Outline nuclei on a picture in lines that differ in color and pattern: solid, dashed, dotted or thick.
+"""Draw outlines of nuclei in lines that differ in color and pattern: solid, dashed, dotted or thick.
 
-Important lines have a wider dark casing, so that they stand out from pink and purple tissue and from dark backgrounds.
+Important lines have a wider dark casing, which separates them from pink and purple tissue and dark backgrounds.
 """
 
 from collections.abc import Sequence
@@ -29,13 +29,13 @@ Outline = list[np.ndarray]
 
 @dataclass(frozen=True)
 class LineStyle:
-    """Line by which nuclei of one outcome are outlined.
+    """Line style of the nuclei of one outcome.
 
     Attributes:
         color: RGB.
         pattern: of the line.
         width: in pixels of the picture.
-        casing: width of the dark line below it; visible if wider than the line itself.
+        casing: width of the dark line below it; visible if wider than the line.
         dash: pixels from the start of one dash or dot to the next.
     """
 
@@ -82,7 +82,7 @@ def draw_outlines(picture: np.ndarray, outlines: Sequence[Outline], style: LineS
         scale: pixels of the picture per pixel of the image.
     """
     contours = [contour for outline in outlines for contour in outline]
-    # a single pixel has no outline: it is drawn as the square of its corners
+    # the contour of a single pixel is a point: draw the square of its corners
     contours = [contour if len(contour) > 1 else contour + CORNERS for contour in contours]
     contours = [(contour + 0.5) * scale - 0.5 for contour in contours]
     closed = style.pattern == "solid"

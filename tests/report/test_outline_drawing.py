@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from nucleiseg.report.outlines import CASING, LineStyle, draw_outlines, find_outlines
+from nucleiseg.report.outline_drawing import CASING, LineStyle, draw_outlines, find_outlines
 from nucleiseg.rle import Crop, compress, run_lengths
 
 

@@ -17,7 +17,7 @@ from nucleiseg.leaderboard.board import Leaderboard, Row, Table
 from nucleiseg.leaderboard.candidates import Candidate
 from nucleiseg.leaderboard.record import EvaluationRecord
 from nucleiseg.report.leaderboard_table import TableColumn, leaderboard_table
-from nucleiseg.report.tables import escape_latex, escape_markdown, to_latex, to_markdown, write_tables
+from nucleiseg.report.table_files import escape_latex, escape_markdown, to_latex, to_markdown, write_tables
 
 NAN = math.nan
 RECORD = EvaluationRecord((), 0.5, {}, NAN, "cpu")
