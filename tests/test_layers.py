@@ -18,7 +18,7 @@ LAYERS = (
     {"data", "transforms", "models"},
     {"inference"},
     {"evaluation", "writers"},
-    {"training", "leaderboard"},
+    {"slides", "training", "leaderboard"},
     {"report"},
     {"cli"},
     {"sweeps"},

@@ -4,16 +4,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
 
 from nucleiseg.cli.paths import require_writable_folder
 from nucleiseg.data.readers.demo import DemoReader, write_folders
+from nucleiseg.errors import InputError, some
 from nucleiseg.inference.images import find_images
 from nucleiseg.inference.predictor import Predictor
 from nucleiseg.inference.settings import PredictionSettings
 from nucleiseg.progress import counted, echo
 from nucleiseg.run_tables import find_checkpoint
+from nucleiseg.setting_sentences import Accepts
 from nucleiseg.settings import AsTuple, PathText, Share, settings, shown
+from nucleiseg.slides.computing import checked_shard
+from nucleiseg.slides.opening import is_slide
+from nucleiseg.slides.outputs import DEFAULT_SLIDE_FORMATS
+from nucleiseg.slides.run import MaskKind, SlideOptions, predict_slide
 from nucleiseg.version import __version__
 from nucleiseg.writers.origin import CheckpointOrigin, Origin, answer_digest
 from nucleiseg.writers.prediction_folder import predict_to_folder
@@ -24,9 +32,14 @@ from nucleiseg.writers.result_set import is_begun
 DEMO = DemoReader(images=4, size=384, seed=1)
 """Images of `input=demo`, unless there is a file or folder `demo`; demo runs train on seed 0."""
 
+SLIDE_KEYS = ("mask", "regions", "shard", "workers", "scheduler")
+"""Keys that have an effect on slides alone; a slide's blocks are always resumed."""
+
 NOT_OF_THE_RESULTS = (
     *("checkpoint", "input", "output", "ids", "device", "resume"),
     *("count_threshold", "write", "overlays"),  # `predict_to_folder` adds their resolved values
+    "slide",
+    *SLIDE_KEYS,
 )
 """Keys that a resumed prediction may change: paths, whose contents are compared instead, and the device."""
 
@@ -44,12 +57,20 @@ class PredictKeys(PredictionSettings):
     write: Annotated[tuple[str, ...], AsTuple] = DEFAULT_FORMATS
     overlays: bool = True
     resume: bool = False
+    slide: Literal["auto"] | bool = "auto"
+    mask: MaskKind = "tissue"
+    regions: PathText | None = None
+    shard: Annotated[str, AfterValidator(checked_shard), Accepts("i/n, such as 3/8, or null")] | None = None
+    workers: Annotated[int, Field(ge=1, le=1024)] = 1
+    scheduler: str | None = None
 
     def contradictions(self, at: str) -> Iterable[str]:
         """Yield the contradictions of the prediction's settings and a sentence for each unknown format."""
         yield from super().contradictions(at)
         unknown = [name for name in self.write if name not in FORMATS]
         yield from (f"{at}write has {shown(name)}; it accepts a list of {', '.join(FORMATS)}." for name in unknown)
+        if self.scheduler is not None and self.workers > 1:
+            yield f"{at}workers is {self.workers}; it accepts 1 beside {at}scheduler, which has workers of its own."
 
 
 def check(config: Mapping[str, Any]) -> PredictKeys:
@@ -84,6 +105,12 @@ def predict(**keys: Any) -> int:  # noqa: ANN401
         source = folder / "demo_data"
         if not (wanted.resume and is_begun(folder)):  # resuming compares modification times
             render_demo(source)
+    if is_slide(source) if wanted.slide == "auto" else wanted.slide:
+        return _predict_slide(wanted, predictor, source, (checkpoint, made_by.checkpoint_sha256))
+    if only := [name for name in SLIDE_KEYS if getattr(wanted, name) != getattr(PredictKeys, name, None)]:
+        raise InputError(
+            f"{some(only)} is for slides, and input={source} is none: leave it out, or give slide=true for a TIFF file."
+        )
     images = find_images(source, wanted.ids)
     request = {key: value for key, value in wanted.to_dict().items() if key not in NOT_OF_THE_RESULTS}
     summary = predict_to_folder(
@@ -99,6 +126,25 @@ def predict(**keys: Any) -> int:  # noqa: ANN401
     )
     _print_summary(summary, folder, [name for name in wanted.write if wanted.overlays or name != "overlays"])
     return len(summary.failed)
+
+
+def _predict_slide(wanted: PredictKeys, predictor: Predictor, source: Path, checkpoint: tuple[Path, str]) -> int:
+    """Predict a slide; return 0, since a slide fails as a whole, with an error."""
+    folder = Path(wanted.output)
+    options = SlideOptions(
+        mask=wanted.mask,
+        regions=None if wanted.regions is None else Path(wanted.regions),
+        shard=wanted.shard,
+        workers=wanted.workers,
+        scheduler=wanted.scheduler,
+        write=DEFAULT_SLIDE_FORMATS if wanted.write == DEFAULT_FORMATS else wanted.write,
+        count_threshold=wanted.count_threshold,
+    )
+    summary = predict_slide(source, predictor, checkpoint, folder, options)
+    if summary.nuclei is not None:
+        nuclei, windows = counted(summary.nuclei, "nucleus", "nuclei"), counted(summary.windows, "window")
+        echo(f"{source.name}: {nuclei} in {windows}, written to {folder} ({', '.join(options.write)}).")
+    return 0
 
 
 def _origin(made_by: CheckpointOrigin, predictor: Predictor, summary: PredictionSummary, answer: Path) -> Origin:

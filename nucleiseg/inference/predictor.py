@@ -195,6 +195,32 @@ class Predictor:
         capped = any(view.capped for view in found) or len(prediction) >= limit
         return replace(prediction[:limit], capped=capped)
 
+    def detect(self, windows: Sequence[Tensor]) -> list[Prediction]:
+        """Detect the instances of windows of a larger image, which the caller has scaled and will stitch.
+
+        Args:
+            windows: (3, h, w) uint8 of one shape, at the network's scale.
+
+        Returns:
+            The instances of each in its network pixels, on the CPU, in descending score; `capped` if a window reached
+            the limit on detections.
+
+        Raises:
+            InputError: if the network's numbers overflow (`inference.overflow`).
+        """
+        views = [
+            [symmetry.undo(found) for found in self._run([symmetry.apply(window) for window in windows])]
+            for symmetry in VIEWS[self.settings.tta].symmetries
+        ]
+        predictions = []
+        for found in zip(*views, strict=True):
+            prediction = merge_views(found, self.score_threshold) if len(found) > 1 else found[0]
+            if self.settings.mask_nms is not None:
+                prediction = suppress_masks(prediction, self.settings.mask_nms, self.settings.mask_nms_inside)
+            capped = any(view.capped for view in found) or len(prediction) >= self.detections
+            predictions.append(replace(prediction[: self.detections], capped=capped))
+        return predictions
+
     @torch.inference_mode()
     def _run(self, images: Sequence[Tensor]) -> list[Prediction]:
         """Return the detections of images or tiles of one shape, on the CPU."""

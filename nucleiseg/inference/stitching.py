@@ -59,20 +59,34 @@ def stitch(parts: Sequence[tuple[Tile, Prediction]], size: tuple[int, int], band
     Returns:
         The instances in pixels of the image. Ties in score keep the order of tile rows, columns and detections.
     """
-    pool = _Pool.of(sorted(parts, key=lambda part: (part[0].row, part[0].column)), size)
+    pool = Pool.of(sorted(parts, key=lambda part: (part[0].row, part[0].column)), size)
+    chosen, is_cut = choose(pool, band)
+    best_first = pool.found.scores[chosen].sort(descending=True, stable=True).indices
+    return Stitched(pool.found[chosen[best_first]], int(is_cut.sum()))
+
+
+def choose(pool: "Pool", band: float = BAND) -> tuple[Tensor, Tensor]:
+    """Choose one detection of each nucleus.
+
+    Args:
+        pool: detections of tiles, some or all.
+        band: pixels by which the cores are widened.
+
+    Returns:
+        The (K,) rising indices of those to keep, and (K,) bool, which of them may be cut.
+    """
     in_core = pool.depth >= -band
     qualified = torch.where(in_core & ~pool.touches)[0]
     kept = _one_of_each(pool, qualified, band)
     # a box that ends at a border with its center in the core is larger than any overlap lets a neighbor see whole
     shown_cut = _largest_parts(pool, torch.where(in_core & pool.touches)[0], kept)
-    chosen = torch.cat([kept, shown_cut]).sort().values
-    best_first = pool.found.scores[chosen].sort(descending=True, stable=True).indices
-    return Stitched(pool.found[chosen[best_first]], len(shown_cut))
+    chosen, order = torch.cat([kept, shown_cut]).sort()
+    return chosen, order >= len(kept)
 
 
 @dataclass(frozen=True)
-class _Pool:
-    """The detections of all tiles in pixels of the image, tile after tile.
+class Pool:
+    """The detections of tiles in pixels of the image, tile after tile.
 
     Attributes:
         tiles: of the grid, in its order.
@@ -90,6 +104,12 @@ class _Pool:
 
     @classmethod
     def of(cls, parts: Sequence[tuple[Tile, Prediction]], size: tuple[int, int]) -> Self:
+        """Pool the detections of tiles.
+
+        Args:
+            parts: each tile with its detections in pixels of its window, by row and column of the grid; at least one.
+            size: (height, width) of the image.
+        """
         tiles, found = zip(*parts, strict=True)
         tile = torch.repeat_interleave(torch.tensor([len(one) for one in found]))
         offsets = torch.tensor([[tile.window[1], tile.window[0]] * 2 for tile in tiles], dtype=torch.float32)
@@ -116,11 +136,11 @@ class _Pool:
         )
 
 
-def _one_of_each(pool: _Pool, qualified: Tensor, band: float) -> Tensor:
+def _one_of_each(pool: Pool, qualified: Tensor, band: float) -> Tensor:
     """Return the (K,) indices of qualified detections without those of nuclei that a neighbor shows better."""
-    pairs = sorted(_pairs(pool, qualified, band), key=lambda pair: (-pair[0], pair[1:]))
+    best_first = sorted(pairs(pool, qualified, band), key=lambda pair: (-pair[0], pair[1:]))
     groups: dict[int, dict[int, int]] = {}  # detection -> the detections of its nucleus by tile; groups share the value
-    for _, first, second in pairs:
+    for _, first, second in best_first:
         one = groups.get(first, {int(pool.tile[first]): first})
         other = groups.get(second, {int(pool.tile[second]): second})
         if one.keys().isdisjoint(other):  # one to one: a tile shows a nucleus once
@@ -134,8 +154,14 @@ def _one_of_each(pool: _Pool, qualified: Tensor, band: float) -> Tensor:
     return torch.where(is_kept)[0]
 
 
-def _pairs(pool: _Pool, qualified: Tensor, band: float) -> Iterator[tuple[float, int, int]]:
-    """Yield (IoU, detection, detection) of qualified detections of neighboring tiles that show one nucleus."""
+def pairs(pool: Pool, qualified: Tensor, band: float) -> Iterator[tuple[float, int, int]]:
+    """Yield (IoU, detection, detection) of qualified detections of neighboring tiles that show one nucleus.
+
+    Args:
+        pool: detections of tiles.
+        qualified: (Q,) rising indices of those that are compared.
+        band: pixels by which the cores are widened.
+    """
     of_tile = dict(enumerate(qualified.split(torch.bincount(pool.tile[qualified], minlength=len(pool.tiles)).tolist())))
     numbers = {(tile.row, tile.column): number for number, tile in enumerate(pool.tiles)}
     boxes, labels = pool.found.boxes, pool.found.labels
@@ -160,7 +186,7 @@ def _reach(boxes: Tensor, tile: Tile, band: float) -> Tensor:
     return (boxes[:, 2:] >= low).all(dim=1) & (boxes[:, :2] <= high).all(dim=1)
 
 
-def _largest_parts(pool: _Pool, cut: Tensor, kept: Tensor) -> Tensor:
+def _largest_parts(pool: Pool, cut: Tensor, kept: Tensor) -> Tensor:
     """Return the indices of cut detections that show the most of their nucleus, largest first.
 
     One that lies by more than half in a kept detection of its class from another tile shows the same nucleus.

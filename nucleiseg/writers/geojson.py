@@ -7,7 +7,7 @@ with its color as [r, g, b] (its sources: QuPathTypeAdapters, GsonTools, ROIType
 
 import gzip
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from io import TextIOWrapper
 from itertools import repeat
@@ -73,13 +73,29 @@ def write_features(path: Path, features: Iterable[dict[str, Any]], properties: M
         features: taken one at a time.
         properties: of the image, a foreign member of the collection (RFC 7946, section 6.1), which QuPath passes over.
     """
+    with open_features(path, properties) as add:
+        for feature in features:
+            add(feature)
+
+
+@contextmanager
+def open_features(path: Path, properties: Mapping[str, float]) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Write a FeatureCollection as features come, see `write_features`.
+
+    Yields:
+        A function that appends a feature.
+    """
     with atomic_path(path) as temporary, _open(temporary) as handle:
         head = f'"properties":{json.dumps(properties, separators=(",", ":"))},' if properties else ""
         handle.write(f'{{"type":"FeatureCollection",{head}"features":[')
         separator = "\n"
-        for feature in features:
+
+        def add(feature: dict[str, Any]) -> None:
+            nonlocal separator
             handle.write(separator + json.dumps(feature, ensure_ascii=False, separators=(",", ":")))
             separator = ",\n"
+
+        yield add
         handle.write("\n]}\n")
 
 

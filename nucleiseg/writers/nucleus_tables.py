@@ -10,8 +10,10 @@ from statistics import fmean, median
 from pycocotools import mask as coco_mask
 
 from nucleiseg.files import atomic_path, to_csv
+from nucleiseg.rle import Crop
 from nucleiseg.writers.base import Add, FinishedImage, Nucleus, PredictedImage, Record, Writer
 from nucleiseg.writers.counts import nuclei_per_mm2
+from nucleiseg.writers.shape import Shape
 from nucleiseg.writers.stains import Stains
 
 NUCLEUS_COLUMNS = (
@@ -73,11 +75,38 @@ def _nucleus_line(
     """Return the values of `NUCLEUS_COLUMNS`."""
     shape = nucleus.shape
     left, top, width, height = map(int, coco_mask.toBbox(nucleus.rle))
-    x, y = nucleus.crop.column + shape.x, nucleus.crop.row + shape.y
+    box = (left, top, left + width, top + height)
+    return nucleus_line(number, nucleus.id, name, nucleus.score, nucleus.crop, box, shape, mpp, stains)
+
+
+def nucleus_line(
+    number: int,
+    identity: str,
+    class_name: str,
+    score: float,
+    crop: Crop,
+    box: tuple[int, int, int, int],
+    shape: Shape,
+    mpp: float | None,
+    stains: Stains | None = None,
+) -> tuple[object, ...]:
+    """Return the line of a nucleus under `NUCLEUS_COLUMNS`.
+
+    Args:
+        number: of the nucleus, from 1.
+        identity: its UUID.
+        class_name: the name of its class.
+        score: its confidence.
+        crop: its pixels in the image.
+        box: left, top, right and bottom of its tight box.
+        shape: its measurements, in pixels of the crop.
+        mpp: micrometers per pixel; None if unknown.
+        stains: its mean optical densities; None: not measured.
+    """
     sizes = ("", "") if mpp is None else (_rounded(shape.area * mpp**2), _rounded(shape.perimeter * mpp))
     return (
-        *(number, nucleus.id, name, f"{nucleus.score:.6g}", _rounded(x), _rounded(y)),
-        *(left, top, left + width, top + height),
+        *(number, identity, class_name, f"{score:.6g}"),
+        *(_rounded(crop.column + shape.x), _rounded(crop.row + shape.y), *box),
         *(shape.area, _rounded(shape.perimeter), *sizes),
         *map(_rounded, (shape.circularity, shape.eccentricity, shape.solidity, *(stains or (None, None)))),
     )

@@ -129,6 +129,26 @@ def _polygons(geometry: Any, where: str) -> list[list[np.ndarray]] | None:  # no
     return [[points_of(ring, where) for ring in rings] for rings in polygons]
 
 
+def read_polygons(path: Path) -> list[list[np.ndarray]]:
+    """Read the areas of a file, whatever objects they are; points and lines are left out.
+
+    Returns:
+        For each polygon its rings, the shell first, then holes: (P, 2) x, y in pixels.
+
+    Raises:
+        InputError: if the file is not GeoJSON, or a geometry is not one.
+    """
+    document = read_json(path)
+    if not is_geojson(document):
+        raise InputError(f"{path} is not GeoJSON: it accepts a FeatureCollection, as QuPath exports objects.")
+    features = enumerate(_features(document), 1)
+    return [
+        polygon
+        for number, feature in features
+        for polygon in _polygons(feature.get("geometry"), f"{path}: feature {number}") or []
+    ]
+
+
 def _object_type(feature: dict[str, Any]) -> str:
     """Return QuPath's type of an object under one of its names; TIAToolbox writes it beside the properties."""
     properties = feature.get("properties")
