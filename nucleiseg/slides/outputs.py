@@ -17,7 +17,7 @@ from nucleiseg.rle import Crop, compress, run_lengths, tight_crop
 from nucleiseg.slides.merging import Merged
 from nucleiseg.slides.plan import Plan
 from nucleiseg.writers.base import NAMESPACE
-from nucleiseg.writers.geojson import make_feature, open_features, measure_nucleus
+from nucleiseg.writers.geojson import make_feature, measure_nucleus, open_features
 from nucleiseg.writers.nucleus_tables import NUCLEUS_COLUMNS, nucleus_line
 from nucleiseg.writers.shape import Shape, measure_shape
 from nucleiseg.writers.submission import Result, open_items, write_zip

@@ -141,7 +141,7 @@ def read_polygons(path: Path) -> list[list[np.ndarray]]:
     document = read_json(path)
     if not is_geojson(document):
         raise InputError(f"{path} is not GeoJSON: it accepts a FeatureCollection, as QuPath exports objects.")
-    features = enumerate(_features(document), 1)
+    features = enumerate(features_of(document), 1)
     return [
         polygon
         for number, feature in features
