@@ -13,17 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PHRASES = (
-    *(r"(?<!\bthere )\bis no (?!longer)", r"\b(said|told)\b", r"\bgoes on\b", r"what there is to", r"whose arithmetic"),
-    *(
-        r"by itself",
-        r"so far as",
-        r"\bdoors?\b",
-        r"\bplain\b",
-        r"untraced",
-        r"wind[ _]back",
-        r"\brooms?\b",
-        r"\bhouse\b",
-    ),
+    *(r"(?<!\bthere )\bis no (?!longer)", r"\b(said|told)\b", r"\bgo(es)? on\b", r"what there is to"),
+    *(r"whose arithmetic", r"by itself", r"so far as", r"\bdoors?\b", r"\bplain\b", r"untraced", r"wind[ _]back"),
+    *(r"\brooms?\b", r"\bhouse\b", r"(?<!~)\b(some|no|any)body\b", r"became of|becomes of", r"did not expect"),
+    *(r"as (its|their) \w+ says?\b", r"asked now and then", r"\bnamesakes\b"),
 )
 """Phrases that CONTRIBUTING.md's language rules exclude."""
 

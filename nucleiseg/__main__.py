@@ -22,7 +22,7 @@ COMMANDS = {
     "evaluate": "score a file of predictions, or a checkpoint on a data set",
     "leaderboard": "rank every checkpoint of runs",
     "convert": "write a data set in another layout: COCO, folders, label maps, GeoJSON",
-    "corrections": "count and draw what was edited in QuPath after a prediction",
+    "corrections": "count and draw edits of a prediction made in QuPath",
     "preview": "look at data and augmentation before training",
     "zoo": "list, download and export pretrained weights",
 }

@@ -107,10 +107,10 @@ def crash_report(error: BaseException, folder: Path | None = None) -> Path | Non
         The file; None if no folder is writable.
     """
     now = datetime.now().astimezone()
+    torch = next((found.version for found in metadata.distributions(name="torch")), "unknown")
     lines = [
         f"{now.isoformat(timespec='seconds')}",
-        f"nucleiseg {__version__}, PyTorch {_version('torch')}, Python {platform.python_version()}, "
-        f"{platform.platform()}",
+        f"nucleiseg {__version__}, PyTorch {torch}, Python {platform.python_version()}, {platform.platform()}",
         shlex.join(sys.argv),
         "",
         "".join(traceback.format_exception(error)),
@@ -149,10 +149,3 @@ def _about_file(error: OSError) -> str:
 
 def _first_line(text: str) -> str:
     return next((line.strip() for line in text.splitlines() if line.strip()), "")
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "unknown"

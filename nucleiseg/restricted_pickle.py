@@ -142,7 +142,7 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:  # noqa: ANN401
             return _Unpickler(handle, encoding="latin1").load()
         except RefusedError as error:
             raise refusal(path, str(error)) from None
-        except Exception as error:  # a damaged pickle raises whatever its random operations raise
+        except Exception as error:  # a damaged pickle can raise any error
             reason = str(error) or type(error).__name__
             raise InputError(f"{path} cannot be read as weights ({reason}); it may be damaged or cut off.") from error
 
@@ -165,7 +165,7 @@ def read_pickled_dictionary(handle: BinaryIO, path: str | os.PathLike[str]) -> d
         content = _ObjectUnpickler(handle, encoding="latin1").load()
     except RefusedError as error:
         raise refusal(path, str(error)) from None
-    except Exception as error:  # a damaged pickle raises whatever its random operations raise
+    except Exception as error:  # a damaged pickle can raise any error
         reason = str(error) or type(error).__name__
         raise InputError(f"{path} cannot be read ({reason}); it may be damaged or cut off.") from error
     items = content.objects if isinstance(content, PickledObjects) else None

@@ -83,8 +83,8 @@ def find_runs(what: str | Sequence[str], report: Callable[[str], None] | None = 
     Raises:
         InputError: if an item of `what` does not exist or contains no run.
     """
-    asked = [what] if isinstance(what, str) else list(what)
-    folders = list(dict.fromkeys(folder.resolve() for text in asked for folder in _run_folders(text)))
+    places = [what] if isinstance(what, str) else what
+    folders = list(dict.fromkeys(folder.resolve() for text in places for folder in _run_folders(text)))
     runs = []
     for folder, name in zip(folders, _names(folders), strict=True):
         try:

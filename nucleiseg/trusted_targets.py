@@ -111,7 +111,7 @@ def unknown_arguments(target: str, names: Collection[str], key: str, given: Coll
     """
     try:
         parameters = inspect.signature(find_class(target)).parameters
-    except ValueError:  # a class written in C, whose constructor tells
+    except ValueError:  # a class in C without a signature: its constructor checks
         return []
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
         return []
@@ -161,7 +161,7 @@ def _class_problems(
     accepted = " or ".join(f"{kind.__module__}.{kind.__qualname__}" for kind in kinds)
     try:
         found = find_class(target)
-    except Exception as error:  # whatever a module raises when it is imported
+    except Exception as error:  # a module may raise any error on import
         reason = (str(error) or type(error).__name__).strip().splitlines()[0]
         yield f"{key}.{TARGET} is {shown(target)}, which cannot be imported ({reason}): correct it, or install it."
         return
@@ -185,6 +185,6 @@ def _make(value: Any, key: str, given: Mapping[str, Any]) -> Any:  # noqa: ANN40
         return find_class(value[TARGET])(**{**given, **arguments})
     except InputError:
         raise
-    except Exception as error:  # whatever a constructor raises for arguments that it does not take
+    except Exception as error:  # a constructor may raise any error for unknown arguments
         reason = (str(error) or type(error).__name__).strip().splitlines()[0]
         raise InputError(f"{key}: {value[TARGET]} cannot be made with these arguments ({reason}).") from error

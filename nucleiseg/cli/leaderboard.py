@@ -38,7 +38,7 @@ from nucleiseg.settings import Accepts, AsText, AsTuple, PathText, Settings, set
 from nucleiseg.writers.origin import read_origin
 
 WIDTH = 200
-"""Width of the printed table if the output is no terminal; rich would assume 80."""
+"""Width of the printed table if the output is not a terminal; rich would assume 80."""
 
 HEADING_WIDTH = 10
 """Characters in a line of a heading, so that headings are no wider than their numbers."""

@@ -97,14 +97,7 @@ def _train(config: dict[str, Any], run_dir: Path, *, resume: bool, hydra_files: 
     point = run.starting_point(run_dir, settings.trainer, resume)
     echo(f"The run's folder: {run_dir}")
     check_extra(settings.recipe.extra, trusted=config.get("trust") or (), from_file=resume, key="aug.extra")
-    # resolve what depends on the working directory or the number of steps, which a resumed run may change
-    for key in ("root", "images"):
-        folder = config["data"].get(key)
-        if folder and not (key == "images" and isinstance(folder, int)):  # the number of synthetic images
-            config["data"][key] = str(Path(str(folder)).expanduser().resolve())
-    schedule = config["optim"].get("schedule") or {}
-    if "total_steps" in schedule:
-        schedule["total_steps"] = schedule["total_steps"] or config["trainer"]["max_steps"]
+    _pin_paths_and_schedule(config)
     if is_first and not resume:
         for name, text in hydra_files.items():
             write_text(run_dir / HYDRA_FOLDER / name, text)
@@ -142,6 +135,17 @@ def _train(config: dict[str, Any], run_dir: Path, *, resume: bool, hydra_files: 
         hyperparameters=config,
     )
     echo(f"Done: {invocation('predict')} {override('checkpoint', run_dir)} input=FILE_OR_FOLDER")
+
+
+def _pin_paths_and_schedule(config: dict[str, Any]) -> None:
+    """Resolve what depends on the working directory or the number of steps, which a resumed run may change."""
+    for key in ("root", "images"):
+        folder = config["data"].get(key)
+        if folder and not (key == "images" and isinstance(folder, int)):  # the number of synthetic images
+            config["data"][key] = str(Path(str(folder)).expanduser().resolve())
+    schedule = config["optim"].get("schedule") or {}
+    if "total_steps" in schedule:
+        schedule["total_steps"] = schedule["total_steps"] or config["trainer"]["max_steps"]
 
 
 def _refuse_changed_data(run_dir: Path, datamodule: NucleiDataModule, in_checkpoint: str) -> None:

@@ -1,4 +1,4 @@
-"""Count and draw what was edited in QuPath: `nucleiseg corrections predictions=FOLDER edited=FOLDER input=FOLDER`.
+"""Count and draw edits made in QuPath: `nucleiseg corrections predictions=FOLDER edited=FOLDER input=FOLDER`.
 
 `nucleiseg corrections --help` lists every key.
 """

@@ -1,4 +1,4 @@
-"""Score anybody's results: `nucleiseg evaluate predictions=FILE truth=FILE_OR_FOLDER [key=value ...]`.
+"""Score a file of results: `nucleiseg evaluate predictions=FILE truth=FILE_OR_FOLDER [key=value ...]`.
 
 Or a checkpoint on a data set: `nucleiseg evaluate checkpoint=FILE_OR_RUN data=folders data.root=DIR [key=value ...]`.
 `nucleiseg evaluate --help` lists every key.

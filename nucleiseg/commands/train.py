@@ -18,8 +18,8 @@ from nucleiseg.cli.shipped import CONF
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
 def main(config: DictConfig) -> None:
-    """Train as the composed configuration says, into Hydra's run folder."""
-    # Imported here: spawned workers import this file again, and need no training.
+    """Train with the composed configuration in Hydra's run folder."""
+    # imported here: spawned workers import this file again, without training
     from nucleiseg.cli.hydra_files import hydra_files
     from nucleiseg.cli.train import train
     from nucleiseg.sweeps.keys import refuse_ddp_in_sweep, refuse_sweep_keys_alone
@@ -32,7 +32,7 @@ def main(config: DictConfig) -> None:
 
 
 def resume() -> None:
-    """Resume the run that `resume=` names; Hydra does not see that command line."""
+    """Resume the run of `resume=`, whose command line Hydra does not parse."""
     from nucleiseg.cli.resume import resume as resume_run
     from nucleiseg.cli.resume import resume_arguments
 

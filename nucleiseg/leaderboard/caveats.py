@@ -71,6 +71,12 @@ def describe_ties(
         sentences = [f"{others} statistically indistinguishable from the best {where}."]
         if tied[-1] > len(tied):
             sentences.append("A tied row below one that isn't varies more from image to image.")
+    return " ".join([*sentences, *_limits(images, defined, seeds)])
+
+
+def _limits(images: Sequence[int], defined: Sequence[int], seeds: int) -> list[str]:
+    """Return sentences on the limits of the intervals; see `describe_ties`."""
+    sentences = []
     if missing := len(images) - len(defined):
         sentences.append(f"{counted(missing, 'fold')} without truth {'is' if missing == 1 else 'are'} left out.")
     if sum(defined) < FEW_IMAGES:
@@ -81,7 +87,7 @@ def describe_ties(
         sentences.append(f"The intervals are too narrow for the effect of other seeds: some rows have {seeds}.")
     if len(defined) > 1:
         sentences.append("Each fold is a separate training; the intervals include its noise only if folds have seeds.")
-    return " ".join(sentences)
+    return sentences
 
 
 def ranks(numbers: Sequence[int]) -> str:

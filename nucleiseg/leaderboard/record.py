@@ -75,7 +75,7 @@ class EvaluationRecord:
         count_threshold: least score of a detection that counts and is painted into label maps.
         report: `Report.to_dict()` of these images.
         seconds_per_image: wall-clock seconds of predicting one image; NaN if not known.
-        device: what it was predicted on, in words.
+        device: name of the device of the prediction.
     """
 
     images: tuple[ImageRecord, ...]

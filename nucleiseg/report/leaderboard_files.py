@@ -37,7 +37,7 @@ def write_files(
     banner: str,
     figures: bool,
 ) -> list[str]:
-    """Write `leaderboard.csv leaderboard.md leaderboard.tex report.html` and, if asked for, `figures/`.
+    """Write `leaderboard.csv leaderboard.md leaderboard.tex report.html` and optionally `figures/`.
 
     Args:
         folder: to write to.
