@@ -20,7 +20,7 @@ from nucleiseg.progress import echo
 from nucleiseg.settings import Settings, settings
 from nucleiseg.version import __version__
 
-VERSION = 4
+VERSION = 5
 """Version of the evaluation; raise it when a number changes, so that older files are ignored."""
 
 HASHES = "hashes.json"

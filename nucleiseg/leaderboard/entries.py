@@ -16,6 +16,10 @@ NOT_METRICS = ("images", "truths", "results")
 """Counts in the report, which are not metrics."""
 
 
+OF_CLASSES = ("ap", "ap50", "pq", "f1")
+"""Numbers of each class that the leaderboard has beside those of all classes."""
+
+
 @dataclass(frozen=True, eq=False)
 class Entry:
     """The candidates of one setting, step and kind.
@@ -102,13 +106,27 @@ def metric_values(record: EvaluationRecord) -> dict[str, float]:
         key: math.nan if value is None else float(value)
         for key, value in record.report.items()
         if key not in NOT_METRICS and (value is None or isinstance(value, int | float))
-    }
+    } | class_values(record.report)
     once = np.ones((1, len(record.images)))
     for spec in METRICS.values():
         if spec.key not in numbers:  # a metric that the leaderboard alone computes
             numbers[spec.key] = float(spec.resampled(record, once)[0])
     ceiling = numbers.get(CEILING, math.nan)
     return numbers | {spec.measure: numbers[spec.key] / ceiling for spec in METRICS.values() if spec.has_ceiling}
+
+
+def class_values(report: Mapping[str, Any]) -> dict[str, float]:
+    """Return `OF_CLASSES` of each class as `KEY/NAME`, and the means over classes as `mean/KEY`.
+
+    Empty where there is no more than one class.
+    """
+    if "confusion" not in report:
+        return {}
+    of_classes = {f"{key}/{name}": group[key] for name, group in report["per_class"].items() for key in OF_CLASSES}
+    agnostic = {f"agnostic/{key}": report["class_agnostic"].get(key) for key in ("ap", "ap50")}
+    means = {f"mean/{key}": report["mean_over_classes"].get(key) for key in ("pq", "f1")}
+    values = {**agnostic, **means, **of_classes}
+    return {key: math.nan if value is None else float(value) for key, value in values.items()}
 
 
 def mean(values: Iterable[float]) -> float:

@@ -195,7 +195,20 @@ def find_metric(rank_by: str) -> MetricSpec:
 
 
 def column_of(key: str) -> Column:
-    """Return the column of a metric (`KEY`), its share of the ceiling (`KEY_share`) or a fact; its key if unknown."""
+    """Return the column of a metric (`KEY`), its share of the ceiling (`KEY_share`) or a fact; its key if unknown.
+
+    `KEY/NAME` is the metric of one class, `mean/KEY` the mean over classes, `agnostic/KEY` that of all as one class.
+    """
     if key.endswith("_share") and key.removesuffix("_share") in METRICS:
         return METRICS[key.removesuffix("_share")].share
+    first, _, second = key.partition("/")
+    if second and first in METRICS:
+        spec = METRICS[first]
+        return Column(
+            key, f"{spec.heading} of {second}", f"{spec.heading} of the class {second} alone.", better="higher"
+        )
+    if second in METRICS and first in ("mean", "agnostic"):
+        spec, words = METRICS[second], {"mean": "mean over classes", "agnostic": "class-agnostic"}[first]
+        definition = DEFINITIONS["mean_over_classes" if first == "mean" else "class_agnostic"]
+        return Column(key, f"{spec.heading}, {words}", definition, better="higher")
     return METRICS.get(key) or _SHOWN_ONLY.get(key) or FACTS.get(key) or Column(key, key)

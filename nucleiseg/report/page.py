@@ -21,6 +21,7 @@ from nucleiseg.leaderboard.board import Leaderboard
 from nucleiseg.leaderboard.candidates import Candidate
 from nucleiseg.progress import counted
 from nucleiseg.report.charts import line_of, settings_of
+from nucleiseg.report.class_tables import class_tables
 from nucleiseg.report.correlation import correlations
 from nucleiseg.report.data_check import ImageSummary
 from nucleiseg.report.differences import differences
@@ -123,6 +124,7 @@ def _context(page: Page) -> dict[str, Any]:
         "run_keys": _keys([run.name for run in page.runs]),
         "setting_keys": [_keys(settings_of(table)) for table in page.leaderboard.tables],
         "styles": STYLES,
+        "classes": class_tables(page.shown.record.report) if page.shown else None,
         "hidden_images": len(shown - {image.name for image in page.gallery}),
         "differences": differences(page.runs),
         "correlations": [correlation.sentence for correlation in correlations(page.submissions)],

@@ -20,10 +20,11 @@ from uuid import NAMESPACE_URL, uuid5
 import numpy as np
 import torch
 
+from nucleiseg.data.classes import class_color
 from nucleiseg.inference.box_masks import crops
 from nucleiseg.inference.images import InputImage
 from nucleiseg.rle import RLE, Crop, area, compress, run_lengths
-from nucleiseg.structures import Prediction
+from nucleiseg.structures import Color, Prediction
 from nucleiseg.writers.overlap_rules import LabelImage, paint_by_probability
 from nucleiseg.writers.shape import Shape, measure_shape
 from nucleiseg.writers.stains import Stains, is_hematoxylin_eosin, mean_stains
@@ -72,6 +73,8 @@ class PredictedImage:
         mpp: micrometers per pixel; None if unknown.
         checkpoint: digest of the checkpoint; empty if unknown.
         capped: whether the limit on detections was reached, so that nuclei may be missing.
+        category_ids: number of each class in result files; None: the labels.
+        class_colors: color of each class; None: `data.classes.CLASS_COLORS`.
     """
 
     source: InputImage
@@ -82,6 +85,8 @@ class PredictedImage:
     mpp: float | None = None
     checkpoint: str = ""
     capped: bool = False
+    category_ids: tuple[int, ...] | None = None
+    class_colors: tuple[Color, ...] | None = None
 
     @cached_property
     def crops(self) -> list[Crop]:
@@ -102,6 +107,16 @@ class PredictedImage:
     def class_name(self, label: int) -> str:
         """Return the name of a class; one without a name is called by its number."""
         return self.class_names[label - 1] if label <= len(self.class_names) else str(label)
+
+    def class_color(self, label: int) -> Color:
+        """Return the color of a class."""
+        return class_color(label, self.class_colors)
+
+    @property
+    def class_counts(self) -> dict[str, int]:
+        """Name of each class -> number of its nuclei that count."""
+        counts = np.bincount(self.prediction.labels.numpy()[self.counted], minlength=len(self.class_names) + 1)
+        return dict(zip(self.class_names, counts[1:].tolist(), strict=False))
 
     @cached_property
     def nuclei(self) -> list[Nucleus]:

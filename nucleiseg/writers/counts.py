@@ -1,8 +1,8 @@
 """Write the number of nuclei of each image to `counts.csv`, and warn where the limit on detections was reached."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nucleiseg.files import atomic_path, to_csv
@@ -26,6 +26,7 @@ class Count:
         capped: whether the limit on detections was reached, so that instances may be missing.
         size: (height, width) of the image in pixels.
         mpp: micrometers per pixel; None if unknown.
+        classes: name of each class -> its part of `count`.
     """
 
     image: str
@@ -35,6 +36,7 @@ class Count:
     capped: bool
     size: tuple[int, int]
     mpp: float | None = None
+    classes: Mapping[str, int] = field(default_factory=dict)
 
 
 def nuclei_per_mm2(count: int, size: tuple[int, int], mpp: float) -> float:
@@ -62,7 +64,7 @@ def capped_sentence(found: int, limit: int) -> str:
 
 
 @contextmanager
-def open_counts(path: Path) -> Iterator[Callable[[Count], None]]:
+def open_counts(path: Path, class_names: Sequence[str] = ()) -> Iterator[Callable[[Count], None]]:
     """Write `counts.csv`, whole or not at all: a header and a line an image.
 
     `capped` is `true` or `false`; the last two columns are empty where micrometers per pixel are not known.
@@ -70,6 +72,7 @@ def open_counts(path: Path) -> Iterator[Callable[[Count], None]]:
 
     Args:
         path: the file.
+        class_names: classes that have a column `count_NAME` behind the others.
 
     Yields:
         A function that appends the line of an image.
@@ -78,15 +81,15 @@ def open_counts(path: Path) -> Iterator[Callable[[Count], None]]:
         atomic_path(path) as temporary,
         temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as handle,
     ):
-        handle.write(to_csv([COLUMNS]))
+        handle.write(to_csv([(*COLUMNS, *(f"count_{name}" for name in class_names))]))
 
         def add(count: Count) -> None:
             capped = "true" if count.capped else "false"
             resolution: tuple[object, ...] = ("", "")
             if count.mpp is not None:
                 resolution = (f"{count.mpp:.6g}", nuclei_per_mm2(count.count, count.size, count.mpp))
-            handle.write(
-                to_csv([(count.image, count.image_id, count.count, f"{count.threshold:.6g}", capped, *resolution)])
-            )
+            of_classes = [count.classes.get(name, 0) for name in class_names]
+            line = (count.image, count.image_id, count.count, f"{count.threshold:.6g}", capped, *resolution)
+            handle.write(to_csv([(*line, *of_classes)]))
 
         yield add

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from nucleiseg.data.classes import class_color
 from nucleiseg.files import atomic_path
 from nucleiseg.label_maps import measure
 from nucleiseg.rle import RLE, Crop, area, compress, run_lengths
@@ -176,7 +177,8 @@ class GeoJsonFormat(DataSetFormat):
         for identity, crop, label in zip(ids, image.crops, labels, strict=True):
             stains = mean_stains(pixels, crop) if is_stained else None
             measurements = measure_nucleus(measure_shape(crop.mask), image.mpp, stains)
-            yield make_feature(identity, crop, label, image.class_names[label - 1], measurements)
+            color = image.sample.classes[label - 1].color or class_color(label)
+            yield make_feature(identity, crop, image.class_names[label - 1], color, measurements)
         regions = image.to_rles([crop for crop, _ in image.ignored])
         ids = nucleus_ids(
             pixels, "ignored", ((label, rle) for (_, label), rle in zip(image.ignored, regions, strict=True))

@@ -17,14 +17,12 @@ from typing import IO, Any
 
 from nucleiseg.files import atomic_path
 from nucleiseg.rle import Crop
+from nucleiseg.structures import Color
 from nucleiseg.writers.base import Nucleus, PredictedImage, Record, Writer
 from nucleiseg.writers.counts import nuclei_per_mm2
 from nucleiseg.writers.outlines import Polygon, trace
 from nucleiseg.writers.shape import Shape
 from nucleiseg.writers.stains import Stains
-
-CLASS_COLORS = ((230, 159, 0), (0, 114, 178), (0, 158, 115), (204, 121, 167), (213, 94, 0), (86, 180, 233))
-"""RGB of the labels 1, 2, ... in turn: the set of Okabe and Ito (2008), which color-blind people can distinguish."""
 
 LEVEL = 6
 """Of the compression: a few per cent larger than at 9, in a third of the time."""
@@ -45,7 +43,7 @@ class GeoJSONWriter(Writer):
     def write_image(self, path: Path, image: PredictedImage) -> Record:
         """Write the nuclei of one image; memory holds one feature at a time."""
         features = (
-            to_feature(nucleus, image.class_name(nucleus.label), image.mpp, stains)
+            to_feature(nucleus, image.class_name(nucleus.label), image.class_color(nucleus.label), image.mpp, stains)
             for nucleus, stains in zip(image.nuclei, image.stains or repeat(None), strict=False)
         )
         write_features(path, features, density_properties(len(image.nuclei), image.prediction.size, image.mpp))
@@ -99,29 +97,32 @@ def open_features(path: Path, properties: Mapping[str, float]) -> Iterator[Calla
         handle.write("\n]}\n")
 
 
-def to_feature(nucleus: Nucleus, class_name: str, mpp: float | None, stains: Stains | None = None) -> dict[str, Any]:
+def to_feature(
+    nucleus: Nucleus, class_name: str, color: Color, mpp: float | None, stains: Stains | None = None
+) -> dict[str, Any]:
     """Return a detected nucleus as a GeoJSON feature for QuPath.
 
     Args:
         nucleus: the nucleus.
         class_name: name of its class.
+        color: color of its class.
         mpp: micrometers per pixel; None gives measurements in pixels.
         stains: its optical densities; None: not measured.
     """
     measurements = measure_nucleus(nucleus.shape, mpp, stains) | {"Detection probability": round(nucleus.score, DIGITS)}
-    return make_feature(nucleus.id, nucleus.crop, nucleus.label, class_name, measurements)
+    return make_feature(nucleus.id, nucleus.crop, class_name, color, measurements)
 
 
 def make_feature(
-    identity: str, crop: Crop, label: int, class_name: str, measurements: Mapping[str, float]
+    identity: str, crop: Crop, class_name: str, color: Color, measurements: Mapping[str, float]
 ) -> dict[str, Any]:
     """Return the outline of a nucleus as a GeoJSON feature for QuPath.
 
     Args:
         identity: a UUID.
         crop: its pixels, at least one.
-        label: its class, 1, 2, ..., which chooses the color.
         class_name: the name of its class.
+        color: the color of its class.
         measurements: columns of QuPath's table. Those that are not finite are written as texts ("NaN"), which QuPath
             reads as numbers; JSON has no other way.
     """
@@ -131,7 +132,7 @@ def make_feature(
         "geometry": to_geometry(trace(crop.mask, crop.row, crop.column)),
         "properties": {
             "objectType": "detection",
-            "classification": {"name": class_name, "color": list(CLASS_COLORS[(label - 1) % len(CLASS_COLORS)])},
+            "classification": {"name": class_name, "color": list(color)},
             "measurements": {
                 name: value if isfinite(value) else NOT_FINITE[str(value)] for name, value in measurements.items()
             },

@@ -107,6 +107,8 @@ class PredictionRun:
             mpp=mpp,
             checkpoint=self.checkpoint,
             capped=prediction.capped,
+            category_ids=self.predictor.metadata.category_ids,
+            class_colors=self.predictor.metadata.class_colors,
         )
 
     def _write(self, image: PredictedImage) -> tuple[InputImage, str | None]:
@@ -124,7 +126,7 @@ class PredictionRun:
         height, width = image.prediction.size
         nuclei, results = int(image.counted.sum()), int((area(image.rles) > 0).sum())
         numbers = {"height": height, "width": width, "nuclei": nuclei, "results": results, "capped": image.capped}
-        self.journal.append(source.name, **numbers, mpp=image.mpp, records=records)
+        self.journal.append(source.name, **numbers, classes=image.class_counts, mpp=image.mpp, records=records)
         return source, None
 
     def assemble(self, images: Sequence[InputImage]) -> None:
@@ -132,14 +134,24 @@ class PredictionRun:
         summary = self.summary
         with ExitStack() as stack:
             add_entries = stack.enter_context(open_items(self.folder / "images.json"))
-            add_count = stack.enter_context(open_counts(self.folder / "counts.csv"))
+            names = self.predictor.metadata.class_names
+            add_count = stack.enter_context(open_counts(self.folder / "counts.csv", names if len(names) > 1 else ()))
             add = {name: stack.enter_context(writer.assembly(self.folder)) for name, writer in self.writers.items()}
             for image in (image for image in images if image.name in self.journal):
                 finished = self.journal.read(image.name)
                 height, width, nuclei = finished["height"], finished["width"], finished["nuclei"]
                 add_entries([image.entry(height, width)])
                 found = (nuclei, summary.count_threshold, finished["capped"])
-                add_count(Count(image.name, image.image_id, *found, (height, width), finished["mpp"]))
+                add_count(
+                    Count(
+                        image.name,
+                        image.image_id,
+                        *found,
+                        (height, width),
+                        finished["mpp"],
+                        finished.get("classes", {}),
+                    )
+                )
                 for name, add_image in add.items():
                     add_image(FinishedImage(image, height, width, finished["records"][name]))
                 summary.done += 1

@@ -41,7 +41,11 @@ class CocoWriter(Writer):
 
     def write_image(self, path: Path, image: PredictedImage) -> Record:
         """Return the results of one image."""
-        return to_results(image.prediction, image.rles, image.source.image_id)
+        results = to_results(image.prediction, image.rles, image.source.image_id)
+        if image.category_ids is not None:
+            for result in results:
+                result["category_id"] = image.category_ids[result["category_id"] - 1]
+        return results
 
     @contextmanager
     def assembly(self, folder: Path) -> Iterator[Add]:

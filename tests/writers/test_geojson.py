@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from predicted_images import SIDE, predicted_image, square_masks
 from qupath_rules import check_feature, rasterize, read_qupath
 
-from nucleiseg.writers.geojson import CLASS_COLORS, GeoJSONWriter
+from nucleiseg.data.classes import CLASS_COLORS
+from nucleiseg.writers.geojson import GeoJSONWriter
 
 
 def ring() -> np.ndarray:

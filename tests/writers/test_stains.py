@@ -82,6 +82,6 @@ def test_tables_and_features_have_them_where_the_image_does(tmp_path: Path) -> N
 def test_measurements_that_are_not_finite_are_texts() -> None:
     crop = Crop(0, 0, np.ones((1, 1), bool))
     identity = "00000000-0000-5000-8000-000000000000"
-    feature = make_feature(identity, crop, 1, "a", {"a": float("nan"), "b": float("-inf"), "c": 1.5})
+    feature = make_feature(identity, crop, "a", (1, 2, 3), {"a": float("nan"), "b": float("-inf"), "c": 1.5})
     assert feature["properties"]["measurements"] == {"a": "NaN", "b": "-Infinity", "c": 1.5}
     json.dumps(feature, allow_nan=False)

@@ -98,25 +98,32 @@ class ValidationScores(pl.Callback):
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Score the images of all ranks; `MetricsLog` hands the numbers to the loggers, with the row of their step."""
         found = {image.index: image for image in chain.from_iterable(gathered(self._images))}  # some on two ranks
-        columns, threshold = validation_columns([found[index] for index in sorted(found)])
+        data: NucleiDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        columns, threshold = validation_columns([found[index] for index in sorted(found)], data.class_names)
         pl_module.log_dict(columns, logger=False, rank_zero_only=False)
         columns["val/time"] = time.monotonic() - self._start
         self.result = ValidationResult(columns, threshold, len(found), self._pictures)
 
 
-def validation_columns(images: Sequence[ValidatedImage]) -> tuple[dict[str, float], float | None]:
+def validation_columns(
+    images: Sequence[ValidatedImage], class_names: Sequence[str] = ()
+) -> tuple[dict[str, float], float | None]:
     """Score the images of a validation together.
 
     Args:
         images: at least one, in the order of their indices.
+        class_names: names of the labels 1, 2, ...
 
     Returns:
-        The `val/` columns (AP50 at all detections and at 100, mean losses; without those that are undefined) and the
-        score threshold with the best F1 (None if there was nothing to choose by).
+        The `val/` columns (AP50 at all detections and at 100, with several classes `val/ap50/NAME` of each, mean
+        losses; without those that are undefined) and the score threshold with the best F1 (None if there was nothing to
+        choose by).
     """
     scored = [image.scored for image in images]
-    ap = evaluate_scored(scored).ap
+    ap = evaluate_scored(scored, categories=dict(enumerate(class_names, 1))).ap
     columns = {"val/ap50": ap.at_all.masks.ap50, "val/ap50_100": ap.at_100.masks.ap50, **mean_losses(images)}
+    if len(class_names) > 1:
+        columns |= {f"val/ap50/{name}": group.at_all.masks.ap50 for name, group in ap.per_class.items()}
     return {key: value for key, value in columns.items() if not math.isnan(value)}, best_threshold(scored)
 
 
