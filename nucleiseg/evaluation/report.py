@@ -116,7 +116,7 @@ class Report:
         if self.agnostic is None:
             return {}
         present = [label for label in self.names if any(image.truths_of.get(label) for image in self.images)]
-        rows = [self.of_class(label) for label in present]
+        rows = [{key: value for key, value in self.of_class(label).items() if key != "count"} for label in present]
         pairs: Pairs = sum((image.pairs for image in self.images), Counter())
         at_all, at_100 = (result._asdict().items() for result in self.agnostic)
         agnostic = dict(at_all) | {f"{key}_100": value for key, value in at_100}

@@ -75,14 +75,15 @@ class ClassTables:
     results: tuple[str, ...]
     confusion: tuple[ConfusionRow, ...]
     columns: tuple[Column, ...] = COLUMNS
-    meaning: str = DEFINITIONS["confusion"].removeprefix("With several classes: ").capitalize()
+    meaning: str = f"H{DEFINITIONS['confusion'].removeprefix('With several classes: h')}"
 
 
 def class_tables(report: Mapping[str, Any]) -> ClassTables | None:
     """Return the tables of a report (`Report.to_dict`); None where there is no more than one class."""
     if "confusion" not in report:
         return None
-    groups = {**report["per_class"], "mean over classes": report["mean_over_classes"]}
+    means = {key: report[key] for key in ("ap", "ap50", "ap75")} | report["mean_over_classes"]
+    groups = {**report["per_class"], "mean over classes": means}
     rows = [
         ClassRow(name, tuple(column.text(group.get(column.key)) for column in COLUMNS))
         for name, group in groups.items()

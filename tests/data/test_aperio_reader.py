@@ -88,6 +88,8 @@ def test_monusac_layers_are_classes_and_ambiguous_regions_are_left_out(
     assert sample.ignore is not None
     assert (sample.ignore.plane == box(2, 12, 8, 20)).all()
     assert reader.names(first) == ("Epithelial", "Lymphocyte")
+    assert [item.name for item in sample.classes] == ["Epithelial", "Lymphocyte"]
+    assert sample.labels.tolist() == [1, 2]
     assert "Skipped 1 image without XML file: TCGA-55_3.tif." in capsys.readouterr().err
 
 

@@ -17,6 +17,7 @@ from nucleiseg.data.classes import (
     describe_classes,
 )
 from nucleiseg.data.layers import pack, unpack
+from nucleiseg.data.readers.outlines import read_color
 from nucleiseg.data.settings import DataSettings
 from nucleiseg.errors import InputError
 from nucleiseg.structures import EVERY_CLASS, IgnoreRegions, NucleusClass, Sample
@@ -143,6 +144,22 @@ def test_a_sentence_counts_the_nuclei_of_each_class() -> None:
     groups = {"cell": ("tumor",), "ignore": ("dead",), "background": ("stroma",)}
     told = describe_classes(choose_classes(groups, FOUND), FOUND)
     assert told == "Classes (nuclei): 1 cell (5). In ignore regions: 1. Background: 3."
+
+
+@pytest.mark.parametrize(
+    ("value", "color"),
+    [
+        ([200, 0, 7], (200, 0, 7)),
+        (0xC80007, (200, 0, 7)),
+        (-3670009, (200, 0, 7)),  # QuPath 0.3: the same with an alpha of 255, as a signed number of 32 bits
+        ([200, 0], None),
+        ([256, 0, 0], None),
+        ("red", None),
+        (None, None),
+    ],
+)
+def test_colors_of_json_files(value: object, color: object) -> None:
+    assert read_color(value) == color
 
 
 @pytest.mark.parametrize("choice", [[], ["a", "a"], ["a", "ignore"], {"ignore": ["a"]}, {"a": ["b"], "c": ["b"]}, 3])

@@ -15,7 +15,7 @@ from nucleiseg.data.readers.geojson import GeoJsonReader
 from nucleiseg.data.readers.labelme import LabelMeReader
 from nucleiseg.data.readers.via import ViaReader
 from nucleiseg.errors import InputError
-from nucleiseg.structures import EVERY_CLASS
+from nucleiseg.structures import EVERY_CLASS, NucleusClass
 
 FIRST, SECOND = box(2, 3, 8, 9), box(10, 15, 20, 24)
 
@@ -76,6 +76,9 @@ def test_holes_parts_classes_and_what_is_not_a_nucleus(tmp_path: Path) -> None:
     assert sample.ignore.labels.tolist() == [EVERY_CLASS]
     assert sample.noticed == {"regions": 1, "ignored": 1, "other_shapes": 1, "invalid": 1}
     assert reader.names(reader.records()[0]) == ("Tumor", "Stroma", "Immune cells: CD8")
+    tumor = NucleusClass("Tumor", color=(200, 0, 0))
+    assert sample.classes == (NucleusClass("Immune cells: CD8"), NucleusClass("Stroma"), tumor)
+    assert sample.labels.tolist() == [3, 2, 1]
 
 
 def test_annotations_are_nuclei_where_there_is_nothing_else(tmp_path: Path) -> None:

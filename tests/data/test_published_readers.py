@@ -18,6 +18,7 @@ from nucleiseg.data.readers.matlab import MatlabReader
 from nucleiseg.data.readers.published import ClassFilesReader, CryoNuSegReader, NuInsSegReader, TnbcReader
 from nucleiseg.data.settings import DataSettings
 from nucleiseg.errors import InputError
+from nucleiseg.structures import NucleusClass
 from nucleiseg.transforms.preprocessing import Preprocessing
 
 FIRST, SECOND, THIRD = box(2, 3, 8, 9), box(12, 15, 20, 24), box(2, 12, 8, 20)
@@ -53,6 +54,7 @@ def test_pannuke_channels_and_numbers_are_nuclei(tmp_path: Path) -> None:
     first, second, *_ = reader.records()
     assert reader.names(first) == ("Neoplastic", "Neoplastic", "Epithelial")
     assert reader.names(second) == ("Inflammatory",)
+    assert samples["fold1_0000"].classes == (NucleusClass("Epithelial", 5), NucleusClass("Neoplastic", 1))
     assert len({reader.key(record) for record in reader.records()}) == 4
 
 
@@ -73,9 +75,12 @@ def test_conic_patches_of_one_image_stay_together(tmp_path: Path) -> None:
     for sample in samples.values():
         assert_masks(sample, [FIRST, SECOND])
     assert reader.names(reader.records()[0]) == ("Epithelial", "Connective")
+    assert sample.classes == (NucleusClass("Connective", 6), NucleusClass("Epithelial", 2))
     settings = DataSettings(val=0.5, cache_dir="none")
     data = NucleiDataModule(reader, Preprocessing(), Preprocessing(), settings)
     data.setup()
+    assert (data.class_names, data.classes.category_ids) == (("Epithelial", "Connective"), (2, 6))
+    assert data.load(reader.records()[0]).labels.tolist() == [1, 2]
     assert {name.partition("-")[0] for name in data.split.train} | {"consep_1", "crag_2"} == {"consep_1", "crag_2"}
     assert len({name.partition("-")[0] for name in data.split.val}) == 1
     (tmp_path / "patch_info.csv").unlink()
@@ -124,6 +129,13 @@ def test_consep_types_are_those_of_the_pixels(tmp_path: Path) -> None:
     assert reader.names(reader.records()[0]) == ("inflammatory", "fibroblast", "")
 
 
+def test_types_of_nuclei_belong_to_the_numbers_in_order(tmp_path: Path) -> None:
+    reader = matlab(tmp_path, inst_map=label_map(FIRST, SECOND, start=7), inst_type=[[5], [2]])
+    assert reader.names(reader.records()[0]) == ("fibroblast", "inflammatory")
+    classes = reader.read(reader.records()[0]).classes
+    assert classes == (NucleusClass("fibroblast", 5), NucleusClass("inflammatory", 2))
+
+
 def test_kumar_has_no_classes(tmp_path: Path) -> None:
     reader = matlab(tmp_path, inst_map=LABELS)
     sample = read_all(reader)["a"]
@@ -139,6 +151,7 @@ def test_kumar_has_no_classes(tmp_path: Path) -> None:
         ({"inst_map": LABELS + 0.5}, "is not a label map"),
         ({"inst_map": np.array([["x"]], object)}, "is not a label map"),
         ({"inst_map": LABELS, "type_map": LABELS[:5]}, "a type_map of another size"),
+        ({"inst_map": LABELS, "inst_type": [1, 2]}, "has 2 values of inst_type for 3 nuclei"),
         ({"inst_map": LABELS, "id": [1, 2], "class": [1]}, "has 2 ids and 1 classes"),
     ],
 )
@@ -227,6 +240,8 @@ def test_the_homework_of_2025_has_a_label_map_for_each_class(tmp_path: Path, dty
     assert_masks(sample, [FIRST, SECOND, box(4, 5, 10, 11)])
     assert [mask.sum() for mask in masks_of(sample)] == [FIRST.sum(), SECOND.sum(), 36]
     assert reader.names(reader.records()[0]) == ("class1", "class1", "class4")
+    classes = reader.read(reader.records()[0]).classes
+    assert classes == (NucleusClass("class1", 1), NucleusClass("class4", 4))
 
 
 @pytest.mark.parametrize("reader", [NuInsSegReader, CryoNuSegReader, TnbcReader, ClassFilesReader, PanNukeReader])

@@ -1,7 +1,7 @@
 """Lizard, CoNSeP, Kumar and CPM: MATLAB files with a label map `inst_map`, one of the image's name.
 
 Lizard              lizard_images1/NAME.png     Labels/NAME.mat: inst_map, id, class (of each id)
-CoNSeP, Kumar       Images/NAME.png             Labels/NAME.mat: inst_map, type_map
+CoNSeP, Kumar       Images/NAME.png             Labels/NAME.mat: inst_map, type_map or inst_type
 """
 
 from collections import Counter
@@ -59,7 +59,7 @@ class MatlabReader(AnnotatedReader):
         return self.require_records(pair_by_stem(tree.with_suffix(".mat"), tree.images(), self.root, "MATLAB file"))
 
     def instances(self, record: Record, shape: tuple[int, int], noticed: Counter[str]) -> PackedInstances:
-        """Take the label map; the class belongs to a nucleus's id in Lizard, and to its pixels elsewhere."""
+        """Take the label map and the classes: of the ids in Lizard, else of the pixels, else of the nuclei in order."""
         path = record.masks[0]
         content = _load(path)
         labels = check_labels(np.asarray(content["inst_map"]), path)
@@ -81,6 +81,13 @@ class MatlabReader(AnnotatedReader):
                 raise InputError(f"{path} has a type_map of another size than its inst_map.")
             numbered = CONSEP_CLASSES
             names = class_names(labels, types, numbered)
+        elif "inst_type" in content:
+            types, values = np.asarray(content["inst_type"]).reshape(-1), np.unique(labels[labels > 0])
+            if len(types) != len(values) or types.dtype.kind not in "buif":
+                raise InputError(f"{path} has {len(types)} values of inst_type for {len(values)} nuclei of inst_map.")
+            numbered = CONSEP_CLASSES
+            known = dict(enumerate(numbered, 1))
+            names = {int(v): known.get(int(t), str(int(t))) for v, t in zip(values, types, strict=True)}
         return PackedInstances.from_labels(labels, noticed, names, numbered=numbered)
 
 
@@ -111,7 +118,7 @@ def _load(path: Path) -> Mapping[str, Any]:
     variables = _variables(path)
     if "inst_map" not in variables:
         raise InputError(f"{path} has no variable inst_map; it has {some(variables)}.")
-    wanted = [name for name in ("inst_map", "type_map", "class", "id") if name in variables]
+    wanted = [name for name in ("inst_map", "type_map", "inst_type", "class", "id") if name in variables]
     if any(np.prod(variables[name], dtype=np.float64) > MOST_PIXELS for name in wanted):
         raise InputError(f"{path} has variables of more than {MOST_PIXELS:,} values, which are not read at once.")
     try:
