@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid5
 
+from nucleiseg.data.classes import class_color
 from nucleiseg.errors import InputError
 from nucleiseg.files import atomic_path, to_csv
 from nucleiseg.inference.box_masks import crops
 from nucleiseg.rle import Crop, compress, run_lengths, tight_crop
 from nucleiseg.slides.merging import Merged
 from nucleiseg.slides.plan import Plan
+from nucleiseg.structures import Color
 from nucleiseg.writers.base import NAMESPACE
 from nucleiseg.writers.geojson import make_feature, measure_nucleus, open_features
 from nucleiseg.writers.nucleus_tables import NUCLEUS_COLUMNS, nucleus_line
@@ -64,11 +66,15 @@ class SlideInfo:
         size: (height, width) of level 0.
         mpp: micrometers per pixel of level 0; None if unknown.
         class_names: names of the labels 1, 2, ...
+        class_colors: their colors; None: `data.classes.CLASS_COLORS`.
+        category_ids: their numbers in result files; None: the labels.
     """
 
     size: tuple[int, int]
     mpp: float | None
     class_names: tuple[str, ...]
+    class_colors: tuple[Color, ...] | None = None
+    category_ids: tuple[int, ...] | None = None
 
     def class_name(self, label: int) -> str:
         """Return the name of a class; one without a name is called by its number."""
@@ -163,8 +169,8 @@ def _geojson(folder: Path, name: str, info: SlideInfo, suffix: str = ".geojson")
             measurements["Detection probability"] = round(nucleus.score, 4)
             if nucleus.is_cut:
                 measurements["Cut"] = 1
-            class_name = info.class_name(nucleus.label)
-            add(make_feature(nucleus.id, nucleus.crop, nucleus.label, class_name, measurements))
+            class_name, color = info.class_name(nucleus.label), class_color(nucleus.label, info.class_colors)
+            add(make_feature(nucleus.id, nucleus.crop, class_name, color, measurements))
 
         yield add_nucleus
 
@@ -202,9 +208,8 @@ def _coco(folder: Path, name: str, info: SlideInfo) -> Iterator[Add]:
             left, top, right, bottom = nucleus.box
             (rle,) = compress([run_lengths(nucleus.crop, height, width)], height, width)
             bbox = [float(left), float(top), float(right - left), float(bottom - top)]
-            result = Result(
-                image_id=1, category_id=nucleus.label, segmentation=rle, bbox=bbox, score=round(nucleus.score, 6)
-            )
+            number = nucleus.label if info.category_ids is None else info.category_ids[nucleus.label - 1]
+            result = Result(image_id=1, category_id=number, segmentation=rle, bbox=bbox, score=round(nucleus.score, 6))
             add_results([result])
 
         yield add

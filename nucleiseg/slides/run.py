@@ -211,7 +211,8 @@ def write_slide(
     for unfinished in (folder / BLOCKS).glob(".*.part.*"):  # of processes that were killed
         unfinished.unlink(missing_ok=True)
     threshold = counting_threshold(predictor, options.count_threshold)
-    info = SlideInfo(plan.size, plan.mpp, predictor.metadata.class_names)
+    metadata = predictor.metadata
+    info = SlideInfo(plan.size, plan.mpp, metadata.class_names, metadata.class_colors, metadata.category_ids)
     summary = SlideSummary(0, len(plan.windows), _capped_windows(plan, folder))
     with open_writers(options.write, output, name, info) as add:
         for merged in merge_blocks(plan, folder):
