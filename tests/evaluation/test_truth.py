@@ -66,6 +66,31 @@ def test_other_layouts_are_recognized_and_their_warnings_printed(
     assert "Warning: 1 image has a single mask of several parts, read as one nucleus" in err
 
 
+def test_classes_of_a_folder_are_chosen_and_keep_their_numbers(tmp_path: Path) -> None:
+    for name, number in (("a", 2), ("b", 4)):
+        folder = tmp_path / name
+        folder.mkdir()
+        Image.fromarray(np.full((24, 32, 3), 90, np.uint8)).save(folder / "image.png")
+        labels = np.zeros((24, 32), np.uint8)
+        labels[2:8, 3:9] = 1
+        Image.fromarray(labels).save(folder / f"class{number}.png")
+    ids, cache = [entry("a.png", 1), entry("b.png", 2)], SampleCache(None)
+    truth = read_folder(tmp_path, ids, "ids", cache)
+    assert truth.categories == {2: "class2", 4: "class4"}
+    assert [image.labels for image in truth.images] == [[2], [4]]
+    assert [image.labels for image in read_folder(tmp_path, ids, "ids", cache, "one").images] == [[1], [1]]
+    truth = read_folder(tmp_path, ids, "ids", cache, {"any": ("class2",), "ignore": ("class4",)})
+    assert [(image.labels, len(image.crowd)) for image in truth.images] == [([1], 0), ([], 1)]
+
+
+def test_classes_of_results_are_found_by_their_names() -> None:
+    truth = Truth((), {2: "class2", 4: "class4"})
+    known, numbers = truth.with_categories({1: "class4", 2: "class9"})
+    assert (known.categories, numbers) == ({2: "class2", 4: "class4", 5: "class9"}, {1: 4, 2: 5})
+    assert truth.with_categories({1: "nucleus"}) == (truth, {})
+    assert truth.with_categories({}) == (truth, {})
+
+
 def test_an_unreadable_image_is_left_out_and_told(root: Path) -> None:
     damaged = next((root / "demo_001" / "masks").iterdir())
     damaged.write_bytes(b"damaged")

@@ -1,5 +1,6 @@
 """What an overlay changes in the picture, and what it leaves alone."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,19 @@ def test_outline_fill_and_background() -> None:
     assert (inside != 100).any()
     assert np.abs(inside - 100).max() <= 0.2 * 155
     np.testing.assert_array_equal(drawn[:8], IMAGE[:8])
+
+
+def test_classes_have_their_colors_and_a_legend() -> None:
+    two = replace(PREDICTION, labels=torch.tensor([2, 1]))
+    red, blue = (255, 0, 0), (0, 0, 255)
+    drawn = draw_instances(IMAGE, two, class_colors=[red, blue]).astype(int)
+    assert drawn[20, 20, 2] > 100 > drawn[20, 20, 0]  # the fill of the first, of class 2
+    assert drawn[35, 60, 0] > 100 > drawn[35, 60, 2]
+    plain, sheet = side_by_side(IMAGE, two), side_by_side(IMAGE, two, classes=[("a: 1", red), ("b: 1", blue)])
+    assert sheet.shape[0] > plain.shape[0]
+    below = sheet[plain.shape[0] :].reshape(-1, 3)
+    assert (below == red).all(axis=1).any()
+    assert (below == blue).all(axis=1).any()
 
 
 def test_threshold_leaves_the_unsure_out() -> None:

@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 from nucleiseg.inference.box_masks import crops, to_rle
 from nucleiseg.structures import Prediction
 from nucleiseg.writers.base import FinishedImage
-from nucleiseg.writers.submission import Vrdl2025Writer, open_items, to_results, write_zip
+from nucleiseg.writers.submission import CocoWriter, Vrdl2025Writer, open_items, to_results, write_zip
 
 
 def make_prediction() -> Prediction:
@@ -42,6 +42,12 @@ def test_results_are_those_with_a_pixel() -> None:
         full = np.zeros((10, 20), dtype=bool)
         full[crop.window] = crop.mask
         np.testing.assert_array_equal(coco_mask.decode(result["segmentation"]), full)
+
+
+def test_categories_keep_the_numbers_of_the_annotations(tmp_path: Path) -> None:
+    image = predicted_image([np.eye(9, dtype=bool)] * 2, [1, 2], class_names=("stroma", "tumor"))
+    image.category_ids = (4, 9)
+    assert [result["category_id"] for result in CocoWriter().write_image(tmp_path / "unused", image)] == [4, 9]
 
 
 @pytest.mark.parametrize(
