@@ -1,9 +1,9 @@
 """The command `evaluate`: score a file of results, or a checkpoint on a data set."""
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from nucleiseg.cli.groups import qualified_errors
 from nucleiseg.cli.paths import require_writable_file
@@ -19,12 +19,10 @@ from nucleiseg.evaluation.truth import Truth, read_folder
 from nucleiseg.files import cache_folder, require_regular_file, write_json
 from nucleiseg.inference.count_threshold import COUNT_THRESHOLD
 from nucleiseg.inference.image_ids import read_ids
-from nucleiseg.inference.settings import PredictionSettings, TileSide
-from nucleiseg.inference.tta import TTA
+from nucleiseg.inference.settings import PredictionSettings, ScoredPredictionSettings
 from nucleiseg.leaderboard.checkpoint_scoring import predict_data
-from nucleiseg.models.precision import Precision
 from nucleiseg.progress import counted, echo
-from nucleiseg.settings import AsText, PathText, Problems, Settings, Share, settings, shown
+from nucleiseg.settings import PathText, Problems, Share, settings, shown
 from nucleiseg.structures import NUCLEUS
 from nucleiseg.writers.origin import read_origin
 from nucleiseg.writers.result_set import require_whole
@@ -44,7 +42,7 @@ LINES = (
 
 
 @settings
-class EvaluateKeys(Settings):
+class EvaluateKeys(ScoredPredictionSettings):
     """The keys of `conf/evaluate.yaml`, which explains them."""
 
     predictions: PathText | None = None
@@ -55,13 +53,11 @@ class EvaluateKeys(Settings):
     classes: ClassChoice = None
     output: PathText = "metrics.json"
     count_threshold: Share | None = None
-    precision: Annotated[Precision, AsText] = "32"
-    tta: TTA = "none"
-    tile: TileSide = "auto"
     cache_dir: PathText | None = None
 
-    def contradictions(self, at: str) -> Iterator[str]:
+    def contradictions(self, at: str) -> Iterable[str]:
         """Yield a sentence unless results and truth, or a checkpoint and data, are given."""
+        yield from super().contradictions(at)
         given = [key for key in ("predictions", "truth", "ids", "checkpoint", "data") if getattr(self, key) is not None]
         if given not in (["predictions", "truth"], ["predictions", "truth", "ids"], ["checkpoint", "data"]):
             yield (
@@ -70,18 +66,24 @@ class EvaluateKeys(Settings):
                 "a checkpoint."
             )
         elif self.checkpoint is None:
-            for key, default in (("precision", "32"), ("tta", "none"), ("tile", "auto")):
-                if (value := getattr(self, key)) != default:
-                    found = value if isinstance(value, str) else shown(value)
+            usual = ScoredPredictionSettings().scored_settings()
+            for key, value in self.scored_settings().items():
+                if value != usual[key]:
+                    accepted = "none" if key == "tta" else _text(usual[key])
                     yield (
-                        f"{at}{key} is {found}; it accepts {default} for results that exist already: give it to "
-                        "predict.py."
+                        f"{at}{key} is {_text(value)}; it accepts {accepted} for results that exist already: give it "
+                        "to predict.py."
                     )
         elif self.classes is not None:
             yield (
                 f"{at}classes is {shown(self.classes)}; it accepts null for a checkpoint, whose data have a key of "
                 "their own (data.classes)."
             )
+
+
+def _text(value: object) -> str:
+    """Return a value as on a command line, where texts have no quotes."""
+    return value if isinstance(value, str) else shown(value)
 
 
 def check(config: Mapping[str, Any]) -> EvaluateKeys:
@@ -121,7 +123,7 @@ def evaluate(**keys: Any) -> int:  # noqa: ANN401
     sources = {key: getattr(wanted, key) for key in ("predictions", "truth", "checkpoint", "data")}
     given = {key: value for key, value in sources.items() if value is not None}
     if wanted.checkpoint is not None:
-        given["precision"] = wanted.precision
+        given |= wanted.scored_settings()
     write_json(wanted.output, {**given, **report, "notes": notes, "unreadable": unreadable})
     _print_summary(report, notes, wanted.output)
     if unreadable:
@@ -132,7 +134,7 @@ def evaluate(**keys: Any) -> int:  # noqa: ANN401
 def _read_or_predict(wanted: EvaluateKeys) -> tuple[Truth, Results, float]:
     """Return the truth, the results, and the score threshold of counts and label maps."""
     if wanted.checkpoint is not None and wanted.data is not None:
-        prediction = PredictionSettings(precision=wanted.precision, tta=wanted.tta, tile=wanted.tile)
+        prediction = PredictionSettings.from_dict(wanted.scored_settings(), "")
         with qualified_errors({"data": wanted.data}):
             return predict_data(wanted.checkpoint, wanted.data, wanted.count_threshold, prediction)
     assert wanted.predictions is not None

@@ -19,8 +19,7 @@ from nucleiseg.cli.paths import require_writable_folder
 from nucleiseg.cli.refit import refit
 from nucleiseg.errors import InputError
 from nucleiseg.files import cache_folder
-from nucleiseg.inference.settings import PredictionSettings, TileSide
-from nucleiseg.inference.tta import TTA
+from nucleiseg.inference.settings import PredictionSettings, ScoredPredictionSettings
 from nucleiseg.invocation import invocation
 from nucleiseg.leaderboard.averages import average_best
 from nucleiseg.leaderboard.best import BEST, best_caveats, best_of, write_best
@@ -29,12 +28,11 @@ from nucleiseg.leaderboard.cache import EvaluationCache
 from nucleiseg.leaderboard.candidates import Fail, Scored, evaluate_jobs, list_jobs
 from nucleiseg.leaderboard.caveats import run_caveats, scored_caveats, synthetic_note
 from nucleiseg.leaderboard.metrics import METRICS, column_of, find_metric
-from nucleiseg.models.precision import Precision
 from nucleiseg.progress import counted, echo
 from nucleiseg.report.leaderboard_table import leaderboard_table
 from nucleiseg.report.submission_ledger import SUBMISSIONS, read_submissions
 from nucleiseg.runs import Run, find_runs
-from nucleiseg.settings import Accepts, AsText, AsTuple, PathText, Settings, settings
+from nucleiseg.settings import Accepts, AsText, AsTuple, PathText, settings
 from nucleiseg.writers.origin import read_origin
 
 WIDTH = 200
@@ -45,7 +43,7 @@ HEADING_WIDTH = 10
 
 
 @settings
-class LeaderboardSettings(Settings):
+class LeaderboardSettings(ScoredPredictionSettings):
     """The keys of `conf/leaderboard.yaml`, which explains them."""
 
     runs: Annotated[tuple[str, ...], Field(min_length=1), AsTuple, Accepts("a folder, a glob or a list of these")]
@@ -60,12 +58,10 @@ class LeaderboardSettings(Settings):
     note: Annotated[str, AsText] = ""
     cache_dir: PathText | None = None
     device: str = "auto"
-    precision: Annotated[Precision, AsText] = "32"
-    tta: TTA = "none"
-    tile: TileSide = "auto"
 
     def contradictions(self, at: str) -> Iterable[str]:
         """Yield a sentence for a score or note without a submitted file."""
+        yield from super().contradictions(at)
         if self.submitted is None and (self.board_score is not None or self.note):
             yield f"{at}board_score and {at}note belong to a submission: name the submitted file ({at}submitted=FILE)."
 
@@ -91,6 +87,11 @@ class LeaderboardSettings(Settings):
         """New folder of the runs' own images, if they were moved."""
         root = (self.data or {}).get("root") if self.images is None else None
         return None if root is None else str(Path(str(root)).expanduser().resolve())
+
+    @property
+    def prediction(self) -> PredictionSettings:
+        """The settings of all predictions."""
+        return PredictionSettings.from_dict({**self.scored_settings(), "device": self.device}, "")
 
     @property
     def cache(self) -> Path:
@@ -163,9 +164,7 @@ def _evaluate_and_rank(
     settings: LeaderboardSettings, runs: Sequence[Run], output: Path, cache: EvaluationCache, fail: Fail
 ) -> tuple[Leaderboard, list[Scored]]:
     """Evaluate checkpoints that are not in the cache and rank all, with averages of weights if requested."""
-    prediction = PredictionSettings(
-        device=settings.device, precision=settings.precision, tta=settings.tta, tile=settings.tile
-    )
+    prediction = settings.prediction
     scored = evaluate_jobs(list_jobs(runs, settings.images, prediction, cache, fail), prediction, cache, fail)
     if not scored:
         return Leaderboard((), ()), []
@@ -195,7 +194,7 @@ def _write(
     if settings.submitted is not None:
         answer = Path(settings.submitted)
         record_scored(output / SUBMISSIONS, answer, settings.board_score, settings.note, scored, metric, cache)
-    of_runs = run_caveats(runs, settings.images, settings.precision, settings.tta, settings.tile)
+    of_runs = run_caveats(runs, settings.images, settings.prediction)
     caveats = (*board.notes, *scored_caveats(scored, metric), *best_caveats(board, best.candidate), *of_runs)
     board = replace(board, notes=caveats)
     written = replace(board, notes=(*caveats, *failures))  # failures have been printed

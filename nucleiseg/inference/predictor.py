@@ -7,6 +7,7 @@ For example:
 """
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,11 +25,13 @@ from nucleiseg.inference.overflow import head_outputs
 from nucleiseg.inference.scale import ScaleWarnings, override_preprocessing, stored_preprocessing
 from nucleiseg.inference.settings import PredictionSettings
 from nucleiseg.inference.tiling import Tiling
-from nucleiseg.inference.tta import VIEWS, merge_views
+from nucleiseg.inference.tta import View
+from nucleiseg.inference.view_merging import merge_boxes, merge_by_agreement
 from nucleiseg.models.checkpoint import Metadata, load
 from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.models.precision import precision_problems
 from nucleiseg.models.precision_context import precision_context
+from nucleiseg.progress import duration, echo
 from nucleiseg.structures import Prediction
 from nucleiseg.transforms.preprocessing import Preprocessing
 
@@ -93,6 +96,7 @@ class Predictor:
         self.detections = settings.detections or network.roi_heads.detections_per_img
         self._tiling = Tiling(settings.tile, settings.tile_overlap, metadata.largest_nucleus, self.trained)
         self._warnings = ScaleWarnings(self.trained, self.preprocessing)
+        self._has_noted_cost = False
         _override_limits(network, settings, self.detections)
 
     @classmethod
@@ -161,8 +165,7 @@ class Predictor:
                 f"give the path of the file instead, which may be gray, 16-bit or transparent, too."
             )
         mpp = self.mpp if mpp is None else mpp
-        shorts = VIEWS[self.settings.tta].shorts
-        rules = [Preprocessing(short=short, bits=self.preprocessing.bits) for short in shorts] or [self.preprocessing]
+        rules = self._rules(image.shape[0], image.shape[1], mpp)
         for rule in rules:
             height, width = rule.shape(image.shape[0], image.shape[1], mpp)
             if height * width > MOST_PIXELS:
@@ -183,15 +186,18 @@ class Predictor:
         height, width = image.pixels.shape[:2]
         self._warnings.check(height, width, image.mpp)
         tensors = (image.tensor, *image.rescaled)
-        found = [
-            symmetry.undo(self._tiling.detect(self._run, symmetry.apply(tensor))).rescaled((height, width))
-            for tensor in tensors
-            for symmetry in VIEWS[self.settings.tta].symmetries
-        ]
-        prediction = merge_views(found, self.score_threshold) if len(found) > 1 else found[0]
+        views = [View(tensor, symmetry) for tensor in tensors for symmetry in self.settings.tta.symmetries]
+        found = []
+        for view in views:
+            start = time.perf_counter()
+            found.append(view.undo(self._tiling.detect(self._run, view.shown), (height, width)))
+            if len(views) > 1 and not self._has_noted_cost:
+                self._has_noted_cost = True
+                self._note_cost(time.perf_counter() - start, height, width)
+        limit = self.detections * max(self._tiling.count(tensor) for tensor in tensors)
+        prediction = self._merge(views, found, limit * self._candidates)
         if self.settings.mask_nms is not None:
             prediction = suppress_masks(prediction, self.settings.mask_nms, self.settings.mask_nms_inside)
-        limit = self.detections * max(self._tiling.count(tensor) for tensor in tensors)
         capped = any(view.capped for view in found) or len(prediction) >= limit
         return replace(prediction[:limit], capped=capped)
 
@@ -208,33 +214,89 @@ class Predictor:
         Raises:
             InputError: if the network's numbers overflow (`inference.overflow`).
         """
-        views = [
+        symmetries = self.settings.tta.symmetries
+        of_views = [
             [symmetry.undo(found) for found in self._run([symmetry.apply(window) for window in windows])]
-            for symmetry in VIEWS[self.settings.tta].symmetries
+            for symmetry in symmetries
         ]
         predictions = []
-        for found in zip(*views, strict=True):
-            prediction = merge_views(found, self.score_threshold) if len(found) > 1 else found[0]
+        for window, found in zip(windows, zip(*of_views, strict=True), strict=True):
+            views = [View(window, symmetry) for symmetry in symmetries]
+            prediction = self._merge(views, found, self.detections * self._candidates)
             if self.settings.mask_nms is not None:
                 prediction = suppress_masks(prediction, self.settings.mask_nms, self.settings.mask_nms_inside)
             capped = any(view.capped for view in found) or len(prediction) >= self.detections
             predictions.append(replace(prediction[: self.detections], capped=capped))
         return predictions
 
+    @property
+    def _candidates(self) -> int:
+        """Detections that the network may return for each one of the result."""
+        return 1 if self.settings.mask_nms is None else CANDIDATES
+
+    @property
+    def _merges_boxes(self) -> bool:
+        """Whether masks are computed for the boxes that the views' NMS keeps, not for those of each view."""
+        return self.settings.tta.views > 1 and self.settings.tta.merge == "detectron2"
+
+    def _rules(self, height: int, width: int, mpp: float | None) -> list[Preprocessing]:
+        """Return the preprocessing of each scale of the views of an image."""
+        tta, bits = self.settings.tta, self.preprocessing.bits
+        if tta.shorts:
+            return [Preprocessing(short=short, bits=bits) for short in tta.shorts]
+        scale = self.preprocessing.scale_of(height, width, mpp)
+        return [
+            self.preprocessing if factor == 1 else Preprocessing(scale=factor * scale, bits=bits)
+            for factor in tta.scales or (1.0,)
+        ]
+
+    def _merge(self, views: Sequence[View], found: Sequence[Prediction], limit: int) -> Prediction:
+        """Return the detections of an image, given those of its views in source pixels; of one view, unchanged."""
+        if len(views) == 1:
+            return found[0]
+        if not self._merges_boxes:
+            return merge_by_agreement(found, self.score_threshold)
+        merged = merge_boxes(found, self.network.roi_heads.nms_thresh, limit)
+        total = torch.zeros(0)
+        for number, view in enumerate(views):
+            in_view = view.show(merged)
+            masks = self._tiling.masks(self._run_masks, view.shown, in_view)
+            masks = view.symmetry.undo(replace(in_view, masks=masks)).masks
+            total = total + masks if number else masks
+        return replace(merged, masks=total / len(views))
+
+    def _note_cost(self, seconds: float, height: int, width: int) -> None:
+        """Log the time that an image will take, given that of its first view."""
+        views = self.settings.tta.views
+        passes = "and its masks are computed in as many further passes" if self._merges_boxes else ""
+        echo(
+            f"Note: test-time augmentation predicts {views} views of each image. The first of {width} x {height} "
+            f"pixels took {seconds:.1f} s, so that such an image takes about {duration(views * seconds)}"
+            f"{', ' * bool(passes)}{passes}."
+        )
+
     @torch.inference_mode()
     def _run(self, images: Sequence[Tensor]) -> list[Prediction]:
         """Return the detections of images or tiles of one shape, on the CPU."""
         heads = self.network.roi_heads
-        heads.detections_per_img = self.detections * (1 if self.settings.mask_nms is None else CANDIDATES)
+        limit = heads.detections_per_img = self.detections * self._candidates
+        heads.detects_masks = not self._merges_boxes
         try:
             with precision_context(self.precision, self.device), head_outputs(self.network) as outputs:
                 found: list[Prediction] = self.network([image.to(self.device) for image in images])
                 if not any(map(len, found)):
                     outputs.require_finite()
-            limit = heads.detections_per_img
         finally:
             heads.detections_per_img = self.detections
+            heads.detects_masks = True
         return [replace(one.to("cpu"), capped=len(one) >= limit) for one in found]
+
+    @torch.inference_mode()
+    def _run_masks(self, images: Sequence[Tensor], boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> list[Tensor]:
+        """Return the masks of boxes in images or tiles of one shape, on the CPU."""
+        with precision_context(self.precision, self.device):
+            inputs = ([tensor.to(self.device) for tensor in tensors] for tensors in (images, boxes, labels))
+            return [masks.to("cpu") for masks in self.network.masks(*inputs)]
 
 
 def _device(name: str) -> torch.device:

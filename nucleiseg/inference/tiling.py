@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from nucleiseg.errors import InputError
@@ -22,7 +23,7 @@ LEAST_SIDE, MOST_SIDE = 512, 2048
 
 
 class Tiling:
-    """Decide whether a network's input is predicted in tiles, and do so.
+    """Predict a network's input in tiles where it is large or tiles are asked for, else whole.
 
     Args:
         tile: as in `PredictionSettings`.
@@ -48,7 +49,7 @@ class Tiling:
         else:
             shown = trained.short or 2 * LEAST_SIDE  # older checkpoints do not know the size of their crops
             self.side = aligned(max(min(max(shown, LEAST_SIDE), MOST_SIDE), 2 * self.overlap))
-        self._said: set[str] = set()
+        self._echoed: set[str] = set()
 
     def grid(self, height: int, width: int) -> TileGrid | None:
         """Return the tiles of an image of network pixels; None where it is predicted whole."""
@@ -75,7 +76,7 @@ class Tiling:
         grid = self.grid(height, width)
         if grid is None:
             return replace(run([image])[0], capped=False)  # the limit holds for what is left in the end
-        self._say_once(
+        self._echo_once(
             f"Note: an image of {width} x {height} network pixels is predicted in {len(grid)} tiles of {grid.side} x "
             f"{grid.side} that overlap by {grid.overlap}."
         )
@@ -85,14 +86,53 @@ class Tiling:
             parts += zip(tiles, run(windows), strict=True)
         stitched = stitch(parts, (height, width))
         if stitched.cut:
-            self._say_once(
+            self._echo_once(
                 f"Warning: {stitched.cut} nuclei may be cut where tiles meet: they are larger than {grid.largest} "
                 f"network pixels, which an overlap of {grid.overlap} allows; raise tile_overlap, and tile with it."
             )
         return replace(stitched.prediction, capped=any(found.capped for _, found in parts))
 
-    def _say_once(self, sentence: str) -> None:
+    def masks(
+        self,
+        run: Callable[[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]], list[Tensor]],
+        image: Tensor,
+        found: Prediction,
+    ) -> Tensor:
+        """Compute the masks of given boxes, each in the tile whose core holds the center of the box.
+
+        Args:
+            run: returns the masks of boxes, given images of one shape, their boxes and labels; on the CPU.
+            image: (3, h, w) uint8 of the network's size.
+            found: boxes and labels of N instances in network pixels.
+
+        Returns:
+            (N, M, M) float32 probabilities; (0, 0, 0) for no instances in tiles.
+        """
+        grid = self.grid(*image.shape[-2:])
+        if grid is None:
+            return run([image], [found.boxes], [found.labels])[0]
+        centers = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
+        rows, masks = [torch.zeros(0, dtype=torch.int64)], [found.boxes.new_zeros(0, 0, 0)]
+        for tiles in grid.batches():
+            windows, boxes, labels = [], [], []
+            for tile in tiles:
+                x1, y1, x2, y2 = tile.core
+                is_own = (centers >= torch.tensor([x1, y1])) & (centers < torch.tensor([x2, y2]))
+                own = torch.where(is_own.all(dim=1))[0]
+                if len(own) == 0:
+                    continue
+                top, left, bottom, right = tile.window
+                rows.append(own)
+                windows.append(image[:, top:bottom, left:right])
+                boxes.append(found.boxes[own] - torch.tensor([left, top, left, top]))
+                labels.append(found.labels[own])
+            if windows:
+                masks += run(windows, boxes, labels)
+        order = torch.cat(rows).argsort()
+        return torch.cat(masks[1:] or masks)[order]
+
+    def _echo_once(self, sentence: str) -> None:
         kind = sentence.partition(":")[0]
-        if kind not in self._said:
-            self._said.add(kind)
+        if kind not in self._echoed:
+            self._echoed.add(kind)
             echo(sentence)

@@ -1,40 +1,54 @@
-"""Test-time augmentation: predict views of an image, undo each, and merge what they agree on.
+"""Test-time augmentation: the views of an image that are predicted, and their exact inverses.
 
 A view is one of the eight symmetries of the square, at one scale. Turning and flipping a box and the grid of mask
-probabilities over it moves numbers and changes none, so undoing a view is exact. Detections of different views that
-overlap are one nucleus: its score is the sum of their scores over the number of views, so that a detection which one
-view alone has sinks; boxes and mask probabilities are averaged.
+probabilities over it moves numbers without changing them, so undoing a symmetry is exact. `inference.view_merging`
+merges the detections of the views.
+
+For example:
+
+    PredictionSettings(tta=TTASettings(flips=("horizontal", "vertical"), merge="detectron2"))
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
-from torchvision.ops import box_iou
 
+from nucleiseg.settings import AsTuple, Settings, settings
 from nucleiseg.structures import Prediction
 
-TTA = Literal["none", "flips", "rotations", "study"]
-"""The choice of views; `none` predicts the image alone."""
+Flip = Literal["horizontal", "vertical"]
+"""`horizontal` swaps left and right, `vertical` top and bottom."""
 
-SAME_NUCLEUS = 0.6
-"""Least IoU of the boxes of two views of one nucleus: above that of neighbors (0.5 is kept by box NMS), and below that
-of one nucleus in two views, which is some 0.8 for a diameter of 16 pixels and a box that is off by one."""
+Merge = Literal["agreement", "detectron2"]
+"""How the detections of the views become those of the image, see `inference.view_merging`."""
+
+Side = Annotated[int, Field(ge=1, le=100_000)]
+"""Side of an image in network pixels; `Predictor.prepare` bounds the product of both."""
+
+Factor = Annotated[float, Field(ge=0.1, le=10)]
+"""Of the prediction's scale: beyond, nuclei have no pixels left, or an image has 100 times as many."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Symmetry:
     """A symmetry of the square: a flip, then quarter turns.
 
     Attributes:
-        quarter_turns: counterclockwise, 0 .. 3.
         flip: whether columns are reversed first.
+        quarter_turns: counterclockwise, 0 .. 3.
     """
 
-    quarter_turns: int = 0
     flip: bool = False
+    quarter_turns: int = 0
+
+    @property
+    def inverse(self) -> "Symmetry":
+        """The symmetry that undoes this one; those with a flip are mirrors, and undo themselves."""
+        return self if self.flip else Symmetry(quarter_turns=-self.quarter_turns % 4)
 
     def apply(self, image: Tensor) -> Tensor:
         """Return a (..., h, w) image as this view shows it; its sides are swapped by an odd number of turns."""
@@ -55,80 +69,78 @@ class Symmetry:
         return replace(prediction, boxes=boxes, masks=masks, size=(height, width))
 
 
-@dataclass(frozen=True)
-class Views:
-    """The views of one choice of `TTA`: each symmetry at each scale.
+@dataclass(frozen=True, eq=False)
+class View:
+    """A view of an image.
 
     Attributes:
-        symmetries: of the image.
-        shorts: network pixels of the image's shorter side, one a scale; empty: the scale of the prediction.
+        image: (3, h, w) uint8, the image at the scale of the view.
+        symmetry: how it is turned and flipped.
     """
 
-    symmetries: tuple[Symmetry, ...] = (Symmetry(),)
-    shorts: tuple[int, ...] = ()
+    image: Tensor
+    symmetry: Symmetry
 
-    def __len__(self) -> int:
-        return len(self.symmetries) * max(len(self.shorts), 1)
+    @property
+    def shown(self) -> Tensor:
+        """The (3, h, w) uint8 image that the network gets."""
+        return self.symmetry.apply(self.image)
+
+    def undo(self, prediction: Prediction, size: tuple[int, int]) -> Prediction:
+        """Return the detections of the view in pixels of the source image of a (height, width)."""
+        return self.symmetry.undo(prediction).rescaled(size)
+
+    def show(self, prediction: Prediction) -> Prediction:
+        """Return the detections of the source image in pixels of the view, with masks of (N, 0, 0)."""
+        height, width = self.image.shape[-2:]
+        factors = prediction.boxes.new_tensor([width / prediction.size[1], height / prediction.size[0]]).repeat(2)
+        boxes, masks = prediction.boxes * factors, prediction.masks.new_zeros(len(prediction), 0, 0)
+        return self.symmetry.inverse.undo(replace(prediction, boxes=boxes, masks=masks, size=(height, width)))
 
 
-VIEWS: dict[TTA, Views] = {
-    "none": Views(),
-    "flips": Views((Symmetry(), Symmetry(flip=True), Symmetry(2), Symmetry(2, flip=True))),
-    "rotations": Views(tuple(Symmetry(turns, flip) for flip in (False, True) for turns in range(4))),
-    "study": Views((Symmetry(), Symmetry(flip=True)), shorts=(1500, 1600, 1700)),
-}
-"""`flips`: left to right, top to bottom, both. `rotations`: all eight symmetries, since tissue has no upper side.
-`study`: the scales and flips that the reproduced study configured."""
+@settings
+class TTASettings(Settings):
+    """The views of a prediction, each symmetry at each scale, and how they are merged. The default is one view.
 
+    Attributes:
+        flips: axes to flip along; both also give the flip along both.
+        quarter_turns: also turn each view by 90, 180 and 270 degrees; with any flip these are all eight symmetries.
+        scales: factors of the prediction's scale; empty: 1 alone.
+        shorts: instead, network pixels of the image's shorter side, one a view; empty: the prediction's scale.
+        merge: `agreement` or `detectron2`, see `inference.view_merging`. It has no effect on one view.
 
-def merge_views(views: Sequence[Prediction], score_threshold: float = 0.0) -> Prediction:
-    """Merge the detections of several views of one image.
+    Raises:
+        InputError: if a value is not accepted, or both `scales` and `shorts` are given.
 
-    In descending score, a detection that belongs to no nucleus yet starts one, and takes from each other view the
-    detection of its class with the highest IoU of boxes, if that is at least `SAME_NUCLEUS` and free.
-
-    Args:
-        views: the detections of each view, undone: all in pixels of the same image, each in descending score.
-        score_threshold: merged detections have a score above this.
-
-    Returns:
-        The nuclei in descending score; of one view, its detections as they are.
+    Examples:
+        >>> TTASettings(flips=("horizontal",), quarter_turns=True).views, TTASettings().views
+        (8, 1)
     """
-    pooled = _concatenate(views)
-    view = torch.cat([torch.full((len(found),), number) for number, found in enumerate(views)])
-    free = torch.ones(len(pooled), dtype=torch.bool)
-    nuclei = []
-    for first in pooled.scores.sort(descending=True, stable=True).indices.tolist():
-        if not free[first]:
-            continue
-        members = [first]
-        iou = box_iou(pooled.boxes[first : first + 1], pooled.boxes)[0]
-        near = free & (iou >= SAME_NUCLEUS) & (pooled.labels == pooled.labels[first])
-        for number in set(view[near].tolist()) - {int(view[first])}:
-            candidates = torch.where(near & (view == number))[0]
-            members.append(int(candidates[iou[candidates].argmax()]))
-        members.sort()  # so that sums do not depend on which view was most confident
-        free[members] = False
-        nuclei.append(torch.tensor(members))
-    if not nuclei:
-        return pooled
-    merged = replace(
-        pooled,
-        boxes=torch.stack([pooled.boxes[members].mean(dim=0) for members in nuclei]),
-        scores=torch.stack([pooled.scores[members].sum() / len(views) for members in nuclei]),
-        labels=torch.stack([pooled.labels[members[0]] for members in nuclei]),
-        masks=torch.stack([pooled.masks[members].mean(dim=0) for members in nuclei]),
-    )
-    best_first = merged.scores.sort(descending=True, stable=True).indices
-    return merged[best_first[merged.scores[best_first] > score_threshold]]
 
+    flips: Annotated[tuple[Flip, ...], AsTuple] = ()
+    quarter_turns: bool = False
+    scales: Annotated[tuple[Factor, ...], AsTuple] = ()
+    shorts: Annotated[tuple[Side, ...], AsTuple] = ()
+    merge: Merge = "agreement"
 
-def _concatenate(views: Sequence[Prediction]) -> Prediction:
-    """Return the detections of all views, one view after the other."""
-    return replace(
-        views[0],
-        boxes=torch.cat([view.boxes for view in views]),
-        scores=torch.cat([view.scores for view in views]),
-        labels=torch.cat([view.labels for view in views]),
-        masks=torch.cat([view.masks for view in views]),
-    )
+    def contradictions(self, at: str) -> Iterable[str]:
+        """Refuse two lists that both set the scales."""
+        if self.scales and self.shorts:
+            yield f"{at}scales and {at}shorts both set the scales of the views: give one of them."
+
+    @property
+    def symmetries(self) -> tuple[Symmetry, ...]:
+        """The symmetries of the views, the image itself first."""
+        # a vertical flip is a horizontal one and a half turn
+        generators = {"horizontal": Symmetry(flip=True), "vertical": Symmetry(flip=True, quarter_turns=2)}
+        found = {Symmetry(), *(generators[flip] for flip in self.flips)}
+        if len(set(self.flips)) == 2:
+            found.add(Symmetry(quarter_turns=2))
+        if self.quarter_turns:
+            found = {replace(one, quarter_turns=turns) for one in found for turns in range(4)}
+        return tuple(sorted(found))
+
+    @property
+    def views(self) -> int:
+        """Number of views of an image."""
+        return len(self.symmetries) * max(len(self.scales), len(self.shorts), 1)

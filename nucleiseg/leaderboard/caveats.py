@@ -6,12 +6,10 @@ from typing import Any, Protocol
 
 from nucleiseg.data.readers import READERS
 from nucleiseg.errors import some
-from nucleiseg.inference.settings import TileSide
-from nucleiseg.inference.tta import TTA
+from nucleiseg.inference.settings import PredictionSettings, ScoredPredictionSettings
 from nucleiseg.leaderboard.candidates import Kind, Scored
 from nucleiseg.leaderboard.entries import Entry
 from nucleiseg.leaderboard.metrics import MetricSpec
-from nucleiseg.models.precision import Precision
 from nucleiseg.progress import counted
 from nucleiseg.runs import Run
 from nucleiseg.setting_sentences import shown
@@ -179,21 +177,13 @@ def scored_caveats(scored: Sequence[Scored], metric: MetricSpec) -> list[str]:
     return caveats
 
 
-def run_caveats(
-    runs: Sequence[Run],
-    data: Mapping[str, Any] | None,
-    precision: Precision,
-    tta: TTA = "none",
-    tile: TileSide = "auto",
-) -> list[str]:
+def run_caveats(runs: Sequence[Run], data: Mapping[str, Any] | None, prediction: PredictionSettings) -> list[str]:
     """Report unfinished runs, synthetic images and non-default prediction settings.
 
     Args:
         runs: the runs.
         data: the keys of the `data` group that all runs are scored on; None: each on its own.
-        precision: of all predictions.
-        tta: test-time augmentation of all predictions.
-        tile: side of the tiles of all predictions.
+        prediction: settings of all predictions.
     """
     caveats = []
     for run in runs:
@@ -204,14 +194,23 @@ def run_caveats(
             why = f": {reason}" if reason and state == "failed" else ""
             ranked = ": its checkpoints so far are ranked" if state == "running" and run.index else ""
             caveats.append(f"{run.name} {ENDINGS[state]} ({steps}){why}{ranked}.")
-    if precision != "32":
+    usual = ScoredPredictionSettings()
+    if prediction.precision != usual.precision:
         caveats.append(
-            f"All checkpoints predicted with precision={precision}: metrics may differ slightly from precision=32."
+            f"All checkpoints predicted with precision={prediction.precision}: metrics may differ slightly from "
+            f"precision={usual.precision}."
         )
-    if tta != "none":
-        caveats.append(f"All checkpoints predicted with tta={tta}: compare with scores of the same views.")
-    if tile != "auto":
-        caveats.append(f"All checkpoints predicted with tile={shown(tile)}: compare with scores of the same tiles.")
+    if (views := prediction.tta.views) > 1:
+        keys = ", ".join(f"{key} {shown(value)}" for key, value in prediction.tta.to_dict().items() if value)
+        caveats.append(
+            f"All checkpoints predicted with test-time augmentation of {views} views ({keys}): compare with scores of "
+            "the same views."
+        )
+    for key, things in (("tile", "tiles"), ("mask_nms", "mask NMS"), ("mask_nms_inside", "mask NMS")):
+        if (value := getattr(prediction, key)) != getattr(usual, key):
+            caveats.append(
+                f"All checkpoints predicted with {key}={shown(value)}: compare with scores of the same {things}."
+            )
     if synthetic := synthetic_note(runs, data):
         caveats.append(synthetic)
     return caveats

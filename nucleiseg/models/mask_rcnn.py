@@ -98,19 +98,41 @@ class MaskRCNN(TorchvisionMaskRCNN):
         if self.training and targets is None:
             raise ValueError("training needs targets; call eval() first to predict")
         batch, targets = self.transform(images, targets)
-        pixels = batch.tensors
-        if pixels.device.type == "cpu" and not torch.is_grad_enabled():
-            # Channels-last, which the features keep: an R50-FPN backbone takes 0.74 of the time. With gradients the
-            # backward pass loses more than the forward pass gains, and in torch 2.15 that of a small strided 1x1
-            # convolution writes past its memory.
-            pixels = pixels.contiguous(memory_format=torch.channels_last)
-        features = self.backbone(pixels)
+        features = self._features(batch.tensors)
         proposals, rpn_losses = self.rpn(batch, features, targets)
         predictions, roi_losses = self.roi_heads(features, proposals, batch.image_sizes, targets)
         if targets is None:
             return predictions
         weights = asdict(self.config.loss_weights)
         return {name: loss * weights[name.removeprefix("loss_")] for name, loss in {**rpn_losses, **roi_losses}.items()}
+
+    def masks(self, images: list[Tensor], boxes: list[Tensor], labels: list[Tensor]) -> list[Tensor]:
+        """Compute the masks of given boxes, without RPN and box head.
+
+        Args:
+            images: B images as in `forward`.
+            boxes: B tensors (N, 4), x1, y1, x2, y2 in pixels of the given images.
+            labels: B tensors (N,) int64 of the boxes' classes.
+
+        Returns:
+            B tensors (N, M, M) of probabilities, as `Prediction.masks`.
+        """
+        batch, _ = self.transform(images, None)
+        features = self._features(batch.tensors)
+        return [
+            self.roi_heads.masks({name: maps[index : index + 1] for name, maps in features.items()}, *of_image)
+            for index, of_image in enumerate(zip(boxes, labels, strict=True))
+        ]
+
+    def _features(self, pixels: Tensor) -> dict[str, Tensor]:
+        """Return the feature maps of a (B, 3, h, w) normalized batch by name."""
+        if pixels.device.type == "cpu" and not torch.is_grad_enabled():
+            # Channels-last, which the features keep: an R50-FPN backbone takes 0.74 of the time. With gradients the
+            # backward pass loses more than the forward pass gains, and in torch 2.15 that of a small strided 1x1
+            # convolution writes past its memory.
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
+        features: dict[str, Tensor] = self.backbone(pixels)
+        return features
 
     def anchor_sampler(self) -> AnchorSampler:
         """Return a sampler of anchors for the loader's workers; the losses stay equal to the bit."""

@@ -46,6 +46,10 @@ class RoIHeads(TorchvisionRoIHeads):
         roi: sampling, and the box loss.
         detection: limits of a prediction; `score_thresh`, `nms_thresh` and `detections_per_img` may be set later.
         numerics: numerical conventions to follow.
+
+    Attributes:
+        detects_masks: False leaves the masks of predictions out, as (N, 0, 0): those of chosen boxes can be computed
+            later by `masks`.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class RoIHeads(TorchvisionRoIHeads):
         self.roi = roi
         self.numerics = numerics
         self.smooth_l1_beta = numerics.box_smooth_l1_beta if roi.smooth_l1_beta is None else roi.smooth_l1_beta
+        self.detects_masks = True
 
     def forward(
         self,
@@ -181,19 +186,32 @@ class RoIHeads(TorchvisionRoIHeads):
         outputs = [self.box_predictor(self._box_features(features, [boxes])) for boxes in proposals.split(CHUNK)]
         class_logits, deltas = (torch.cat(parts) for parts in zip(*outputs, strict=True))
         boxes, scores, labels = self.select(class_logits, deltas, proposals, size)
-        masks = []
-        for chunk, of_chunk in zip(boxes.split(CHUNK), labels.split(CHUNK), strict=True):
-            mask_logits = self.mask_predictor(self._mask_features(features, [chunk]))
-            rows = torch.arange(len(chunk), device=labels.device)
-            masks.append(mask_logits[rows, self._columns(of_chunk)].float().sigmoid())  # (n, M, M), of its own class
         return Prediction(
             boxes=boxes,
             scores=scores,
             labels=labels,
-            masks=torch.cat(masks),
+            masks=self.masks(features, boxes, labels) if self.detects_masks else boxes.new_zeros(len(boxes), 0, 0),
             size=size,
             pasting=self.numerics.pasting,
         )
+
+    def masks(self, features: Features, boxes: Tensor, labels: Tensor) -> Tensor:
+        """Compute the masks of boxes in one image, each of its own class.
+
+        Args:
+            features: name -> (1, C, h, w) feature maps of the image.
+            boxes: (N, 4) in network pixels.
+            labels: (N,) int64, 1 .. number of classes.
+
+        Returns:
+            (N, M, M) float32 probabilities on a regular grid over each box.
+        """
+        masks = []
+        for chunk, of_chunk in zip(boxes.split(CHUNK), labels.split(CHUNK), strict=True):
+            mask_logits = self.mask_predictor(self._mask_features(features, [chunk]))
+            rows = torch.arange(len(chunk), device=labels.device)
+            masks.append(mask_logits[rows, self._columns(of_chunk)].float().sigmoid())
+        return torch.cat(masks)
 
     def select(
         self, class_logits: Tensor, deltas: Tensor, proposals: Tensor, size: tuple[int, int]

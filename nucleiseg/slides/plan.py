@@ -23,7 +23,6 @@ from nucleiseg.foreign_files import read_json
 from nucleiseg.inference.settings import PredictionSettings
 from nucleiseg.inference.tiles import Tile, TileGrid, aligned
 from nucleiseg.inference.tiling import Tiling
-from nucleiseg.inference.tta import VIEWS
 from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.settings import AsTuple, Settings, settings, to_container
 from nucleiseg.slides.slide import Slide
@@ -215,12 +214,17 @@ def scale_on_slide(trained: Preprocessing, nominal: float, wanted: PredictionSet
         mpp: micrometers per pixel of level 0.
 
     Raises:
-        InputError: if the settings give the length of a side, or neither they nor the micrometers per pixel of both
+        InputError: if the settings give the length of a side or several scales, or neither they nor the micrometers per pixel of both
             slide and training give a scale.
     """
-    if wanted.short is not None or VIEWS[wanted.tta].shorts:
-        name = "tta=study" if wanted.short is None else f"short={wanted.short}"
+    if wanted.short is not None or wanted.tta.shorts:
+        name = "tta.shorts" if wanted.short is None else f"short={wanted.short}"
         raise InputError(f"{name} sets the length of an image's side, which a slide has not: give scale or mpp.")
+    if set(wanted.tta.scales) - {1}:
+        raise InputError(
+            f"tta.scales is {list(wanted.tta.scales)}; it accepts [] for a slide, whose windows are predicted at one "
+            "scale."
+        )
     if wanted.scale is not None:
         return wanted.scale
     if trained.mpp is None:

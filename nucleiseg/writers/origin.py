@@ -102,7 +102,8 @@ class Origin(CheckpointOrigin):
         mpp: micrometers per pixel of the images, where the scale followed a number that was given; else None.
         mask_nms: IoU above which the less confident of two masks was dropped; None: none.
         mask_nms_inside: the same for the shared part of the smaller mask.
-        tta: the views that were predicted and merged.
+        tta: the views that were predicted and merged (`inference.tta.TTASettings.to_dict`); in sidecars of older
+            versions their name.
         tile: side of the tiles in network pixels, "auto" where images above a size were predicted in tiles; None:
             none.
         tile_overlap: network pixels that tiles share, if it was given.
@@ -125,7 +126,7 @@ class Origin(CheckpointOrigin):
     mpp: float | None = None
     mask_nms: float | None = None
     mask_nms_inside: float | None = None
-    tta: str | None = None
+    tta: dict[str, Any] | str | None = None
     tile: str | int | None = None
     tile_overlap: int | None = None
     precision: str | None = None

@@ -17,6 +17,7 @@ from nucleiseg.cli.preview import PreviewKeys
 from nucleiseg.cli.train_settings import RunSettings
 from nucleiseg.cli.zoo import ZooKeys
 from nucleiseg.errors import InputError
+from nucleiseg.inference.tta import TTASettings
 from nucleiseg.training.schedule import Multistep
 from nucleiseg.training.settings import (
     STUDY_SCHEDULE,
@@ -55,6 +56,9 @@ def test_every_command_composes_and_has_a_script(command: str, composed: Callabl
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_is_accepted(option: str, composed: Callable[..., dict[str, Any]]) -> None:
+    if option.startswith("tta="):
+        PredictKeys.from_dict(composed("predict", *MANDATORY["predict"], option), "")
+        return
     root = ["data.root=somewhere"] if option.startswith("data=") and option != "data=demo" else []
     check(composed("train", option, *root))
 
@@ -125,6 +129,14 @@ def test_defaults_of_a_command_are_those_of_its_card(
     card = {key: value for key, value in composed(command).items() if key not in groups}
     assert card.keys() | mandatory.keys() | groups >= {field.name for field in fields(keys)}
     assert keys.from_dict({**card, **mandatory}, "") == keys(**mandatory)
+
+
+@pytest.mark.parametrize(("option", "views"), [("none", 1), ("flips", 4), ("rotations", 8), ("study", 6)])
+def test_options_of_test_time_augmentation(option: str, views: int, composed: Callable[..., dict[str, Any]]) -> None:
+    for command in ("predict", "evaluate", "leaderboard"):
+        config = composed(command, *MANDATORY[command], f"tta={option}")
+        assert TTASettings.from_dict(config["tta"], "tta", complete=True).views == views
+    assert TTASettings.from_dict(composed("predict", *MANDATORY["predict"])["tta"], "tta") == TTASettings()
 
 
 def test_defaults_of_the_optimizer_are_those_of_its_card(composed: Callable[..., dict[str, Any]]) -> None:

@@ -5,12 +5,12 @@ import os
 import runpy
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from nucleiseg.cli import evaluate as evaluating
 from nucleiseg.cli.evaluate import EvaluateKeys, evaluate
@@ -143,9 +143,9 @@ def test_what_is_refused(files: dict[str, Any], tmp_path: Path) -> None:
 def test_the_reference_card_has_the_keys_of_the_door() -> None:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = compose("evaluate", overrides=["predictions=answer.json", "truth=masks"])
-    keys = asdict(EvaluateKeys(predictions="answer.json", truth="masks"))
+    keys = EvaluateKeys(predictions="answer.json", truth="masks").to_dict()
     assert keys.pop("data") is None
-    assert dict(config) == {**keys, "precision": 32}, "a number, as YAML reads it"
+    assert OmegaConf.to_container(config) == {**keys, "precision": 32}, "a number, as YAML reads it"
 
 
 @pytest.mark.parametrize(
@@ -154,9 +154,14 @@ def test_the_reference_card_has_the_keys_of_the_door() -> None:
         ("count_threshold", "high", "count_threshold is 'high'; it accepts a number"),
         ("count_threshold", 2, "count_threshold is 2; it accepts a number from 0 to 1"),
         ("precision", "float16", "precision is 'float16'; it accepts one of 32, tf32"),
-        ("precision", "bf16-mixed", "precision is bf16-mixed; it accepts 32 for results that exist already"),
-        ("tta", "flips", "tta is flips; it accepts none for results that exist already"),
-        ("tile", None, "tile is null; it accepts auto for results that exist already"),
+        ("precision", "bf16-mixed", "precision is 'bf16-mixed'; it accepts '32' for results that exist already"),
+        (
+            "tta",
+            {"quarter_turns": True},
+            "tta is {.*quarter_turns: true.*; it accepts none for results",
+        ),
+        ("mask_nms", 0.25, r"mask_nms is 0\.25; it accepts null for results that exist already"),
+        ("tile", None, "tile is null; it accepts 'auto' for results that exist already"),
         ("treshold", 0.5, "treshold is not a key; did you mean count_threshold"),
     ],
 )

@@ -236,6 +236,21 @@ def test_each_precision_has_evaluations_of_its_own(
         assert ("precision=bf16-mixed" in (run / "leaderboard.md").read_text()) == (precision == "bf16-mixed")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "note"), [(["mask_nms=0.25"], "mask_nms=0.25"), (["tta=flips", "tta.flips=[horizontal]"], "2 views")]
+)
+def test_each_policy_of_prediction_has_evaluations_of_its_own(
+    make_run: Callable[..., Path], call: Callable[..., int], evaluated: list[str], arguments: list[str], note: str
+) -> None:
+    run = make_run("one", steps=(4,))
+    for given, anew in (([], True), (arguments, True), ([], False), (arguments, False)):
+        evaluated.clear()
+        assert call(f"runs='{run}'", *given) == 0
+        assert evaluated == (["one 4"] if anew else [])
+        assert ("All checkpoints predicted with" in (run / "leaderboard.md").read_text()) == bool(given)
+        assert (note in (run / "leaderboard.md").read_text()) == bool(given)
+
+
 def test_best_is_not_written_again(make_run: Callable[..., Path], call: Callable[..., int], tmp_path: Path) -> None:
     run = make_run("one", steps=(4,))
     call(f"runs='{run}'")

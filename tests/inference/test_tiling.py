@@ -16,6 +16,7 @@ from nucleiseg.errors import InputError
 from nucleiseg.inference import tiling
 from nucleiseg.inference.predictor import Predictor
 from nucleiseg.inference.settings import PredictionSettings
+from nucleiseg.inference.tta import TTASettings
 from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.models.config import ModelConfig
 from nucleiseg.models.mask_rcnn import MaskRCNN, build
@@ -34,6 +35,16 @@ class BrightSquares(nn.Module):
     def forward(self, images: list[Tensor]) -> list[Prediction]:
         self.seen.append([tuple(image.shape[1:]) for image in images])
         return [self.find(image)[: self.roi_heads.detections_per_img] for image in images]
+
+    def masks(self, images: list[Tensor], boxes: list[Tensor], labels: list[Tensor]) -> list[Tensor]:
+        """Return masks of the mean brightness of the image in each box."""
+        return [
+            torch.stack([image[0, int(y1) : int(y2), int(x1) : int(x2)].float().mean() for x1, y1, x2, y2 in of_image])[
+                :, None, None
+            ].expand(-1, 28, 28)
+            / 255
+            for image, of_image in zip(images, boxes, strict=True)
+        ]
 
     def find(self, image: Tensor) -> Prediction:
         bright = image[0].numpy() > 128
@@ -75,9 +86,14 @@ def assert_same(found: Prediction, expected: Prediction) -> None:
     order, other = (sorted(range(len(it)), key=lambda index: it.boxes[index].tolist()) for it in (found, expected))
     torch.testing.assert_close(found.boxes[order], expected.boxes[other], rtol=0, atol=1e-3)
     torch.testing.assert_close(found.scores[order], expected.scores[other])
+    torch.testing.assert_close(found.masks[order], expected.masks[other])
 
 
-@pytest.mark.parametrize("settings", [{}, {"mask_nms": 0.5}, {"tta": "flips"}, {"tta": "rotations"}, {"short": 600}])
+FLIPS = TTASettings(flips=("horizontal", "vertical"))
+ROTATIONS = TTASettings(flips=("horizontal",), quarter_turns=True, merge="detectron2")
+
+
+@pytest.mark.parametrize("settings", [{}, {"mask_nms": 0.5}, {"tta": FLIPS}, {"tta": ROTATIONS}, {"short": 600}])
 def test_a_network_without_context_finds_the_same_in_tiles(settings: dict[str, Any]) -> None:
     tiled, whole = make(tile=320, **settings), make(tile=None, detections=1000, **settings)
     image = IMAGE[:450, :600]

@@ -5,8 +5,12 @@ from typing import Any
 
 import pytest
 
+from nucleiseg.inference.settings import PredictionSettings
+from nucleiseg.inference.tta import TTASettings
 from nucleiseg.leaderboard.caveats import describe_ties, ranks, run_caveats, synthetic_note
 from nucleiseg.runs import Run
+
+USUAL = PredictionSettings()
 
 DEMO, PHOTOGRAPHS = {"reader": "demo"}, {"reader": "folders"}
 
@@ -31,18 +35,18 @@ def test_training_and_scoring_on_synthetic_images_differ(trained: tuple[Any, ...
     runs = [make_run(name, data) for name, data in zip("ab", trained, strict=True)]
     note = synthetic_note(runs, scored)
     assert sentence in note
-    assert run_caveats(runs, scored, "32") == [note]
+    assert run_caveats(runs, scored, USUAL) == [note]
 
 
 def test_photographs_need_no_sentence() -> None:
     runs = [make_run("a", PHOTOGRAPHS), make_run("b", None), make_run("c", {"reader": "unheard of"})]
     assert synthetic_note(runs, None) == synthetic_note(runs, PHOTOGRAPHS) == ""
-    assert run_caveats(runs, None, "32") == []
+    assert run_caveats(runs, None, USUAL) == []
 
 
 def test_a_lower_precision_is_named() -> None:
-    assert run_caveats([], None, "32") == []
-    [note] = run_caveats([], None, "bf16-mixed")
+    assert run_caveats([], None, USUAL) == []
+    [note] = run_caveats([], None, PredictionSettings(precision="bf16-mixed"))
     assert note.startswith("All checkpoints predicted with precision=bf16-mixed: metrics may differ slightly")
 
 
@@ -81,11 +85,21 @@ def test_without_an_interval_nothing_is_concluded(unknown: list[int], which: str
 
 
 def test_test_time_augmentation_is_a_caveat() -> None:
-    [caveat] = run_caveats([], None, "32", "flips")
-    assert caveat == "All checkpoints predicted with tta=flips: compare with scores of the same views."
+    views = TTASettings(flips=("horizontal", "vertical"))
+    [caveat] = run_caveats([], None, PredictionSettings(tta=views))
+    assert caveat == (
+        "All checkpoints predicted with test-time augmentation of 4 views (flips ['horizontal', 'vertical'], "
+        "merge 'agreement'): compare with scores of the same views."
+    )
 
 
-def test_tiles_are_a_caveat() -> None:
-    [caveat] = run_caveats([], None, "32", tile=512)
-    assert caveat == "All checkpoints predicted with tile=512: compare with scores of the same tiles."
-    assert run_caveats([], None, "32", tile="auto") == []
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"tile": 512}, "tile=512: compare with scores of the same tiles."),
+        ({"mask_nms": 0.25}, "mask_nms=0.25: compare with scores of the same mask NMS."),
+    ],
+)
+def test_tiles_and_mask_nms_are_caveats(settings: dict[str, Any], sentence: str) -> None:
+    [caveat] = run_caveats([], None, PredictionSettings(**settings))
+    assert caveat == f"All checkpoints predicted with {sentence}"

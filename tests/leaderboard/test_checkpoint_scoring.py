@@ -84,6 +84,18 @@ def test_the_precision_of_the_prediction_is_recorded(keys: dict[str, Any]) -> No
     ]
 
 
+def test_the_policies_of_the_prediction_are_used_and_recorded(keys: dict[str, Any]) -> None:
+    results = []
+    for policies in ({}, {"mask_nms": 0.0}, {"tta": {"flips": ["horizontal"], "merge": "detectron2"}}):
+        evaluate(**keys | policies)
+        metrics = json.loads(Path(keys["output"]).read_text())
+        assert metrics["mask_nms"] == policies.get("mask_nms")
+        assert metrics["tta"]["flips"] == policies.get("tta", {}).get("flips", [])
+        assert metrics["tile"] == "auto"
+        results.append(metrics["results"])
+    assert len(set(results)) == 3
+
+
 def test_other_classes_are_refused(keys: dict[str, Any], tmp_path: Path) -> None:
     network, metadata = load(keys["checkpoint"])
     save(keys["checkpoint"], network, replace(metadata, class_names=("lymphocyte",)))

@@ -12,6 +12,7 @@ from test_readers import HEIGHT, PIXELS, WIDTH, write_levels
 
 from nucleiseg.errors import InputError
 from nucleiseg.inference.settings import PredictionSettings
+from nucleiseg.inference.tta import TTASettings
 from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.slides.plan import Plan, keep_plan, make_plan, read_plan
 from nucleiseg.slides.slide import Slide
@@ -94,8 +95,10 @@ def test_what_is_missing_for_a_scale_is_named(tmp_path: Path) -> None:
             plan_of(slide, mpp=None)
         with pytest.raises(InputError, match="short=600 sets the length"):
             plan_of(slide, short=600)
-        with pytest.raises(InputError, match="tta=study sets the length"):
-            plan_of(slide, tta="study")
+        with pytest.raises(InputError, match=r"tta\.shorts sets the length"):
+            plan_of(slide, tta=TTASettings(shorts=(1500,)))
+        with pytest.raises(InputError, match=r"tta\.scales is \[1\.0, 2\.0\]; it accepts \[\] for a slide"):
+            plan_of(slide, tta=TTASettings(scales=(1.0, 2.0)))
         with pytest.raises(InputError, match="tile is 320; it accepts a whole number of at least 512 for a slide"):
             plan_of(slide, tile=320, tile_overlap=200)
         unknown = Metadata(model={}, scale=1.5, preprocessing={"short": 600})
