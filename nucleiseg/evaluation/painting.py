@@ -122,7 +122,8 @@ def paint(masks: Sequence[RLE], height: int, width: int, scores: Sequence[float]
     """Paint masks into one label map, in ascending score: of overlapping masks the most confident is on top.
 
     Of masks with the same score the smaller is on top, so that no small nucleus vanishes below a large one; of the same
-    size too, the one that is listed first.
+    size too, the one that is listed first. Results hold no probabilities of pixels, by which the writers of label
+    images resolve overlaps.
 
     Args:
         masks: N masks of one image.

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from predicted_images import SIDE, predicted_image, prediction_of, square_masks
 
 from nucleiseg.data.readers.resolution import read_mpp
-from nucleiseg.inference.box_masks import crops
+from nucleiseg.evaluation.painting import paint
+from nucleiseg.inference.box_masks import crops, to_rle
+from nucleiseg.inference.mask_nms import suppress_masks
 from nucleiseg.structures import Prediction
 from nucleiseg.writers.base import FinishedImage
 from nucleiseg.writers.label_images import LabelImageWriter, write_labels
@@ -49,6 +51,23 @@ def test_a_pixel_goes_to_the_highest_probability_and_ties_to_the_highest_score()
     expected = np.where(best >= 0.5, probabilities.argmax(axis=0) + 1, 0)  # argmax: of equal ones the first
     np.testing.assert_array_equal(painted.labels, expected)
     assert painted.lost == (probabilities >= 0.5).sum() - (best >= 0.5).sum()
+
+
+@settings(max_examples=30, deadline=None)
+@given(masks=square_masks())
+def test_without_overlaps_the_label_map_of_evaluation_is_the_same(masks: list[np.ndarray]) -> None:
+    """Evaluation paints masks without probabilities, by score; the rules differ on pixels that several masks claim."""
+    prediction = suppress_masks(prediction_of(masks), iou=0.0)
+    by_probability = paint_by_probability(prediction)
+    assert by_probability.lost == 0
+    by_score = paint(to_rle(prediction), SIDE, SIDE, prediction.scores.tolist())
+    np.testing.assert_array_equal(by_score, by_probability.labels)
+
+
+def test_where_masks_overlap_probability_decides_in_files_and_the_score_in_evaluation() -> None:
+    prediction = soft_prediction(np.stack([np.full((4, 4), 0.75), np.full((4, 4), 1.0)]))
+    assert set(np.unique(paint_by_probability(prediction).labels)) == {2}, "the second is sure of every pixel"
+    assert set(np.unique(paint(to_rle(prediction), 4, 4, prediction.scores.tolist()))) == {1}, "the first has the score"
 
 
 def test_a_hidden_nucleus_is_counted_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
