@@ -154,14 +154,14 @@ def test_the_reference_card_has_the_keys_of_the_door() -> None:
         ("count_threshold", "high", "count_threshold is 'high'; it accepts a number"),
         ("count_threshold", 2, "count_threshold is 2; it accepts a number from 0 to 1"),
         ("precision", "float16", "precision is 'float16'; it accepts one of 32, tf32"),
-        ("precision", "bf16-mixed", "precision is 'bf16-mixed'; it accepts '32' for results that exist already"),
+        ("precision", "bf16-mixed", "precision is bf16-mixed; it accepts 32 for results that exist already"),
         (
             "tta",
             {"quarter_turns": True},
             "tta is {.*quarter_turns: true.*; it accepts none for results",
         ),
         ("mask_nms", 0.25, r"mask_nms is 0\.25; it accepts null for results that exist already"),
-        ("tile", None, "tile is null; it accepts 'auto' for results that exist already"),
+        ("tile", None, "tile is null; it accepts auto for results that exist already"),
         ("treshold", 0.5, "treshold is not a key; did you mean count_threshold"),
     ],
 )
