@@ -141,7 +141,7 @@ class ThroughLauncher(ProcessLauncher):
         except ImportError as error:
             raise InputError(
                 f"hydra/launcher={config.hydra.runtime.choices['hydra/launcher']} needs a package that is not "
-                f"installed ({error.__cause__ or error}): pip install -e '.[{self._extra}]'."
+                f"installed ({error.__cause__ or error}): pip install 'nucleiseg[{self._extra}]'."
             ) from error
 
     def _run(self, jobs: list[SweepJob], *, resume: bool) -> list[JobOutcome]:

@@ -185,6 +185,9 @@ def _make(value: Any, key: str, given: Mapping[str, Any]) -> Any:  # noqa: ANN40
         return find_class(value[TARGET])(**{**given, **arguments})
     except InputError:
         raise
+    except ModuleNotFoundError as error:  # of a tracker whose client is an optional package
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"{key}: {value[TARGET]} needs a package that is not installed ({reason}).") from error
     except Exception as error:  # a constructor may raise any error for unknown arguments
         reason = (str(error) or type(error).__name__).strip().splitlines()[0]
         raise InputError(f"{key}: {value[TARGET]} cannot be made with these arguments ({reason}).") from error

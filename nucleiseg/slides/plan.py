@@ -214,8 +214,8 @@ def scale_on_slide(trained: Preprocessing, nominal: float, wanted: PredictionSet
         mpp: micrometers per pixel of level 0.
 
     Raises:
-        InputError: if the settings give the length of a side or several scales, or neither they nor the micrometers per pixel of both
-            slide and training give a scale.
+        InputError: if the settings give the length of a side or several scales, or neither they nor the micrometers per
+            pixel of both slide and training give a scale.
     """
     if wanted.short is not None or wanted.tta.shorts:
         name = "tta.shorts" if wanted.short is None else f"short={wanted.short}"

@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pytorch_lightning.loggers import WandbLogger
 from tiny import TinyNetwork, train_tiny
 
+from nucleiseg.errors import InputError
 from nucleiseg.older_runs import LOGGERS
 from nucleiseg.training.extensions import make_loggers
 
+CONF = Path(__file__).parents[2] / "conf"
 CONFIG = {"seed": 3, "model": {"name": "tiny", "sizes": [8, 16]}, "resume": None}
 
 
@@ -27,6 +30,25 @@ def test_an_argument_of_the_configuration_wins(tmp_path: Path) -> None:
     assert isinstance(logger, WandbLogger)
     assert logger._wandb_init["name"] == "mine"
     assert logger.save_dir == str(tmp_path)
+
+
+def test_a_tracker_without_its_package_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = "Requirement 'comet-ml>=3.44.4' not met. HINT: Try running `pip install -U 'comet-ml>=3.44.4'`"
+
+    class Missing:
+        def __bool__(self) -> bool:
+            return False
+
+        def __str__(self) -> str:
+            return missing
+
+    monkeypatch.setattr("pytorch_lightning.loggers.comet._COMET_AVAILABLE", Missing())
+    card = yaml.safe_load((CONF / "logger" / "comet.yaml").read_text())
+    with pytest.raises(InputError) as caught:
+        make_loggers(card, tmp_path, "logger")
+    assert caught.value.problems == [
+        f"logger.comet: {card['comet']['_target_']} needs a package that is not installed ({missing})."
+    ]
 
 
 @pytest.mark.slow
