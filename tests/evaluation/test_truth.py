@@ -80,7 +80,7 @@ def test_classes_of_a_folder_are_chosen_and_keep_their_numbers(tmp_path: Path) -
     assert [image.labels for image in truth.images] == [[2], [4]]
     assert [image.labels for image in read_folder(tmp_path, ids, "ids", cache, "one").images] == [[1], [1]]
     truth = read_folder(tmp_path, ids, "ids", cache, {"any": ("class2",), "ignore": ("class4",)})
-    assert [(image.labels, len(image.crowd)) for image in truth.images] == [([1], 0), ([], 1)]
+    assert [(image.labels, len(image.crowd)) for image in truth.images] == [([2], 0), ([], 1)]
 
 
 def test_classes_of_results_are_found_by_their_names() -> None:
