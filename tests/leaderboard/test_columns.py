@@ -12,7 +12,7 @@ from nucleiseg.leaderboard.columns import IDENTITY, MISSING
 from nucleiseg.leaderboard.metrics import CEILING, METRICS, MetricSpec, column_of
 from nucleiseg.leaderboard.record import EvaluationRecord
 from nucleiseg.report.leaderboard_table import CHOICE, leaderboard_table, row_values, text_with_ceiling
-from nucleiseg.report.tables import write_tables
+from nucleiseg.report.table_files import write_tables
 
 
 def rows() -> tuple[Row, ...]:
