@@ -66,7 +66,7 @@ def test_what_is_written_is_read(checkpoint: Path, answer: Path, scale: float | 
     assert written.checkpoint_sha256 == hashlib.sha256(b"weights").hexdigest()
     assert written.answer_sha256 == hashlib.sha256(answer.read_bytes()).hexdigest()
     write_origin(answer.parent, written)
-    assert json.loads((answer.parent / ORIGIN).read_text(encoding="utf-8")) == asdict(written)
+    assert json.loads((answer.parent / ORIGIN).read_text(encoding="utf-8")) == json.loads(json.dumps(asdict(written)))
     assert read_origin(answer) == read_origin(answer.with_suffix(".zip")) == written
 
 
