@@ -11,10 +11,9 @@ import pytest
 import torch
 from averaged_run import STOPPED_AT
 from test_run import assert_same_run, status
-from tiny import LOSSES, final_weights, read
+from tiny import final_weights, read
 
 from nucleiseg.models.checkpoint import read as read_checkpoint
-from nucleiseg.run_tables import loss_columns
 from nucleiseg.training.run import TERMINATED
 
 pytestmark = [
@@ -50,21 +49,25 @@ def is_running(pid: int) -> bool:
 
 
 def test_two_processes_average_and_stop_as_one(two: Path, tmp_path: Path) -> None:
+    """Equal to the bit: a sum of two gradients and its half do not depend on the order, whoever adds them.
+
+    This network computes each image separately. Mask R-CNN does not: the kernel that computes a convolution's weight
+    gradient adds up both images at once, in another order than image by image. On two maps of 48 x 48 with 16 channels
+    it differs from the sum of the single gradients by 3e-6 of the largest (3x3) and 1e-7 (1x1), while the forward pass
+    is equal to the bit. `test_kill.py` therefore compares Mask R-CNNs within tolerances.
+    """
     assert run(tmp_path / "one", devices=1, batch=2) == 0
     for folder in (two, tmp_path / "one"):
         assert status(folder) | {"state": "done", "steps": STOPPED_AT, "of": 20} == status(folder)
     rows, expected = read(two / "metrics.csv"), read(tmp_path / "one" / "metrics.csv")
     assert [row["step"] for row in rows] == [str(step) for step in range(1, STOPPED_AT + 1)]
     for row, same in zip(rows, expected, strict=True):
-        for column in loss_columns("train", LOSSES):
-            assert float(row[column]) == pytest.approx(float(same[column]), rel=1e-5), (row["step"], column)
-        assert bool(row["val/loss"]) == bool(same["val/loss"])
-        if row["val/loss"]:
-            assert float(row["val/loss"]) == pytest.approx(float(same["val/loss"]), rel=1e-4)
+        for column in row.keys() - {"time/step", "time/data", "val/time"}:
+            assert row[column] == same[column], (row["step"], column)
     states = [torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True) for folder in (two, tmp_path / "one")]
     for key in ("state_dict", "current_model_state"):  # the averaged weights, and those that are trained
         for name, weight in states[0][key].items():
-            torch.testing.assert_close(weight, states[1][key][name], rtol=1e-4, atol=1e-6, msg=name)
+            assert torch.equal(weight, states[1][key][name]), (key, name)
 
 
 @pytest.mark.parametrize("rank", [0, 1])

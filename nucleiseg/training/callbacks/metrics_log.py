@@ -1,6 +1,6 @@
-"""A row for each step, sent to all loggers every few steps."""
+"""Log a row for each step, and send the rows to all loggers every few steps."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -18,55 +18,11 @@ from nucleiseg.training.loggers import MetricsCsv, close_logger, draw
 from nucleiseg.training.module import Batch
 
 
-class LossBuffer:
-    """Collects a row for each step without waiting for the device.
-
-    Args:
-        columns: of the losses that `add` gets, in their order.
-    """
-
-    def __init__(self, columns: Sequence[str]) -> None:
-        self._columns = columns
-        self._batches: list[Tensor] = []
-        self._names: list[str] = []
-        self._losses: list[Tensor] = []
-        self._rows: list[dict[str, float]] = []
-        self._images: list[list[str]] = []
-
-    def add(self, losses: Tensor, names: Sequence[str]) -> None:
-        """Keep a batch's (1 + L,) losses on their device, and the names of its images."""
-        self._batches.append(losses)
-        self._names += names
-
-    def close(self, row: dict[str, float]) -> None:
-        """End a step: the batches since the last one are its, and `row` what else is known of it."""
-        self._losses.append(torch.stack(self._batches).mean(dim=0))
-        self._images.append(self._names)
-        self._rows.append(row)
-        self._batches, self._names = [], []
-
-    def fetch(self, trainer: pl.Trainer) -> tuple[list[dict[str, float]], list[list[str]]]:
-        """Empty the buffer with one copy from the device.
-
-        Every rank must call it at the same step.
-
-        Returns:
-            A row for each step, its losses as means over all ranks; and the names of its images on this rank.
-        """
-        rows, self._rows = self._rows, []
-        losses, self._losses = self._losses, []
-        images, self._images = self._images, []
-        if rows:
-            means = trainer.strategy.reduce(torch.stack(losses), reduce_op="mean")
-            for row, values in zip(rows, means.tolist(), strict=True):
-                row.update(zip(self._columns, values, strict=True))
-        return rows, images
-
-
 class MetricsLog(StepCallback):
     """Log the losses, learning rate and times of each step; stop the run at a loss that is not finite.
 
-    Not by Lightning's own logging of `self.log`, which would log one step of `log_every`, and of one rank.
+    Lightning's `self.log` would log one step of `log_every`, and of one rank. Here the losses stay on their device
+    until a flush copies those of all steps at once, so that no step waits for the device.
 
     Args:
         csv: the logger of `metrics.csv`, one of the trainer's.
@@ -85,7 +41,10 @@ class MetricsLog(StepCallback):
         self.timing = timing
         self.is_checkpoint = is_checkpoint
         self.latest: dict[str, float] = {}
-        self._buffer = LossBuffer(csv.losses)
+        self._batches: list[tuple[Tensor, list[str]]] = []  # of the step under way: (1 + L,) losses, names of images
+        self._losses: list[Tensor] = []  # of each step since the last flush, as are the next two
+        self._images: list[list[str]] = []
+        self._rows: list[dict[str, float]] = []
         self._unwritten: list[dict[str, float]] = []
         self._lr = 0.0
 
@@ -103,14 +62,17 @@ class MetricsLog(StepCallback):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        """Keep the batch's losses."""
-        self._buffer.add(outputs["losses"], [target.name for target in batch[1]])
+        """Keep the batch's losses on their device."""
+        self._batches.append((outputs["losses"], [target.name for target in batch[1]]))
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_step_end(self, trainer: pl.Trainer, module: pl.LightningModule, step: int) -> None:
         """Close the step's row; flush after every `log_every` steps."""
+        self._losses.append(torch.stack([losses for losses, _ in self._batches]).mean(dim=0))
+        self._images.append([name for _, names in self._batches for name in names])
         times = {"time/step": self.timing.step_seconds, "time/data": self.timing.data_seconds}
-        self._buffer.close({"step": step, "lr": self._lr, **times})
+        self._rows.append({"step": step, "lr": self._lr, **times})
+        self._batches = []
         if step % self.log_every == 0 and not (self.is_checkpoint(step) or trainer.should_stop):
             rows = self.fetch(trainer)
             with self.timing.paused():
@@ -123,7 +85,7 @@ class MetricsLog(StepCallback):
             InputError: naming a loss that is not finite; the rows up to it are kept for `on_exception`.
         """
         with self.timing.finishing_step():
-            rows, images = self._buffer.fetch(trainer)
+            rows, images = self._collect(trainer)
         if not rows:
             return rows
         rows[-1]["time/step"] = self.timing.step_seconds
@@ -133,6 +95,20 @@ class MetricsLog(StepCallback):
             stop_at(rows[bad], images[bad], saved=self.has_checkpoints)
         self.latest = rows[-1]
         return rows
+
+    def _collect(self, trainer: pl.Trainer) -> tuple[list[dict[str, float]], list[list[str]]]:
+        """Return the rows since the last flush, losses as means over all ranks, and this rank's images of each step.
+
+        Every rank must call it at the same step.
+        """
+        rows, losses, images = self._rows, self._losses, self._images
+        self._rows, self._losses, self._images = [], [], []
+        if rows:
+            means = trainer.strategy.reduce(torch.stack(losses), reduce_op="mean").cpu()
+            for row, values in zip(rows, means, strict=True):
+                # Added up after averaging, as a single process does: the mean of the ranks' sums rounds otherwise.
+                row.update(zip(self.csv.losses, [values[1:].sum().item(), *values[1:].tolist()], strict=True))
+        return rows, images
 
     def write(self, trainer: pl.Trainer, rows: list[dict[str, float]], *, sync: bool = False) -> None:
         """Send rows to the loggers, on the first rank alone.
@@ -164,7 +140,7 @@ class MetricsLog(StepCallback):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Write the rows that led to the exception; not those whose means would need the other ranks."""
         with suppress(OSError, RuntimeError):  # a full disk or a broken device must not hide the exception
-            rows = self._buffer.fetch(trainer)[0] if trainer.world_size == 1 else []
+            rows = self._collect(trainer)[0] if trainer.world_size == 1 else []
             if not isinstance(exception, FolderLostError):
                 self.write(trainer, [*self._unwritten, *rows])
         self._close(trainer, failed=True)
