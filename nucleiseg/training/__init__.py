@@ -1,1 +1,1 @@
-"""The loop (`module`), its schedule, and everything around it in callbacks; `run.train` puts them together."""
+"""Train a network: the LightningModule, its callbacks, loggers and optimizer; `run.train` assembles them."""

@@ -8,6 +8,7 @@
 import threading
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -119,18 +120,8 @@ def guard(logger: Logger) -> Logger:
     """
     for name in GUARDED:
         if hasattr(logger, name):
-            setattr(logger, name, _Guarded(logger, getattr(logger, name)))
+            setattr(logger, name, partial(attempt, logger, getattr(logger, name)))  # spawned processes get it pickled
     return logger
-
-
-class _Guarded:
-    """A guarded method of a logger; an object, since spawned processes receive it pickled."""
-
-    def __init__(self, logger: Logger, method: Callable[..., Any]) -> None:
-        self.logger, self.method = logger, method
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        return attempt(self.logger, self.method, *args, **kwargs)
 
 
 def attempt(logger: Logger, action: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401

@@ -27,7 +27,7 @@ VALIDATION_SEED = 0
 
 
 class ValidationOutput(TypedDict):
-    """What `validation_step` finds in an image: its instances, in the network's pixels, and its losses."""
+    """Output of `validation_step`: the instances of an image in the network's pixels, and its losses."""
 
     prediction: Prediction
     losses: dict[str, float] | None
@@ -68,7 +68,7 @@ class NucleiModule(pl.LightningModule):
         self.fused = fused
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Seed torch for this step: samples drawn before a resume or in a validation have no effect on it."""
+        """Seed torch for this step, which then does not depend on validations or interruptions before it."""
         position = batch_idx * self.trainer.world_size + self.global_rank
         seed = (self.seed * 0x9E3779B97F4A7C15 + position) % 2**63
         # `torch.manual_seed` seeds the same generators, and queues calls and tracebacks for devices that are not used.

@@ -1,4 +1,4 @@
-"""When checkpoints are written and validated, which of them stay, and their size on the disk."""
+"""Plan the checkpoints of a run: when they are written and validated, which stay, and their size on the disk."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

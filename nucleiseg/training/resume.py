@@ -1,4 +1,4 @@
-"""The states of a run, `last.ckpt` and `previous.ckpt`: write them, find the newest whole one, resume from it."""
+"""Write the states of a run (`last.ckpt`, `previous.ckpt`), and resume from the newest one that is whole."""
 
 import re
 from dataclasses import dataclass, replace
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from pytorch_lightning.plugins import CheckpointIO
+from pytorch_lightning.plugins import TorchCheckpointIO
 
 from nucleiseg.errors import InputError, some
 from nucleiseg.models import checkpoint
@@ -41,8 +41,8 @@ class ResumePoint:
     skipped: str = ""
 
 
-class StateFiles(CheckpointIO):
-    """Lightning's way to the files of states: written beside their place and whole, the one before kept, read checked.
+class StateFiles(TorchCheckpointIO):
+    """Write states atomically, keep the one before, and read them without running code from them.
 
     Lightning's own writes through the system's temporary folder, where a kill leaves a whole copy.
     """
@@ -58,12 +58,8 @@ class StateFiles(CheckpointIO):
         map_location: Any = None,  # noqa: ANN401
         weights_only: bool | None = None,
     ) -> dict[str, Any]:
-        """Read a state on the CPU; nothing in it is run."""
+        """Read a state on the CPU."""
         return read_torch(path, what="a state to resume from")
-
-    def remove_checkpoint(self, path: Any) -> None:  # noqa: ANN401
-        """Delete a state."""
-        Path(path).unlink(missing_ok=True)
 
 
 def resume_point(run_dir: Path) -> ResumePoint:

@@ -65,7 +65,7 @@ def train(
     The same arguments give the same weights, bit for bit on the CPU, however often the run is killed and resumed.
 
     Args:
-        network: as it is at step 0; a resumed run loads its weights.
+        network: at step 0; a resumed run loads its weights.
         metadata: stored in every checkpoint.
         datamodule: its `total_steps` and `accumulate` are those of `trainer`, its `seed` is `seed`.
         run_dir: the run's folder; made where missing.
@@ -76,9 +76,9 @@ def train(
         seed: of everything that is sampled.
         resume: continue the run in `run_dir`, from step 0 if it has saved nothing yet.
         callbacks: further callbacks of Lightning.
-        loggers: further loggers of Lightning: they get rows and pictures as TensorBoard does.
-        profiler: of Lightning.
-        hyperparameters: what the loggers log of the configuration.
+        loggers: further loggers of Lightning, which get the rows and pictures that TensorBoard gets.
+        profiler: a profiler of Lightning.
+        hyperparameters: the part of the configuration that the loggers log.
 
     Raises:
         InputError: if the folder holds a run already (without `resume`), a device is missing, a loss is not finite,
@@ -91,26 +91,12 @@ def train(
     point = starting_point(run_dir, trainer, resume)
     plan = CheckpointPlan(trainer.max_steps, checkpoint.every, validation.every_checkpoints, checkpoint.keep)
     if point.step >= trainer.max_steps or point.stopped_early:
-        if point.stopped_early:
-            reached = f"after step {point.step} of {trainer.max_steps}"
-            echo(f"{run_dir} was stopped early by a callback, {reached}, and is done.")
-        else:
-            echo(f"{run_dir} has done its {point.step} steps already: a larger max_steps continues it.")
-        # a kill after the last checkpoint leaves the status at `running`
-        if is_first_rank() and known_status(run_dir).get("state") != "done":
-            Status(run_dir, of=max(trainer.max_steps, point.step), every=1, steps=point.step).write("done")
+        _record_done(run_dir, point, trainer.max_steps)
         return
     datamodule.start_step, datamodule.val_images = point.step, validation.images
     datamodule.setup()
-    module = NucleiModule(
-        network,
-        metadata,
-        optim,
-        trainer.max_steps,
-        seed,
-        validation_losses=validation.losses,
-        fused=trainer.fuses_optimizer,
-    )
+    losses, fused = validation.losses, trainer.fuses_optimizer
+    module = NucleiModule(network, metadata, optim, trainer.max_steps, seed, validation_losses=losses, fused=fused)
     with _quiet_lightning():
         csv = MetricsCsv(run_dir, network.loss_names)
         every_logger = [csv, *map(guard, [TensorBoard(run_dir, point.step), *loggers])]
@@ -150,6 +136,16 @@ def starting_point(run_dir: Path, trainer: TrainerSettings, resume: bool) -> Res
             "a resumed run keeps it."
         )
     return point
+
+
+def _record_done(run_dir: Path, point: ResumePoint, max_steps: int) -> None:
+    """Report that a resumed run has nothing left to do, and record it: a kill may have left the status at `running`."""
+    if point.stopped_early:
+        echo(f"{run_dir} was stopped early by a callback, after step {point.step} of {max_steps}, and is done.")
+    else:
+        echo(f"{run_dir} has done its {point.step} steps already: a larger max_steps continues it.")
+    if is_first_rank() and known_status(run_dir).get("state") != "done":
+        Status(run_dir, of=max(max_steps, point.step), every=1, steps=point.step).write("done")
 
 
 def _fit(trainer: pl.Trainer, module: NucleiModule, datamodule: NucleiDataModule, resume_from: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""One writer a run: a lock of the operating system in the run's folder, for the time of a training.
+"""Lock a run's folder for the time of a training, so that a single process writes it.
 
     with run_lock(Path("runs/a")):     # InputError if another process holds it
         ...

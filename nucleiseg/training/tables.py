@@ -1,4 +1,4 @@
-"""Writing the tables of a run: whole, or appended row by row."""
+"""Write the tables of a run, whole or by appending rows."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ def append_rows(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, 
     Args:
         path: the file.
         columns: of the file.
-        rows: what to add.
+        rows: the new rows.
         sync: have all rows, earlier ones too, on the disk before it returns.
 
     Raises:

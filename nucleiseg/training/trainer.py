@@ -1,6 +1,7 @@
 """Set up Lightning's Trainer for a run: its callbacks in order, its precision, its loop."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -10,8 +11,9 @@ from pytorch_lightning.profilers import Profiler
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from nucleiseg.errors import InputError
+from nucleiseg.models.precision import Precision
+from nucleiseg.models.precision_context import float32_context
 from nucleiseg.training.callbacks.checkpoints import Checkpoints
-from nucleiseg.training.callbacks.float32 import Float32Arithmetic
 from nucleiseg.training.callbacks.folder_watch import FolderWatch
 from nucleiseg.training.callbacks.interruption import Interruption
 from nucleiseg.training.callbacks.metrics_log import MetricsLog
@@ -26,6 +28,32 @@ from nucleiseg.training.settings import TrainerSettings
 
 PRECISIONS = {"32": "32-true", "tf32": "32-true", "16-mixed": "16-mixed", "bf16-mixed": "bf16-mixed"}
 """Lightning's names of `trainer.precision`; the callback `Float32Arithmetic` sets the precision of float32 products."""
+
+
+class Float32Arithmetic(pl.Callback):
+    """Set the precision of float32 products in each process of a run, which Lightning leaves to PyTorch's settings.
+
+    A callback, because a `with` block around the training would not reach processes that Lightning spawns.
+
+    Args:
+        precision: `trainer.precision`.
+    """
+
+    def __init__(self, precision: Precision) -> None:
+        self.precision = precision
+        self._until_the_end = ExitStack()
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Set the precision before the first step."""
+        self._until_the_end.enter_context(float32_context(self.precision, trainer.strategy.root_device))
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Restore the earlier precision."""
+        self._until_the_end.close()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Restore it after an error or Ctrl-C, when Lightning calls no teardown."""
+        self._until_the_end.close()
 
 
 def run_callbacks(
@@ -84,11 +112,11 @@ def make_trainer(
 
     Args:
         run_dir: the run's folder.
-        settings: of the trainer.
+        settings: length, devices, precision.
         plan: when checkpoints are written and validated.
-        callbacks: of `run_callbacks`.
-        loggers: that of `metrics.csv` first: its folder is `Trainer.log_dir`.
-        profiler: of Lightning; None profiles nothing.
+        callbacks: those of `run_callbacks`.
+        loggers: `MetricsCsv` first: its folder is `Trainer.log_dir`.
+        profiler: a profiler of Lightning.
         validates: there are validation images.
 
     Raises:

@@ -11,7 +11,7 @@ from tiny import TinyNetwork, train_tiny
 from torch import Tensor
 
 from nucleiseg.structures import Prediction, Target
-from nucleiseg.training.callbacks.float32 import Float32Arithmetic
+from nucleiseg.training.trainer import Float32Arithmetic
 
 
 class WatchedNetwork(TinyNetwork):

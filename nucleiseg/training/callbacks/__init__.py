@@ -1,1 +1,1 @@
-"""Everything around the loop, one behaviour a file; `training.run` puts them in order."""
+"""The callbacks of a run, one behavior a file; `training.trainer.run_callbacks` orders them."""

@@ -1,4 +1,4 @@
-"""A run's folder that is deleted or moved while the run is writing to it."""
+"""Notice that a run's folder was deleted or moved while the run writes to it."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ class FolderWatch(StepCallback):
         self._has_metrics = False
 
     def on_step_end(self, trainer: pl.Trainer, module: pl.LightningModule, step: int) -> None:
-        """Look for the folder, and for `metrics.csv` once that has been there.
+        """Check that the folder exists, and `metrics.csv` once it has been written.
 
         Raises:
             FolderLostError: if they are missing; on the first rank, the only one that writes.

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: finish the step, write `last.ckpt`, stop."""
+"""Handle Ctrl-C and SIGTERM: finish the step, write `last.ckpt`, stop."""
 
 import signal
 import threading
@@ -16,7 +16,7 @@ from nucleiseg.training.module import NucleiModule
 
 
 class Interruption(StepCallback, Checkpoint):
-    """Stop a run after the step in which Ctrl-C or SIGTERM came, with that step in `last.ckpt`.
+    """Stop a run after the step in which it receives Ctrl-C or SIGTERM, with that step in `last.ckpt`.
 
     A `Checkpoint` to Lightning, so that it acts after the callbacks that write.
 

@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, a line every ten seconds elsewhere."""
+"""Show the progress of a run: a bar on a terminal, a line every ten seconds elsewhere."""
 
 import sys
 import time
@@ -15,14 +15,14 @@ from nucleiseg.training.callbacks.timing import Timing
 
 
 class StepProgressBar(StepCallback, ProgressBar):
-    """Shows steps, loss, learning rate, seconds per step and the time left, on the first rank alone.
+    """Show steps, loss, learning rate, seconds per step and the time left, on the first rank alone.
 
-    The loss is the last that was flushed: asking the device at every step would slow it down.
+    The loss is the last one flushed: reading it from the device at every step would slow training down.
 
     Args:
         of: steps of the whole run.
-        timing: where the seconds come from.
-        metrics: where loss and learning rate come from.
+        timing: measures the seconds.
+        metrics: has the last loss and learning rate.
     """
 
     def __init__(self, of: int, timing: Timing, metrics: MetricsLog) -> None:
@@ -53,7 +53,7 @@ class StepProgressBar(StepCallback, ProgressBar):
         self._bar.add_task("", total=self.of, completed=trainer.global_step)
 
     def on_step_end(self, trainer: pl.Trainer, module: pl.LightningModule, step: int) -> None:
-        """Move the bar, or print a line when it is time."""
+        """Update the bar, or print a line every `LINE_INTERVAL` seconds."""
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=step, description=self.describe(step))
         elif self.is_enabled and (step == self.of or time.monotonic() - self._last_line >= LINE_INTERVAL):

@@ -1,4 +1,4 @@
-"""Seconds per step, and how many of them were spent waiting for data."""
+"""Measure the seconds per step, and the part of them spent waiting for data."""
 
 import time
 from collections import deque

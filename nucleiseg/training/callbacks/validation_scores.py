@@ -1,4 +1,4 @@
-"""Scores, losses and the score threshold of a validation, from the outputs of Lightning's validation loop."""
+"""Compute scores, losses and the score threshold of a validation from the outputs of Lightning's loop."""
 
 import math
 import time
@@ -20,7 +20,7 @@ from nucleiseg.training.ranks import gathered
 
 @dataclass(frozen=True)
 class ValidatedImage:
-    """What a rank found in one validation image; picklable, so that ranks can exchange it.
+    """Result of one validation image; picklable, so that ranks can exchange it.
 
     Attributes:
         index: number of the image among those of the validation, counted from 0.
