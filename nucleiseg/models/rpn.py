@@ -26,7 +26,7 @@ class ProposalNetwork(RegionProposalNetwork):
     - Candidates are chosen by logit first and decoded afterwards: the same boxes, a fraction of the work.
     - Ranking, smallest boxes and the losses' divisors follow `numerics`.
     - Anchors are matched sparsely, and only sampled positives get regression targets.
-    - Random draws depend on each target's seed alone, so a loader's worker can do them (`AnchorSampler`).
+    - Sampling depends on each target's seed alone, so a loader's worker can do them (`AnchorSampler`).
 
     Args:
         anchor_generator: the anchors.

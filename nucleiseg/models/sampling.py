@@ -1,4 +1,4 @@
-"""Drawing the anchors and RoIs that losses are computed on, reproducibly for each image."""
+"""Sample the anchors and RoIs of the losses, reproducibly for each image."""
 
 from enum import IntEnum
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Stream(IntEnum):
-    """Independent sequences of random numbers for one image, so that no part depends on how much another drew."""
+    """Independent sequences of random numbers for one image, so that no part depends on how many another used."""
 
     RPN = 0
     ROI = 1
@@ -21,7 +21,7 @@ def image_generator(seed: int | None, stream: Stream) -> torch.Generator | None:
         stream: what they are for.
 
     Returns:
-        A generator on the CPU: the draws are the same whatever the device.
+        A generator on the CPU: the samples are the same on every device.
     """
     if seed is None:
         return None
@@ -31,28 +31,25 @@ def image_generator(seed: int | None, stream: Stream) -> torch.Generator | None:
 def sample_balanced(
     label: Tensor, size: int, positive_fraction: float, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Draw positives and negatives without replacement (Ren et al. 2015, section 3.1.3).
+    """Sample positives and negatives without replacement (Ren et al. 2015, section 3.1.3).
 
     As detectron2's `subsample_labels`: at most `size * positive_fraction` positives, negatives up to `size`. Labels are
-    read once, and drawing happens on the host: a device would be waited for to count, and started for every operator.
+    copied to the host once and sampled there: on a GPU, counting would wait for it, and each operator be a launch.
 
     Args:
         label: (B,) 1 for positives, 0 for negatives, -1 for boxes that are neither.
-        size: how many to draw together.
+        size: number of positives and negatives together.
         positive_fraction: the largest share of positives.
-        generator: where random numbers come from; None is torch's global state.
+        generator: source of random numbers; None is torch's global one.
 
     Returns:
-        Indices of the drawn positives and negatives, int64, in random order; fewer where there are fewer.
+        Indices of the sampled positives and negatives, int64, in random order; fewer where there are fewer.
     """
     on_host = label.cpu()
     positive, negative = torch.where(on_host == 1)[0], torch.where(on_host == 0)[0]
     positives = min(len(positive), int(size * positive_fraction))
     negatives = min(len(negative), size - positives)
-    drawn_positive = _draw(positive, positives, generator)
-    drawn_negative = _draw(negative, negatives, generator)
-    return drawn_positive.to(label.device, non_blocking=True), drawn_negative.to(label.device, non_blocking=True)
-
-
-def _draw(candidates: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
-    return candidates[torch.randperm(len(candidates), generator=generator)[:count]]
+    # A permutation of all candidates, as detectron2's: fewer random numbers would change every later sample.
+    positive = positive[torch.randperm(len(positive), generator=generator)[:positives]]
+    negative = negative[torch.randperm(len(negative), generator=generator)[:negatives]]
+    return positive.to(label.device, non_blocking=True), negative.to(label.device, non_blocking=True)
