@@ -153,14 +153,15 @@ class BlockPredictor:
         """
         plan = read_plan(job.folder)
         wanted = PredictionSettings.from_dict({**plan.prediction, "device": job.device})
-        slide = open_slide(job.slide, wanted.bits)
+        predictor = Predictor.from_checkpoint(job.checkpoint, wanted)
+        slide = open_slide(job.slide, predictor.preprocessing.bits)
         for path, digest, planned in (
             (job.slide, slide.digest, plan.slide),
             (job.checkpoint, file_digest(job.checkpoint), plan.checkpoint),
         ):
             if digest != planned:
                 raise InputError(f"{path} is not the file that {job.folder} was planned with: give the same one.")
-        return cls(slide, Predictor.from_checkpoint(job.checkpoint, wanted), plan, job.folder)
+        return cls(slide, predictor, plan, job.folder)
 
     def compute(self, number: int) -> int:
         """Predict a block unless its file exists; return the number of windows predicted now.
