@@ -19,6 +19,7 @@ from benchmarks import (
     prediction,
     sample_loading,
     scaling,
+    slide,
     study,
     training_step,
 )
@@ -246,3 +247,13 @@ def test_the_cost_of_each_model() -> None:
     [row] = plausible(models.main(chosen))
     assert row["model"] == "r18_fpn"
     assert {"step float32, s", "step bf16, MB", "image float32, MB", "image bf16, s"} <= row.keys()
+
+
+@slow
+def test_a_slide_beside_stock() -> None:
+    pytest.importorskip("imagecodecs", reason="pip install 'nucleiseg[wsi]'")
+    chosen = slide.Options(windows=2, tile=256, detections=5, threads=1, device="cpu")
+    rows = plausible(slide.main(chosen))
+    assert [row["model"] for row in rows] == ["r50_fpn", "stock_fpn"]
+    assert rows[0]["megapixels"] == 384**2 / 1e6
+    assert rows[1]["time / stock"] == 1
