@@ -93,8 +93,8 @@ class Plan(Settings):
 
     @cached_property
     def grid(self) -> TileGrid:
-        """The windows of the whole slide, in network pixels."""
-        height, width = (max(int(side * self.scale + 0.5), 1) for side in self.level_size)
+        """The windows of the whole slide, in network pixels: whole ones, so that all have one scale up to the edge."""
+        height, width = (max(int(side * self.scale + 1e-6), 1) for side in self.level_size)
         return TileGrid(height, width, self.side, self.overlap)
 
     @cached_property
