@@ -143,7 +143,10 @@ def test_three_classes_from_training_to_leaderboard(
     assert scores["file"]["confusion"] == scores["folder"]["confusion"]
     assert scores["file"]["crowd_regions"] == 6
     assert scores["file"]["confusion"]["classes"] == ["stroma", "tumor", "dead"]
-    assert scores["file"]["class_agnostic"]["ap50"] > 0.5
+    matrix = np.array(scores["file"]["confusion"]["matrix"])
+    groups = scores["file"]["per_class"]
+    assert matrix[:-1].sum(axis=1).tolist() == [groups[name]["truths"] for name in metadata.class_names]
+    assert matrix[:, :-1].sum(axis=0).tolist() == [groups[name]["count"] for name in metadata.class_names]
 
     leaderboard(runs=str(run), output=str(tmp_path / "board"), cache_dir=str(tmp_path / "evals"), device="cpu")
     (line,) = rows(tmp_path / "board/leaderboard.csv")
