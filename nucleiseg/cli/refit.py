@@ -22,8 +22,11 @@ OVERRIDES = Path(".hydra") / "overrides.yaml"
 MOST_BYTES = 1 << 20
 """Largest file of overrides that is read."""
 
-REPLACED = {"data.val", "data.fold", "data.folds", "trainer.max_steps", "resume", "trust"}
-REPLACED |= {"optim.schedule.total_steps", "optim.total_steps"}  # current and earlier key
+REPLACED = {
+    *("data.val", "data.fold", "data.folds", "data.fraction", "data.fraction_seed"),
+    *("trainer.max_steps", "resume", "trust"),
+    *("optim.schedule.total_steps", "optim.total_steps"),  # current and earlier key
+}
 """Keys that are not copied from the run's command line, besides the groups `hydra` and `sweep`."""
 
 

@@ -57,12 +57,16 @@ class SplitSettings(Settings):
         val: a fraction of the images, names, or nothing (`none`): all are trained on.
         fold: validate on this fold, counted from 0, instead; None: no folds.
         folds: number of folds.
+        fraction: share of the images on the training side that are trained on, see `splits.subset`; 1: all.
+        fraction_seed: chooses them.
         group: which images stay on one side, see `splits.group_of`.
     """
 
     val: ValChoice = 0.2
     fold: Annotated[int, Field(ge=0, lt=1000)] | None = None
     folds: Annotated[int, Field(ge=2, le=1000)] = 5
+    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    fraction_seed: Annotated[int, Field(ge=0)] = 0
     group: Annotated[str, Accepts(GROUPS)] = "auto"
 
     def contradictions(self, at: str) -> Iterator[str]:

@@ -7,7 +7,8 @@ VRDL homework, the three of one site hold 31 % of the nuclei.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ def split(
         raise ValueError(f"names repeat: {ordered}")
     sizes = np.array([count for _, count, _ in triples], dtype=np.int64)
     if settings.fold is None and isinstance(settings.val, tuple):
-        return _describe(ordered, sizes, *_by_name(ordered, settings.val))
+        return subset(_describe(ordered, sizes, *_by_name(ordered, settings.val)), settings)
     numbers, total = _groups(ordered, settings.group, [content for _, _, content in triples])
     if settings.fold is not None:
         chosen, method = _fold(numbers, total, sizes, settings)
@@ -91,7 +92,29 @@ def split(
         kinds = {"auto": "TCGA source site and equal pixels", "tcga_site": "TCGA source site"}
         kind = kinds.get(settings.group, f"'{settings.group}'")
         grouping = f"{total} groups by {kind} kept whole"
-    return _describe(ordered, sizes, chosen, f"{method}, {grouping}")
+    return subset(_describe(ordered, sizes, chosen, f"{method}, {grouping}"), settings)
+
+
+def subset(parts: Split, settings: SplitSettings) -> Split:
+    """Keep a share of the images to train on, for learning curves; validation stays as it is.
+
+    The images are ordered by the SHA-256 of the seed and their names, and the first are kept, at least one. So the
+    subsets of one seed are nested: a larger fraction adds images and removes none, and an image that is added to the
+    data set moves no other.
+
+    Args:
+        parts: the split.
+        settings: `fraction` and `fraction_seed`.
+    """
+    if settings.fraction == 1:
+        return parts
+    kept = max(1, round(settings.fraction * len(parts.train)))
+    ordered = sorted(parts.train, key=lambda name: sha256(f"{settings.fraction_seed}\0{name}".encode()).digest())
+    description = (
+        f"{parts.description} Of these, {counted(kept, 'image')} are trained on (fraction {settings.fraction:g}, "
+        f"seed {settings.fraction_seed})."
+    )
+    return replace(parts, train=tuple(sorted(ordered[:kept])), description=description)
 
 
 def group_of(group: str) -> Callable[[str], str | None]:

@@ -1,8 +1,9 @@
 """Splits: never a name or group on both sides, independent of order, balanced, and clear about what cannot be."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -157,6 +158,34 @@ def test_what_the_images_do_not_allow_is_refused(names: list[str], arguments: di
 def test_repeated_names_are_a_programming_error() -> None:
     with pytest.raises(ValueError, match="repeat"):
         split(["a", "a"], [1, 1])
+
+
+def test_fractions_are_nested_and_leave_validation_alone() -> None:
+    names = [f"image_{number}" for number in range(40)]
+    shares = (0.01, 0.1, 0.25, 0.5, 0.99, 1.0)
+    parts = [split_images(names, [5] * 40, SplitSettings(val=0.2, fraction=share)) for share in shares]
+    assert [len(part.train) for part in parts] == [1, 3, 8, 16, 32, 32]
+    assert len({part.val for part in parts}) == 1
+    for smaller, larger in pairwise(parts):
+        assert set(smaller.train) <= set(larger.train)
+    other = split_images(names, [5] * 40, SplitSettings(val=0.2, fraction=0.5, fraction_seed=1))
+    assert other.train != parts[3].train
+    assert other.val == parts[3].val
+    more = split_images([*names, "new"], [5] * 41, SplitSettings(val=("image_0",), fraction=0.5))
+    fewer = split_images(names, [5] * 40, SplitSettings(val=("image_0",), fraction=0.5))
+    assert len(set(more.train) ^ set(fewer.train)) <= 2
+    assert "Of these, 16 images are trained on (fraction 0.5, seed 0)." in parts[3].description
+
+
+def test_every_image_is_as_likely_in_a_fraction() -> None:
+    names = [f"image_{number}" for number in range(20)]
+    chosen = Counter(
+        name
+        for seed in range(400)
+        for name in split_images(names, [5] * 20, SplitSettings(val=(), fraction=0.25, fraction_seed=seed)).train
+    )
+    assert sum(chosen.values()) == 400 * 5
+    assert all(70 <= chosen[name] <= 130 for name in names)  # 100 expected, standard deviation 8.7
 
 
 def test_a_split_survives_json() -> None:
