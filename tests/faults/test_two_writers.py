@@ -24,16 +24,18 @@ from nucleiseg.training.run_lock import active_process, refuse_running
 HOLDER = """
 import sys, time
 from pathlib import Path
-from nucleiseg.training.run_lock import run_lock
-with run_lock(Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(60)
+from nucleiseg.training.run_lock import _acquire
+lock = _acquire(Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(300)
 """
+# not `run_lock`, which looks for its rank in Lightning: seconds of imports
 
 
 @contextmanager
 def held(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """Hold the lock of a folder in another process."""
+    folder.mkdir(exist_ok=True)
     with subprocess.Popen([sys.executable, "-c", HOLDER, str(folder)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
