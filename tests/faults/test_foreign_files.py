@@ -33,10 +33,10 @@ def test_nesting_beyond_the_stack() -> None:
 
 
 def test_a_gigantic_number_is_refused_quickly() -> None:
-    start = time.perf_counter()
+    start = time.process_time()  # unlike the clock, it does not depend on the load of the machine
     with pytest.raises(InputError, match="a number has thousands of digits"):
         parse_json(b"[" + b"9" * 1_000_000 + b"]", "a.json")
-    assert time.perf_counter() - start < 20, "converting the digits takes quadratic time"
+    assert time.process_time() - start < 20, "converting the digits takes quadratic time"
 
 
 def test_of_a_repeated_key_the_last_value_counts() -> None:

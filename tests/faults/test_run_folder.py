@@ -112,11 +112,11 @@ BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}, *a{n - 
 def test_a_damaged_configuration_is_a_sentence(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.yaml").write_bytes(CONFIGS.get(name, BOMB.encode()))
-    start = time.monotonic()
+    start = time.process_time()  # unlike the clock, it does not depend on the load of the machine
     for reading in (read_config, read_run, lambda folder: resume([f"resume={folder}"])):
         with pytest.raises(InputError, match=r"config\.yaml(, line \d+)? is (damaged|larger)"):
             reading(tmp_path)
-    assert time.monotonic() - start < 60, "an expanded bomb would take hours"
+    assert time.process_time() - start < 60, "an expanded bomb would take hours"
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"], "nothing was run or written"
 
 
