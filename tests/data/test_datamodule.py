@@ -9,6 +9,7 @@ import cv2
 import pytest
 import torch
 import yaml
+from numbered_batches import number
 from torch.utils.data import DataLoader
 
 from nucleiseg.data import datamodule as module
@@ -37,11 +38,6 @@ def augment(sample: Sample, seed: int | None) -> tuple[torch.Tensor, Target]:
     empty = torch.zeros(0, dtype=torch.int64)
     layers = torch.from_numpy(sample.layers.astype("int32"))
     return image, Target(torch.zeros(0, 4), empty, layers, empty, empty, name=sample.name, seed=seed)
-
-
-def number(images: list[torch.Tensor], targets: list[Target]) -> list[Target]:
-    """Say in its name which of how many images of its batch a target's is."""
-    return [replace(target, name=f"{target.name}, {i} of {len(images)}") for i, target in enumerate(targets)]
 
 
 def make(tmp_path: Path, **arguments: Any) -> NucleiDataModule:  # noqa: ANN401
@@ -327,7 +323,7 @@ def test_folders_named_by_a_number_are_taken_by_their_name(tmp_path: Path, monke
     assert len(data.summaries) == len(list((tmp_path / "5").iterdir())) == 2
 
 
-def test_wrong_splits_are_said_at_setup(tmp_path: Path) -> None:
+def test_wrong_splits_are_refused_at_setup(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="names nobody"):
         make(tmp_path, val=["nobody"]).setup()
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import multiprocessing
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -135,8 +136,14 @@ def test_threads_that_ask_at_once_share_one_download(server: Server, entry: ZooE
 
 
 def test_processes_that_ask_at_once_share_one_download(server: Server, entry: ZooEntry, tmp_path: Path) -> None:
-    with multiprocessing.get_context("spawn").Pool(2) as processes:
-        paths = processes.starmap(fetch, [(entry, tmp_path)] * 2, chunksize=1)
+    server.ready.clear()
+    with multiprocessing.get_context("spawn").Pool(1) as processes, ThreadPoolExecutor(1) as threads:
+        other = processes.apply_async(fetch, (entry, tmp_path))
+        while not server.requests:
+            time.sleep(0.01)
+        own = threads.submit(fetch, entry, tmp_path)  # while the other process holds the lock
+        server.ready.set()
+        paths = [other.get(), own.result()]
     assert len(set(paths)) == 1
     assert paths[0].read_bytes() == CONTENT
     assert len(server.requests) == 1
