@@ -3,7 +3,6 @@
 import json
 import os
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -140,7 +139,7 @@ def test_what_is_refused(files: dict[str, Any], tmp_path: Path) -> None:
     assert not files["output"].exists()
 
 
-def test_the_reference_card_has_the_keys_of_the_door() -> None:
+def test_the_reference_card_has_the_keys_of_the_command() -> None:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = compose("evaluate", overrides=["predictions=answer.json", "truth=masks"])
     keys = EvaluateKeys(predictions="answer.json", truth="masks").to_dict()
@@ -171,12 +170,12 @@ def test_a_key_that_makes_no_sense_is_named(files: dict[str, Any], key: str, val
 
 
 @pytest.mark.parametrize("given", [[], ["predictions"], ["checkpoint"], ["predictions", "truth", "checkpoint"]])
-def test_half_of_what_is_needed_is_told(given: list[str]) -> None:
+def test_an_incomplete_choice_of_files_is_refused(given: list[str]) -> None:
     with pytest.raises(InputError, match=r"cannot be scored: pass predictions=FILE truth=.* or checkpoint="):
         evaluate(**dict.fromkeys(given, "file"))
 
 
-def test_an_output_that_cannot_be_written_is_told_first(files: dict[str, Any], tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_written_is_refused_first(files: dict[str, Any], tmp_path: Path) -> None:
     nothing = files | {"predictions": tmp_path / "nowhere.json"}
     with pytest.raises(InputError, match=rf"output={tmp_path} is a folder; give a file"):
         evaluate(**nothing | {"output": tmp_path})
@@ -184,14 +183,17 @@ def test_an_output_that_cannot_be_written_is_told_first(files: dict[str, Any], t
         evaluate(**nothing | {"output": tmp_path / "counts.csv" / "metrics.json"})
 
 
-def test_the_script_ends_with_a_code_and_a_sentence(files: dict[str, Any], tmp_path: Path) -> None:
+def test_the_script_ends_with_a_code_and_a_sentence(
+    files: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     files["predictions"].write_text("{}")
-    arguments = [f"{key}={value}" for key, value in files.items()]
-    command = [sys.executable, str(ROOT / "evaluate.py"), *arguments]
-    bad = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert bad.returncode == 2
-    assert "expected is a COCO result file" in bad.stderr
-    assert "Traceback" not in bad.stderr
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *(f"{key}={value}" for key, value in files.items())])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(ROOT / "evaluate.py"), run_name="__main__")
+    assert stop.value.code == 2
+    printed = capsys.readouterr().err
+    assert "expected is a COCO result file" in printed
+    assert "Traceback" not in printed
 
 
 def test_the_script_says_that_some_failed(files: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
