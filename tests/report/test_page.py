@@ -32,6 +32,12 @@ def render(page: Page, folder: Path) -> str:
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.fixture(scope="module")
+def full_page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The text of the page that `make_page` fills."""
+    return render(make_page(), tmp_path_factory.mktemp("page"))
+
+
 class Checker(HTMLParser):
     """Collects the addresses that a page refers to and checks that its elements are closed."""
 
@@ -54,20 +60,18 @@ class Checker(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_a_full_page_is_sound_and_refers_to_nothing_outside(tmp_path: Path) -> None:
-    text = render(make_page(), tmp_path)
+def test_a_full_page_is_sound_and_refers_to_nothing_outside(full_page: str) -> None:
     checker = Checker()
-    checker.feed(text)
+    checker.feed(full_page)
     assert checker.open == []
     assert checker.addresses
     assert [address for address in checker.addresses if not address.startswith(("#", "data:"))] == []
-    assert "default-src 'none'" in text
-    assert EVIL not in text
-    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; $x_1$" in text
+    assert "default-src 'none'" in full_page
+    assert EVIL not in full_page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; $x_1$" in full_page
 
 
-def test_a_page_says_what_there_is(tmp_path: Path) -> None:
-    text = render(make_page(), tmp_path)
+def test_a_page_has_the_sentences_of_its_parts(full_page: str) -> None:
     for sentence in (
         "The data are SYNTHETIC, not photographed",
         "Row 2 is statistically indistinguishable from the best.",
@@ -84,9 +88,9 @@ def test_a_page_says_what_there_is(tmp_path: Path) -> None:
         "no correlation",
         "not entered",
     ):
-        assert sentence in text, sentence
-    assert text.count('class="badge">tied') == 1
-    assert text.count('class="badge">best') == 1
+        assert sentence in full_page, sentence
+    assert full_page.count('class="badge">tied') == 1
+    assert full_page.count('class="badge">best') == 1
 
 
 def test_each_empty_part_says_why(tmp_path: Path) -> None:
@@ -106,13 +110,12 @@ def test_two_tables_stand_apart(tmp_path: Path, record: object) -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_charts_take_their_colours_from_the_page(tmp_path: Path) -> None:
-    text = render(make_page(), tmp_path)
-    drawn = "".join(re.findall(r"<svg[^>]*chart.*?</svg>", text, re.DOTALL))
-    assert drawn.count('role="img"') == len(list(charts_of(make_page())))
-    assert not [colour for colour in VARIABLES if colour in drawn]
-    assert "font-family" not in drawn
-    style = text[: text.index("</style>")]
+def test_charts_take_their_colors_from_the_page(full_page: str) -> None:
+    svg = "".join(re.findall(r"<svg[^>]*chart.*?</svg>", full_page, re.DOTALL))
+    assert svg.count('role="img"') == len(list(charts_of(make_page())))
+    assert not [color for color in VARIABLES if color in svg]
+    assert "font-family" not in svg
+    style = full_page[: full_page.index("</style>")]
     assert all(f"--{variable}:" in style for variable in VARIABLES.values())
 
 
@@ -153,7 +156,7 @@ def test_the_banner_stands_once_and_only_where_there_is_one(tmp_path: Path) -> N
     page = make_page()
     page = replace(page, leaderboard=replace(page.leaderboard, notes=("Another note.", BANNER)))
     assert render(page, tmp_path).count(BANNER) == 1
-    text = render(make_page(banner=""), tmp_path)
+    text = render(EMPTY, tmp_path)
     assert BANNER not in text
     assert 'role="note"' not in text
 
@@ -184,7 +187,7 @@ def test_long_curves_make_no_long_page() -> None:
     assert vertical == [4_000, 8_000, 12_000, 16_000, 20_000]
 
 
-def test_limits_that_differ_are_told_apart_by_their_runs() -> None:
+def test_limits_that_differ_are_listed_with_their_runs() -> None:
     runs = [make_run(name, model={"detection": {"limit": limit}}) for name, limit in (("a", 1), ("b", 2), ("c", 2))]
     page = make_page(runs=runs)
     (chart,) = [chart for chart in charts_of(page) if chart.name == "nuclei_per_image"]
