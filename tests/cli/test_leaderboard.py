@@ -34,7 +34,13 @@ from nucleiseg.report.submission_ledger import read_submissions
 
 Composed = Callable[..., dict[str, Any]]
 
-SMALL = ["model.roi.fc_dim=16", "model.mask.channels=8", "model.norm=gn", "model.detection.limit=20"]
+SMALL = [
+    "model.backbone=resnet10_narrow",
+    "model.roi.fc_dim=16",
+    "model.mask.channels=8",
+    "model.norm=gn",
+    "model.detection.limit=20",
+]
 
 
 @pytest.fixture

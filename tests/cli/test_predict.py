@@ -14,30 +14,8 @@ from nucleiseg.cli import predict as predicting
 from nucleiseg.cli.predict import PredictKeys, predict
 from nucleiseg.data.readers.demo import DemoReader
 from nucleiseg.errors import InputError
-from nucleiseg.models.checkpoint import Metadata, save
-from nucleiseg.models.config import ModelConfig
-from nucleiseg.models.mask_rcnn import MaskRCNN, build
+from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.run_tables import find_checkpoint
-
-MODEL: dict[str, Any] = {
-    "name": "tiny",
-    "backbone": "resnet18",
-    "norm": "gn",
-    "fpn_channels": 32,
-    "roi": {"fc_dim": 16},
-    "mask": {"convs": 1, "channels": 8},
-    "detection": {"score_threshold": 0.0, "limit": 5},
-}
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network that has learnt nothing."""
-    path = tmp_path_factory.mktemp("run") / "step.ckpt"
-    torch.manual_seed(0)
-    config = ModelConfig.from_dict(MODEL)
-    save(path, build(config, num_classes=1), Metadata(model=config.to_dict(), scale=1.0))
-    return path
 
 
 @pytest.fixture
@@ -49,11 +27,11 @@ def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "in"
 
 
-def test_demo_is_drawn_where_there_is_no_such_folder(
-    checkpoint: Path, images: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_demo_is_synthetic_where_no_such_folder_exists(
+    tiny_checkpoint: Path, images: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(predicting, "DEMO", DemoReader(images=2, size=72))
-    keys = {"checkpoint": checkpoint, "input": "demo", "overlays": False, "device": "cpu"}
+    keys = {"checkpoint": tiny_checkpoint, "input": "demo", "overlays": False, "device": "cpu"}
     images.rename("demo")
     assert predict(**keys, output="own") == 0
     assert (Path("own") / "images.json").read_text().count("a.png") == 1
@@ -87,29 +65,29 @@ def test_a_key_that_makes_no_sense_is_named(key: str, value: object, sentence: s
         predict(checkpoint="nowhere", input="nowhere", **{key: value})
 
 
-def test_the_reference_card_has_the_keys_of_the_door(composed: Callable[..., dict[str, Any]]) -> None:
+def test_the_reference_card_has_the_keys_of_the_command(composed: Callable[..., dict[str, Any]]) -> None:
     keys = PredictKeys(checkpoint="c", input="i").to_dict()
     assert composed("predict", "checkpoint=c", "input=i") == {**keys, "precision": 32}, "a number, as YAML reads it"
 
 
-def test_an_output_that_cannot_be_written_is_told_first(tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_written_is_refused_first(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for output in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(InputError, match=rf"output={output}: {tmp_path / 'file'} is a file"):
             predict(checkpoint="nowhere", input="nowhere", output=output)
 
 
-def test_the_tilde_is_the_users_home(checkpoint: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tilde_is_the_users_home(tiny_checkpoint: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(images.parent))
     monkeypatch.setenv("USERPROFILE", str(images.parent))
-    (images.parent / "step.ckpt").write_bytes(checkpoint.read_bytes())
+    (images.parent / "step.ckpt").write_bytes(tiny_checkpoint.read_bytes())
     assert predict(checkpoint="~/step.ckpt", input="~/in", output="~/2024", overlays=False, device="cpu") == 0
     assert (images.parent / "2024" / "answer.zip").exists()
     assert not Path("~").exists()
 
 
 def test_the_precision_is_used_and_written_down(
-    checkpoint: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_checkpoint: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used: list[bool] = []
     forward = MaskRCNN.forward
@@ -120,25 +98,27 @@ def test_the_precision_is_used_and_written_down(
 
     monkeypatch.setattr(MaskRCNN, "forward", watched)
     for precision, name in ((32, "32"), ("32", "32"), ("tf32", "tf32"), ("bf16-mixed", "bf16-mixed")):
-        predict(checkpoint=checkpoint, input=images, output="out", overlays=False, device="cpu", precision=precision)
+        predict(
+            checkpoint=tiny_checkpoint, input=images, output="out", overlays=False, device="cpu", precision=precision
+        )
         assert json.loads((Path("out") / "answer.origin.json").read_text())["precision"] == name
     assert used == [False, False, False, True]
     with pytest.raises(InputError, match=r"^precision=16-mixed is for GPUs, .* precision=bf16-mixed"):
-        predict(checkpoint=checkpoint, input=images, output="out", device="cpu", precision="16-mixed")
+        predict(checkpoint=tiny_checkpoint, input=images, output="out", device="cpu", precision="16-mixed")
 
 
-def test_digits_are_a_folders_name(checkpoint: Path, images: Path) -> None:
+def test_digits_are_a_folders_name(tiny_checkpoint: Path, images: Path) -> None:
     images.rename("2023")
-    assert predict(checkpoint=checkpoint, input=2023, output=2024, overlays=False, device="cpu") == 0
+    assert predict(checkpoint=tiny_checkpoint, input=2023, output=2024, overlays=False, device="cpu") == 0
     assert (Path("2024") / "answer.zip").exists()
 
 
 @pytest.mark.parametrize(("overlays", "ends"), [(False, "images.json.\n"), (True, "images.json, overlays.\n")])
 def test_the_end_says_what_was_written(
-    checkpoint: Path, images: Path, capsys: pytest.CaptureFixture[str], overlays: bool, ends: str
+    tiny_checkpoint: Path, images: Path, capsys: pytest.CaptureFixture[str], overlays: bool, ends: str
 ) -> None:
     (images / "bad.png").write_bytes(b"damaged")
-    predict(checkpoint=checkpoint, input=images, count_threshold=1, overlays=overlays, device="cpu")
+    predict(checkpoint=tiny_checkpoint, input=images, count_threshold=1, overlays=overlays, device="cpu")
     said = capsys.readouterr().err
     assert f"1 image with 0 nuclei: {Path('predictions') / 'answer.zip'}, counts.csv, {ends}" in said
     assert "1 image failed: bad.png." in said
@@ -151,7 +131,7 @@ def test_the_end_says_what_was_written(
         (("", ""), "step_000002.ckpt, the last of {}: none was validated.\n"),
     ],
 )
-def test_the_chosen_checkpoint_is_said(
+def test_the_chosen_checkpoint_is_logged(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], scores: tuple[str, str], sentence: str
 ) -> None:
     lines = [f"{step},checkpoints/step_{step:06d}.ckpt,{score}\n" for step, score in enumerate(scores, 1)]

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from nucleiseg.cli.evaluate import evaluate
@@ -20,38 +19,16 @@ from nucleiseg.cli.predict import predict
 from nucleiseg.errors import InputError
 from nucleiseg.inference.image_ids import read_ids
 from nucleiseg.inference.images import find_images
-from nucleiseg.models.checkpoint import Metadata, save
-from nucleiseg.models.config import ModelConfig
-from nucleiseg.models.mask_rcnn import MaskRCNN, build
+from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.writers import result_set
-
-MODEL: dict[str, Any] = {
-    "name": "tiny",
-    "backbone": "resnet18",
-    "norm": "gn",
-    "fpn_channels": 32,
-    "roi": {"fc_dim": 16},
-    "mask": {"convs": 1, "channels": 8},
-    "detection": {"score_threshold": 0.0, "limit": 5},
-}
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network that has learned nothing."""
-    path = tmp_path_factory.mktemp("run") / "step.ckpt"
-    torch.manual_seed(0)
-    config = ModelConfig.from_dict(MODEL)
-    save(path, build(config, num_classes=1), Metadata(model=config.to_dict(), scale=1.0))
-    return path
 
 
 @pytest.fixture
-def predicted(checkpoint: Path, tmp_path: Path) -> Callable[..., int]:
+def predicted(tiny_checkpoint: Path, tmp_path: Path) -> Callable[..., int]:
     """Predict `in` into `out`, without overlays unless they are asked for."""
 
     def run(**keys: Any) -> int:  # noqa: ANN401
-        paths = {"checkpoint": checkpoint, "input": tmp_path / "in", "output": tmp_path / "out"}
+        paths = {"checkpoint": tiny_checkpoint, "input": tmp_path / "in", "output": tmp_path / "out"}
         return predict(**{**paths, "device": "cpu", "overlays": False, **keys})
 
     return run

@@ -21,7 +21,7 @@ Composed = Callable[..., dict[str, Any]]
 
 MODEL: dict[str, Any] = {
     "name": "tiny",
-    "backbone": "resnet18",
+    "backbone": "resnet10_narrow",
     "norm": "gn",
     "fpn_channels": 32,
     "roi": {"fc_dim": 16},
