@@ -82,7 +82,7 @@ def test_an_input_error_keeps_its_sentences_across_processes() -> None:
     ("seconds", "said"),
     [(0.4, "0 s"), (59.4, "59 s"), (187, "3 min 07 s"), (7500, "2 h 05 min"), (3599.6, "1 h 00 min")],
 )
-def test_durations_as_people_say_them(seconds: float, said: str) -> None:
+def test_durations_in_words(seconds: float, said: str) -> None:
     assert progress.duration(seconds) == said
 
 

@@ -90,7 +90,7 @@ def test_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert names(".") == ["one"]
 
 
-def test_namesakes_are_told_apart_by_the_folders_above_them(tmp_path: Path) -> None:
+def test_runs_of_one_name_are_distinguished_by_their_parent_folders(tmp_path: Path) -> None:
     for place in ("a/x/run", "b/x/run", "b/other"):
         make_run(tmp_path / place)
     assert names(tmp_path) == ["a/x/run", "other", "b/x/run"]
@@ -116,7 +116,7 @@ def test_a_damaged_row_of_the_index_is_named(row: str, tmp_path: Path) -> None:
     assert "metrics.csv, line 2 is damaged" in said[1], "its checkpoints are ranked all the same"
 
 
-def test_a_damaged_run_is_reported_and_the_rest_goes_on(tmp_path: Path) -> None:
+def test_a_damaged_run_is_reported_and_the_others_are_read(tmp_path: Path) -> None:
     make_run(tmp_path / "good")
     make_run(tmp_path / "bad", status_json="{")
     said: list[str] = []

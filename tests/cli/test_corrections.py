@@ -33,7 +33,7 @@ def edit(predicted: Path, edited: Path, name: str) -> int:
     return count
 
 
-def test_edits_are_counted_and_drawn(predicted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_edits_are_counted_and_rendered(predicted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     count = edit(predicted, tmp_path / "edited", "demo_000")
     (tmp_path / "edited" / "demo_001.geojson").write_bytes((predicted / "demo_001.geojson").read_bytes())
     keys = {"predictions": predicted, "edited": tmp_path / "edited", "input": predicted, "output": tmp_path / "out"}

@@ -24,7 +24,7 @@ def test_preview_checks_and_draws(
             assert min(figure.size) > 300
 
 
-def test_an_output_that_is_a_file_is_told_first(composed: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+def test_an_output_that_is_a_file_is_refused_first(composed: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     (tmp_path / "figures").write_text("a file")
     config = composed("preview", "data=folders", "data.root=nowhere", f"output={tmp_path / 'figures'}")
     with pytest.raises(InputError, match="figures is a file; give a folder"):

@@ -19,7 +19,7 @@ from nucleiseg.errors import InputError
         (False, ValueError("no data here"), False),
     ],
 )
-def test_a_bad_input_is_told_by_any_rank(
+def test_a_bad_input_is_recorded_by_any_rank(
     is_first: bool, error: Exception, is_told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "is_first_rank", lambda: is_first)

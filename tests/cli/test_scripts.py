@@ -34,7 +34,7 @@ def states(sweep: Path) -> dict[str, str]:
     return {path.parent.name: json.loads(path.read_text())["state"] for path in sorted(sweep.glob("*/status.json"))}
 
 
-def test_a_sweep_goes_on_after_a_failure_and_completes_on_resume(tiny: list[str], tmp_path: Path) -> None:
+def test_a_sweep_continues_after_a_failure_and_completes_on_resume(tiny: list[str], tmp_path: Path) -> None:
     """In a folder whose name has another meaning in Hydra's grammar."""
     folder = tmp_path / "Jörg's [runs], a=1 (2)"
     folder.mkdir()

@@ -177,7 +177,7 @@ def test_a_run_stopped_in_its_data_check_is_resumed(
 
 
 @pytest.mark.parametrize("is_first", [True, False])
-def test_an_unexpected_error_is_told_in_the_status_by_the_first_rank(
+def test_an_unexpected_error_is_recorded_in_the_status_by_the_first_rank(
     short: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_first: bool
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -193,7 +193,7 @@ def test_an_unexpected_error_is_told_in_the_status_by_the_first_rank(
     assert (tmp_path / "status.json").exists() == (tmp_path / "config.yaml").exists() == is_first
 
 
-def test_what_the_loop_told_of_its_failure_stays(
+def test_the_reason_recorded_by_the_loop_stays(
     short: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     short["trainer"]["max_steps"] = 3
@@ -216,7 +216,7 @@ def test_a_resumed_run_keeps_its_configuration(tmp_path: Path) -> None:
         resume([f"resume={tmp_path}"])
 
 
-def test_bad_data_are_told_in_the_status_too(composed: Composed, tmp_path: Path) -> None:
+def test_bad_data_are_recorded_in_the_status_too(composed: Composed, tmp_path: Path) -> None:
     config = composed("train", "data=folders", f"data.root={tmp_path / 'nowhere'}")
     with pytest.raises(InputError, match="nowhere does not exist"):
         train(config, tmp_path)

@@ -65,7 +65,7 @@ def test_weights_are_fetched_ahead(capsys: pytest.CaptureFixture[str], tiny_zoo:
         assert f"{name} is at {tiny_zoo / table.ZOO[name].file_name}." in said
 
 
-def test_what_cannot_be_fetched_is_said_and_the_rest_is_fetched(
+def test_a_failed_download_is_reported_and_the_rest_is_fetched(
     capsys: pytest.CaptureFixture[str], tiny_zoo: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "served" / table.ZOO[HERE].file_name).unlink()
@@ -75,7 +75,7 @@ def test_what_cannot_be_fetched_is_said_and_the_rest_is_fetched(
     assert f"{THERE} is at" in said
 
 
-def test_a_damaged_file_in_the_cache_is_said_and_the_rest_is_fetched(
+def test_a_damaged_file_in_the_cache_is_reported_and_the_rest_is_fetched(
     capsys: pytest.CaptureFixture[str], tiny_zoo: Path
 ) -> None:
     damaged = tiny_zoo / table.ZOO[HERE].file_name

@@ -311,7 +311,7 @@ def test_records_already_listed_are_not_listed_again(monkeypatch: pytest.MonkeyP
     assert [summary.name for summary in load_all(Squares(), SampleCache(None), records)] == [r.name for r in records]
 
 
-def test_a_cache_that_cannot_be_written_is_said_once_before_anything_is_decoded(tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_reported_once_before_anything_is_decoded(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(InputError, match="cannot be written") as error:
         load_all(Unreadable(), SampleCache(tmp_path / "file" / "cache"))
@@ -324,7 +324,7 @@ def test_a_complete_cache_may_be_read_only(tmp_path: Path, monkeypatch: pytest.M
     assert len(load_all(Squares(), SampleCache(tmp_path))) == 3
 
 
-def test_copies_and_masks_of_everything_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_copies_and_masks_of_everything_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     reader = write_folders(tmp_path / "data")
     for number in (2, 3):
         save_mask(tmp_path / f"data/a/masks/{number}.png", 1)

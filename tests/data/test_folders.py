@@ -157,7 +157,7 @@ def test_a_mask_of_another_size_is_refused_with_both_sizes(root: Path) -> None:
     assert "(nor does 1 other mask of this image)" in problem
 
 
-def test_a_folder_misspelt_all_through_is_said(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_misspelled_throughout_is_reported(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert not capsys.readouterr().err
     shutil.copytree(root / "a", root / "c")
     for old, new in (("images", "image"), ("masks", "mask")):
@@ -252,7 +252,7 @@ def test_a_root_with_nothing_to_read_says_what_is_expected(root: Path) -> None:
     assert "is a file" in refusal(root / "a/images/a.png")
 
 
-def test_a_root_one_level_off_is_told_the_right_one(root: Path) -> None:
+def test_a_root_one_level_off_gets_a_suggestion(root: Path) -> None:
     assert f"set root={root}" in refusal(root.parent)
     assert f"set root to {root}" in refusal(root / "a")
 

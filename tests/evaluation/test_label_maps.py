@@ -59,7 +59,7 @@ def test_nothing_to_decode() -> None:
         "oooooooooooo0",  # a number without an end
     ],
 )
-def test_damaged_run_lengths_are_told(counts: str) -> None:
+def test_damaged_run_lengths_are_refused(counts: str) -> None:
     fine = rectangle(0, 0, 1, 1, size=(2, 3))
     masks = [fine, RLE(size=[2, 3], counts=counts), fine]
     np.testing.assert_array_equal(sound(masks, 2, 3), [True, False, True])

@@ -91,7 +91,7 @@ def test_classes_of_results_are_found_by_their_names() -> None:
     assert truth.with_categories({}) == (truth, {})
 
 
-def test_an_unreadable_image_is_left_out_and_told(root: Path) -> None:
+def test_an_unreadable_image_is_left_out_and_reported(root: Path) -> None:
     damaged = next((root / "demo_001" / "masks").iterdir())
     damaged.write_bytes(b"damaged")
     truth = read_folder(root, [entry("demo_000.png", 1), entry("demo_001.png", 2)], "ids", SampleCache(None))

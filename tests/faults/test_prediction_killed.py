@@ -216,7 +216,7 @@ def stop_after(images: Path, output: Path, log: Path, runs: int) -> None:
         predict_to_folder(predictor, first, output, request=REQUEST, origin=origin_of)
 
 
-def test_an_overlay_that_is_missing_is_drawn_again(tmp_path: Path) -> None:
+def test_a_missing_overlay_is_rendered_again(tmp_path: Path) -> None:
     images = put(tmp_path / "in", {"a.png": 3, "b.png": 4})
     output, log = tmp_path / "out", tmp_path / "log"
     stop_after(images, output, log, runs=2)

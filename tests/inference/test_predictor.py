@@ -137,7 +137,7 @@ def test_an_image_larger_than_any_memory_is_refused(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(("scale", "warns"), [(0.9, True), (1.01, False), (1.55, False), (1.6, True)])
-def test_another_scale_than_in_training_is_said_once(
+def test_another_scale_than_in_training_is_reported_once(
     scale: float, warns: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     predictor = make(scale=scale)

@@ -34,14 +34,14 @@ def test_the_same_call_gives_the_same_numbers_and_another_seed_others() -> None:
     assert not np.array_equal(first, other)
 
 
-def test_images_are_told_by_their_names_not_their_order() -> None:
+def test_images_are_matched_by_their_names_not_their_order() -> None:
     one = random_record(np.random.default_rng(2), 0.6)
     turned = record(*one.images[::-1])
     rows = resampled_rows([[candidate(one)], [candidate(turned, "b")]], METRICS["pq"], 100, 0).values
     np.testing.assert_allclose(rows[0], rows[1], rtol=0, atol=1e-12)
 
 
-def test_images_are_drawn_within_their_fold() -> None:
+def test_images_are_resampled_within_their_fold() -> None:
     """Two folds, each of two equal images: no draw changes anything, though the folds differ."""
     good, bad = [[True] * 8 + [False] * 2, [True] * 3 + [False] * 7]
     folds = [
@@ -52,7 +52,7 @@ def test_images_are_drawn_within_their_fold() -> None:
     assert values == pytest.approx(np.full(50, (0.8 + 0.3) / 2))
 
 
-def test_seeds_are_drawn_together_where_rows_have_the_same() -> None:
+def test_shared_seeds_are_resampled_together() -> None:
     """The second row is worse by the same with either seed; another step of the same runs is paired with them."""
     levels = {0: 8, 1: 4}
     one = {seed: record(*(image_record(n, [True] * hits, 10) for n in "ab")) for seed, hits in levels.items()}

@@ -86,7 +86,7 @@ def test_what_changes_no_result_is_the_same_setting(changes: dict[str, Any]) -> 
         ({"validation": {}, "aug__flips": True}, ("", "flips true")),
     ],
 )
-def test_what_differs_is_said_in_words(changes: dict[str, Any], words: tuple[str, str]) -> None:
+def test_differences_are_described_in_words(changes: dict[str, Any], words: tuple[str, str]) -> None:
     settings = name_settings([run(), run(**changes)])
     assert [setting.name for setting in settings] == [", ".join(filter(None, ("r50_c4", word))) for word in words]
     assert settings[0].key != settings[1].key

@@ -126,7 +126,7 @@ def test_weights_that_do_not_fit_the_configuration_are_refused(tmp_path: Path, m
         load(tmp_path / "odd.ckpt")
 
 
-def test_a_configuration_of_another_version_is_told(tmp_path: Path, network: MaskRCNN, metadata: Metadata) -> None:
+def test_a_configuration_of_another_version_is_reported(tmp_path: Path, network: MaskRCNN, metadata: Metadata) -> None:
     changed = dataclasses.replace(metadata, model={**metadata.model, "future_key": 1})
     save(tmp_path / "new.ckpt", network, changed)
     with pytest.raises(InputError, match=r"new\.ckpt does not fit nucleiseg.*future_key is not a key of model"):

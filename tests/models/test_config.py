@@ -193,7 +193,7 @@ def test_something_else_than_a_mapping_is_refused(given: object) -> None:
         ModelConfig.from_dict(given, "model")
 
 
-def test_all_problems_are_told_together() -> None:
+def test_all_problems_are_reported_together() -> None:
     with pytest.raises(InputError) as caught:
         ModelConfig.from_dict({"name": "a", "detection": {"nms": 2.0, "limit": 0}})
     assert len(caught.value.problems) == 2

@@ -187,7 +187,7 @@ def test_a_file_of_detectron2(coco: MaskRCNN, tmp_path: Path, suffix: str) -> No
     assert same(backbone(started(start)[0]), backbone(coco))
 
 
-def test_a_setting_that_contradicts_the_weights_stays_and_is_said(coco: MaskRCNN, tmp_path: Path) -> None:
+def test_a_setting_that_contradicts_the_weights_stays_and_is_reported(coco: MaskRCNN, tmp_path: Path) -> None:
     save_detectron2(coco, tmp_path / "mine.pkl")
     config = small_config(weights=str(tmp_path / "mine.pkl"), pixel_std=PIXEL_STD)
     network, report = started(resolve_weights(config))
@@ -233,7 +233,7 @@ def saved(path: Path, **changes: Any) -> MaskRCNN:  # noqa: ANN401
 
 @pytest.mark.parametrize("name", ["step_000600.ckpt", "last.ckpt"])
 @pytest.mark.parametrize("norm", ["gn", "bn"])
-def test_fine_tuning_goes_on_as_the_checkpoint_was(tmp_path: Path, name: str, norm: str) -> None:
+def test_fine_tuning_keeps_the_settings_of_the_checkpoint(tmp_path: Path, name: str, norm: str) -> None:
     theirs = saved(tmp_path / name, norm=norm, pixel_std=(2.0, 3.0, 4.0), pixel_mean=(1.0, 2.0, 3.0))
     start = resolve_weights(small_config(weights=str(tmp_path / name)))
     for key in ("norm", "freeze_at", "stride_in_1x1", "pixel_mean", "pixel_std"):

@@ -37,7 +37,7 @@ def test_draws_follow_the_seed() -> None:
     assert len({tuple(draw) for draw in draws}) == 3
 
 
-def test_without_a_seed_the_global_state_is_drawn_from() -> None:
+def test_without_a_seed_samples_use_the_global_state() -> None:
     assert image_generator(None, Stream.RPN) is None
     label = torch.ones(50)
     torch.manual_seed(3)
@@ -51,7 +51,7 @@ def test_every_seed_works(seed: int) -> None:
     assert isinstance(image_generator(seed, Stream.ROI), torch.Generator)
 
 
-def test_every_candidate_is_drawn_equally_often() -> None:
+def test_every_candidate_is_sampled_equally_often() -> None:
     label = torch.ones(10)
     counts = torch.zeros(10)
     for seed in range(600):

@@ -99,7 +99,7 @@ def test_several_maps_are_not_told_to_take_several_maps() -> None:
     assert "anchors.sizes closer to 24." in warning
 
 
-def test_limits_say_how_much_they_cut_and_which_key_to_raise() -> None:
+def test_a_limit_reports_its_cut_and_the_key_to_raise() -> None:
     model = limited(post_nms_train=20, post_nms_test=100, detections=50)
     train, test, detections = check([40, 90, 120], model=model)[3:]
     assert train.level == "warning"  # a crop of a quarter: 10, 23 and 30 nuclei

@@ -34,7 +34,7 @@ def test_one_run_or_none_differs_in_nothing() -> None:
     assert differences([make_run({"a": 1})]) == []
 
 
-def test_values_that_are_close_are_still_told_apart() -> None:
+def test_close_values_are_shown_with_enough_digits() -> None:
     runs = [make_run({"lr": 0.1234567}), make_run({"lr": 0.1234568})]
     assert differences(runs)[0].values == ("0.1234567", "0.1234568")
 

@@ -34,7 +34,7 @@ def test_outlines_equal_those_of_the_whole_mask() -> None:
 
 @pytest.mark.parametrize("background", [0, 255])
 @pytest.mark.parametrize("pattern", ["solid", "dashed", "dotted"])
-def test_a_line_is_drawn_on_its_casing(background: int, pattern: str) -> None:
+def test_a_line_is_rendered_on_its_casing(background: int, pattern: str) -> None:
     mask = np.zeros((60, 60), dtype=bool)
     mask[15:45, 15:45] = True
     picture = np.full((120, 120, 3), background, np.uint8)
@@ -48,7 +48,7 @@ def test_a_line_is_drawn_on_its_casing(background: int, pattern: str) -> None:
     assert (picture[60, 60] == background).all(), "the inside stays as it is"
 
 
-def test_a_nucleus_of_one_pixel_is_drawn() -> None:
+def test_a_nucleus_of_one_pixel_is_outlined() -> None:
     mask = np.zeros((9, 9), dtype=bool)
     mask[4, 4] = True
     for pattern in ("solid", "dashed", "dotted"):

@@ -178,7 +178,7 @@ def test_a_stopped_sweep_stops_its_jobs_and_says_how_to_complete_it(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.usefixtures("heeded_interrupts")
-def test_jobs_of_a_queue_go_on(through: ThroughLauncher, capsys: pytest.CaptureFixture[str]) -> None:
+def test_jobs_of_a_queue_continue(through: ThroughLauncher, capsys: pytest.CaptureFixture[str]) -> None:
     through._survives = True
     folder = Path(through._config.hydra.sweep.dir) / "001_r50_c4_seed-13"
     lock = ExitStack()
@@ -214,7 +214,7 @@ def sweep_config(*given: str) -> Any:  # noqa: ANN401
     return config
 
 
-def test_of_hydra_s_keys_only_the_search_path_goes_on_to_the_jobs() -> None:
+def test_of_hydra_s_keys_only_the_search_path_is_passed_to_the_jobs() -> None:
     own = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweep.dir=x", "hydra.sweeper.params=null"]
     assert passed_on(sweep_config(*own, "hydra.searchpath=[file://x]")) == ("hydra.searchpath=[file://x]",)
     with pytest.raises(InputError, match=r"hydra.job.chdir=true with -m does not reach the jobs"):

@@ -13,7 +13,7 @@ from nucleiseg.sweeps.process_group import run_process
 
 LEADER = """
 import os, pathlib, signal, subprocess, sys, time
-sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
 pathlib.Path("pid.part").write_text(str(sleeper.pid))
 os.rename("pid.part", "pid")
 {then}
@@ -36,9 +36,9 @@ def run(then: str, folder: Path, *, stop: bool = False) -> tuple[int, bool]:
 
 
 def is_gone(folder: Path) -> bool:
-    """Return whether the second process ends within a second; where nobody reaps it, it stays as a zombie."""
+    """Return whether the second process ends within a minute; where nobody reaps it, it stays as a zombie."""
     pid = (folder / "pid").read_text()
-    for _ in range(50):
+    for _ in range(3000):
         shown = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True, check=False).stdout
         if not shown.strip() or shown.strip().startswith("Z"):
             return True
@@ -55,7 +55,7 @@ def test_what_a_dead_leader_leaves_is_ended(then: str, tmp_path: Path) -> None:
 
 
 def test_one_that_does_not_stop_is_killed(tmp_path: Path) -> None:
-    code, stopped = run("signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)", tmp_path, stop=True)
+    code, stopped = run("signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(300)", tmp_path, stop=True)
     assert (code, stopped) in [(-9, True), (-15, True)], "the second where it had not yet come to ignore it"
     assert is_gone(tmp_path)
 
@@ -67,5 +67,5 @@ def test_an_error_in_this_process_leaves_nothing(tmp_path: Path) -> None:
         raise SystemExit(1)
 
     with pytest.raises(SystemExit):
-        run_process([sys.executable, "-c", LEADER.replace("{then}", "time.sleep(60)")], os.environ, tmp_path, fail)
+        run_process([sys.executable, "-c", LEADER.replace("{then}", "time.sleep(300)")], os.environ, tmp_path, fail)
     assert is_gone(tmp_path)

@@ -43,7 +43,7 @@ if arguments.get("what", "").startswith("stop"):
     number = int(arguments["what"][5:])
     signal.signal(number, lambda *_: end("in order"))  # which the sweep passes on; the job puts itself in order
     os.kill(os.getppid(), number)
-    time.sleep(30)
+    time.sleep(300)
 failed = arguments.get("what") == "fail"
 (folder / "status.json").write_text(json.dumps({"state": "failed" if failed else "done", "reason": "too hot"}))
 sys.exit(2 if failed else 0)
@@ -103,7 +103,7 @@ def test_resume_completes_only_what_is_missing(tmp_path: Path, script: Path) -> 
     assert calls == [["work"], ["fail", "resume"], ["die", "die"]]
 
 
-def test_the_reason_of_an_earlier_try_is_not_told_again(tmp_path: Path, script: Path) -> None:
+def test_the_reason_of_an_earlier_try_is_not_repeated(tmp_path: Path, script: Path) -> None:
     [job] = jobs(tmp_path / "sweep", "silent")
     job.folder.mkdir(parents=True)
     (job.folder / "status.json").write_text('{"state": "failed", "reason": "an old story"}')
@@ -155,7 +155,7 @@ def test_overrides_with_interpolations_can_be_completed(tmp_path: Path, script: 
     assert outcome.state == "done"
 
 
-def test_a_job_that_goes_on_is_not_resumed(tmp_path: Path, script: Path) -> None:
+def test_a_running_job_is_not_resumed(tmp_path: Path, script: Path) -> None:
     [job] = jobs(tmp_path / "sweep", "work")
     job.folder.mkdir(parents=True)
     status = {"state": "running", "pid": os.getppid(), "host": platform.node()}
@@ -181,7 +181,7 @@ def test_the_exit_code_tells_of_failures() -> None:
     assert exit_code([done, replace(done, state="running")]) == 1
 
 
-def test_jobs_are_counted_from_1_and_say_what_is_theirs(
+def test_jobs_are_counted_from_1_with_their_overrides(
     tmp_path: Path, script: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sweep = [replace(job, overrides=("seed=7", *job.overrides)) for job in jobs(tmp_path / "s", "work", "fail")]

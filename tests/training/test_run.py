@@ -112,7 +112,7 @@ def test_tensorboard_shows_the_same_numbers_and_the_pictures(reference: Path) ->
     assert [event.step for event in events.Images(events.Tags()["images"][0])] == [2, 4, 6]
 
 
-def test_checkpoints_are_plain_and_say_what_they_are(reference: Path) -> None:
+def test_checkpoints_load_as_weights_only_with_their_metadata(reference: Path) -> None:
     step = torch.load(reference / "checkpoints" / "step_000006.ckpt", weights_only=True)
     last = torch.load(reference / "checkpoints" / "last.ckpt", weights_only=True)
     assert step.keys() == {"state_dict", "nucleiseg"}
@@ -348,7 +348,7 @@ class Signalling(TinyNetwork):
 @pytest.mark.parametrize(
     ("number", "expected"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)], ids=["ctrl-c", "term"]
 )
-def test_an_interrupted_run_says_so_and_goes_on(
+def test_an_interrupted_run_records_it_and_resumes(
     reference: Path, tmp_path: Path, number: int, expected: type[BaseException]
 ) -> None:
     with pytest.raises(expected) as caught:

@@ -37,7 +37,7 @@ def test_a_shorter_run_is_a_whole_one(step: int, rate: float) -> None:
     assert 0.01 * Multistep(total_steps=100)(step) == pytest.approx(rate, rel=1e-12)
 
 
-def test_warmup_ends_at_what_the_milestones_say_there() -> None:
+def test_warmup_ends_at_the_factor_of_the_milestones() -> None:
     factors = [Multistep(total_steps=100, warmup=0.4, milestones=(0.2,))(step) for step in range(60)]
     assert factors[40:] == [0.1] * 20
     assert factors[20] == pytest.approx((1e-4 + 0.1) / 2)

@@ -108,7 +108,7 @@ def test_statistics_over_processes_are_for_gpus(accelerator: str, monkeypatch: p
     assert TrainerSettings(accelerator="auto", sync_batchnorm=True).sync_batchnorm
 
 
-def test_all_problems_are_told_together() -> None:
+def test_all_problems_are_reported_together() -> None:
     with pytest.raises(InputError) as caught:
         TrainerSettings(max_steps=0, accumulate=0)
     assert len(caught.value.problems) == 2

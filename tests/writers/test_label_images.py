@@ -70,7 +70,7 @@ def test_where_masks_overlap_probability_decides_in_files_and_the_score_in_evalu
     assert set(np.unique(paint(to_rle(prediction), 4, 4, prediction.scores.tolist()))) == {1}, "the first has the score"
 
 
-def test_a_hidden_nucleus_is_counted_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_hidden_nucleus_is_counted_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mask = np.ones((SIDE, SIDE), bool)
     image = predicted_image([mask, mask])
     writer = LabelImageWriter()

@@ -138,7 +138,7 @@ def test_what_the_predictor_leaves_out_is_not_counted_as_if_looked_for(
     assert "instead" not in capsys.readouterr().err
 
 
-def test_limit_on_detections_is_said_for_each_image(
+def test_limit_on_detections_is_reported_for_each_image(
     images: list[InputImage], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     summary = predict(images, tmp_path / "out", FixedPredictor(detections=3), overlays=False)
@@ -154,7 +154,7 @@ def test_no_good_image_still_leaves_whole_files(images: list[InputImage], tmp_pa
     assert len((tmp_path / "out" / "counts.csv").read_text().splitlines()) == 1
 
 
-def test_an_overlay_is_drawn_while_the_network_has_the_next_image(
+def test_an_overlay_is_rendered_while_the_network_predicts_the_next_image(
     images: list[InputImage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     has_next, waited = threading.Event(), []

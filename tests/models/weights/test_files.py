@@ -2,6 +2,7 @@
 
 import pickle
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,9 @@ def as_old_torch(path: Path, content: Any) -> None:  # noqa: ANN401
 @pytest.mark.parametrize("write", [as_pickle, as_torch, as_old_torch])
 @pytest.mark.parametrize("wrapper", ["model", "state_dict", "blobs", None])
 @pytest.mark.parametrize("prefix", ["", "module."])
-def test_kinds_are_told_by_contents(tmp_path: Path, write: Any, wrapper: str | None, suffix: str, prefix: str) -> None:  # noqa: ANN401
+def test_kinds_are_recognized_by_contents(
+    tmp_path: Path, write: Callable[[Path, object], None], wrapper: str | None, suffix: str, prefix: str
+) -> None:
     path = tmp_path / f"weights{suffix}"
     weights = OrderedDict({f"{prefix}a.weight": WEIGHT if write is as_pickle else torch.from_numpy(WEIGHT)})
     write(path, {wrapper: weights, "iteration": 7, "optimizer": {"state": {}}} if wrapper else weights)

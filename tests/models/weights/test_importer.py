@@ -262,7 +262,7 @@ def test_trainable_batch_norm_counts_from_where_it_was(golden: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_settings_are_told(golden: Path, name: str) -> None:
+def test_settings_are_recognized(golden: Path, name: str) -> None:
     family = GoldenFamily.load(golden, name)
     found = implied_settings(read_weights(family.path))
     config = family.config()
@@ -274,7 +274,7 @@ def test_settings_are_told(golden: Path, name: str) -> None:
     assert found.bgr
 
 
-def test_settings_that_differ_are_said(golden: Path) -> None:
+def test_settings_that_differ_are_reported(golden: Path) -> None:
     family = GoldenFamily.load(golden, "fpn_x101")
     network = family.random_network(stride_in_1x1=True, pixel_std=(1.0, 1.0, 1.0))
     sentences = load_detectron2(network, family.path).sentences()
@@ -320,7 +320,7 @@ def test_what_a_file_says_of_its_pixels_comes_first(
         ("fpn_x101", "BGR images, pixel_std=[58.395,57.12,57.375], stride_in_1x1=false, detectron2's"),
     ],
 )
-def test_what_is_assumed_of_a_file_that_says_nothing_is_said(
+def test_assumptions_about_a_file_without_settings_are_reported(
     golden: Path, tmp_path: Path, name: str, taken: str
 ) -> None:
     family = GoldenFamily.load(golden, name)

@@ -233,7 +233,7 @@ def test_a_stride_in_the_1x1_is_not_theirs() -> None:
     assert any("set stride_in_1x1=false" in sentence for sentence in sentences)
 
 
-def test_settings_are_told(tmp_path: Path, coco: dict[str, Tensor]) -> None:
+def test_settings_are_recognized(tmp_path: Path, coco: dict[str, Tensor]) -> None:
     for number, weights in enumerate([coco, {"layer1.0.conv1.weight": torch.zeros(1), "conv1.weight": torch.zeros(1)}]):
         path = tmp_path / f"{number}.pth"
         torch.save(weights, path)
