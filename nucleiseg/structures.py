@@ -87,6 +87,8 @@ class Sample:
         noticed: warnings of the reader, counted by the kinds of `data.data_warnings.SENTENCES`.
         ignore: regions whose nuclei are not annotated one by one; None where there are none.
         classes: the classes of the labels 1, 2, ...; empty where all samples of the reader share its `class_names`.
+        zoom: micrometers per pixel of this image over those of its data set: the factor on the scale at which it is
+            shown. Not 1 only where sets of different resolution are mixed.
 
     Examples:
         >>> import numpy as np
@@ -104,6 +106,7 @@ class Sample:
     noticed: Mapping[str, int] = field(default_factory=dict)
     ignore: IgnoreRegions | None = None
     classes: tuple[NucleusClass, ...] = ()
+    zoom: float = 1.0
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:

@@ -12,7 +12,6 @@ from nucleiseg.cli.train_settings import RunSettings
 from nucleiseg.data.cache import Summary
 from nucleiseg.data.datamodule import NucleiDataModule
 from nucleiseg.data.dataset import NucleiDataset, collate
-from nucleiseg.data.sampler import StepSampler
 from nucleiseg.errors import InputError
 from nucleiseg.label_maps import measure
 from nucleiseg.models.mask_rcnn import MaskRCNN
@@ -59,7 +58,7 @@ def require_visible_nuclei(datamodule: NucleiDataModule, recipe: Recipe) -> None
         sample = datamodule.load(record)
         areas = measure(sample.layers).areas
         height, width = sample.image.shape[:2]
-        scale = recipe.nominal_scale(height, width)
+        scale = recipe.nominal_scale(height, width) * sample.zoom
         magnified = scale / min(recipe.scale_jitter or (1.0,))  # jitter divides the size of the crop
         crop_height, crop_width = recipe.crop_shape(height, width)
         whole_crop = crop_height * crop_width * scale**2
@@ -81,7 +80,7 @@ def probe_step(network: MaskRCNN, datamodule: NucleiDataModule) -> float:
 
     The batch is the run's first one. The second of two passes counts, since libraries initialize in the first.
     """
-    keys = StepSampler(len(datamodule.train_records), datamodule.batch_size, total=1, seed=datamodule.seed).batch(0)
+    keys = datamodule.sampler(total=1).batch(0)
     dataset = NucleiDataset(
         datamodule.reader,
         datamodule.train_records,

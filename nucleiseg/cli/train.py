@@ -143,6 +143,8 @@ def _pin_paths_and_schedule(config: dict[str, Any]) -> None:
         folder = config["data"].get(key)
         if folder and not (key == "images" and isinstance(folder, int)):  # the number of synthetic images
             config["data"][key] = str(Path(str(folder)).expanduser().resolve())
+    if sets := config["data"].get("sets"):
+        config["data"]["sets"] = [str(Path(str(path)).expanduser().resolve()) for path in sets]
     schedule = config["optim"].get("schedule") or {}
     if "total_steps" in schedule:
         schedule["total_steps"] = schedule["total_steps"] or config["trainer"]["max_steps"]
@@ -233,7 +235,7 @@ def _largest_nucleus(datamodule: NucleiDataModule, preprocessing: Preprocessing)
     """
     sides = [
         (summary.boxes[:, 2:] - summary.boxes[:, :2]).max(axis=1)
-        * preprocessing.scale_of(summary.height, summary.width)
+        * (preprocessing.scale_of(summary.height, summary.width) * summary.zoom)
         for summary in datamodule.summaries
         if len(summary)
     ]

@@ -42,6 +42,7 @@ class Summary:
         warnings: kind in `data_warnings.SENTENCES` -> count.
         labels: (N,) int64 class of each instance, see `Sample`.
         classes: of the labels 1, 2, ...
+        zoom: see `Sample`.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Summary:
     warnings: Mapping[str, int] = field(default_factory=dict)
     labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     classes: tuple[NucleusClass, ...] = ()
+    zoom: float = 1.0
 
     def __len__(self) -> int:
         """The number of instances."""
@@ -204,6 +206,7 @@ def _summarize(sample: Sample, key: str) -> Summary:
         warnings=find_warnings(sample, boxes, areas),
         labels=sample.labels,
         classes=sample.classes,
+        zoom=sample.zoom,
     )
 
 
@@ -220,7 +223,7 @@ def _write_stored(path: Path, sample: Sample, summary: Summary) -> None:
     try:
         with atomic_path(path) as temporary:
             classes = [(item.name, item.number, item.color) for item in sample.classes]
-            facts = {"name": sample.name, "noticed": dict(sample.noticed), "classes": classes}
+            facts = {"name": sample.name, "noticed": dict(sample.noticed), "classes": classes, "zoom": sample.zoom}
             array_file.write(temporary, arrays, facts | {key: getattr(summary, key) for key in FACTS})
     except OSError as error:
         if isinstance(error, PermissionError) and path.exists():
@@ -247,9 +250,12 @@ def _read_stored(path: Path, verify: bool = False) -> tuple[Sample, Summary] | N
             NucleusClass(name, number, None if color is None else (color[0], color[1], color[2]))
             for name, number, color in facts["classes"]
         )
-        sample = Sample(facts["name"], **arrays, noticed=facts["noticed"], ignore=ignore, classes=classes)
+        zoom = facts.get("zoom", 1.0)
+        sample = Sample(facts["name"], **arrays, noticed=facts["noticed"], ignore=ignore, classes=classes, zoom=zoom)
         height, width = sample.image.shape[:2]
         stored = {key: facts[key] for key in FACTS}
-        return sample, Summary(sample.name, height, width, boxes, **stored, labels=sample.labels, classes=classes)
+        return sample, Summary(
+            sample.name, height, width, boxes, **stored, labels=sample.labels, classes=classes, zoom=zoom
+        )
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None

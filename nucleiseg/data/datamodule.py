@@ -18,6 +18,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -27,9 +28,11 @@ from nucleiseg.data.cache import SampleCache, Summary, load_all
 from nucleiseg.data.classes import ClassTable, choose_classes, describe_classes
 from nucleiseg.data.dataset import NucleiDataset, PrepareBatch, Transform, collate, init_worker
 from nucleiseg.data.readers.base import Reader, Record
-from nucleiseg.data.sampler import Repeats, SampleKey, StepSampler, repeat_factors
+from nucleiseg.data.readers.mixed import MixedReader
+from nucleiseg.data.sampler import RatioSampler, Repeats, SampleKey, StepSampler, repeat_factors
 from nucleiseg.data.settings import DataSettings
-from nucleiseg.data.splits import Split, split, warn_of_copies
+from nucleiseg.data.splits import Split, split, warn_of_copies, with_default_group
+from nucleiseg.errors import InputError
 from nucleiseg.progress import echo
 from nucleiseg.structures import NucleusClass, Sample, Target
 
@@ -130,10 +133,11 @@ class NucleiDataModule(pl.LightningDataModule):
         names = [summary.name for summary in self.summaries]
         counts = [len(summary) for summary in self.summaries]
         contents = {summary.name: summary.content for summary in self.summaries}
-        settings = self.settings
-        if settings.group == "auto" and self.reader.default_group is not None:
-            settings = replace(settings, group=self.reader.default_group)
-        self.split = split(names, counts, settings, list(contents.values()))
+        if isinstance(self.reader, MixedReader):
+            self.split = self._split_sets(self.reader, records, found)
+        else:
+            settings = with_default_group(self.settings, self.reader.default_group)
+            self.split = split(names, counts, settings, list(contents.values()))
         warn_of_copies(self.split, contents)
         by_name = {record.name: record for record in records}
         self.train_records = tuple(by_name[name] for name in self.split.train)
@@ -143,21 +147,51 @@ class NucleiDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, Target]]:
         """Return batches from `start_step` on; its length is that of the whole run, in micro-steps."""
-        trainer = self.trainer
-        sampler = StepSampler(
-            length=len(self.train_records),
-            batch_size=self.batch_size,
-            total=self.total_steps * self.accumulate,
-            seed=self.seed,
-            start=self.start_step * self.accumulate,
-            rank=trainer.global_rank if trainer else 0,
-            world_size=trainer.world_size if trainer else 1,
-            repeats=self._repeats(),
-        )
+        sampler = self.sampler(self.total_steps * self.accumulate, self.start_step * self.accumulate)
         batches = partial(collate, prepare=self.prepare_batch)
         return self._loader(
             self.train_records, self.train_transform, self.workers, batch_sampler=sampler, collate_fn=batches
         )
+
+    def sampler(self, total: int, start: int = 0) -> StepSampler:
+        """Return the batches of this process.
+
+        Args:
+            total: micro-steps of the whole run.
+            start: micro-step to begin at.
+        """
+        rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        if not isinstance(self.reader, MixedReader):
+            count, repeats = len(self.train_records), self._repeats()
+            return StepSampler(count, self.batch_size, total, self.seed, start, rank, ranks, repeats)
+        numbers = np.array([self.reader.set_number(record) for record in self.train_records])
+        present = np.unique(numbers)  # a set may be held out whole
+        members = [np.flatnonzero(numbers == number) for number in present]
+        ratios = [self.reader.ratio_of[number] for number in present]
+        return RatioSampler(members, ratios, self.batch_size, total, self.seed, start, rank, ranks)
+
+    def _split_sets(self, reader: MixedReader, records: Sequence[Record], found: Sequence[Summary]) -> Split:
+        """Split each of several sets, and refuse sets whose classes differ.
+
+        Args:
+            reader: of the sets.
+            records: the images of all sets.
+            found: a summary of each, with the classes of its annotations.
+
+        Raises:
+            InputError: if the classes differ, or a set cannot be split as asked.
+        """
+        if self.settings.repeat_threshold is not None:
+            raise InputError("repeat_threshold is set; it accepts null beside several sets, which ratios balance.")
+        of_sets: list[list[Summary]] = [[] for _ in reader.members]
+        names: list[set[str]] = [set() for _ in reader.members]
+        for record, summary, annotated in zip(records, self.summaries, found, strict=True):
+            number = reader.set_number(record)
+            of_sets[number].append(summary)
+            names[number] |= {item.name for item, count in annotated.class_counts.items() if count}
+        if self.settings.classes is None:
+            reader.refuse_other_classes(names)
+        return reader.split(of_sets, self.settings)
 
     def _repeats(self) -> Repeats | None:
         """Return how often images with rare classes are in a pass, by their shares of the training images."""

@@ -15,8 +15,9 @@ from functools import lru_cache
 import numpy as np
 from torch.utils.data import Sampler
 
-ORDER, AUGMENTATION, REPEATS = 0, 1, 2
-"""Purpose of a random stream: keeps the order of the images, their augmentation and their repeats independent."""
+ORDER, AUGMENTATION, REPEATS, MIXTURE = 0, 1, 2, 3
+"""Purpose of a random stream: keeps the order of the images, their augmentation, their repeats and the order of mixed
+data sets (4, 5, ...: the order of the images in each) independent."""
 
 UNIT_BITS = 20
 """Repeat factors are whole multiples of 2 ** -20, so that the counts of passes are exact."""
@@ -108,6 +109,56 @@ class StepSampler(Sampler[list[SampleKey]]):
         return SampleKey(index, sample_seed(self.seed, step, position))
 
 
+class RatioSampler(StepSampler):
+    """Batches of several data sets, whose images are sampled by ratios.
+
+    The endless stream of images is cut into blocks of sum(ratios) places, of which each set has its ratio, in random
+    order:
+
+        ratios 2, 1      a a b | b a a | a b a | ...
+
+    The n-th place of a set takes image n mod N of a random permutation for its pass n // N. So any place is found
+    without counting those before, and after each block the ratios are exact.
+
+    Args:
+        members: the numbers of each set's images among the records; at least one each.
+        ratios: places of each set in a block.
+        batch_size: as in `StepSampler`, and the rest.
+        total: as above.
+        seed: as above.
+        start: as above.
+        rank: as above.
+        world_size: as above.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[np.ndarray],
+        ratios: Sequence[int],
+        batch_size: int,
+        total: int,
+        seed: int,
+        start: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        super().__init__(min(map(len, members)), batch_size, total, seed, start, rank, world_size)
+        self.members = members
+        self.ratios = ratios
+        self._slots = np.repeat(np.arange(len(ratios)), ratios)
+
+    def _key(self, step: int, position: int) -> SampleKey:
+        place = step * self.batch_size * self.world_size + position
+        block, within = divmod(place, len(self._slots))
+        sets = self._slots[permutation(self.seed, block, len(self._slots), MIXTURE)]
+        chosen = int(sets[within])
+        count = block * self.ratios[chosen] + int(np.count_nonzero(sets[:within] == chosen))
+        images = self.members[chosen]
+        epoch, image = divmod(count, len(images))
+        index = images[permutation(self.seed, epoch, len(images), MIXTURE + 1 + chosen)[image]]
+        return SampleKey(int(index), sample_seed(self.seed, step, position))
+
+
 class Repeats:
     """How often each image is in each pass, so that image i is in r_i passes' worth of places of one pass on average.
 
@@ -174,13 +225,13 @@ def repeat_factors(labels: Sequence[np.ndarray], threshold: float) -> np.ndarray
     return np.array([of_class[image].max(initial=1.0) for image in present])
 
 
-@lru_cache(maxsize=4)
-def permutation(seed: int, epoch: int, length: int) -> np.ndarray:
+@lru_cache(maxsize=16)
+def permutation(seed: int, epoch: int, length: int, purpose: int = ORDER) -> np.ndarray:
     """Return the order of the images in one pass over the data, (length,) int64 (shared: not to be written to).
 
     Sorting raw bits, because numpy promises the same bits in every version, but not the same `permutation`.
     """
-    bits = np.random.PCG64(np.random.SeedSequence([ORDER, seed, epoch])).random_raw(length)
+    bits = np.random.PCG64(np.random.SeedSequence([purpose, seed, epoch])).random_raw(length)
     return np.argsort(bits, kind="stable")
 
 

@@ -117,6 +117,11 @@ def subset(parts: Split, settings: SplitSettings) -> Split:
     return replace(parts, train=tuple(sorted(ordered[:kept])), description=description)
 
 
+def with_default_group(settings: SplitSettings, default: str | None) -> SplitSettings:
+    """Return the settings with the group that `auto` means for a layout (`Reader.default_group`)."""
+    return replace(settings, group=default) if settings.group == "auto" and default is not None else settings
+
+
 def group_of(group: str) -> Callable[[str], str | None]:
     """Return the function from an image's name to its group (None: the name does not fit).
 

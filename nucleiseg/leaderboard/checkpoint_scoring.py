@@ -23,7 +23,12 @@ from nucleiseg.models.checkpoint import Metadata, load
 from nucleiseg.models.mask_rcnn import MaskRCNN
 from nucleiseg.progress import echo, track
 from nucleiseg.run_tables import find_checkpoint
-from nucleiseg.structures import NUCLEUS
+from nucleiseg.structures import NUCLEUS, Sample
+
+
+def mpp_of(sample: Sample, mpp: float | None) -> float | None:
+    """Return the micrometers per pixel of an image by those of its data set; None: unknown."""
+    return None if mpp is None else mpp * sample.zoom
 
 
 def score_checkpoint(file: Path, images: ImageSet, settings: PredictionSettings) -> Evaluation:
@@ -48,7 +53,7 @@ def score_network(network: MaskRCNN, metadata: Metadata, images: ImageSet, setti
     for truth in images.truths:
         sample = images.sample(truth.name)
         start = time.perf_counter()
-        found = Instances.from_prediction(predictor.predict(sample.image, images.mpp))
+        found = Instances.from_prediction(predictor.predict(sample.image, mpp_of(sample, images.mpp)))
         seconds.append(time.perf_counter() - start)
         scored.append(ScoredImage(truth, found))
     chosen = best_threshold(scored) if images.are_validation else None
@@ -99,7 +104,7 @@ def predict_data(
     scored = []
     for number, record in enumerate(track(scored_records(datamodule), "Predicting images"), 1):
         sample = datamodule.load(record)
-        scored.append(ScoredImage.of(sample, number, predictor.predict(sample.image, datamodule.mpp)))
+        scored.append(ScoredImage.of(sample, number, predictor.predict(sample.image, mpp_of(sample, datamodule.mpp))))
     seen = predictor.metadata.fingerprint == datamodule.fingerprint
     notes: tuple[str, ...] = ()
     if datamodule.val_records:

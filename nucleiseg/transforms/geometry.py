@@ -84,12 +84,12 @@ def crop_shape(height: int, width: int, crop: Crop, factor: float = 1.0) -> Shap
     return side(height, crop[0]), side(width, crop[1])
 
 
-def resize_scale(height: int, width: int, short: int, long: float) -> float:
+def resize_scale(height: int, width: int, short: float, long: float) -> float:
     """Return output pixels per input pixel of the shortest-edge rule, before sides are rounded to whole pixels."""
     return min(short / min(height, width), long / max(height, width))
 
 
-def resized_shape(height: int, width: int, short: int, long: float) -> Shape:
+def resized_shape(height: int, width: int, short: float, long: float) -> Shape:
     """Return the size to which the shortest-edge rule brings an image (detectron2's `ResizeShortestEdge`).
 
     The shorter side becomes `short`; if the longer one would then exceed `long`, both shrink so that it is `long`.

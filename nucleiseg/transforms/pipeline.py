@@ -28,12 +28,13 @@ class _RandomCrop(A.DualTransform):
         super().__init__(p=1.0)
         self.crop = crop
         self.scale_jitter = scale_jitter
+        self.zoom = 1.0
         self.window: Shape = (0, 0)  # (height, width) of the last crop, in source pixels
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         factor = self.random_generator.uniform(*self.scale_jitter) if self.scale_jitter else 1.0
         height, width = params["shape"][:2]
-        self.window = crop_shape(height, width, self.crop, factor)
+        self.window = crop_shape(height, width, self.crop, factor / max(self.zoom, 1.0))
         top = int(self.random_generator.integers(height - self.window[0] + 1))
         left = int(self.random_generator.integers(width - self.window[1] + 1))
         return {"rows": slice(top, top + self.window[0]), "columns": slice(left, left + self.window[1])}
@@ -54,14 +55,17 @@ class _ShortestEdge(A.DualTransform):
         super().__init__(p=1.0)
         self.short = short
         self.long = long
+        self.zoom = 1.0
 
     def apply(self, image: np.ndarray, **_: object) -> np.ndarray:
-        height, width = image.shape[:2]
-        return resize_image(image, resized_shape(height, width, self.short, self.long))
+        return resize_image(image, self._shape(*image.shape[:2]))
 
     def apply_to_masks(self, planes: np.ndarray, **_: object) -> np.ndarray:
-        height, width = planes.shape[1:]
-        return resize_layers(planes, resized_shape(height, width, self.short, self.long))
+        return resize_layers(planes, self._shape(*planes.shape[1:]))
+
+    def _shape(self, height: int, width: int) -> Shape:
+        shrink = min(self.zoom, 1.0)
+        return resized_shape(height, width, self.short * shrink, self.long * shrink)
 
 
 class _Saturation(A.ImageOnlyTransform):
@@ -114,7 +118,8 @@ class Pipeline:
         extra: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self._crop = _RandomCrop(crop or (1.0, 1.0), scale_jitter)
-        transforms = [self._crop, _ShortestEdge(*resize)]
+        self._resize = _ShortestEdge(*resize)
+        transforms = [self._crop, self._resize]
         if saturation is not None:
             transforms.append(_Saturation(saturation))
         if brightness or contrast:
@@ -127,13 +132,17 @@ class Pipeline:
         self._has_extra = bool(own)
         self._compose = A.Compose([*transforms, A.HorizontalFlip(p=hflip), A.VerticalFlip(p=vflip), *own])
 
-    def __call__(self, image: np.ndarray, layers: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, Shape]:
+    def __call__(
+        self, image: np.ndarray, layers: np.ndarray, seed: int, zoom: float = 1.0
+    ) -> tuple[np.ndarray, np.ndarray, Shape]:
         """Transform an image and its planes alike.
 
         Args:
             image: (H, W, 3) uint8 RGB.
             layers: (L, H, W) uint16 or int32.
             seed: decides every random number of this call; earlier calls have no influence.
+            zoom: factor on the scale. Above 1 the crop is smaller, below 1 the result, so that no crop is larger than
+                the image and no result larger than those of other images.
 
         Returns:
             (h, w, 3) image, (L, h, w) planes, and (height, width) of the crop in pixels of the given image.
@@ -142,6 +151,7 @@ class Pipeline:
         # own with the same seed, so that all would sample the same numbers: never a left-right flip without a
         # top-bottom one.
         self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        self._crop.zoom = self._resize.zoom = zoom
         is_split = self._has_extra and layers.dtype == np.int32
         augmented = self._compose(image=image, masks=split_words(layers) if is_split else layers)
         planes = join_words(augmented["masks"]) if is_split else np.asarray(augmented["masks"])

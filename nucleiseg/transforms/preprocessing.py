@@ -135,14 +135,15 @@ class Preprocessing(Settings):
     def __call__(self, sample: Sample, seed: int | None = None) -> tuple[Tensor, Target]:
         """Return what `prepare` does and the target in its pixels; `seed` is only passed on to the target."""
         height, width = sample.image.shape[:2]
-        layers, ignore = split_planes(resize_layers(planes_of(sample), self.shape(height, width)), sample)
+        mpp = None if self.mpp is None else self.mpp * sample.zoom
+        layers, ignore = split_planes(resize_layers(planes_of(sample), self.shape(height, width, mpp)), sample)
         target = make_target(
             layers,
             sample.layer_index,
             sample.labels,
             name=sample.name,
-            scale=self.scale_of(height, width),
+            scale=self.scale_of(height, width, mpp),
             seed=seed,
             ignore=ignore,
         )
-        return self.prepare(sample.image), target
+        return self.prepare(sample.image, mpp), target

@@ -159,7 +159,8 @@ class Recipe(Settings):
         Returns:
             (3, h, w) uint8 RGB and the target in its pixels.
         """
-        image, planes, window = self._pipeline(sample.image, planes_of(sample), seed)
+        image, planes, window = self._pipeline(sample.image, planes_of(sample), seed, sample.zoom)
+        shrink = min(sample.zoom, 1.0)
         layers, ignore = split_planes(planes, sample)
         target = make_target(
             layers,
@@ -167,7 +168,7 @@ class Recipe(Settings):
             sample.labels,
             min_area=self.min_area,
             name=sample.name,
-            scale=resize_scale(*window, self.resize.short, self.resize.long),
+            scale=resize_scale(*window, self.resize.short * shrink, self.resize.long * shrink),
             seed=seed,
             ignore=ignore,
         )

@@ -4,7 +4,8 @@ from nucleiseg.data.readers.auto import AutoReader
 from nucleiseg.data.readers.base import Reader
 from nucleiseg.data.readers.corrections import CorrectionsReader
 from nucleiseg.data.readers.formats import FORMATS
+from nucleiseg.data.readers.mixed import MixedReader
 
 READERS: dict[str, type[Reader]] = dict(
-    sorted({**FORMATS, "auto": AutoReader, "corrections": CorrectionsReader}.items())
+    sorted({**FORMATS, "auto": AutoReader, "corrections": CorrectionsReader, "mixed": MixedReader}.items())
 )
