@@ -200,3 +200,8 @@ def searched_folders(arguments: Sequence[str]) -> list[Path]:
             places = [place for place in map(str, value) if place.startswith("file://") or "://" not in place]
     folders = [Path(place.removeprefix("file://")) for place in reversed(places)]
     return [*folders, Path(given.config_dir)] if given.config_dir else folders
+
+
+def with_fetch_as_list(arguments: Sequence[str]) -> list[str]:
+    """Write `fetch=a,b` of the command `zoo`, which Hydra would read as a sweep, as the list `fetch=[a,b]`."""
+    return [re.sub(r"^fetch=([^\[].*)?$", r"fetch=[\1]", argument) for argument in arguments]

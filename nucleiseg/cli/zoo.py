@@ -1,6 +1,5 @@
 """The command `zoo`: list pretrained weights, download them, export checkpoints to detectron2 or half precision."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,11 +19,6 @@ from nucleiseg.models.weights.exporter import save_detectron2
 from nucleiseg.models.zoo import ZOO, close_names
 from nucleiseg.progress import echo
 from nucleiseg.settings import Accepts, AsTuple, PathText, Settings, settings
-
-
-def as_lists(arguments: Sequence[str]) -> list[str]:
-    """Write `fetch=a,b`, which Hydra would read as a sweep, as the list `fetch=[a,b]`."""
-    return [re.sub(r"^fetch=([^\[].*)?$", r"fetch=[\1]", argument) for argument in arguments]
 
 
 @settings

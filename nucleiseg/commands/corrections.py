@@ -3,15 +3,22 @@
 `nucleiseg corrections --help` lists every key.
 """
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from nucleiseg.cli.corrections import corrections
 from nucleiseg.cli.entry import start_command
+
+
+def run(config: dict[str, Any]) -> int:
+    """Run the command with a composed configuration; return the number of items that failed."""
+    # Imported here: `--help` and the completion of command lines do not wait for torch.
+    from nucleiseg.cli.corrections import corrections
+
+    return corrections(**config)
 
 
 def start() -> NoReturn:
     """Run the command with the arguments of this process."""
-    start_command("corrections", lambda config: corrections(**config))
+    start_command("corrections", run)
 
 
 if __name__ == "__main__":

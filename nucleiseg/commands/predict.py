@@ -3,15 +3,22 @@
 `nucleiseg predict --help` lists every key.
 """
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from nucleiseg.cli.entry import start_command
-from nucleiseg.cli.predict import predict
+
+
+def run(config: dict[str, Any]) -> int:
+    """Run the command with a composed configuration; return the number of items that failed."""
+    # Imported here: `--help` and the completion of command lines do not wait for torch.
+    from nucleiseg.cli.predict import predict
+
+    return predict(**config)
 
 
 def start() -> NoReturn:
     """Run the command with the arguments of this process."""
-    start_command("predict", lambda config: predict(**config))
+    start_command("predict", run)
 
 
 if __name__ == "__main__":

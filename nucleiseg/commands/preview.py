@@ -3,15 +3,22 @@
 Writes a sheet of raw images, a sheet of augmented crops with their outlines, and the nuclei per image.
 """
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from nucleiseg.cli.entry import start_command
-from nucleiseg.cli.preview import preview
+
+
+def run(config: dict[str, Any]) -> None:
+    """Run the command with a composed configuration."""
+    # Imported here: `--help` and the completion of command lines do not wait for torch.
+    from nucleiseg.cli.preview import preview
+
+    preview(config)
 
 
 def start() -> NoReturn:
     """Run the command with the arguments of this process."""
-    start_command("preview", preview)
+    start_command("preview", run)
 
 
 if __name__ == "__main__":

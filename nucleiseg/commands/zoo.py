@@ -5,16 +5,24 @@
 """
 
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from nucleiseg.cli.command_line import with_fetch_as_list
 from nucleiseg.cli.entry import start_command
-from nucleiseg.cli.zoo import as_lists, zoo
+
+
+def run(config: dict[str, Any]) -> int:
+    """Run the command with a composed configuration; return the number of items that failed."""
+    # Imported here: `--help` and the completion of command lines do not wait for torch.
+    from nucleiseg.cli.zoo import zoo
+
+    return zoo(**config)
 
 
 def start() -> NoReturn:
     """Run the command with the arguments of this process."""
-    sys.argv[1:] = as_lists(sys.argv[1:])
-    start_command("zoo", lambda config: zoo(**config))
+    sys.argv[1:] = with_fetch_as_list(sys.argv[1:])
+    start_command("zoo", run)
 
 
 if __name__ == "__main__":

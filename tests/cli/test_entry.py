@@ -1,6 +1,7 @@
 """Exit codes and sentences of the doors."""
 
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -119,3 +120,11 @@ def test_hydras_variable_as_we_set_it_asks_for_nothing(
 def test_a_configuration_is_resolved_and_missing_values_are_left_out() -> None:
     config = OmegaConf.create({"a": [1, "${b}"], "b": 2, "data": {"root": "???", "val": 0.2}})
     assert to_container(config) == {"a": [1, 2], "b": 2, "data": {"val": 0.2}}
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    """Hydra imports every launcher of `hydra_plugins` in every command."""
+    names = ["train", "predict", "evaluate", "leaderboard", "convert", "corrections", "preview", "zoo"]
+    modules = ["hydra_plugins.nucleiseg_launcher", *(f"nucleiseg.commands.{name}" for name in names)]
+    code = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0

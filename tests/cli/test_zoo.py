@@ -10,8 +10,9 @@ import torch
 import yaml
 from hydra import compose, initialize_config_dir
 
+from nucleiseg.cli.command_line import with_fetch_as_list
 from nucleiseg.cli.containers import to_container
-from nucleiseg.cli.zoo import as_lists, zoo
+from nucleiseg.cli.zoo import zoo
 from nucleiseg.errors import InputError
 from nucleiseg.models import checkpoint
 from nucleiseg.models import zoo as table
@@ -155,5 +156,5 @@ def test_an_export_that_cannot_be_is_refused(keys: dict[str, str], sentence: str
 )
 def test_names_on_the_command_line(argument: str, names: list[str]) -> None:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        assert to_container(compose("zoo", as_lists([argument])))["fetch"] == names
-    assert as_lists(["export=a,b.ckpt", "--help"]) == ["export=a,b.ckpt", "--help"]
+        assert to_container(compose("zoo", with_fetch_as_list([argument])))["fetch"] == names
+    assert with_fetch_as_list(["export=a,b.ckpt", "--help"]) == ["export=a,b.ckpt", "--help"]
