@@ -19,6 +19,7 @@ import numpy as np
 from nucleiseg.errors import InputError
 from nucleiseg.progress import echo
 from nucleiseg.run_folder import INDEX, METRICS, read_text, require_inside
+from nucleiseg.shipped_weights import SHIPPED_WEIGHTS
 
 STEP_CHECKPOINT = re.compile(r"checkpoints/step_([0-9]{6,12})\.ckpt")
 """Accepted paths in `index.csv`: step checkpoints of the run."""
@@ -112,13 +113,14 @@ def read_metrics(run_dir: Path, until: int | None = None, report: Callable[[str]
 def find_checkpoint(path: Path) -> Path:
     """Return a checkpoint file: the path itself, or in a run's folder the step with the best `val/ap50`.
 
-    Without validation it is the last step.
+    Without validation it is the last step. The name of shipped weights (`nuclei`) gives their file, unless a file or
+    folder has that name.
 
     Raises:
         InputError: if the folder is not one of a run with a checkpoint, or its index is damaged.
     """
     if not path.is_dir():
-        return path
+        return path if path.exists() else SHIPPED_WEIGHTS.get(str(path), path)
     rows = read_index(path)
     if not rows:
         raise InputError(f"checkpoint={path} is a folder without {INDEX}; name a run, or a file of its checkpoints.")

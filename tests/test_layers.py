@@ -14,7 +14,7 @@ LAYERS = (
         *("structures", "errors", "failures", "settings", "files", "foreign_files", "progress", "pipelining"),
         *("label_maps", "renamed_keys", "rle", "run_folder", "run_tables", "runs", "devices", "version"),
         *("trusted_targets", "older_runs", "segmentations", "invocation", "restricted_pickle", "pickled_arrays"),
-        "setting_sentences",
+        *("setting_sentences", "shipped_weights"),
     },
     {"data", "transforms", "models"},
     {"inference"},

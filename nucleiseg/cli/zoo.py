@@ -19,6 +19,7 @@ from nucleiseg.models.weights.exporter import save_detectron2
 from nucleiseg.models.zoo import ZOO, close_names
 from nucleiseg.progress import echo
 from nucleiseg.settings import Accepts, AsTuple, PathText, Settings, settings
+from nucleiseg.shipped_weights import SHIPPED_WEIGHTS
 
 
 @settings
@@ -79,7 +80,7 @@ def fetch_ahead(names: Sequence[str]) -> int:
     """
     problems = []
     for name in names:
-        if name not in ZOO:
+        if name not in ZOO and name not in SHIPPED_WEIGHTS:
             close = close_names(name)
             meant = f"Did you mean {' or '.join(close)}? " if close else ""
             problems.append(f"fetch={name} is not in the zoo. {meant}{invocation('zoo')} lists all names.")
@@ -87,7 +88,8 @@ def fetch_ahead(names: Sequence[str]) -> int:
     failed = 0
     for name in names:
         try:
-            echo(f"{name} is at {fetch_file(ZOO[name])}.")
+            path = SHIPPED_WEIGHTS[name] if name in SHIPPED_WEIGHTS else fetch_file(ZOO[name])
+            echo(f"{name} is at {path}.")
         except InputError as error:
             echo(str(error))
             failed += 1
@@ -122,6 +124,8 @@ def list_zoo() -> None:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)  # fits 80 columns
     for column in ("model.weights=", "trained", "box AP", "mask AP", "MB", "here"):
         table.add_column(column, justify="right" if column in ("box AP", "mask AP", "MB") else "left", no_wrap=True)
+    for name, path in SHIPPED_WEIGHTS.items():
+        table.add_row(name, "DSB 2018", "", "", f"{path.stat().st_size / 1e6:.0f}", "yes")
     for entry in ZOO.values():
         measured = entry.measured
         precision = ("", "") if measured is None else (f"{measured.box_ap:.1f}", f"{measured.mask_ap:.1f}")
@@ -133,5 +137,7 @@ def list_zoo() -> None:
     echo(
         f"They are stored in {path_in_cache(some_entry).parent} (the environment variable NUCLEISEG_CACHE moves it). "
         f"{invocation('zoo')} fetch=NAME,NAME downloads ahead; model.weights=auto takes the 3x weights of the model.\n"
-        f"Licenses: coco/*: {some_entry.license}; torchvision/*: {ZOO['torchvision/imagenet_resnet50'].license}."
+        f"{', '.join(SHIPPED_WEIGHTS)}: in the package, for model=nuclei_fpn and predict.py checkpoint=nuclei.\n"
+        f"Licenses: coco/*: {some_entry.license}; torchvision/*: {ZOO['torchvision/imagenet_resnet50'].license}; "
+        "nuclei: CC0."
     )

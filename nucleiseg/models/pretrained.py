@@ -9,6 +9,7 @@
 |---|---|
 | `auto` | the model's COCO weights of the 3x schedule, from the cache or the network; else random ones |
 | a name of `models.zoo` | these, or not at all |
+| the name of shipped weights | the file in the package (`nucleiseg.shipped_weights`) |
 | `timm/NAME` | timm's weights of the backbone NAME, or not at all |
 | a file | a checkpoint of ours, detectron2's `.pkl` or `.pth`, Caffe2's `.pkl`, torchvision's `.pth`; or not at all |
 | None | random weights |
@@ -39,6 +40,7 @@ from nucleiseg.models.weights.importer import (
 )
 from nucleiseg.models.weights.placement import Offer, Plan, place
 from nucleiseg.models.weights.weights_file import WeightsFile, read_weights
+from nucleiseg.shipped_weights import SHIPPED_WEIGHTS
 
 Loader = Callable[[MaskRCNN, Source], ImportReport]
 
@@ -102,12 +104,15 @@ def resolve_weights(config: ModelConfig, folder: str | os.PathLike[str] | None =
         return _from_timm(config)
     if config.weights in zoo.ZOO:
         return _from_zoo(zoo.ZOO[config.weights], config, folder)
+    if config.weights in SHIPPED_WEIGHTS:
+        return _from_checkpoint(SHIPPED_WEIGHTS[config.weights], config)
     path = Path(config.weights).expanduser().absolute()
     if not path.is_file():
-        close = zoo.close_names(config.weights)
+        names = (*SHIPPED_WEIGHTS, *zoo.ZOO)
+        close = zoo.close_names(config.weights, names)
         meant = f"Did you mean {' or '.join(close)}?" if close else ""
         raise InputError(
-            f"weights is {config.weights}; it accepts auto, null, the path of a file, or one of {', '.join(zoo.ZOO)}. "
+            f"weights is {config.weights}; it accepts auto, null, the path of a file, or one of {', '.join(names)}. "
             f"{meant}".rstrip()
         )
     config = replace(config, weights=str(path))  # good from any folder, when a run is resumed at step 0
@@ -211,8 +216,9 @@ def _from_checkpoint(path: Path, config: ModelConfig) -> Initialization:
     """Fine-tune a checkpoint: normalization, freezing and pixel statistics are kept."""
     weights, metadata = checkpoint.read(path)
     theirs = ModelConfig.from_dict(metadata.model, "model")
-    _refuse_other_model(path, theirs, config)
-    words = f"{path} (sha256 {digest(path)[:DIGITS]}..., step {metadata.step}, started from: {metadata.weights})"
+    _refuse_other_model(theirs, config)
+    origin = f"sha256 {digest(path)[:DIGITS]}..., step {metadata.step}, started from: {metadata.weights}"
+    words = f"{config.weights} ({origin})"
     return Initialization(
         resolved(config, defaults_of(theirs)),
         words,
@@ -221,9 +227,9 @@ def _from_checkpoint(path: Path, config: ModelConfig) -> Initialization:
     )
 
 
-def _refuse_other_model(path: Path, theirs: ModelConfig, ours: ModelConfig) -> None:
+def _refuse_other_model(theirs: ModelConfig, ours: ModelConfig) -> None:
     problems = [
-        f"weights={path} was trained with {key}={getattr(theirs, key)}, but {key} is {getattr(ours, key)}."
+        f"weights={ours.weights} was trained with {key}={getattr(theirs, key)}, but {key} is {getattr(ours, key)}."
         for key in ("family", "backbone", "backbone_source", "numerics")
         if getattr(theirs, key) != getattr(ours, key)
     ]
