@@ -239,6 +239,11 @@ def test_every_reference_card_builds_a_data_module(name: str, tmp_path: Path) ->
     if "root" in keys:
         assert keys["root"] == "???"
         keys["root"] = str(tmp_path / "data")
+    if "sets" in keys:
+        assert keys["sets"] == "???"
+        keys["sets"] = [str(tmp_path / file) for file in ("a.yaml", "b.yaml")]
+        for file in keys["sets"]:
+            Path(file).write_text("reader: folders\nroot: data\n", encoding="utf-8")
     reader, settings = read_data_keys(keys)
     assert type(reader) is READERS[name]
     assert settings.cache_path == tmp_path / "cache"

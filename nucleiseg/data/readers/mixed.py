@@ -80,7 +80,9 @@ class MixedReader(Reader):
         mpp: micrometers per pixel whose scale is that of the training; needed where the sets have theirs.
     """
 
-    sets: Annotated[tuple[PathText, ...], AsTuple, Field(min_length=2, max_length=100), Accepts("a list of YAML files")]
+    sets: Annotated[
+        tuple[PathText, ...], AsTuple, Field(min_length=2, max_length=100), Accepts("a list of two or more YAML files")
+    ]
     ratios: (
         Annotated[
             tuple[Annotated[int, Field(ge=1, le=1000)], ...],
