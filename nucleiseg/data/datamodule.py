@@ -1,4 +1,4 @@
-"""List, check, split and load the data of a run, for Lightning and for anybody who wants a loader.
+"""List, check, split and load the data of a run, for Lightning and for use of its loaders alone.
 
 For example:
 

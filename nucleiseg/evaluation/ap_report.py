@@ -117,7 +117,7 @@ def report_ap(truths: Sequence[Instances], detections: Sequence[Instances], cate
 
 
 def class_names(categories: Mapping[int, str], images: Sequence[Instances]) -> dict[int, str]:
-    """Name the classes that are declared or used, in ascending label; namesakes also get their label."""
+    """Name the classes that are declared or used, in ascending label; classes of one name also get their label."""
     used = {int(label) for image in images for label in image.labels}
     names = {label: categories.get(label, str(label)) for label in sorted(used | categories.keys())}
     common = Counter(names.values())

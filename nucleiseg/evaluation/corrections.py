@@ -25,7 +25,7 @@ SAME_NUCLEUS = 0.5
 
 
 class Correction(NamedTuple):
-    """What became of a predicted nucleus, or a nucleus that was added.
+    """The outcome of a predicted nucleus, or a nucleus that was added.
 
     Attributes:
         outcome: accepted: the same pixels and class; redrawn: other pixels; reclassified: the same pixels, another

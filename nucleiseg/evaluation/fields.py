@@ -54,9 +54,9 @@ def read_label(value: Any, names: Mapping[int, str]) -> int:  # noqa: ANN401
     label = whole_number(value)
     if label is not None and abs(label) <= MOST_LABEL:
         return label
-    namesakes = [number for number, name in names.items() if name == value]
-    if isinstance(value, str) and len(namesakes) == 1:
-        return namesakes[0]
+    labels = [number for number, name in names.items() if name == value]
+    if isinstance(value, str) and len(labels) == 1:
+        return labels[0]
     known = some(f"{number} ({name})" for number, name in names.items())
     raise ValueError(
         f"has the category_id {short(value)} instead of the number or the name of a class" + f" ({known})" * bool(known)

@@ -161,7 +161,7 @@ def read_folder(
         InputError: if the folder is in no known layout, or the ids or the classes do not fit it.
     """
     reader = AutoReader(root=root).resolve()
-    records = {record.name: record for record in reversed(reader.records())}  # of namesakes the first, without problem
+    records = {record.name: record for record in reversed(reader.records())}  # of one name the first, without problem
     numbers, notes = match_ids(records, ids, where)
     readable: dict[str, ImageId] = {}
     unreadable: list[Unreadable] = []

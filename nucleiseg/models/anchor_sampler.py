@@ -110,5 +110,5 @@ def _grid(cells: Cells, strides: tuple[tuple[int, int], ...], shapes: tuple[tupl
 
 @lru_cache(maxsize=2)  # most batches of a run have one size; the 92,355 anchors of 608 x 608 pixels take 4 ms
 def _boxes(cells: Cells, strides: tuple[tuple[int, int], ...], shapes: tuple[tuple[int, int], ...]) -> Tensor:
-    """Return `AnchorGrid.boxes()`, which nobody may change in place."""
+    """Return `AnchorGrid.boxes()`, which must not be changed in place."""
     return _grid(cells, strides, shapes).boxes()

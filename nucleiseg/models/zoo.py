@@ -196,7 +196,7 @@ def automatic(config: ModelConfig) -> ZooEntry | None:
         if (entry.family, entry.backbone, entry.numerics) == (config.family, config.backbone, config.numerics)
     ]
     if not fitting and config.backbone_source == "registry" and find_backbone(config.backbone).has_own_norm:
-        return ZOO.get(f"torchvision/imagenet_{config.backbone}")  # nobody publishes COCO weights that would fit
+        return ZOO.get(f"torchvision/imagenet_{config.backbone}")  # no published COCO weights fit
     return max(fitting, key=lambda entry: entry.schedule, default=None)
 
 

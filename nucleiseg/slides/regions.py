@@ -1,4 +1,4 @@
-"""Limit the work on a slide to regions that somebody outlined, as QuPath exports annotations to GeoJSON."""
+"""Limit the work on a slide to outlined regions, annotations that QuPath exports to GeoJSON."""
 
 from dataclasses import dataclass
 from pathlib import Path

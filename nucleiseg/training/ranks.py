@@ -21,7 +21,7 @@ def gathered(value: Value) -> list[Value]:
 
 
 def is_first_rank() -> bool:
-    """Return whether this is the first process of a run, as its launcher says: known before they have met."""
+    """Return whether this is the first process of a run by its launcher's variables, before the processes connect."""
     from pytorch_lightning.utilities import rank_zero_only
 
     return getattr(rank_zero_only, "rank", 0) == 0

@@ -57,7 +57,7 @@ def run_lock(run_dir: Path) -> Iterator[None]:
 
 
 def active_process(run_dir: Path) -> str:
-    """Return who trains in the folder, in words; empty where nobody does, as after a run that was killed."""
+    """Return who trains in the folder, in words; empty if none is training, as after a run that was killed."""
     if elsewhere := _process_elsewhere(run_dir):
         return elsewhere
     if not (run_dir / LOCK).is_file():

@@ -34,7 +34,7 @@ SUFFIXES = (*IMAGE_SUFFIXES, ".svs")
 """Images in order of preference: MoNuSAC has most of them twice, some as .svs alone."""
 
 DEFAULT_ATTRIBUTE = "Description"
-"""Attribute that ImageScope gives every layer, as in MoNuSeg: it is no class."""
+"""Attribute that ImageScope gives every layer, as in MoNuSeg: not a class."""
 
 AMBIGUOUS = "ambiguous"
 """MoNuSAC's layer of regions that are not to be scored."""

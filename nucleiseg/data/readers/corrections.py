@@ -3,9 +3,9 @@
     ROOT/**/NAME.geojson    exported from QuPath, with annotations of the class (or name) `Reviewed` around the nuclei
                             that were checked; ROOT/**/NAME.tif, or images in another folder
 
-Inside a reviewed region every nucleus is annotated, so that all else is background. Outside, predictions that nobody
-has checked would teach the network its own mistakes: it is an ignore region, neither positive nor negative. A nucleus
-counts where more than half of it is reviewed. For example:
+Inside a reviewed region every nucleus is annotated, so that all else is background. All the
+rest is an ignore region, neither positive nor negative, since unchecked predictions would teach the network its own
+mistakes. A nucleus counts if more than half of it is reviewed. For example:
 
     CorrectionsReader(root="edited", images="slides")
 """

@@ -215,7 +215,7 @@ def read_objects(path: Path, shape: tuple[int, int], noticed: Counter[str] | Non
     Args:
         path: the GeoJSON file.
         shape: (H, W) of the image.
-        noticed: counts warnings; None: nobody reads them.
+        noticed: counts warnings; None: they are not counted.
 
     Raises:
         InputError: if the file is not GeoJSON, or a geometry is not one.

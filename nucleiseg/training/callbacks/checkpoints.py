@@ -125,7 +125,7 @@ class Checkpoints(StepCallback, Checkpoint):
         entry["time"] = datetime.now(UTC).isoformat(timespec="seconds")
         rows = [*read_index(self.run_dir), entry]
         kept = self.plan.kept(rows)
-        columns = list(dict.fromkeys([*INDEX_COLUMNS, *rows[0]]))  # also those that somebody added
+        columns = list(dict.fromkeys([*INDEX_COLUMNS, *rows[0]]))  # also columns added by other callbacks
         write_rows(self.run_dir / INDEX, columns, kept)
         for dropped in rows:
             if dropped not in kept:
