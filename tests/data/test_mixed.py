@@ -131,7 +131,7 @@ def test_ratios_and_names_must_fit(root: Path) -> None:
         ("reader: nothing\n", r"b.yaml: data.reader is 'nothing'; it accepts one of"),
         ("reader: folders\nroot: two\nroute: 3\n", r"b.yaml: data.route is not a key"),
         ("reader: folders\nroot: two\nbatch_size: 3\n", r"b.yaml: batch_size belong to the whole training"),
-        ("reader: mixed\n", r"b.yaml: reader is 'mixed'; it accepts the reader of one data set"),
+        ("reader: mixed\n", r"b.yaml: data.reader is .mixed.; it accepts one of aperio"),
         ("- 1\n", r"b.yaml has no keys of a data set"),
         ("a: [\n", r"b.yaml is not YAML"),
     ],

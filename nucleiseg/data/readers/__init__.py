@@ -1,11 +1,6 @@
-"""Readers by the name that `reader` gives them: those of `formats`, and those that no layout of files points to."""
+"""Readers by the name that `reader` gives them: those of one data set, and the one that mixes several."""
 
-from nucleiseg.data.readers.auto import AutoReader
 from nucleiseg.data.readers.base import Reader
-from nucleiseg.data.readers.corrections import CorrectionsReader
-from nucleiseg.data.readers.formats import FORMATS
-from nucleiseg.data.readers.mixed import MixedReader
+from nucleiseg.data.readers.mixed import SINGLE, MixedReader
 
-READERS: dict[str, type[Reader]] = dict(
-    sorted({**FORMATS, "auto": AutoReader, "corrections": CorrectionsReader, "mixed": MixedReader}.items())
-)
+READERS: dict[str, type[Reader]] = dict(sorted({**SINGLE, "mixed": MixedReader}.items()))

@@ -22,7 +22,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import yaml
 from pydantic import Field
 
+from nucleiseg.data.reader_keys import read_keys
+from nucleiseg.data.readers.auto import AutoReader
 from nucleiseg.data.readers.base import Reader, Record
+from nucleiseg.data.readers.corrections import CorrectionsReader
+from nucleiseg.data.readers.formats import FORMATS
 from nucleiseg.data.settings import DataSettings, SplitSettings
 from nucleiseg.data.splits import Split, split, with_default_group
 from nucleiseg.errors import InputError, some
@@ -33,6 +37,9 @@ if TYPE_CHECKING:
     from nucleiseg.data.cache import Summary
 
 SPLIT_KEYS = tuple(item.name for item in fields(SplitSettings))
+
+SINGLE: dict[str, type[Reader]] = {**FORMATS, "auto": AutoReader, "corrections": CorrectionsReader}
+"""The readers of one data set by name."""
 
 OF_ALL = tuple(item.name for item in fields(DataSettings) if item.name not in (*SPLIT_KEYS, "mpp"))
 """Keys of a data set that hold for the whole training, so not for one of several sets."""
@@ -236,8 +243,6 @@ def _read_set(path: Path) -> DataSet:
     Raises:
         InputError: with a sentence for each problem, which begins with the file.
     """
-    from nucleiseg.data.build import read_data_keys  # it needs all readers, of which this is one
-
     try:
         keys = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -250,12 +255,10 @@ def _read_set(path: Path) -> DataSet:
         )
     if of_all := [key for key in keys if key in OF_ALL]:
         raise InputError(f"{path}: {some(of_all)} belong to the whole training: set them beside sets.")
-    if keys.get("reader") == "mixed":
-        raise InputError(f"{path}: reader is 'mixed'; it accepts the reader of one data set.")
     if isinstance(root := keys.get("root"), str):
         keys["root"] = str(path.parent / Path(root).expanduser())
     try:
-        reader, chosen = read_data_keys(keys, "data")
+        reader, chosen = read_keys(keys, "data", SINGLE)
         reader = reader.resolve()
     except InputError as error:
         raise InputError([f"{path}: {problem}" for problem in error.problems]) from error
