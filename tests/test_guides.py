@@ -79,7 +79,8 @@ def test_the_files_that_a_guide_names_exist(guide: Path) -> None:
 
 def test_every_key_of_the_guides_exists(composed: Callable[..., dict[str, Any]]) -> None:
     keys = ["data.root=somewhere", "model=r50_fpn"]
-    configurations = [composed("train", f"data={data}", *keys) for data in ("folders", "cryonuseg")]
+    configurations = [composed("train", f"data={data}", *keys) for data in ("folders", "cryonuseg", "corrections")]
+    configurations.append(composed("train", "data=mixed", "data.sets=[a.yaml]", "model=r50_fpn"))
     current = [guide for guide in GUIDES if guide.name != "CHANGELOG.md"]  # which names keys of the past
     named = {key for guide in current for key in KEY.findall(guide.read_text(encoding="utf-8"))}
     assert len(named) > 20

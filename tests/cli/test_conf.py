@@ -59,8 +59,8 @@ def test_every_option_is_accepted(option: str, composed: Callable[..., dict[str,
     if option.startswith("tta="):
         PredictKeys.from_dict(composed("predict", *MANDATORY["predict"], option), "")
         return
-    root = ["data.root=somewhere"] if option.startswith("data=") and option != "data=demo" else []
-    check(composed("train", option, *root))
+    mandatory = {"data=demo": [], "data=mixed": ["data.sets=[a.yaml,b.yaml]"]}
+    check(composed("train", option, *mandatory.get(option, ["data.root=somewhere"] * option.startswith("data="))))
 
 
 @pytest.mark.parametrize("study", STUDIES)

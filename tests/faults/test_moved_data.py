@@ -61,7 +61,7 @@ def test_moved_data_are_named_as_paths_are_typed(
 
 def test_data_that_are_gone_are_named_with_the_key(started: Path, trained: list[bool]) -> None:
     (started.parent / "data").rename(started.parent / "moved")
-    with pytest.raises(InputError, match=r"are not at .*data: if they were moved, data\.root=FOLDER"):
+    with pytest.raises(InputError, match=r"are not at .*data: if they were moved, .*data\.root=FOLDER"):
         resume([f"resume={started}"])
     assert trained == [False]
 

@@ -92,7 +92,7 @@ def test_the_policies_of_the_prediction_are_used_and_recorded(keys: dict[str, An
         assert metrics["mask_nms"] == policies.get("mask_nms")
         assert metrics["tta"]["flips"] == policies.get("tta", {}).get("flips", [])
         assert metrics["tile"] == "auto"
-        results.append(metrics["results"])
+        results.append(tuple(metrics[key] for key in ("results", "ap", "box_ap", "aji")))
     assert len(set(results)) == 3
 
 

@@ -75,7 +75,7 @@ def test_c4_res5_takes_the_weights_of_the_head(golden: Path) -> None:
     np.testing.assert_allclose(logits.numpy(), expected, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", RESNETS)
+@pytest.mark.parametrize("name", [name for name in RESNETS if RESNETS[name].res5_channels is None])
 def test_stages_have_torchvisions_names_and_shapes(name: str) -> None:
     with torch.device("meta"):
         ours = build_backbone(backbone=name, norm="bn").backbone.body
@@ -221,7 +221,7 @@ def test_random_backbones_start_from_kaiming_normal() -> None:
         ({"family": "fpm"}, "family is 'fpm'"),
         ({"backbone": "resnet5"}, "backbone is 'resnet5'"),
         ({"backbone": "resnet18", "family": "dc5"}, "with family=dc5"),
-        ({"backbone": "convnext_tiny", "family": "c4"}, "accepts one of resnet18, resnet34, .* with family=c4"),
+        ({"backbone": "convnext_tiny", "family": "c4"}, "accepts one of resnet18, .* resnet34, .* with family=c4"),
         ({"norm": "layer"}, "norm is layer"),
     ],
 )
