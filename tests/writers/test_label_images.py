@@ -3,18 +3,23 @@
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 import tifffile
 import torch
 from hypothesis import given, settings
 from predicted_images import SIDE, predicted_image, prediction_of, square_masks
 
+from nucleiseg.data.readers.geojson import GeoJsonReader
+from nucleiseg.data.readers.label_maps import LabelMapsReader
 from nucleiseg.data.readers.resolution import read_mpp
 from nucleiseg.evaluation.painting import paint
 from nucleiseg.inference.box_masks import crops, to_rle
+from nucleiseg.inference.images import InputImage
 from nucleiseg.inference.mask_nms import suppress_masks
 from nucleiseg.structures import Prediction
-from nucleiseg.writers.base import FinishedImage
+from nucleiseg.writers.base import FinishedImage, PredictedImage
+from nucleiseg.writers.geojson import GeoJSONWriter
 from nucleiseg.writers.label_images import LabelImageWriter, write_labels
 from nucleiseg.writers.overlap_rules import LabelImage, paint_by_probability
 
@@ -106,7 +111,8 @@ def test_files_open_with_the_same_labels(tmp_path: Path, most: int, kind: type, 
 
 
 @pytest.mark.slow
-def test_more_nuclei_than_16_bits_count() -> None:
+def test_more_nuclei_than_16_bits_count(tmp_path: Path) -> None:
+    """Of 70,000 nuclei every file has each one: the label map, the label image and the outlines for QuPath."""
     count, width = 70_000, 280
     places = np.arange(count)
     left, top = places % width * 3, places // width * 3
@@ -122,3 +128,22 @@ def test_more_nuclei_than_16_bits_count() -> None:
     np.testing.assert_array_equal(painted.labels[top, left], places + 1)
     assert painted.labels.max() == count
     assert sum(1 for _ in crops(prediction[:3])) == 3
+
+    for folder in ("images", "masks", "qupath"):
+        (tmp_path / folder).mkdir()
+    pixels = np.full((*prediction.size, 3), 200, np.uint8)
+    for folder in ("images", "qupath"):
+        PIL.Image.fromarray(pixels).save(tmp_path / folder / "a.png")
+    image = PredictedImage(
+        InputImage("a", tmp_path / "images" / "a.png", 1), pixels, prediction, 0.5, ("nucleus",), None, "checkpoint"
+    )
+    LabelImageWriter().write_image(tmp_path / "masks" / "a.tif", image)
+    GeoJSONWriter().write_image(tmp_path / "qupath" / "a.geojson", image)
+    (tmp_path / "twins").mkdir()
+    for folder in ("images", "masks"):
+        (tmp_path / folder).rename(tmp_path / "twins" / folder)
+    for reader in (LabelMapsReader(root=tmp_path / "twins"), GeoJsonReader(root=tmp_path / "qupath")):
+        [record] = reader.records()
+        sample = reader.read(record)
+        assert len(sample) == count
+        np.testing.assert_array_equal(sample.layers.max(axis=0) > 0, painted.labels > 0)
