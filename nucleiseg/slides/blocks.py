@@ -30,7 +30,7 @@ from nucleiseg.inference.settings import PredictionSettings
 from nucleiseg.inference.tiles import BAND, BATCH_PIXELS, Tile
 from nucleiseg.pipelining import run_ahead
 from nucleiseg.slides.opening import open_slide
-from nucleiseg.slides.plan import Plan, read_plan
+from nucleiseg.slides.plan import SlidePlan, read_plan
 from nucleiseg.slides.slide import Slide
 from nucleiseg.structures import Pasting, Prediction
 from nucleiseg.transforms.geometry import to_tensor
@@ -135,7 +135,7 @@ class BlockPredictor:
         folder: the work folder.
     """
 
-    def __init__(self, slide: Slide, predictor: Predictor, plan: Plan, folder: Path) -> None:
+    def __init__(self, slide: Slide, predictor: Predictor, plan: SlidePlan, folder: Path) -> None:
         self._slide = slide
         self._predictor = predictor
         self._plan = plan

@@ -25,7 +25,7 @@ from torch import Tensor
 from nucleiseg.inference.stitching import Pool, choose, pairs
 from nucleiseg.inference.tiles import BAND, Tile
 from nucleiseg.slides.blocks import Block, block_path
-from nucleiseg.slides.plan import Plan
+from nucleiseg.slides.plan import SlidePlan
 from nucleiseg.structures import Prediction
 
 
@@ -61,7 +61,7 @@ class _Part:
     index: Tensor
 
 
-def merge_blocks(plan: Plan, folder: Path) -> Iterator[Merged]:
+def merge_blocks(plan: SlidePlan, folder: Path) -> Iterator[Merged]:
     """Yield the nuclei of a slide, window by window, as their clusters are decided.
 
     Args:
@@ -108,7 +108,7 @@ Decided = list[tuple[_Part, Tensor, Tensor]]
 """Parts with the (K,) indices of the detections that are kept, and (K,) bool, which of them are cut."""
 
 
-def _divide(parts: list[_Part], plan: Plan, last_row: int, next_top: int) -> tuple[list[_Part], Decided]:
+def _divide(parts: list[_Part], plan: SlidePlan, last_row: int, next_top: int) -> tuple[list[_Part], Decided]:
     """Decide the clusters that end above the next strip; return the parts of the others, and the decisions.
 
     Args:
@@ -131,7 +131,7 @@ def _divide(parts: list[_Part], plan: Plan, last_row: int, next_top: int) -> tup
     return [part for part in waiting if len(part.index)], _decide([part for part in closed if len(part.index)], plan)
 
 
-def _decide(parts: list[_Part], plan: Plan) -> Decided:
+def _decide(parts: list[_Part], plan: SlidePlan) -> Decided:
     """Choose one detection of each nucleus among those of whole clusters."""
     if not parts:
         return []
@@ -161,7 +161,7 @@ def _clusters(pool: Pool) -> Tensor:
     return torch.from_numpy(connected_components(graph, directed=False)[1].astype(np.int64))
 
 
-def _pool(parts: Sequence[_Part], plan: Plan) -> Pool:
+def _pool(parts: Sequence[_Part], plan: SlidePlan) -> Pool:
     return Pool.of([(part.tile, part.found) for part in parts], (plan.grid.height, plan.grid.width))
 
 

@@ -16,7 +16,7 @@ from nucleiseg.files import atomic_path, to_csv
 from nucleiseg.inference.box_masks import crops
 from nucleiseg.rle import Crop, compress, run_lengths, tight_crop
 from nucleiseg.slides.merging import Merged
-from nucleiseg.slides.plan import Plan
+from nucleiseg.slides.plan import SlidePlan
 from nucleiseg.structures import Color
 from nucleiseg.writers.base import NAMESPACE
 from nucleiseg.writers.geojson import make_feature, measure_nucleus, open_features
@@ -81,7 +81,7 @@ class SlideInfo:
         return self.class_names[label - 1] if label <= len(self.class_names) else str(label)
 
 
-def nuclei_on_slide(merged: Merged, plan: Plan, threshold: float) -> Iterator[SlideNucleus]:
+def nuclei_on_slide(merged: Merged, plan: SlidePlan, threshold: float) -> Iterator[SlideNucleus]:
     """Yield the nuclei of a window that count, in pixels of level 0.
 
     Args:

@@ -26,7 +26,7 @@ from nucleiseg.inference.tiling import Tiling
 from nucleiseg.models.checkpoint import Metadata
 from nucleiseg.settings import AsTuple, Settings, settings, to_container
 from nucleiseg.slides.slide import Slide
-from nucleiseg.slides.tissue import Tissue
+from nucleiseg.slides.tissue import TissueMask
 from nucleiseg.transforms.preprocessing import Preprocessing
 
 VERSION = 1
@@ -45,7 +45,7 @@ Windows = Annotated[tuple[Annotated[tuple[int, int], AsTuple], ...], AsTuple]
 
 
 @settings
-class Plan(Settings):
+class SlidePlan(Settings):
     """The plan of one slide.
 
     Attributes:
@@ -143,12 +143,12 @@ def make_plan(
     slide: Slide,
     metadata: Metadata,
     wanted: PredictionSettings,
-    tissue: Tissue,
+    tissue: TissueMask,
     *,
     checkpoint: str,
     mask: str,
     mpp: float | None,
-) -> Plan:
+) -> SlidePlan:
     """Plan the prediction of a slide.
 
     Args:
@@ -157,7 +157,7 @@ def make_plan(
         wanted: scale, limits and tiles.
         tissue: where to look.
         checkpoint: digest of the checkpoint.
-        mask: as in `Plan`.
+        mask: as in `SlidePlan`.
         mpp: micrometers per pixel of level 0; None if the settings give the scale.
 
     Raises:
@@ -174,7 +174,7 @@ def make_plan(
             f"tile is {side}; it accepts a whole number of at least {aligned(2 * overlap)} for a slide, whose windows "
             f"overlap by {overlap} network pixels: give larger tiles, or a smaller tile_overlap."
         )
-    plan = Plan(
+    plan = SlidePlan(
         name=slide.path.name,
         slide=slide.digest,
         checkpoint=checkpoint,
@@ -241,7 +241,7 @@ def scale_on_slide(trained: Preprocessing, nominal: float, wanted: PredictionSet
     return nominal * mpp / trained.mpp
 
 
-def _covered(plan: Plan, tissue: Tissue) -> list[tuple[int, int]]:
+def _covered(plan: SlidePlan, tissue: TissueMask) -> list[tuple[int, int]]:
     covered = []
     for tile in plan.grid.tiles():
         top, left, height, width = (value * plan.downsample for value in plan.region(tile))
@@ -250,7 +250,7 @@ def _covered(plan: Plan, tissue: Tissue) -> list[tuple[int, int]]:
     return covered
 
 
-def keep_plan(folder: Path, plan: Plan) -> None:
+def keep_plan(folder: Path, plan: SlidePlan) -> None:
     """Write `plan.json` into a work folder, or compare it with the one there.
 
     Raises:
@@ -271,10 +271,10 @@ def keep_plan(folder: Path, plan: Plan) -> None:
         )
 
 
-def read_plan(folder: Path) -> Plan:
+def read_plan(folder: Path) -> SlidePlan:
     """Read the plan of a work folder.
 
     Raises:
         InputError: if it is missing or damaged.
     """
-    return Plan.from_dict(read_json(folder / PLAN), "plan")
+    return SlidePlan.from_dict(read_json(folder / PLAN), "plan")

@@ -9,7 +9,7 @@ import numpy as np
 
 from nucleiseg.data.readers.geojson import read_polygons
 from nucleiseg.errors import InputError
-from nucleiseg.slides.tissue import Tissue, cell_pixels
+from nucleiseg.slides.tissue import TissueMask, cell_pixels
 from nucleiseg.writers.origin import file_digest
 
 
@@ -41,7 +41,7 @@ class Regions:
             raise InputError(f"{path} has no polygon: draw an annotation with an area in QuPath, and export it again.")
         return cls(polygons, file_digest(path))
 
-    def mask(self, size: tuple[int, int], mpp: float | None) -> Tissue:
+    def mask(self, size: tuple[int, int], mpp: float | None) -> TissueMask:
         """Return the cells that regions touch.
 
         Args:
@@ -59,7 +59,7 @@ class Regions:
                 cv2.fillPoly(own, [corners], 0)
                 cv2.polylines(own, [corners], True, 1)
             cells |= own
-        return Tissue(cells > 0, cell)
+        return TissueMask(cells > 0, cell)
 
     def contains(self, x: float, y: float) -> bool:
         """Return whether a point, in pixels of level 0, lies in a region and in none of its holes."""

@@ -23,10 +23,10 @@ from nucleiseg.slides.computing import blocks_of_shard, compute_in_processes, co
 from nucleiseg.slides.merging import merge_blocks
 from nucleiseg.slides.opening import open_slide
 from nucleiseg.slides.outputs import SlideInfo, SlideNucleus, check_slide_formats, nuclei_on_slide, open_writers
-from nucleiseg.slides.plan import Plan, keep_plan, make_plan
+from nucleiseg.slides.plan import SlidePlan, keep_plan, make_plan
 from nucleiseg.slides.regions import Regions
 from nucleiseg.slides.slide import Slide
-from nucleiseg.slides.tissue import Tissue, find_tissue, whole_slide
+from nucleiseg.slides.tissue import TissueMask, find_tissue, whole_slide
 from nucleiseg.writers.counts import capped_sentence
 from nucleiseg.writers.file_names import safe_paths
 
@@ -123,7 +123,9 @@ def predict_slide(
     return write_slide(plan, folder, output, name, predictor, options, regions)
 
 
-def plan_slide(slide: Slide, predictor: Predictor, checkpoint: str, mask: MaskKind, regions: Regions | None) -> Plan:
+def plan_slide(
+    slide: Slide, predictor: Predictor, checkpoint: str, mask: MaskKind, regions: Regions | None
+) -> SlidePlan:
     """Find resolution and tissue of a slide, and plan its windows; see `make_plan`."""
     settings = predictor.settings
     mpp = settings.mpp or _stated_mpp(slide)
@@ -158,7 +160,7 @@ def _stated_mpp(slide: Slide) -> float | None:
     return stated.mpp
 
 
-def _tissue(slide: Slide, mpp: float | None) -> Tissue:
+def _tissue(slide: Slide, mpp: float | None) -> TissueMask:
     if mpp is None:
         raise InputError(
             f"{slide.path} states no micrometers per pixel, which finding its tissue needs: give mpp, such as mpp=0.25 "
@@ -170,7 +172,7 @@ def _tissue(slide: Slide, mpp: float | None) -> Tissue:
     return tissue
 
 
-def _compute(predictor: BlockPredictor, plan: Plan, job: SlideJob, options: SlideOptions) -> None:
+def _compute(predictor: BlockPredictor, plan: SlidePlan, job: SlideJob, options: SlideOptions) -> None:
     """Compute the blocks of this shard that are not there."""
     own = blocks_of_shard(len(plan.blocks), options.shard)
     left = [number for number in own if not block_path(job.folder, number).exists()]
@@ -189,7 +191,7 @@ def _compute(predictor: BlockPredictor, plan: Plan, job: SlideJob, options: Slid
 
 
 def write_slide(
-    plan: Plan,
+    plan: SlidePlan,
     folder: Path,
     output: Path,
     name: str,
@@ -237,12 +239,12 @@ def _center(nucleus: SlideNucleus) -> tuple[float, float]:
     return nucleus.crop.column + nucleus.shape.x, nucleus.crop.row + nucleus.shape.y
 
 
-def _capped_windows(plan: Plan, folder: Path) -> int:
+def _capped_windows(plan: SlidePlan, folder: Path) -> int:
     blocks = (Block.read(block_path(folder, number), with_masks=False) for number in range(len(plan.blocks)))
     return sum(int(block.windows[:, 3].sum()) for block in blocks)
 
 
-def _write_counts(path: Path, plan: Plan, threshold: float, summary: SlideSummary) -> None:
+def _write_counts(path: Path, plan: SlidePlan, threshold: float, summary: SlideSummary) -> None:
     numbers: list[object] = ["", "", ""]
     if plan.mpp is not None and plan.tissue_mm2:
         numbers = [f"{plan.mpp:.6g}", plan.tissue_mm2, round((summary.nuclei or 0) / plan.tissue_mm2, 4)]

@@ -32,7 +32,7 @@ CHUNK = 2048
 
 
 @dataclass(frozen=True)
-class Tissue:
+class TissueMask:
     """Cells of a slide that are worth a look.
 
     Attributes:
@@ -65,7 +65,7 @@ class Tissue:
         return float(self.mask.sum()) * (self.cell * mpp / 1000) ** 2
 
 
-def find_tissue(slide: Slide, mpp: float) -> Tissue:
+def find_tissue(slide: Slide, mpp: float) -> TissueMask:
     """Find the tissue of a slide; memory holds the coarse grid and one part of a level at a time.
 
     Args:
@@ -85,14 +85,14 @@ def find_tissue(slide: Slide, mpp: float) -> Tissue:
     is_kept[0] = False
     mask = is_kept[parts]
     is_pen = (hue > PEN_HUES[0]) & (hue < PEN_HUES[1]) & (saturation > max(otsu, LEAST_SATURATION))
-    return Tissue(mask, cell, float(is_pen[mask].mean()) if mask.any() else 0.0)
+    return TissueMask(mask, cell, float(is_pen[mask].mean()) if mask.any() else 0.0)
 
 
-def whole_slide(slide: Slide, mpp: float | None) -> Tissue:
+def whole_slide(slide: Slide, mpp: float | None) -> TissueMask:
     """Return a mask of everything, in cells of 32 pixels if micrometers per pixel are not known."""
     cell = cell_pixels(mpp)
     height, width = slide.size
-    return Tissue(np.ones((-(-height // cell), -(-width // cell)), bool), cell)
+    return TissueMask(np.ones((-(-height // cell), -(-width // cell)), bool), cell)
 
 
 def cell_pixels(mpp: float | None) -> int:

@@ -12,14 +12,14 @@ from nucleiseg.inference.stitching import stitch
 from nucleiseg.inference.tiles import Tile, TileGrid
 from nucleiseg.slides.blocks import Block, block_path
 from nucleiseg.slides.merging import merge_blocks
-from nucleiseg.slides.plan import Plan
+from nucleiseg.slides.plan import SlidePlan
 from nucleiseg.structures import Prediction
 
 SIDE, OVERLAP, HEIGHT, WIDTH = 256, 128, 1100, 900
 
 
-def plan_of(grid: TileGrid, block_side: int) -> Plan:
-    return Plan(
+def plan_of(grid: TileGrid, block_side: int) -> SlidePlan:
+    return SlidePlan(
         name="a.tif",
         slide="s",
         checkpoint=CHECKPOINT,
@@ -65,7 +65,7 @@ def random_views(grid: TileGrid, jitter: float, largest: float, seed: int) -> li
     return views
 
 
-def write_blocks(plan: Plan, views: list[tuple[Tile, Prediction]], folder: Path) -> None:
+def write_blocks(plan: SlidePlan, views: list[tuple[Tile, Prediction]], folder: Path) -> None:
     by_tile = {(tile.row, tile.column): found for tile, found in views}
     for number, tiles in enumerate(plan.blocks):
         Block.of([(tile, by_tile[tile.row, tile.column]) for tile in tiles]).write(block_path(folder, number))

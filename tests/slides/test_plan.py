@@ -15,13 +15,13 @@ from nucleiseg.errors import InputError
 from nucleiseg.inference.settings import PredictionSettings
 from nucleiseg.inference.tta import TTASettings
 from nucleiseg.models.checkpoint import Metadata
-from nucleiseg.slides.plan import Plan, keep_plan, make_plan, read_plan
+from nucleiseg.slides.plan import SlidePlan, keep_plan, make_plan, read_plan
 from nucleiseg.slides.slide import Slide
 from nucleiseg.slides.tiff_slide import TiffSlide
-from nucleiseg.slides.tissue import Tissue, whole_slide
+from nucleiseg.slides.tissue import TissueMask, whole_slide
 
 
-def plan_of(slide: Slide, tissue: Tissue | None = None, mpp: float | None = 0.25, **settings: object) -> Plan:
+def plan_of(slide: Slide, tissue: TissueMask | None = None, mpp: float | None = 0.25, **settings: object) -> SlidePlan:
     """Plan a slide for a training with 1.5 network pixels per pixel of 0.5 micrometers."""
     metadata = Metadata(
         model={}, scale=1.5, preprocessing={"short": 600, "scales": [1.2, 1.8], "mpp": 0.5}, largest_nucleus=30.0
@@ -77,7 +77,7 @@ def test_windows_without_tissue_are_left_out(tmp_path: Path) -> None:
     mask = np.zeros((HEIGHT // 16, WIDTH // 16), bool)
     mask[20:26, 30:36] = True  # rows 320 to 416, columns 480 to 576
     with closing(TiffSlide(write_levels(tmp_path / "a.tif"))) as slide:
-        plan = plan_of(slide, Tissue(mask, 16))
+        plan = plan_of(slide, TissueMask(mask, 16))
         assert 0 < len(plan.windows) < len(plan.grid)
         for tile in plan.grid.tiles():
             top, left, height, width = plan.region(tile)
@@ -87,7 +87,7 @@ def test_windows_without_tissue_are_left_out(tmp_path: Path) -> None:
             assert ((tile.row, tile.column) in plan.windows) or share < 0.02
             assert ((tile.row, tile.column) not in plan.windows) or share > 0
         with pytest.raises(InputError, match="no tissue that the mask finds: give mask=none"):
-            plan_of(slide, Tissue(~mask & mask, 16))
+            plan_of(slide, TissueMask(~mask & mask, 16))
 
 
 def test_what_is_missing_for_a_scale_is_named(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from nucleiseg.errors import InputError
 from nucleiseg.slides.regions import Regions
 from nucleiseg.slides.slide import Level, Slide
-from nucleiseg.slides.tissue import Tissue, find_tissue, read_thumbnail, whole_slide
+from nucleiseg.slides.tissue import TissueMask, find_tissue, read_thumbnail, whole_slide
 
 PINK, GLASS, GREEN = (225, 150, 200), (243, 243, 245), (30, 180, 60)
 
@@ -78,7 +78,7 @@ def test_a_slide_is_averaged_part_by_part(shape: tuple[int, int]) -> None:
 def test_which_windows_have_tissue() -> None:
     mask = np.zeros((10, 10), bool)
     mask[4, 4] = True
-    tissue = Tissue(mask, cell=32)
+    tissue = TissueMask(mask, cell=32)
     assert tissue.covers(100, 100, 200, 200, share=0.01)
     assert tissue.covers(130, 130, 131, 131, share=1.0)
     assert not tissue.covers(0, 0, 128, 128, share=0.0)
