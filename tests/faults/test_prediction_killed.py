@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import traceback
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -169,11 +170,17 @@ def killed_before(operation: int, images: Path, folder: Path, log: Path) -> bool
                 os.kill(os.getpid(), signal.SIGKILL)
 
         try:
+            # torch makes its pool anew after a fork, at its first use: two threads at once may find it missing
+            torch.set_num_threads(1)
             sys.addaudithook(kill)
             predict(images, folder, log)
-        finally:
-            os._exit(0)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "the forked process printed its error"
+    return os.WIFSIGNALED(status)
 
 
 def test_a_killed_prediction_continues_with_what_is_unfinished(
